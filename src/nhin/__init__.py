@@ -1,0 +1,1 @@
+"""nhin: attention mechanisms behind one contract, and a reader of Vietnamese text."""

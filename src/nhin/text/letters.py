@@ -1,0 +1,80 @@
+"""Vietnamese letters as base + mark + tone, and back.
+
+A letter such as ``Ằ`` is the base ``A``, the mark ``breve`` and the tone ``grave``. Marks change
+the vowel (ă â ê ô ơ ư) or the consonant (đ); tones change the pitch of the syllable. Case stays
+with the base. Characters that are not Vietnamese letters have no mark and no tone.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+
+MARKS = ("none", "breve", "circumflex", "horn", "stroke")
+TONES = ("level", "grave", "acute", "hook", "tilde", "dot")
+
+_MARK_SIGNS = {"\u0306": "breve", "\u0302": "circumflex", "\u031b": "horn"}
+_TONE_SIGNS = {
+    "\u0300": "grave",
+    "\u0301": "acute",
+    "\u0309": "hook",
+    "\u0303": "tilde",
+    "\u0323": "dot",
+}
+_SIGN_OF = {name: sign for sign, name in (_MARK_SIGNS | _TONE_SIGNS).items()}
+_STROKE = {"đ": "d", "Đ": "D"}
+_UNSTROKE = {base: letter for letter, base in _STROKE.items()}
+
+VOWELS = "aăâeêioôơuưy"
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """One character taken apart: its base (with its case), its mark, its tone."""
+
+    base: str
+    mark: str = "none"
+    tone: str = "level"
+
+
+def nfc(text: str) -> str:
+    """Return text in NFC, the one form nhin keeps from its border onward."""
+    return unicodedata.normalize("NFC", text)
+
+
+def factor(char: str) -> Factors:
+    """Take one NFC character apart; a foreign accent stays with the base."""
+    if char in _STROKE:
+        return Factors(_STROKE[char], mark="stroke")
+    base, *signs = unicodedata.normalize("NFD", char)
+    mark, tone = "none", "level"
+    for sign in signs:
+        if sign in _MARK_SIGNS and mark == "none":
+            mark = _MARK_SIGNS[sign]
+        elif sign in _TONE_SIGNS and tone == "level":
+            tone = _TONE_SIGNS[sign]
+        else:
+            return Factors(char)
+    return Factors(base, mark, tone) if char in _VIETNAMESE else Factors(char)
+
+
+def compose(parts: Factors) -> str:
+    """Put a character together again; the inverse of ``factor``."""
+    if parts.mark == "stroke":
+        return _UNSTROKE.get(parts.base, parts.base)
+    signs = _SIGN_OF.get(parts.mark, "") + _SIGN_OF.get(parts.tone, "")
+    return nfc(parts.base + signs)
+
+
+def without_marks(text: str) -> str:
+    """Return text with every Vietnamese mark and tone taken off; case is kept."""
+    return "".join(factor(char).base for char in nfc(text))
+
+
+def _letters() -> str:
+    """Every lower-case Vietnamese letter that is not plain ASCII."""
+    vowels = [nfc(v + _SIGN_OF.get(tone, "")) for v in VOWELS for tone in TONES]
+    return "".join(v for v in vowels if not v.isascii()) + "đ"
+
+
+LOWER = _letters()
+UPPER = LOWER.upper()
+_VIETNAMESE = frozenset(LOWER + UPPER + "".join(chr(c) for c in range(33, 127)))
