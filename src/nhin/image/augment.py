@@ -1,0 +1,115 @@
+"""What happens between a sign and a file: camera position, bends, blur, small size, noise, compression.
+
+Each step takes its randomness from the generator it is given; the same generator state gives the same
+picture.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Random = np.random.Generator
+
+
+def camera(shape: tuple[int, int], rng: Random) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Draw a view of a flat text: turn, slant, stretch and a little perspective.
+
+    Args:
+        shape: height and width of the text, in pixels.
+        rng: Where chance comes from.
+
+    Returns:
+        The 3 x 3 map from text to picture, and the height and width that hold the mapped text.
+    """
+    import cv2
+
+    rows, columns = shape
+    draw = rng.random()
+    spread = 1.5 if draw < 0.6 else 5.0 if draw < 0.9 else 14.0
+    turn = np.deg2rad(rng.normal(0, spread))
+    slant = rng.normal(0, 0.12) if rng.random() < 0.5 else 0.0
+    stretch = np.exp(rng.normal(-0.12, 0.22))
+    corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[stretch, slant], [0, 1]])
+    seen = corners @ matrix.T
+    if rng.random() < 0.5:
+        seen = seen + rng.normal(0, 0.05, (4, 2)) * rows
+    seen = seen - seen.min(axis=0)
+    view = cv2.getPerspectiveTransform(corners.astype(np.float32), seen.astype(np.float32))
+    high, wide = np.ceil(seen.max(axis=0)[::-1]).astype(int)
+    return view, (max(4, int(high)), max(4, int(wide)))
+
+
+def bend(masks: Sequence[Mask], rng: Random) -> list[Mask]:
+    """Bend text along an arc or a wave; all masks move alike, rows are added so that nothing is lost."""
+    import cv2
+
+    rows, columns = masks[0].shape
+    depth = rows * rng.uniform(0.05, 0.25)
+    x = np.linspace(0, 1, columns, dtype=np.float32)
+    wave = np.sin(np.pi * (x * rng.uniform(0.6, 2.0) + rng.uniform(0, 2))) if rng.random() < 0.5 else (2 * x - 1) ** 2 * rng.choice((-1, 1))
+    shift = (wave - wave.min()) / max(float(np.ptp(wave)), 1e-6) * depth
+    grid_y, grid_x = np.mgrid[0 : rows + int(np.ceil(depth)), 0:columns].astype(np.float32)
+    return [cv2.remap(mask, grid_x, grid_y - shift.astype(np.float32), cv2.INTER_LINEAR) for mask in masks]
+
+
+def degrade(picture: NDArray[np.float32], height: int, rng: Random) -> Pixels:
+    """Turn a clean picture into a photographed one: light, size, blur, noise, sharpening, JPEG.
+
+    Args:
+        picture: height x width x 3, 0 to 255.
+        height: Height of the result in pixels; the width follows.
+        rng: Where chance comes from.
+    """
+    import cv2
+
+    rows, columns = picture.shape[:2]
+    width = max(3, round(columns * height / rows))
+    if rng.random() < 0.35:
+        picture = _uneven_light(picture, rng)
+    if rng.random() < 0.12:
+        picture = _shaken(picture, rng)
+    method = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
+    picture = cv2.resize(picture, (width, height), interpolation=method)
+    if rng.random() < 0.55:
+        sigma = height * rng.uniform(0.005, 0.055) if rng.random() < 0.85 else height * rng.uniform(0.05, 0.09)
+        picture = cv2.GaussianBlur(picture, (0, 0), max(0.2, sigma))
+    if rng.random() < 0.25:
+        picture = picture + rng.uniform(0.3, 1.5) * (picture - cv2.GaussianBlur(picture, (0, 0), 1.2))
+    gain, offset = np.exp(rng.normal(0, 0.25)), rng.normal(0, 20)
+    picture = (picture - 127.5) * gain + 127.5 + offset
+    if rng.random() < 0.5:
+        grain = rng.standard_normal((height, width, 1 if rng.random() < 0.5 else 3), dtype=np.float32)
+        picture = picture + grain * np.float32(abs(rng.normal(0, 9)))
+    pixels = np.clip(picture, 0, 255).astype(np.uint8)
+    if rng.random() < 0.75:
+        quality = int(rng.integers(25, 96))
+        stored, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if stored else pixels
+    return pixels
+
+
+def _uneven_light(picture: NDArray[np.float32], rng: Random) -> NDArray[np.float32]:
+    """Darken towards one side, or lay a hard shadow across."""
+    rows, columns = picture.shape[:2]
+    y, x = np.mgrid[-0.5 : 0.5 : rows * 1j, -0.5 : 0.5 : columns * 1j].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    ramp = (x * np.cos(angle) + y * np.sin(angle)).astype(np.float32)
+    if rng.random() < 0.4:
+        ramp = np.where(ramp > rng.uniform(-0.4, 0.4), np.float32(0.5), np.float32(-0.5))
+    return picture * (1.0 - np.float32(rng.uniform(0.1, 0.6)) * (ramp[:, :, None] + 0.5))
+
+
+def _shaken(picture: NDArray[np.float32], rng: Random) -> NDArray[np.float32]:
+    """Blur along one direction, as a moving hand does."""
+    import cv2
+
+    reach = max(2, int(picture.shape[0] * rng.uniform(0.03, 0.14)))
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    angle = rng.uniform(0, np.pi)
+    step = (np.array([np.cos(angle), np.sin(angle)]) * reach / 2).round().astype(int)
+    cv2.line(kernel, (reach - step[0], reach - step[1]), (reach + step[0], reach + step[1]), 1.0)
+    return cv2.filter2D(picture, -1, kernel / kernel.sum())
