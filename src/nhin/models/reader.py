@@ -62,7 +62,7 @@ class Reader(nn.Module):
         dim: int = 256,
         depth: int = 3,
         decoder_depth: int = 2,
-        heads: int = 8,
+        heads: int = 4,
         dropout: float = 0.0,
         ctc: float = 0.5,
         misread: float = 0.05,
