@@ -1,0 +1,142 @@
+"""Recipes: TOML files, with overrides, turned into frozen dataclasses.
+
+A recipe is a difference from the defaults. Unknown keys are refused with the nearest known one, wrong
+types with the path of the setting, so that a slip of the pen never trains a wrong model for a day.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nhin.errors import RecipeError, UnknownName
+
+R = TypeVar("R")
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that come with nhin."""
+    entries = files("nhin").joinpath("recipes").iterdir()
+    return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".toml"))
+
+
+def read_tree(name: str | Path) -> dict[str, Any]:
+    """Read a recipe's settings: a shipped name, or the path of a TOML file.
+
+    Raises:
+        UnknownName: Neither a shipped recipe nor a file.
+        RecipeError: The file cannot be read or is not TOML.
+    """
+    path = Path(name)
+    shipped = str(name) in recipe_names()
+    if not shipped and not path.is_file():
+        raise UnknownName("recipe", str(name), recipe_names())
+    try:
+        entry = files("nhin").joinpath("recipes", f"{name}.toml") if shipped else path
+        return tomllib.loads(entry.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise RecipeError(f"{name} is not TOML: {why}") from why
+    except OSError as why:
+        raise RecipeError(f"cannot read {name}: {why.strerror or why}") from why
+
+
+def load(cls: type[R], name: str | Path, overrides: Iterable[str] = ()) -> R:
+    """Load a recipe by shipped name or path, with overrides such as ``model.dim=128`` applied."""
+    return build(cls, override(read_tree(name), overrides), str(name))
+
+
+def override(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of the settings with ``dotted.key=value`` assignments made; values are TOML.
+
+    Raises:
+        RecipeError: An assignment has no ``=``, or its key runs through a setting that is no table.
+    """
+    out: dict[str, Any] = _copy(tree)
+    for assignment in overrides:
+        path, equals, words = assignment.partition("=")
+        keys = [key.strip() for key in path.split(".")]
+        if not equals or not all(keys):
+            raise RecipeError(f"an override looks like model.dim=128, not {assignment!r}")
+        here = out
+        for key in keys[:-1]:
+            here = here.setdefault(key, {})
+            if not isinstance(here, dict):
+                raise RecipeError(f"override {assignment!r}: {key} is a value, not a table")
+        here[keys[-1]] = _value(words.strip())
+    return out
+
+
+def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+
+
+def _value(words: str) -> Any:
+    """Read one TOML value; a bare word is a string, so that no quoting through a shell is needed."""
+    try:
+        parsed = tomllib.loads(f"value = {words}")
+    except tomllib.TOMLDecodeError:
+        return words
+    return parsed["value"] if len(parsed) == 1 else words
+
+
+def build(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
+    """Turn nested settings into the frozen dataclass ``cls``.
+
+    Args:
+        cls: Its fields may be plain types, Literal, tuples, dicts, optional ones and dataclasses.
+        tree: As read from TOML or JSON.
+        where: What to call it in errors.
+
+    Raises:
+        UnknownName: A key is not a field; the message offers the nearest.
+        RecipeError: A value has the wrong type, or a field is missing; the message names its path.
+    """
+    hints = get_type_hints(cls)
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise UnknownName(f"setting {where}:{key}", key, known)
+        values[key] = _fit(hints[key], value, f"{where}:{key}")
+    try:
+        return cls(**values)
+    except TypeError as why:
+        raise RecipeError(f"{where}: {why}") from why
+
+
+def _fit(want: Any, value: Any, where: str) -> Any:
+    """Return value as the type wanted, or say where it is not."""
+    origin = get_origin(want)
+    if want is Any:
+        return value
+    if is_dataclass(want) and isinstance(want, type):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{where} wants a table, got {value!r}")
+        return build(want, value, where)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in get_args(want):
+            return None
+        return _fit(next(arm for arm in get_args(want) if arm is not NoneType), value, where)
+    if origin is Literal:
+        if value not in get_args(want):
+            raise UnknownName(f"choice {where}", str(value), map(str, get_args(want)))
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise RecipeError(f"{where} wants a list, got {value!r}")
+        return tuple(_fit(get_args(want)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    plain = origin or want
+    if plain is float and type(value) is int:
+        return float(value)
+    if type(value) is not plain:
+        raise RecipeError(f"{where} wants {plain.__name__}, got {value!r}")
+    return value
+
+
+def as_tree(recipe: Any) -> dict[str, Any]:
+    """Return a recipe as plain nested values, fit for JSON; the inverse of ``build``."""
+    return dataclasses.asdict(recipe)

@@ -1,0 +1,31 @@
+"""A running mean of the weights: steadier than the weights themselves, and what is shipped."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Average:
+    r"""Keep an exponential moving average of a model's weights.
+
+    .. math::
+        \bar w_t = d_t \bar w_{t-1} + (1 - d_t) w_t, \qquad d_t = \min(d, \frac{1 + t}{10 + t})
+
+    The decay rises to ``d``, so that the random weights of the beginning are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
+        """Start from a copy of the model's weights; whole numbers are copied, not averaged."""
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the mean towards the model as it is after step number ``step``."""
+        share = 1.0 - min(self.decay, (1.0 + step) / (10.0 + step))
+        means, news = self.model.state_dict(), model.state_dict()
+        floats = [name for name, value in news.items() if value.is_floating_point()]
+        torch._foreach_lerp_([means[n] for n in floats], [news[n] for n in floats], share)
+        for name in news.keys() - set(floats):
+            means[name].copy_(news[name])
