@@ -18,11 +18,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What stands in one crop. A blank crop has no text, no characters and confidence 0."""
+    """What stands in one crop. A blank crop has no text, no characters and confidence 0.
+
+    ``turn`` is how far the crop was turned clockwise to be read (0, 90 or -90 degrees). Spans are measured
+    along the turned crop: with 90 they count from the bottom of the crop upwards, with -90 from its top down.
+    """
 
     text: str
     confidence: float
     chars: tuple[Span, ...] = ()
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
