@@ -42,6 +42,18 @@ class Strip:
         return tuple((x, y) for x, y in points)  # pyright: ignore[reportReturnType]
 
 
+    def turned(self, degrees: int) -> "Strip":
+        """Return the strip turned clockwise by 0, 90 or -90 degrees, still knowing where it came from."""
+        height, width = self.pixels.shape[:2]
+        if degrees == 90:
+            turn = np.array([[0, 1, 0], [-1, 0, height], [0, 0, 1]], np.float64)
+        elif degrees == -90:
+            turn = np.array([[0, -1, width], [1, 0, 0], [0, 0, 1]], np.float64)
+        else:
+            return self
+        return Strip(np.rot90(self.pixels, -degrees // 90), self.back @ turn)
+
+
 def whole(picture: NDArray[np.uint8]) -> Strip:
     """Take the whole picture as one line."""
     return Strip(picture, np.eye(3))
@@ -71,7 +83,8 @@ def cut(picture: NDArray[np.uint8], quad: Quad) -> Strip | None:
 
 
 def place(strip: Strip, read: Recognised) -> Line:
-    """Put what was read in a strip where it stood in the picture."""
+    """Put what was read in a strip where it stood in the picture; boxes begin at the text's top left."""
+    strip = strip.turned(read.turn)
     chars = tuple(Char(c.text, c.confidence, strip.box(c.left, c.right)) for c in read.chars)
     return Line(read.text, read.confidence, strip.box(), chars)
 

@@ -1,0 +1,76 @@
+"""The command that reads."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from nhin.errors import NhinError, UsageError
+from nhin.reading.reader import DEFAULT
+
+STDIN = "standard input"
+
+
+def read(
+    *paths: Path,
+    format: Literal["text", "tsv", "json"] = "text",
+    crop: bool = False,
+    weights: str = DEFAULT,
+    example: bool = False,
+) -> int:
+    """Read the Vietnamese text in pictures.
+
+    Each picture is read even when another cannot be: a failure is one line on standard error, and the
+    exit code is then that of the worst.
+
+    Args:
+        paths: Pictures, or folders of pictures; - reads one picture from standard input.
+        format: text: the lines alone. tsv: path, line, text, confidence (0 to 1), box. json: one object
+            per picture and line, with every character's place.
+        crop: The pictures are single words or lines already: do not look for lines in them.
+        weights: The model to read with: a name, or a folder with an ONNX pair.
+        example: Read the street sign that comes with nhin.
+    """
+    if example:
+        paths = (*paths, Path(__file__).parents[1] / "examples" / "street_sign.png")
+    if not paths:
+        raise UsageError("nothing to read: give pictures, folders, or - for standard input")
+    from nhin.reading.reader import Reader
+    from nhin.reading.writers import TSV_HEAD, WRITERS
+
+    # Weights that cannot be loaded fail every picture alike: say it once, before any is opened.
+    reader = Reader(weights).load(crop)
+    if format == "tsv":
+        sys.stdout.write(TSV_HEAD)
+    worst, sources = 0, list(_sources(paths))
+    for number, (name, source) in enumerate(sources):
+        if isinstance(source, NhinError):
+            worst = max(worst, _failed(source))
+            continue
+        try:
+            reading = reader.read(sys.stdin.buffer if source is None else source, crop, name=name)
+        except NhinError as why:
+            worst = max(worst, _failed(why))
+            continue
+        if format == "text" and len(sources) > 1:
+            sys.stdout.write(f"{'' if number == 0 else chr(10)}==> {name} <==\n")
+        sys.stdout.write(WRITERS[format](reading, name))
+        sys.stdout.flush()
+    return worst
+
+
+def _sources(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | NhinError | None]]:
+    """Name each picture and say where it is: a path, None for standard input, or why there is none."""
+    from nhin.image.load import expand
+
+    for path in paths:
+        if str(path) == "-":
+            yield STDIN, None
+            continue
+        yield from ((str(item), item) for item in expand([path]))
+
+
+def _failed(why: NhinError) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"nhin: {' '.join(str(why).split())}\n")
+    return why.exit_code

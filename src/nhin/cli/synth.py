@@ -1,0 +1,114 @@
+"""The command that makes synthetic pictures."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from nhin.errors import UsageError
+
+if TYPE_CHECKING:
+    from nhin.data.synth import Sample
+
+LABELS, MANIFEST = "labels.tsv", "synth.json"
+_SAVING = {"png": {"format": "PNG", "compress_level": 3}, "jpg": {"format": "JPEG", "quality": 92}}
+Several = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
+
+
+def synth(
+    out: Path,
+    *,
+    count: int = 1000,
+    seed: int = 0,
+    fonts: Several = None,
+    words: Several = None,
+    format: Literal["png", "jpg"] = "png",
+) -> int:
+    """Make pictures of words and short lines, and labels.tsv that says what stands on each.
+
+    The same settings give the same pictures. Stopped at any moment, the same command goes on where it stood;
+    with a larger count it adds to what is there.
+
+    Args:
+        out: Folder for the pictures; new, empty, or begun by this command with these settings.
+        count: How many pictures the folder shall hold.
+        seed: Names the stream of pictures.
+        fonts: Folders to look for fonts in; those of this machine when not given.
+        words: Word lists beside the bundled ones, one word a line.
+        format: How pictures are stored.
+    """
+    if count < 1:
+        raise UsageError(f"--count must be at least 1, not {count}")
+    from nhin.data.synth import Synth
+
+    source = Synth(fonts=fonts or (), words=words or (), seed=seed)
+    _claim(out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint})
+    done = _mend(out / LABELS)
+    with (out / LABELS).open("a", encoding="utf-8", newline="\n") as labels:
+        for index in _shown(range(done, count)):
+            name = f"{index:07d}.{format}"
+            sample = source.sample(index)
+            _save(sample, out / name, format)
+            # The label comes after its picture: a row never names a picture that is not there.
+            labels.write(f"{name}\t{sample.text}\n")
+            labels.flush()
+    sys.stdout.write(f"{max(done, count)} pictures in {out}, {max(0, count - done)} of them new\n")
+    return 0
+
+
+def _claim(out: Path, manifest: dict[str, object]) -> None:
+    """Make the folder ours, or refuse it; what others put there is never touched."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in out.iterdir()}
+        if MANIFEST in names:
+            if json.loads((out / MANIFEST).read_text(encoding="utf-8")) != manifest:
+                raise UsageError(f"{out} holds pictures made with other settings; choose another folder")
+        elif names - {f".{MANIFEST}"}:
+            raise UsageError(f"{out} is not empty and was not made by nhin synth; choose another folder")
+        else:
+            _replace(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as why:
+        raise UsageError(f"{out} cannot be used: {getattr(why, 'strerror', None) or why}") from None
+
+
+def _mend(labels: Path) -> int:
+    """Count the whole rows of a label file, and cut off a row that a crash left half written."""
+    if not labels.exists():
+        return 0
+    data = labels.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        _replace(labels, whole)
+    return whole.count(b"\n")
+
+
+def _save(sample: "Sample", path: Path, format: str) -> None:
+    import io
+
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(sample.picture).save(data, **_SAVING[format])
+    _replace(path, data.getvalue())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside, then rename: a file is there whole or not at all."""
+    beside = path.with_name(f".{path.name}")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+def _shown(indices: Iterable[int]) -> Iterator[int]:
+    """Show progress to a person who watches; stay silent in a log."""
+    if not sys.stderr.isatty():
+        yield from indices
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(indices, "drawing", console=Console(stderr=True))
