@@ -1,1 +1,1 @@
-"""metrics."""
+"""How good a reader is: distances, rates, breakdowns, calibration."""

@@ -1,0 +1,50 @@
+r"""Whether confidence means what it says: of the answers that are 80% sure, 80% should be right.
+
+.. math::
+    \mathrm{ECE} = \sum_b \frac{n_b}{n} \left| \mathrm{accuracy}_b - \mathrm{confidence}_b \right|
+
+over bins of equal width.
+
+Source:  Naeini et al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599, eq. (3).
+Differs: nothing.
+"""
+
+from dataclasses import dataclass
+
+BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Answers of similar confidence: how many, how sure on average, and which share was right."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+class Calibration:
+    """Running sums per bin of confidence."""
+
+    def __init__(self, bins: int = BINS) -> None:
+        """Begin with nothing read."""
+        self.counts = [0] * bins
+        self.sure = [0.0] * bins
+        self.right = [0] * bins
+
+    def add(self, confidence: float, right: bool) -> None:
+        """Count one answer; confidence is 0 to 1."""
+        at = min(len(self.counts) - 1, max(0, int(confidence * len(self.counts))))
+        self.counts[at] += 1
+        self.sure[at] += confidence
+        self.right[at] += right
+
+    def bins(self) -> list[Bin]:
+        """Return the bins that hold anything, from unsure to sure."""
+        sums = zip(self.counts, self.sure, self.right, strict=True)
+        return [Bin(count, sure / count, right / count) for count, sure, right in sums if count]
+
+    def ece(self) -> float:
+        """Return the expected calibration error, 0 to 1; 0 when nothing was counted."""
+        total = max(1, sum(self.counts))
+        return sum(b.count * abs(b.accuracy - b.confidence) for b in self.bins()) / total
