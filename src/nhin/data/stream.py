@@ -15,6 +15,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import signal
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -183,7 +184,9 @@ _at_work: dict[str, tuple[Source, int, int, Shelf | None]] = {}
 
 
 def _begin(source: Source, size: int, height: int, shelf: Shelf | None) -> None:
-    """Set a worker up: low priority, one thread, and an end when its parent ends."""
+    """Set a worker up: low priority, one thread, deaf to Ctrl-C, and an end when its parent ends."""
+    with suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
         os.nice(_NICE)
     with suppress(ImportError):
@@ -326,6 +329,10 @@ def prerender(
             fetch(source, number, size, height, shelf)
         return len(missing)
     with _single_threaded(), _pool(workers, source, size, height, shelf) as pool:
-        for done in as_completed([pool.submit(_work, number) for number in missing]):
-            done.result()
+        try:
+            for done in as_completed([pool.submit(_work, number) for number in missing]):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return len(missing)

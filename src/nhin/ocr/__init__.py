@@ -1,1 +1,1 @@
-"""ocr."""
+"""Training, measuring and exporting the reader."""

@@ -1,0 +1,93 @@
+"""What a run says: a line a person can read, and ``log.jsonl`` that a program can."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from nhin.errors import CheckpointError
+from nhin.training.loop import Step
+
+
+class Log:
+    """Writes means over the steps since the last line, every few seconds.
+
+    Args:
+        path: The JSONL file; lines after step ``done`` (written before a kill, done again now) are dropped.
+        total: Steps in the budget.
+        done: Steps done before.
+        every: Seconds between two lines.
+        screen: Where the readable lines go; standard error when None.
+    """
+
+    def __init__(
+        self, path: Path, total: int, done: int = 0, every: float = 10.0, screen: TextIO | None = None
+    ) -> None:
+        self.path, self.total, self.every = path, total, every
+        self.screen = sys.stderr if screen is None else screen
+        _drop_after(path, done)
+        self._sums: dict[str, float] = {}
+        self._steps = self._samples = 0
+        self._since = time.monotonic()
+        self._began, self._first = self._since, done
+
+    def step(self, step: Step, samples: int) -> None:
+        """Count one step of ``samples`` samples; write a line when it is time."""
+        for name, value in {"loss": step.loss, **step.losses, "grad_norm": step.grad_norm}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._steps += 1
+        self._samples += samples
+        now = time.monotonic()
+        if now - self._since >= self.every or step.number >= self.total:
+            self._write(step, now)
+
+    def _write(self, step: Step, now: float) -> None:
+        means = {name: round(total / self._steps, 5) for name, total in self._sums.items()}
+        pace = self._samples / max(1e-9, now - self._since)
+        left = (now - self._began) / (step.number - self._first) * (self.total - step.number)
+        self.event("step", step.number, **means, rate=step.rate, samples_per_second=round(pace, 1))
+        words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+        self.say(
+            f"step {step.number}/{self.total}  {words}  rate {step.rate:.2e}  {pace:.0f} crops/s  {_clock(left)} left"
+        )
+        self._sums.clear()
+        self._steps = self._samples = 0
+        self._since = now
+
+    def event(self, kind: str, step: int, **values: Any) -> None:
+        """Write one line for programs."""
+        line = {"event": kind, "step": step, "time": round(time.time(), 1), **values}
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as why:
+            raise CheckpointError(f"cannot write {self.path}: {why.strerror or why}") from why
+
+    def say(self, words: str) -> None:
+        """Write one line for people."""
+        self.screen.write(words + "\n")
+        self.screen.flush()
+
+
+def _clock(seconds: float) -> str:
+    """Return a time span as 2h05m or 3m20s."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
+
+
+def _drop_after(path: Path, done: int) -> None:
+    """Keep the whole lines up to step ``done``."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            keep = json.loads(line)["step"] <= done
+        except (ValueError, KeyError, TypeError):
+            keep = False
+        if keep:
+            kept.append(line + "\n")
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text("".join(kept), encoding="utf-8")
+    beside.replace(path)
