@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from nhin.errors import NhinError, UsageError
-from nhin.reading.reader import DEFAULT
+from nhin.reading.weights import DEFAULT
 
 STDIN = "standard input"
 

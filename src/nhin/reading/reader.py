@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from nhin.image.clean import is_blank
 from nhin.image.load import Picture, Source, open_picture
 from nhin.reading.types import Box, Char, Line, Reading, Recognised
+from nhin.reading.weights import DEFAULT, load_pair
 
 if TYPE_CHECKING:
     from nhin.reading.lines import Strip
 
-DEFAULT = "vi"
 _SMALLEST = 5
 _WORD = 72
 
@@ -59,8 +59,6 @@ class Reader:
     @cached_property
     def recogniser(self) -> Recogniser:
         """The network that reads crops."""
-        from nhin.reading.weights import load_pair
-
         return load_pair(self.weights)
 
     @cached_property

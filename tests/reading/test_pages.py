@@ -1,0 +1,198 @@
+"""Whole pictures, with a recogniser that answers what it is told: what is between the two networks."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nhin
+from nhin.errors import PictureError, UnknownName
+from nhin.image import load as loading
+from nhin.reading.reader import Reader
+from nhin.reading.types import Recognised, Span
+
+SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
+
+
+class Told:
+    """Answers with the same text for every crop, and remembers the crops."""
+
+    def __init__(self, text: str = "chữ") -> None:
+        self.text = text
+        self.seen: list[np.ndarray] = []
+
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognised]:
+        self.seen += crops
+        spans = tuple(Span(c, 0.9, 2.0 * i, 2.0 * i + 2) for i, c in enumerate(self.text))
+        return [Recognised(self.text, 0.9, spans) for _ in crops]
+
+
+class Found:
+    """Finds the boxes it was given."""
+
+    def __init__(self, *quads: tuple[float, float, float, float]) -> None:
+        self.quads = quads
+
+    def find(self, picture: np.ndarray) -> list[np.ndarray]:
+        return [np.array([[a, b], [c, b], [c, d], [a, d]], np.float32) for a, b, c, d in self.quads]
+
+
+def told(*quads: tuple[float, float, float, float], text: str = "chữ") -> tuple[Reader, Told]:
+    recogniser = Told(text)
+    return Reader(recogniser=recogniser, detector=Found(*quads)), recogniser
+
+
+def grain(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_lines_come_in_reading_order_with_their_boxes():
+    reader, _ = told((50, 200, 350, 240), (50, 40, 350, 80), (50, 120, 350, 160))
+    reading = reader.read(grain(300, 400))
+    tops = [line.box[0][1] for line in reading.lines]
+    assert len(tops) == 3
+    assert tops == sorted(tops)
+    assert reading.text == "chữ\nchữ\nchữ"
+    assert (reading.width, reading.height) == (400, 300)
+    assert reading.confidence == pytest.approx(0.9)
+
+
+def test_lines_without_text_are_dropped():
+    for text in ("", "  "):
+        reader, recogniser = told((50, 40, 350, 80), (50, 120, 350, 160), text=text)
+        assert reader.read(grain(300, 400)).lines == ()
+        assert len(recogniser.seen) == 2
+
+
+def test_a_crop_is_read_whole_and_nothing_looks_for_lines():
+    reader, recogniser = told()
+    reader.detector = None
+    picture = grain(200, 300)
+    reading = reader.read(picture, crop=True)
+    np.testing.assert_array_equal(recogniser.seen[0], picture)
+    assert reading.lines[0].box == ((0, 0), (300, 0), (300, 200), (0, 200))
+    assert reading.lines[0].chars[1].box[0] == (2, 0)
+
+
+@pytest.mark.parametrize("quads", [(), ((3, 3, 40, 25),)])
+def test_a_word_alone_is_read_whole(quads):
+    reader, recogniser = told(*quads)
+    assert reader.read(grain(30, 48)).text == "chữ"
+    assert recogniser.seen[0].shape == (30, 48, 3)
+
+
+def test_a_small_picture_of_two_lines_is_no_word():
+    reader, recogniser = told((5, 5, 90, 25), (5, 35, 90, 55))
+    assert len(reader.read(grain(60, 95)).lines) == 2
+
+
+def test_a_large_picture_without_lines_is_empty():
+    reader, recogniser = told()
+    assert reader.read(grain(300, 400)).lines == ()
+    assert not recogniser.seen
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3), (4, 4), (600, 800)])
+@pytest.mark.parametrize("crop", [False, True])
+def test_blank_pictures_are_empty_and_no_network_is_asked(size, crop):
+    reader, recogniser = told((0, 0, *size))
+    for tone in (0, 128, 255):
+        reading = reader.read(np.full((*size, 3), tone, np.uint8), crop)
+        assert reading.lines == ()
+        assert reading.text == ""
+        assert reading.confidence == 0
+    assert not recogniser.seen
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3), (6, 6), (30, 4000), (300, 400)])
+@pytest.mark.parametrize("crop", [False, True])
+def test_noise_of_any_size_never_fails(size, crop):
+    reader = Reader(recogniser=Told())
+    for line in reader.read(grain(*size), crop).lines:
+        assert np.isfinite(np.array(line.box)).all()
+
+
+def test_every_source_gives_the_same_reading():
+    reader, _ = told((50, 40, 350, 80))
+    picture = grain(300, 400)
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "PNG")
+    expected = reader.read(picture)
+    assert reader.read(data.getvalue()) == reader.read(io.BytesIO(data.getvalue())) == expected
+
+
+def test_boxes_of_a_large_photograph_are_in_its_own_pixels(monkeypatch):
+    monkeypatch.setattr(loading, "WORKING", 300 * 400)
+    reader, _ = told((50, 40, 350, 80))
+    reading = reader.read(grain(600, 800))
+    assert (reading.width, reading.height) == (800, 600)
+    (line,) = reading.lines
+    assert line.box[1][0] > 690
+    assert line.chars[0].box[1][0] - line.chars[0].box[0][0] == pytest.approx(4, abs=0.1)
+
+
+def test_a_turned_photograph_reads_like_the_upright_one():
+    reader, _ = told((50, 40, 350, 80))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = io.BytesIO()
+    Image.fromarray(np.rot90(grain(300, 400))).save(data, "PNG", exif=exif)
+    assert reader.read(data.getvalue()) == reader.read(grain(300, 400))
+
+
+def test_errors_name_the_picture():
+    reader, _ = told()
+    with pytest.raises(PictureError, match=r"không có\.png"):
+        reader.read("không có.png")
+    with pytest.raises(PictureError, match="standard input"):
+        reader.read(b"", name="standard input")
+
+
+def test_unknown_weights_are_refused_at_the_first_need():
+    reader = Reader("no-such-weights")
+    with pytest.raises(UnknownName, match="no-such-weights"):
+        reader.load(crop=True)
+
+
+def test_readings_cannot_be_changed():
+    reader, _ = told((50, 40, 350, 80))
+    reading = reader.read(grain(300, 400))
+    with pytest.raises(FrozenInstanceError):
+        reading.width = 3
+
+
+def test_the_public_names_are_these():
+    assert nhin.__all__ == ["Char", "Line", "NhinError", "Reader", "Reading", "__version__", "read"]
+    for name in nhin.__all__:
+        assert getattr(nhin, name) is not None
+        assert name in dir(nhin)
+    with pytest.raises(AttributeError):
+        _ = nhin.rëad
+
+
+@pytest.mark.parametrize("heavy", [["nhin"], ["nhin.cli.app"]])
+def test_importing_loads_nothing_heavy(heavy):
+    code = f"import sys, {heavy[0]}; print(*[m for m in ('torch','cv2','onnxruntime','numpy','rapidocr') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_reading_imports_no_torch():
+    """Everything on the reading path, whole pictures included."""
+    code = (
+        "import sys, numpy as np\n"
+        "from nhin.reading.reader import Reader\n"
+        "class R:\n"
+        "    def read(self, crops): return []\n"
+        f"try: Reader(recogniser=R()).read({str(SIGN)!r})\n"
+        "except ValueError: pass\n"
+        "import nhin.reading.weights, nhin.cli.read, nhin.cli.synth, nhin.data.synth\n"
+        "print(*[m for m in ('torch', 'rapidocr', 'torchvision') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""

@@ -1,0 +1,40 @@
+"""What is written can be read back by whom it is written for."""
+
+import csv
+import io
+import json
+
+from nhin.reading.types import Char, Line, Reading
+from nhin.reading.writers import TSV_HEAD, json_line, text, tsv
+
+BOX = ((1.0, 2.0), (30.5, 2.0), (30.5, 12.25), (1.0, 12.25))
+READING = Reading(
+    (Line("Phở bò", 0.98765, BOX, (Char("P", 0.999, BOX),)), Line('a\t"b"', 0.5, BOX)), width=40, height=20
+)
+EMPTY = Reading((), 40, 20)
+
+
+def test_text_is_the_lines_alone():
+    assert text(READING, "x.png") == 'Phở bò\na\t"b"\n'
+    assert text(EMPTY, "x.png") == ""
+
+
+def test_a_table_has_one_row_a_line_whatever_stands_in_it():
+    rows = list(csv.reader(io.StringIO(TSV_HEAD + tsv(READING, "a\tb.png")), delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert rows[0] == ["path", "line", "text", "confidence", "box"]
+    assert rows[1] == ["a b.png", "1", "Phở bò", "0.9877", "1,2,30.5,2,30.5,12.2,1,12.2"]
+    assert rows[2][2] == 'a "b"'
+    assert all(len(row) == 5 for row in rows)
+    assert tsv(EMPTY, "x") == ""
+
+
+def test_json_carries_everything_on_one_line():
+    line = json_line(READING, "ảnh.png")
+    assert line.endswith("\n")
+    assert line.count("\n") == 1
+    assert "ảnh.png" in line
+    tree = json.loads(line)
+    assert tree["text"] == READING.text
+    assert (tree["width"], tree["height"]) == (40, 20)
+    assert tree["lines"][0]["chars"][0] == {"text": "P", "confidence": 0.999, "box": [list(p) for p in BOX]}
+    assert json.loads(json_line(EMPTY, "x"))["lines"] == []
