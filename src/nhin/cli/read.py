@@ -3,16 +3,19 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from nhin.errors import NhinError, UsageError
+from cyclopts import Parameter
+
+from nhin.errors import NhinError, UnknownName, UsageError
 from nhin.reading.weights import DEFAULT
 
 STDIN = "standard input"
+OPTIONS = ("--format", "--crop", "--weights", "--example", "--help")
 
 
 def read(
-    *paths: Path,
+    *paths: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     format: Literal["text", "tsv", "json"] = "text",
     crop: bool = False,
     weights: str = DEFAULT,
@@ -31,6 +34,9 @@ def read(
         weights: The model to read with: a name, or a folder with an ONNX pair.
         example: Read the street sign that comes with nhin.
     """
+    # A lone - has to be let through as a path, and slips of the pen come through with it.
+    for slip in (word for word in map(str, paths) if word.startswith("-") and word != "-" and not Path(word).exists()):
+        raise UnknownName("option", slip, OPTIONS)
     if example:
         paths = (*paths, Path(__file__).parents[1] / "examples" / "street_sign.png")
     if not paths:

@@ -20,6 +20,7 @@ Several = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
 
 def synth(
     out: Path,
+    /,
     *,
     count: int = 1000,
     seed: int = 0,

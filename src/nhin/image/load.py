@@ -85,6 +85,8 @@ def open_picture(source: Source, name: str | None = None) -> Picture:
         if source.size > 4 * LARGEST:
             raise PictureError(_too_large(name))
         pixels = from_array(source, name)
+        if pixels.shape[0] * pixels.shape[1] > WORKING:
+            return _decode(Image.fromarray(pixels), name)
         return Picture(pixels, pixels.shape[1], pixels.shape[0])
     if isinstance(source, Image.Image):
         return _decode(source, name)

@@ -1,0 +1,99 @@
+"""The command line answers at once, and every failure is one line with its own exit code."""
+
+import importlib
+import json
+import sys
+
+import pytest
+
+from nhin import __version__
+from nhin.cli import app as module
+from nhin.cli.app import COMMANDS, main
+from nhin.errors import Diverged, PictureError
+
+
+def test_help_names_every_command_and_exits_well(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+
+
+def test_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_body_with_help(name, capsys):
+    path, function = COMMANDS[name][0].split(":")
+    pytest.importorskip(path)
+    assert callable(getattr(importlib.import_module(path), function))
+    assert main([name, "--help"]) == 0
+    assert name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("tokens", "says"),
+    [
+        (["raed", "x"], "did you mean read"),
+        (["read", "--frmat", "tsv", "x"], "--format"),
+        (["read", "x", "--format", "xml"], "xml"),
+        (["read", "--weights"], "--weights"),
+        (["read"], "nothing to read"),
+        (["read", "x", "--fromat=tsv"], "did you mean --format"),
+        (["read", "x", "-q"], "-q"),
+        (["synth"], "OUT"),
+        (["synth", "x", "--count", "many"], "many"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(tokens, says, capsys):
+    assert main(tokens) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert says in said.err
+
+
+def raising(monkeypatch, error: BaseException) -> int:
+    def fail(words: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "app", fail)
+    return main([])
+
+
+def test_errors_of_nhin_are_one_line_with_their_code(monkeypatch, capsys):
+    assert raising(monkeypatch, PictureError("a.png is\ntorn")) == 3
+    assert raising(monkeypatch, Diverged("loss is nan")) == 5
+    assert capsys.readouterr().err == "nhin: a.png is torn\nnhin: loss is nan\n"
+
+
+def test_an_interruption_is_130(monkeypatch, capsys):
+    assert raising(monkeypatch, KeyboardInterrupt()) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch, capsys):
+    missing = ModuleNotFoundError("No module named 'torch'", name="torch")
+    wrapped = ImportError("Cannot import module")
+    wrapped.__cause__ = missing
+    for error in (missing, wrapped):
+        assert raising(monkeypatch, error) == 4
+        assert "nhin[torch]" in capsys.readouterr().err
+
+
+def test_our_own_mistakes_are_not_hidden(monkeypatch):
+    for error in (ModuleNotFoundError("no", name="nhin.cli.lost"), ImportError("cannot import name"), ZeroDivisionError()):
+        with pytest.raises(type(error)):
+            raising(monkeypatch, error)
+
+
+def test_json_stays_readable_in_any_locale(monkeypatch, capfd):
+    """The streams are UTF-8 even when Python opened them as ASCII."""
+    import io
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(module, "app", lambda words: sys.stdout.write(json.dumps("Phở", ensure_ascii=False)))
+    main([])
+    assert raw.getvalue().decode("utf-8") == '"Phở"'
