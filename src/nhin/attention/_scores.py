@@ -1,0 +1,73 @@
+"""Arithmetic that mechanisms with a softmax over keys share."""
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nhin.attention.base import Keep, Keys, Queries, Weights
+
+Seen = Bool[Tensor, "#B 1 #T S"]
+
+
+def visible(size: tuple[int, int], device: torch.device, causal: bool, keep: Keep | None) -> Seen | None:
+    """Return which keys each query may see; None when nothing is hidden.
+
+    Args:
+        size: Number of queries and of keys.
+        device: Where the answer lives when ``keep`` is None.
+        causal: Hide key s from query t when s > S - T + t.
+        keep: True where a key may be seen.
+    """
+    seen = None if keep is None else rearrange(keep, "b s -> b 1 1 s")
+    if causal:
+        queries, keys = size
+        last = torch.arange(queries, device=device) + (keys - queries)
+        past = rearrange(torch.arange(keys, device=device) <= last[:, None], "t s -> 1 1 t s")
+        seen = past if seen is None else seen & past
+    return seen
+
+
+def hide(x: Keys, keep: Keep | None) -> Keys:
+    """Put zeros where a key may not be seen, so that nothing written there can spread."""
+    return x if keep is None else x.masked_fill(rearrange(~keep, "b s -> b s 1 1"), 0.0)
+
+
+def shield(k: Keys, v: Keys) -> tuple[Keys, Keys, Bool[Tensor, "B S G"]]:
+    """Replace keys and values that are not finite by zeros and return where they stood.
+
+    A hidden key has weight zero, but zero times NaN is NaN: a later NaN would reach earlier queries.
+    """
+    broken = ~(k.isfinite().all(-1) & v.isfinite().all(-1))
+    cover = broken[..., None]
+    return k.masked_fill(cover, 0.0), v.masked_fill(cover, 0.0), broken
+
+
+def taint(out: Queries, broken: Bool[Tensor, "B S G"]) -> Queries:
+    """Give NaN to the queries that do see a broken key, with causal looking."""
+    t, s, each = out.shape[1], broken.shape[1], out.shape[2] // broken.shape[2]
+    reached = broken.long().cumsum(1) > 0
+    if t > s:
+        reached = torch.cat([reached.new_zeros(reached.shape[0], t - s, reached.shape[2]), reached], 1)
+    reached = repeat(reached[:, reached.shape[1] - t :], "b t g -> b t (g each) 1", each=each)
+    return out.masked_fill(reached, float("nan"))
+
+
+def weigh(q: Queries, k: Keys, seen: Seen | None) -> Weights:
+    """Return softmax weights: what each query gives each key; zeros where it may not look."""
+    k = repeat(k, "b s g d -> b s (g each) d", each=q.shape[2] // k.shape[2])
+    scores: Float[Tensor, "B H T S"] = torch.einsum("bthd,bshd->bhts", q, k) * q.shape[-1] ** -0.5
+    if seen is None:
+        return scores.softmax(-1)
+    # An empty row is softened as if it saw all, then erased: -inf everywhere would give 0/0.
+    scores = scores.masked_fill(~seen & seen.any(-1, keepdim=True), float("-inf"))
+    return scores.softmax(-1).masked_fill(~seen, 0.0)
+
+
+def weights_of(q: Queries, k: Keys, *, causal: bool, keep: Keep | None, rows: slice | None) -> Weights:
+    """Return the softmax weights of some queries; see ``weigh``."""
+    rows = rows or slice(None)
+    seen = visible((q.shape[1], k.shape[1]), q.device, causal, keep)
+    if seen is not None and seen.shape[2] > 1:
+        seen = seen[:, :, rows]
+    return weigh(q[:, rows], hide(k, keep), seen)

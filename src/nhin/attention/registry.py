@@ -1,0 +1,44 @@
+"""The table of mechanisms. To add one: write its file, add its line here, run the tests."""
+
+from collections.abc import Callable
+from inspect import Parameter, signature
+
+from nhin.attention.base import Mechanism
+from nhin.attention.naive import Naive
+from nhin.attention.softmax import Softmax
+from nhin.errors import UnknownName
+
+MECHANISMS: dict[str, Callable[..., Mechanism]] = {
+    "naive": Naive,
+    "softmax": Softmax,
+}
+
+_OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+def build(name: str, *, heads: int | None = None, head_dim: int | None = None, **settings: object) -> Mechanism:
+    """Build a mechanism by name.
+
+    Args:
+        name: A key of ``MECHANISMS``.
+        heads: Query heads; passed on only to mechanisms that ask for it.
+        head_dim: Width of one head; passed on only to mechanisms that ask for it.
+        **settings: The mechanism's own settings.
+
+    Returns:
+        A fresh mechanism.
+
+    Raises:
+        UnknownName: The name is not in the table, or the mechanism has no such setting.
+    """
+    if name not in MECHANISMS:
+        raise UnknownName("mechanism", name, MECHANISMS)
+    make = MECHANISMS[name]
+    # nn.Module itself takes *args and **kwargs only to refuse them later, so they do not count.
+    known = [key for key, p in signature(make).parameters.items() if p.kind not in _OPEN_ENDED]
+    for setting in settings:
+        if setting not in known:
+            raise UnknownName(f"setting of {name}", setting, known)
+    sizes = {"heads": heads, "head_dim": head_dim}
+    offered = {key: size for key, size in sizes.items() if size is not None and key in known}
+    return make(**settings, **offered)

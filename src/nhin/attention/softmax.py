@@ -1,0 +1,80 @@
+r"""Softmax attention on PyTorch's fused kernels.
+
+.. math::
+    \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{D}}\right) V
+
+Causal:  aligned to the end, also when T and S differ; PyTorch's own ``is_causal`` aligns to the start.
+Cost:    time O(T S D); memory O(T + S), O(T S) bits when causal with T != S or with ``keep``.
+Source:  Vaswani et al. 2017, arXiv:1706.03762, eq. (1); Dao et al. 2022, arXiv:2205.14135 (the kernel).
+Differs: a query that may see nothing gives zeros; a graph exported with ``torch.export`` or to ONNX
+         takes keys and values to be finite.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nhin.attention._scores import Seen, hide, shield, taint, visible, weights_of
+from nhin.attention.base import Facts, Keep, Keys, Queries, Weights, check
+
+
+class Softmax(nn.Module):
+    """Exact attention without a T x S table of scores: the default everywhere."""
+
+    facts = Facts(
+        "softmax",
+        "Softmax (fused)",
+        "O(T·S·D)",
+        "O(T + S)",
+        True,
+        "arXiv:1706.03762",
+        frozenset({"causal", "keep", "cross", "grouped", "convex", "unordered", "weights"}),
+    )
+
+    def forward(self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None) -> Queries:
+        """Mix values with softmax weights; see ``attention.base`` for the contract."""
+        check(q, k, v, keep)
+        k, v, broken = hide(k, keep), hide(v, keep), None
+        # The last query sees every key, so one query alone is never limited by causality.
+        causal = causal and q.shape[1] != 1
+        if causal and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
+            k, v, broken = shield(k, v)
+        out = _attend(q, k, v, causal, keep)
+        return out if broken is None else taint(out, broken)
+
+    def weights(
+        self, q: Queries, k: Keys, *, causal: bool = False, keep: Keep | None = None, rows: slice | None = None
+    ) -> Weights:
+        """Return what each query (of ``rows``, all when None) gives each key."""
+        check(q, k, k, keep)
+        return weights_of(q, k, causal=causal, keep=keep, rows=rows)
+
+
+def _attend(q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
+    """Choose the kernel's arguments: its own causality, a mask, or queries packed by group."""
+    t, s, grouped = q.shape[1], k.shape[1], q.shape[2] != k.shape[2]
+    k, v = rearrange(k, "b s g d -> b g s d"), rearrange(v, "b s g d -> b g s d")
+    if causal and t == s and keep is None:
+        q = rearrange(q, "b t h d -> b h t d")
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        return rearrange(out, "b h t d -> b t h d")
+    seen = visible((t, s), q.device, causal, keep)
+    if grouped and not causal:
+        # Queries that share keys stand in one row of matrices: keys are read once for the group.
+        packed = rearrange(q, "b t (g each) d -> b g (each t) d", g=k.shape[1])
+        return rearrange(_masked(packed, k, v, seen), "b g (each t) d -> b t (g each) d", t=t)
+    return rearrange(_masked(rearrange(q, "b t h d -> b h t d"), k, v, seen), "b h t d -> b t h d")
+
+
+def _masked(
+    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B G S D"], v: Float[Tensor, "B G S D"], seen: Seen | None
+) -> Float[Tensor, "B H T D"]:
+    """Call the kernel with a mask; rows that see nothing are let see all, then erased."""
+    grouped = q.shape[1] != k.shape[1]
+    if seen is None:
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)
+    empty = ~seen.any(-1, keepdim=True)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen | empty, enable_gqa=grouped)
+    return out.masked_fill(empty, 0.0)
