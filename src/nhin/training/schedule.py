@@ -35,6 +35,6 @@ class Schedule:
         """Return the rate of step number ``step``; the first step is 1."""
         if step <= self.warmup:
             return self.rate * step / self.warmup
-        begin = max(self.warmup, round(self.steps * (1.0 - self.decay)))
+        begin = max(self.warmup, min(self.steps - 1, round(self.steps * (1.0 - self.decay))))
         share = min(1.0, max(0.0, (step - begin) / max(1, self.steps - begin)))
         return self.rate * (self.floor + (1.0 - self.floor) * _SHAPES[self.shape](share))
