@@ -29,7 +29,7 @@ from nhin.training.log import Log
 from nhin.training.loop import Pace
 from nhin.training.loop import train as steps
 from nhin.training.optimizers import adamw
-from nhin.training.precision import chosen
+from nhin.training.precision import chosen, computing
 from nhin.training.run import hold, stoppable
 
 _PREFETCH = 4
@@ -79,12 +79,10 @@ def train(recipe: Recipe, out: Path | str, resume: bool = False, data: Path | st
     out = Path(out)
     if resume and not out.is_dir():
         raise CheckpointError(f"there is no run in {out} to resume")
-    with hold(out), stoppable() as stop:
+    with hold(out), stoppable() as stop, computing(recipe.training.threads):
         place = out / "checkpoint"
         if checkpoints.exists(place) and not resume:
             raise UsageError(f"{out} already holds a run; continue it with --resume, or name another folder")
-        torch.set_num_threads(recipe.training.threads)
-        torch.set_flush_denormal(True)
         state = _begin(recipe, place if resume and checkpoints.exists(place) else None)
         log = Log(out / "log.jsonl", recipe.schedule.steps, state.step, recipe.training.log_seconds)
         _note(recipe, out, state, log)

@@ -1,6 +1,7 @@
 """In which numbers to compute: bfloat16 where the processor gains from it."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -27,3 +28,16 @@ def chosen(precision: Precision) -> torch.dtype:
 def autocast(dtype: torch.dtype) -> AbstractContextManager[object]:
     """Compute in ``dtype`` inside; float32 is no change."""
     return torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32)
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Compute with this many threads, and without denormal numbers, which are slow and say nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
