@@ -83,7 +83,11 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch, capsys):
 
 
 def test_our_own_mistakes_are_not_hidden(monkeypatch):
-    for error in (ModuleNotFoundError("no", name="nhin.cli.lost"), ImportError("cannot import name"), ZeroDivisionError()):
+    for error in (
+        ModuleNotFoundError("no", name="nhin.cli.lost"),
+        ImportError("cannot import name"),
+        ZeroDivisionError(),
+    ):
         with pytest.raises(type(error)):
             raising(monkeypatch, error)
 

@@ -29,7 +29,9 @@ def synth(out: Path, count: int, *options: str) -> int:
 
 def test_labels_name_every_picture_and_every_picture_opens(tmp_path, capsys):
     assert synth(tmp_path / "ra", 12, "--format", "jpg") == 0
-    rows = [row.split("\t") for row in (tmp_path / "ra" / "labels.tsv").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        row.split("\t") for row in (tmp_path / "ra" / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    ]
     assert len(rows) == 12
     for index, (name, text) in enumerate(rows):
         sample = source.Synth().sample(index)

@@ -39,7 +39,9 @@ def header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "TGA"])
@@ -57,7 +59,13 @@ def test_path_bytes_file_array_and_image_are_one(tmp_path):
     path = tmp_path / "biển số nhà.png"
     path.write_bytes(saved(Image.fromarray(scene())))
     with path.open("rb") as file:
-        same = [load(path), load(str(path)), load(path.read_bytes()), load(bytearray(path.read_bytes())), load(file)]
+        same = [
+            load(path),
+            load(str(path)),
+            load(path.read_bytes()),
+            load(bytearray(path.read_bytes())),
+            load(file),
+        ]
     for read in [*same, load(scene()), load(Image.open(path))]:
         assert read.dtype == np.uint8
         np.testing.assert_array_equal(read, scene())
@@ -191,7 +199,11 @@ def test_what_is_no_picture_is_named_in_one_line(tmp_path, name, data, says):
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    for path, says in ((tmp_path / "không có.png", "does not exist"), (tmp_path, "folder"), ("a\0b", "cannot")):
+    for path, says in (
+        (tmp_path / "không có.png", "does not exist"),
+        (tmp_path, "folder"),
+        ("a\0b", "cannot"),
+    ):
         with pytest.raises(PictureError, match=says):
             load(path)
 

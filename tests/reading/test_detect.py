@@ -21,7 +21,9 @@ def detector() -> Detector:
     return Detector()
 
 
-def page(size: int, texts: tuple[str, ...] = ("BAN NHA", "quan com 45.000"), paper: str = "white") -> Image.Image:
+def page(
+    size: int, texts: tuple[str, ...] = ("BAN NHA", "quan com 45.000"), paper: str = "white"
+) -> Image.Image:
     """A page with one text a row, letters ``size`` pixels high."""
     sheet = Image.new("RGB", (size * 14, size * 3 * len(texts) + size), paper)
     for row, text in enumerate(texts):

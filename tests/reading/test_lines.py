@@ -91,7 +91,9 @@ def test_places_in_a_crop_lead_to_the_letters_in_the_picture():
 )
 def test_turned_readings_stand_where_the_letters_stand(turn, first):
     """Crop 100 wide, 40 high; a span from 10 to 20 of the picture the network saw."""
-    line = place(whole(np.zeros((40, 100, 3), np.uint8)), Recognised("a", 0.5, (Span("a", 0.5, 10, 20),), turn))
+    line = place(
+        whole(np.zeros((40, 100, 3), np.uint8)), Recognised("a", 0.5, (Span("a", 0.5, 10, 20),), turn)
+    )
     corners = np.array(line.chars[0].box)
     low, high = corners.min(axis=0), corners.max(axis=0)
     assert (low[0], high[0], low[1], high[1]) == first

@@ -30,12 +30,18 @@ PAGES = {
     "title over columns": [box(100, -60, 550, -20), *paragraph(0, 0, 4), *paragraph(350, 0, 4)],
     "columns over footer": [*paragraph(0, 0, 4), *paragraph(350, 0, 4), box(0, 160, 650, 180)],
     "menu": [
-        piece for i in range(5) for piece in (box(0, 30 * i, 160, 30 * i + 20), box(300, 30 * i + 1, 360, 30 * i + 21))
+        piece
+        for i in range(5)
+        for piece in (box(0, 30 * i, 160, 30 * i + 20), box(300, 30 * i + 1, 360, 30 * i + 21))
     ],
     "table": [
         piece
         for i in range(4)
-        for piece in (box(0, 40 * i, 60, 40 * i + 20), box(90, 40 * i, 170, 40 * i + 20), box(200, 40 * i, 260, 40 * i + 20))
+        for piece in (
+            box(0, 40 * i, 60, 40 * i + 20),
+            box(90, 40 * i, 170, 40 * i + 20),
+            box(200, 40 * i, 260, 40 * i + 20),
+        )
     ],
     "marks overlap the row above": [box(0, 0, 200, 40), box(0, 34, 200, 74), box(0, 68, 200, 108)],
     "big number beside two lines": [box(0, 0, 60, 60), box(80, 0, 300, 26), box(80, 34, 300, 60)],

@@ -20,7 +20,9 @@ def test_text_is_the_lines_alone():
 
 
 def test_a_table_has_one_row_a_line_whatever_stands_in_it():
-    rows = list(csv.reader(io.StringIO(TSV_HEAD + tsv(READING, "a\tb.png")), delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = list(
+        csv.reader(io.StringIO(TSV_HEAD + tsv(READING, "a\tb.png")), delimiter="\t", quoting=csv.QUOTE_NONE)
+    )
     assert rows[0] == ["path", "line", "text", "confidence", "box"]
     assert rows[1] == ["a b.png", "1", "Phở bò", "0.9877", "1,2,30.5,2,30.5,12.2,1,12.2"]
     assert rows[2][2] == 'a "b"'

@@ -35,8 +35,9 @@ def read(
         example: Read the street sign that comes with nhin.
     """
     # A lone - has to be let through as a path, and slips of the pen come through with it.
-    for slip in (word for word in map(str, paths) if word.startswith("-") and word != "-" and not Path(word).exists()):
-        raise UnknownName("option", slip, OPTIONS)
+    for path in paths:
+        if str(path).startswith("-") and str(path) != "-" and not path.exists():
+            raise UnknownName("option", str(path), OPTIONS)
     if example:
         paths = (*paths, Path(__file__).parents[1] / "examples" / "street_sign.png")
     if not paths:

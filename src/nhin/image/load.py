@@ -29,18 +29,36 @@ WORKING = 24_000_000
 HEAVIEST = 512 * 2**20
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .bmp .dib .tif .tiff .webp .avif .ppm .pgm .pbm .pnm .jp2 .tga".split()
+    f".{kind}"
+    for kind in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif"),
+        *("ppm", "pgm", "pbm", "pnm", "jp2", "tga"),
+    )
 )
 # Rasters only: Pillow would hand PostScript to an outside program. Those it knows without a search first.
-_FORMATS = "JPEG PNG GIF BMP DIB PPM WEBP TIFF AVIF JPEG2000 ICO TGA".split()
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
 # What Pillow's decoders raise on torn files, whatever the documentation says.
 _TORN = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError),
-    *(ArithmeticError, AttributeError, AssertionError, RuntimeError, struct.error, zlib.error),
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    MemoryError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
 )
 _FOREIGN = (
     (re.compile(rb"^%PDF-"), "is a PDF; turn its pages into pictures first"),
-    (re.compile(rb"^.{4}ftyp(heic|heix|mif1|heim|hevc)", re.DOTALL), "is a HEIC photo; save it as JPEG or PNG first"),
+    (
+        re.compile(rb"^.{4}ftyp(heic|heix|mif1|heim|hevc)", re.DOTALL),
+        "is a HEIC photo; save it as JPEG first",
+    ),
     (re.compile(rb"^\s*<(\?xml|svg)", re.IGNORECASE), "is a vector drawing (SVG); save it as PNG first"),
 )
 _ORIENTATION = 0x0112
@@ -155,7 +173,8 @@ def _bytes(source: Source, name: str) -> bytes:
     elif hasattr(source, "read"):
         data = source.read(HEAVIEST + 1)  # pyright: ignore[reportAttributeAccessIssue]
     else:
-        raise PictureError(f"a {type(source).__name__} is not a picture; give a path, bytes, a file or an array")
+        kind = type(source).__name__
+        raise PictureError(f"a {kind} is not a picture; give a path, bytes, a file or an array")
     if not isinstance(data, bytes):
         raise PictureError(f"{name} was opened as text; open it in binary mode")
     if not data:
@@ -211,7 +230,7 @@ def _decode(image: Image.Image, name: str) -> Picture:
         image = image.transpose(turn) if turn is not None else image
         pixels = np.array(image.convert("RGB"), dtype=np.uint8)
     except _TORN as why:
-        raise PictureError(f"{name} is torn: {str(why).splitlines()[0] if str(why) else 'it stops early'}") from None
+        raise PictureError(f"{name} is torn: {' '.join(str(why).split()) or 'it stops early'}") from None
     return Picture(pixels, *((height, width) if turn in _QUARTER_TURNS else (width, height)))
 
 

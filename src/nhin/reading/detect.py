@@ -57,6 +57,7 @@ class Detector:
     """Finds lines. Loads once; may be called from several threads."""
 
     def __init__(self, tuning: Tuning | None = None, model: Path | None = None) -> None:
+        """Load the network; by default the one bundled with RapidOCR."""
         import onnxruntime
 
         self.tuning = tuning or Tuning()
@@ -74,8 +75,8 @@ class Detector:
         if is_blank(picture):
             return []
         sheet, scale = _prepare(picture, self.tuning)
-        hearts = self._session.run(None, {self._input: sheet})[0][0, 0]
-        quads = [(quad - self.tuning.margin) / scale for quad in _quads(np.asarray(hearts), self.tuning)]
+        hearts = np.asarray(self._session.run(None, {self._input: sheet})[0])[0, 0]
+        quads = [(quad - self.tuning.margin) / scale for quad in _quads(hearts, self.tuning)]
         return [quad for quad in quads if _inside(quad, picture.shape[1], picture.shape[0])]
 
 
@@ -99,7 +100,7 @@ def _prepare(picture: NDArray[np.uint8], tuning: Tuning) -> tuple[NDArray[np.flo
     scale = min(scale, (tuning.area / (height * width)) ** 0.5)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    small = contrast(small)
+    small = contrast(np.asarray(small, np.uint8))
     edge = tuning.margin
     down, right = (-(side + 2 * edge) % _STEP + edge for side in (size[1], size[0]))
     framed = cv2.copyMakeBorder(small, edge, down, edge, right, cv2.BORDER_REPLICATE)
@@ -123,7 +124,7 @@ def _quads(hearts: NDArray[np.float32], tuning: Tuning) -> list[Quad]:
     return found
 
 
-def _score(hearts: NDArray[np.float32], box: Quad) -> float:
+def _score(hearts: NDArray[np.float32], box: NDArray) -> float:
     """Return the mean probability inside a box."""
     low = np.clip(np.floor(box.min(axis=0)), 0, None).astype(int)
     high = np.ceil(box.max(axis=0)).astype(int) + 1

@@ -41,7 +41,6 @@ class Strip:
         points = np.round(mapped[:, :2] / mapped[:, 2:], 2).tolist()
         return tuple((x, y) for x, y in points)  # pyright: ignore[reportReturnType]
 
-
     def turned(self, degrees: int) -> "Strip":
         """Return the strip turned clockwise by 0, 90 or -90 degrees, still knowing where it came from."""
         height, width = self.pixels.shape[:2]
@@ -98,7 +97,8 @@ def snug(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     height, width = crop.shape[:2]
     scale = _LOOK / height
     seen = (max(1, min(4 * _LONGEST // _LOOK, round(width * scale))), _LOOK)
-    small = ink(cv2.resize(crop, seen, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = ink(np.asarray(cv2.resize(crop, seen, interpolation=method), np.uint8))
     _, mask = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     edge = np.concatenate([mask[:, 0], mask[:, -1], mask[0], mask[-1]])
     mask = mask if edge.mean() < 0.5 else 1 - mask
@@ -118,7 +118,7 @@ def snug(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     )
 
 
-def _own(parts: NDArray[np.int32]) -> tuple[int, int, int, int] | None:
+def _own(parts: NDArray) -> tuple[int, int, int, int] | None:
     """Join the parts (x, y, width, height, area) that belong to the line: left, top, right, bottom."""
     x, y, wide, high, area = parts.T
     crosses = (y < 0.6 * _LOOK) & (y + high > 0.4 * _LOOK)
@@ -147,6 +147,6 @@ def _rectify(picture: NDArray[np.uint8], quad: Quad) -> Strip | None:
         return None
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     there = cv2.getPerspectiveTransform((quad - low).astype(np.float32), target)
-    pixels = cv2.warpPerspective(window, there, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    pixels = cv2.warpPerspective(window, there, (width, height), borderMode=cv2.BORDER_REPLICATE)
     back = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]], np.float64) @ np.linalg.inv(there)
     return Strip(np.asarray(pixels, np.uint8), back)

@@ -141,5 +141,6 @@ def _at_true_size(lines: list[Line], picture: Picture) -> tuple[Line, ...]:
         return Char(char.text, char.confidence, scaled(char.box))
 
     return tuple(
-        Line(line.text, line.confidence, scaled(line.box), tuple(moved(char) for char in line.chars)) for line in lines
+        Line(line.text, line.confidence, scaled(line.box), tuple(moved(char) for char in line.chars))
+        for line in lines
     )
