@@ -66,7 +66,8 @@ def test_building_undoes_as_tree():
 
 def test_overrides_are_toml_or_bare_words_and_leave_the_tree_alone():
     tree = {"model": {"dim": 8}}
-    changed = override(tree, ["model.dim=128", "model.shape = sqrt", "seed=3", 'extra.list=["a"]', "model.cache=a/b"])
+    words = ["model.dim=128", "model.shape = sqrt", "seed=3", 'extra.list=["a"]', "model.cache=a/b"]
+    changed = override(tree, words)
     assert changed == {
         "model": {"dim": 128, "shape": "sqrt", "cache": "a/b"},
         "seed": 3,

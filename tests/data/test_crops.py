@@ -34,7 +34,9 @@ def zipped(folder, prefix=""):
 
 
 def test_folder_table_and_zip_give_the_same_crops(folder):
-    sets = [open_crops(p) for p in (folder, folder / "labels.tsv", zipped(folder), zipped(folder, "deep/er/"))]
+    sets = [
+        open_crops(p) for p in (folder, folder / "labels.tsv", zipped(folder), zipped(folder, "deep/er/"))
+    ]
     for crops in sets:
         assert [crop.text for crop in crops] == ["phở", "Bún, chả"]
         assert crops.dropped == 2

@@ -93,7 +93,7 @@ def toml(recipe, path):
     def line(key, value):
         return f"{key} = {json.dumps(value)}\n"
 
-    tree = {k: v for k, v in dataclasses.asdict(recipe).items()}
+    tree = dataclasses.asdict(recipe)
     words = line("seed", tree.pop("seed"))
     for table, entries in tree.items():
         entries = {k: v for k, v in entries.items() if v is not None and v != {}}
@@ -119,7 +119,7 @@ def test_killing_it_at_any_moment_changes_nothing(crops, tmp_path):
     """SIGKILL at random moments, most of them while a checkpoint is being written."""
     recipe = recipe_on(crops, 24, save_seconds=0.0)
     path = toml(recipe, tmp_path / "mine.toml")
-    moment = random.Random(time.time_ns())  # noqa: S311 - a new moment on every run is the point
+    moment = random.Random(time.time_ns())  # a new moment on every run is the point
     run = tmp_path / "killed"
     for kill in range(2):
         with start(path, run, "--resume") if kill else start(path, run) as process:

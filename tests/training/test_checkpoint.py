@@ -24,12 +24,17 @@ from nhin.training.optimizers import adamw
 
 
 def one(value):
-    return Checkpoint({"model": {"w": torch.full((3,), float(value))}}, {"trainer": {"step": value, "chữ": "ệ"}})
+    return Checkpoint(
+        {"model": {"w": torch.full((3,), float(value))}}, {"trainer": {"step": value, "chữ": "ệ"}}
+    )
 
 
 def test_what_went_in_comes_out(tmp_path):
     tied = torch.arange(4.0)
-    save(tmp_path / "checkpoint", Checkpoint({"model": {"a": tied, "b": tied, "t": tied.view(2, 2).T}}, {"x": [1, "ệ"]}))
+    save(
+        tmp_path / "checkpoint",
+        Checkpoint({"model": {"a": tied, "b": tied, "t": tied.view(2, 2).T}}, {"x": [1, "ệ"]}),
+    )
     held = load(tmp_path / "checkpoint")
     assert torch.equal(held.tensors["model"]["a"], tied)
     assert torch.equal(held.tensors["model"]["t"], tied.view(2, 2).T)

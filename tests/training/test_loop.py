@@ -58,7 +58,13 @@ def test_a_loss_that_is_no_number_ends_it_with_the_model_as_it_was(poison):
 def test_a_gradient_that_is_no_number_ends_it_too():
     model = nn.Linear(4, 1, bias=False)
     nn.init.zeros_(model.weight)
-    running = train(model, lessons(1), lambda m, b: {"loss": m(b).square().sum().sqrt()}, adamw(model, 0.1), Pace(SCHEDULE))
+    running = train(
+        model,
+        lessons(1),
+        lambda m, b: {"loss": m(b).square().sum().sqrt()},
+        adamw(model, 0.1),
+        Pace(SCHEDULE),
+    )
     with pytest.raises(Diverged, match="gradient"):
         next(running)
     assert not model.weight.any()
@@ -82,7 +88,7 @@ def test_every_schedule_rises_falls_and_ends_at_its_floor(steps, warmup, decay, 
         peak = schedule.warmup
         assert rates[:peak] == sorted(rates[:peak])
         assert rates[peak:] == sorted(rates[peak:], reverse=True)
-        assert 0 <= min(rates)
+        assert min(rates) >= 0
         assert max(rates) <= 1 + 1e-9
         assert rates[-1] == pytest.approx(floor, abs=1e-6)
         assert schedule.at(steps + 50) == pytest.approx(floor, abs=1e-6)

@@ -14,9 +14,9 @@ from nhin.training.run import hold, stoppable
 
 
 def test_a_folder_is_held_by_one_and_free_again_afterwards(tmp_path):
-    with hold(tmp_path / "run"):
-        with pytest.raises(UsageError, match="another training"), hold(tmp_path / "run"):
-            pass
+    run = tmp_path / "run"
+    with hold(run), pytest.raises(UsageError, match="another training"), hold(run):
+        pass
     with hold(tmp_path / "run"):
         pass
 

@@ -11,7 +11,7 @@ def train(
     *,
     out: Path,
     resume: bool = False,
-    set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),  # noqa: A002 - the option's name
+    set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     validate: Path | None = None,
 ) -> int:
     """Train a reader; Ctrl-C saves and ends, --resume continues bit for bit.

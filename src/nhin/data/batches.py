@@ -6,7 +6,8 @@ exactly the batches that whoever came there step by step would have seen.
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -85,7 +86,9 @@ def gather(chunk: Chunk, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
     return out
 
 
-def distort(pictures: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0) -> NDArray[np.uint8]:
+def distort(
+    pictures: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0
+) -> NDArray[np.uint8]:
     """Move, recolour, invert and roughen a batch, a little and cheaply; each picture in its own way.
 
     Args:
@@ -140,17 +143,16 @@ def _following(chunk: int, count: int, cycle: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(n % cycle if cycle else n for n in numbers))
 
 
-def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
+def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
     """Draw items in a background thread, at most ``depth`` ahead; what it raises is raised here."""
     waiting: queue.Queue[tuple[bool, object]] = queue.Queue(depth)
     stop = threading.Event()
 
     def put(entry: tuple[bool, object]) -> None:
         while not stop.is_set():
-            try:
-                return waiting.put(entry, timeout=0.2)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                waiting.put(entry, timeout=0.2)
+                return
 
     def work() -> None:
         try:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nhin.data.stream import Sampled, Source
 from nhin.data.vintext import is_vintext, open_vintext
 from nhin.errors import DataError
 from nhin.image.load import load
@@ -49,7 +51,13 @@ class Crops(Sequence[Crop]):
         """Count the crops."""
         return len(self.items)
 
-    def __getitem__(self, at):  # type: ignore[no-untyped-def] # noqa: ANN001 - Sequence's own two forms
+    @overload
+    def __getitem__(self, at: int) -> Crop: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Crop]: ...
+
+    def __getitem__(self, at: int | slice) -> Crop | Sequence[Crop]:
         return self.items[at]
 
 
@@ -175,14 +183,23 @@ class Shuffled:
         return self.crops[int(self._order[1][at])]
 
 
+class Named(Source, Protocol):
+    """A source that names what it draws."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Two sources of one fingerprint draw the same samples."""
+        ...
+
+
 class Mixture:
     """Two sources as one: a share (0 to 1) of the samples comes from the second."""
 
-    def __init__(self, first, second, share: float, seed: int = 0) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    def __init__(self, first: Named, second: Named, share: float, seed: int = 0) -> None:
         self.first, self.second, self.share, self.seed = first, second, share, seed
         self.fingerprint = f"{first.fingerprint} + {share} {seed} {second.fingerprint}"
 
-    def sample(self, index: int):  # type: ignore[no-untyped-def] # noqa: ANN201
+    def sample(self, index: int) -> Sampled:
         """Return the sample at one place of the stream; the place decides whose it is."""
         # Counting the second source's turns keeps its passes whole: every crop once a pass.
         turn, before = int((index + 1) * self.share), int(index * self.share)

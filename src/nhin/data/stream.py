@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,10 +292,10 @@ class Chunks:
         self.close()
 
 
-def _pool(workers: int, *job: object) -> ProcessPoolExecutor:
+def _pool(workers: int, *job: Any) -> ProcessPoolExecutor:
     """Start a pool of clean processes: spawned, so nothing of the parent (torch, locks) comes along."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=job)
+    return ProcessPoolExecutor(workers, context, _begin, job)  # type: ignore[arg-type] # pyright: ignore
 
 
 def prerender(

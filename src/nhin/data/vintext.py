@@ -22,6 +22,7 @@ from nhin.image.load import load
 
 SPLITS = ("train_images", "test_image", "unseen_test_images")
 _UNREADABLE = "###"
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 _NUMBERED = re.compile(r"(\d+)$")
 _LONGEST = 4096
 
@@ -54,12 +55,13 @@ def open_vintext(path: Path) -> tuple[list[Word], int]:
     splits = [path] if path.name in SPLITS else [path / name for name in SPLITS if (path / name).is_dir()]
     words: list[Word] = []
     dropped = 0
-    for picture in sorted(p for split in splits for p in split.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
+    for picture in sorted(p for split in splits for p in split.iterdir() if p.suffix.lower() in _SUFFIXES):
+        name = f"{picture.parent.name}/{picture.name}"
         for number, (corners, text) in enumerate(_read(_label_of(picture, labels))):
             if text in ("", _UNREADABLE):
                 dropped += 1
                 continue
-            words.append(Word(text, f"{picture.parent.name}/{picture.name}#{number}", partial(_crop, picture, corners)))
+            words.append(Word(text, f"{name}#{number}", partial(_crop, picture, corners)))
     return words, dropped
 
 
@@ -115,7 +117,7 @@ def _crop(picture: Path, corners: Corners) -> NDArray[np.uint8]:
 
 
 def rectify(photograph: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8]:
-    """Straighten the four-sided piece between corners (top left, then clockwise), its sides as long as there."""
+    """Straighten the piece between four corners (top left, then clockwise), its sides as long as there."""
     import cv2
 
     box = np.array(corners, np.float32)
@@ -124,4 +126,5 @@ def rectify(photograph: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8
     height = int(np.clip(round(max(sides[1], sides[3])), 1, _LONGEST))
     flat = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
     move = cv2.getPerspectiveTransform(box, flat)
-    return cv2.warpPerspective(photograph, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    flat = cv2.warpPerspective(photograph, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(flat, np.uint8)

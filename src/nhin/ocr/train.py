@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -49,7 +49,7 @@ class State:
     """All that changes while training; saved whole, so that a resumed run cannot tell it was stopped."""
 
     model: Reader
-    average: Average
+    average: Average[Reader]
     optimizer: Optimizer
     charset: Charset
     step: int = 0
@@ -138,7 +138,7 @@ def prerender_for(recipe: Recipe, chunks: int, workers: int = 1) -> int:
     return prerender(build_source(data), data.cache, chunks, workers, size=data.chunk, height=height)
 
 
-def _ready(recipe: Recipe, state: State, chunks: Chunks) -> Iterator[Ready]:
+def _ready(recipe: Recipe, state: State, chunks: Chunks) -> Generator[Ready, None, None]:
     """Yield batches from the state's position on, made ready in a background thread."""
 
     def prepare(batch: Batch) -> Ready:
@@ -149,7 +149,7 @@ def _ready(recipe: Recipe, state: State, chunks: Chunks) -> Iterator[Ready]:
 
 
 def _loss(model: nn.Module, batch: Ready) -> Mapping[str, Tensor]:
-    assert isinstance(model, Reader)  # noqa: S101 - the loop is general, this wiring is not
+    assert isinstance(model, Reader)  # the loop is general, this wiring is not
     return model.loss(batch.pictures, batch.ids)
 
 

@@ -43,9 +43,11 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         new.mkdir(parents=True)
         for name, tensors in checkpoint.tensors.items():
             # Weights that share memory are stored once each; clone makes them apart.
-            save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, new / f"{name}.safetensors")
+            apart = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+            save_file(apart, new / f"{name}.safetensors")
         for name, values in checkpoint.values.items():
-            (new / f"{name}.json").write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
+            words = json.dumps(values, ensure_ascii=False, indent=1)
+            (new / f"{name}.json").write_text(words, encoding="utf-8")
         for path in [*new.iterdir(), new]:
             _flush(path)
         _swap(folder, new, old)

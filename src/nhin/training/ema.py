@@ -1,12 +1,15 @@
 """A running mean of the weights: steadier than the weights themselves, and what is shipped."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class Average:
+
+class Average(Generic[M]):
     r"""Keep an exponential moving average of a model's weights.
 
     .. math::
@@ -15,17 +18,18 @@ class Average:
     The decay rises to ``d``, so that the random weights of the beginning are soon forgotten.
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, model: M, decay: float = 0.999) -> None:
         """Start from a copy of the model's weights; whole numbers are copied, not averaged."""
         self.decay = decay
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model: M = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Move the mean towards the model as it is after step number ``step``."""
         share = 1.0 - min(self.decay, (1.0 + step) / (10.0 + step))
         means, news = self.model.state_dict(), model.state_dict()
-        floats = [name for name, value in news.items() if value.is_floating_point()]
-        torch._foreach_lerp_([means[n] for n in floats], [news[n] for n in floats], share)
-        for name in news.keys() - set(floats):
-            means[name].copy_(news[name])
+        for name, new in news.items():
+            if new.is_floating_point():
+                means[name].lerp_(new, share)
+            else:
+                means[name].copy_(new)

@@ -48,9 +48,8 @@ class Log:
         left = (now - self._began) / (step.number - self._first) * (self.total - step.number)
         self.event("step", step.number, **means, rate=step.rate, samples_per_second=round(pace, 1))
         words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-        self.say(
-            f"step {step.number}/{self.total}  {words}  rate {step.rate:.2e}  {pace:.0f} crops/s  {_clock(left)} left"
-        )
+        words += f"  rate {step.rate:.2e}  {pace:.0f} crops/s  {_clock(left)} left"
+        self.say(f"step {step.number}/{self.total}  {words}")
         self._sums.clear()
         self._steps = self._samples = 0
         self._since = now

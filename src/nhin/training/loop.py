@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How steps are taken: the rate at each, the largest gradient norm, the number format, the last step done."""
+    """How steps are taken: the rate at each, the largest gradient norm, the numbers, the last step done."""
 
     schedule: Schedule
     clip: float = 1.0
@@ -45,7 +45,7 @@ def train(
     loss_of: Callable[[nn.Module, B], Mapping[str, Tensor]],
     optimizer: Optimizer,
     pace: Pace,
-    average: Average | None = None,
+    average: Average[Any] | None = None,
 ) -> Iterator[tuple[Step, B]]:
     """Take one optimiser step per batch and yield what happened, with the batch.
 

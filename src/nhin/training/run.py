@@ -32,7 +32,9 @@ def hold(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as why:
-            raise UsageError(f"another training is running in {folder}; give this one its own folder") from why
+            raise UsageError(
+                f"another training is running in {folder}; give this one its own folder"
+            ) from why
         yield
 
 
