@@ -60,8 +60,14 @@ def weigh(q: Queries, k: Keys, seen: Seen | None) -> Weights:
     if seen is None:
         return scores.softmax(-1)
     # An empty row is softened as if it saw all, then erased: -inf everywhere would give 0/0.
-    scores = scores.masked_fill(~seen & seen.any(-1, keepdim=True), float("-inf"))
-    return scores.softmax(-1).masked_fill(~seen, 0.0)
+    empty = ~seen.any(-1, keepdim=True)
+    return scores.masked_fill(~(seen | empty), float("-inf")).softmax(-1).masked_fill(empty, 0.0)
+
+
+def mix(weights: Weights, v: Keys) -> Queries:
+    """Return each query's weighted sum of values."""
+    v = repeat(v, "b s g d -> b s (g each) d", each=weights.shape[1] // v.shape[2])
+    return torch.einsum("bhts,bshd->bthd", weights.to(v.dtype), v)
 
 
 def weights_of(q: Queries, k: Keys, *, causal: bool, keep: Keep | None, rows: slice | None) -> Weights:

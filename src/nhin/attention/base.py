@@ -97,12 +97,15 @@ def check(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> None:
             raise ShapeError(f"{name} has shape {_show(tensor)}; give it the four axes {axes}")
     if k.shape != v.shape:
         raise ShapeError(f"k is {_show(k)} and v is {_show(v)}; give every key one value of the same width")
-    for axis, place, way in (("batch", 0, "repeat the smaller one"), ("head_dim", 3, "project both to one width")):
+    for axis, place, way in (
+        ("batch", 0, "repeat the smaller one"),
+        ("head_dim", 3, "project both to one width"),
+    ):
         if q.shape[place] != k.shape[place]:
             raise ShapeError(f"{axis} is {q.shape[place]} in q and {k.shape[place]} in k; {way}")
     if k.shape[2] == 0 or q.shape[2] % k.shape[2] != 0:
         raise ShapeError(
-            f"q has {q.shape[2]} heads and k has {k.shape[2]}; make kv_heads a divisor of heads (1 always works)"
+            f"q has {q.shape[2]} heads and k has {k.shape[2]}; make kv_heads divide heads (1 always does)"
         )
     _check_kind(q, k, v, keep)
 
@@ -111,14 +114,20 @@ def _check_kind(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> None:
     """Refuse tensors of several dtypes or devices, and a ``keep`` that is no mask of the keys."""
     for name, tensor in (("k", k), ("v", v)):
         if tensor.device != q.device:
-            raise ShapeError(f"{name} is on {tensor.device} and q on {q.device}; move them together with .to(...)")
+            raise ShapeError(
+                f"{name} is on {tensor.device} and q on {q.device}; move them together with .to(...)"
+            )
         if tensor.dtype != q.dtype and not torch.is_autocast_enabled(q.device.type):
-            raise ShapeError(f"{name} is {tensor.dtype} and q is {q.dtype}; cast them alike or use torch.autocast")
+            raise ShapeError(
+                f"{name} is {tensor.dtype} and q is {q.dtype}; cast them alike or use torch.autocast"
+            )
     if keep is None:
         return
     if keep.ndim != 2 or keep.shape[0] != k.shape[0] or keep.shape[1] != k.shape[1]:
         want = (k.shape[0], k.shape[1])
-        raise ShapeError(f"keep has shape {_show(keep)}; it needs one entry per key, {want}, and nothing per query")
+        raise ShapeError(
+            f"keep has shape {_show(keep)}; it needs one entry per key, {want}, and nothing per query"
+        )
     if keep.dtype != torch.bool:
         raise ShapeError(f"keep is {keep.dtype}; give booleans, True where a key may be seen (keep > 0)")
     if keep.device != k.device:

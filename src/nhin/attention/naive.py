@@ -9,10 +9,9 @@ Source:  Vaswani et al. 2017, arXiv:1706.03762, eq. (1).
 Differs: a query that may see nothing gives zeros, where the formula gives 0/0.
 """
 
-from einops import repeat
-from torch import einsum, nn
+from torch import nn
 
-from nhin.attention._scores import hide, shield, taint, visible, weigh, weights_of
+from nhin.attention._scores import hide, mix, shield, taint, visible, weigh, weights_of
 from nhin.attention.base import Facts, Keep, Keys, Queries, Weights, check
 
 
@@ -29,19 +28,26 @@ class Naive(nn.Module):
         frozenset({"causal", "keep", "cross", "grouped", "convex", "unordered", "weights"}),
     )
 
-    def forward(self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None) -> Queries:
+    def forward(
+        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
+    ) -> Queries:
         """Mix values with softmax weights; see ``attention.base`` for the contract."""
         check(q, k, v, keep)
         k, v, broken = hide(k, keep), hide(v, keep), None
         if causal:
             k, v, broken = shield(k, v)
         weights = weigh(q, k, visible((q.shape[1], k.shape[1]), q.device, causal, keep))
-        v = repeat(v, "b s g d -> b s (g each) d", each=q.shape[2] // v.shape[2])
-        out = einsum("bhts,bshd->bthd", weights.to(v.dtype), v)
+        out = mix(weights, v)
         return out if broken is None else taint(out, broken)
 
     def weights(
-        self, q: Queries, k: Keys, *, causal: bool = False, keep: Keep | None = None, rows: slice | None = None
+        self,
+        q: Queries,
+        k: Keys,
+        *,
+        causal: bool = False,
+        keep: Keep | None = None,
+        rows: slice | None = None,
     ) -> Weights:
         """Return what each query (of ``rows``, all when None) gives each key."""
         check(q, k, k, keep)

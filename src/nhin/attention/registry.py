@@ -16,7 +16,9 @@ MECHANISMS: dict[str, Callable[..., Mechanism]] = {
 _OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
-def build(name: str, *, heads: int | None = None, head_dim: int | None = None, **settings: object) -> Mechanism:
+def build(
+    name: str, *, heads: int | None = None, head_dim: int | None = None, **settings: object
+) -> Mechanism:
     """Build a mechanism by name.
 
     Args:

@@ -34,7 +34,7 @@ class Block(nn.Module):
         dropout: Chance of dropping an output channel of each part.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # every part's one knob; a settings object would only hide them
         self,
         dim: int,
         heads: int,
@@ -84,5 +84,7 @@ class Block(nn.Module):
                 raise UsageError("this block was built with cross=True; give it a context")
             x = x + self.cross(self.cross_norm(x), context=context, keep=context_keep, cache=context_cache)
         elif context is not None:
-            raise UsageError("a context was given to a block without cross-attention; build it with cross=True")
+            raise UsageError(
+                "a context was given to a block without cross-attention; build it with cross=True"
+            )
         return x + self.feed(self.feed_norm(x))

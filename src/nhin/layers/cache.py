@@ -69,14 +69,14 @@ class KeyValueCache:
         for name, x in (("k", k), ("v", v)):
             if x.shape != (batch, places, heads, width):
                 raise ShapeError(
-                    f"{name} has shape {tuple(x.shape)}; this cache takes ({batch}, places, {heads}, {width}): "
+                    f"{name} has shape {tuple(x.shape)}; this cache takes ({batch}, any, {heads}, {width}): "
                     "build one for this batch and layer with new_cache(...)"
                 )
             if x.requires_grad and torch.is_grad_enabled():
                 raise UsageError("a cache passes no gradient; decode under torch.inference_mode()")
         if self.length + places > self.context:
             raise ShapeError(
-                f"the cache is full: {self.length} of {self.context} places are taken and {places} more came; "
+                f"the cache is full: {self.length} of {self.context} places taken, {places} more came; "
                 "build it with a larger context or truncate it"
             )
         stop = self.length + places
@@ -88,12 +88,16 @@ class KeyValueCache:
     def truncate(self, length: int) -> None:
         """Forget every place from ``length`` on; exact, because places do not change each other."""
         if not 0 <= length <= self.length:
-            raise ShapeError(f"cannot truncate to {length}; the cache holds {self.length} places, so give 0 to that")
+            raise ShapeError(
+                f"cannot truncate to {length}; the cache holds {self.length} places, so give 0 to that"
+            )
         self.length = length
 
     def reorder(self, rows: Int[Tensor, " B"]) -> None:
         """Let row i continue what row ``rows[i]`` was, for beams."""
         if rows.shape != (self._store.shape[1],):
-            raise ShapeError(f"rows has shape {tuple(rows.shape)}; give one row number for each of {self._store.shape[1]}")
+            raise ShapeError(
+                f"rows has shape {tuple(rows.shape)}; give one row number for each of {self._store.shape[1]}"
+            )
         held = self._store[:, :, :, : self.length]
         held.copy_(held.index_select(1, rows.to(held.device)))

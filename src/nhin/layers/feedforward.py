@@ -1,6 +1,6 @@
 """Two linear layers with a bend between them, applied to every place alone.
 
-Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.3; GELU: Hendrycks and Gimpel 2016, arXiv:1606.08415.
+Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.3; GELU: Hendrycks 2016, arXiv:1606.08415.
 Differs: GELU in place of ReLU.
 """
 

@@ -35,7 +35,9 @@ class Rotary(nn.Module):
     def __init__(self, head_dim: int, *, base: float = 10000.0, context: int = 512) -> None:
         super().__init__()
         if head_dim < 2 or head_dim % 2:
-            raise ShapeError(f"head_dim is {head_dim}; rotary positions turn pairs of channels, so make it even")
+            raise ShapeError(
+                f"head_dim is {head_dim}; rotary positions turn pairs of channels, so make it even"
+            )
         self.head_dim, self.base = head_dim, base
         self._table(context, None)
 

@@ -18,7 +18,9 @@ from nhin.errors import ShapeError
 def sinusoidal(length: int, dim: int) -> Float[Tensor, "L C"]:
     """Return the table for positions 0 to ``length - 1``."""
     if length < 0 or dim < 1:
-        raise ShapeError(f"a table of {length} positions by {dim} channels cannot be; give length >= 0, dim >= 1")
+        raise ShapeError(
+            f"a table of {length} positions by {dim} channels cannot be; give length >= 0, dim >= 1"
+        )
     rates = 10000.0 ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim].float()
