@@ -1,0 +1,65 @@
+# nhin: what can be done here. `make` lists it; the first run of a target fetches what it needs into .venv.
+PYTHON ?= python3
+RECIPE ?= reader-small
+OUT ?= runs/$(RECIPE)
+ARGS ?=
+# Taken as typed: a picture's name may hold spaces, quotes and dollar signs.
+override IMAGE := $(value IMAGE)
+export IMAGE ARGS
+
+VENV = command -v $(PYTHON) >/dev/null || { echo "nhin: there is no $(PYTHON) here: name one, as in make $@ PYTHON=python3.12" >&2; exit 1; }; $(PYTHON) scripts/venv.py
+RUN = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help read test check format lint types imports sizes bench fonts train clean
+
+help: ## list what can be done
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+read: ## read the bundled street sign, or IMAGE="photo.jpg more.jpg" (ARGS="--format json")
+	@$(VENV) read
+	@$(RUN) scripts/read.py
+
+test: ## run every test (adds torch and the tools to .venv)
+	@$(VENV) test
+	@! grep -rqs --include='test_*.py' 'mark\.compiled' tests || $(RUN) -m pytest -q -m compiled $(ARGS)
+	@$(RUN) -m pytest -q -m "not compiled" --jaxtyping-packages=nhin,beartype.beartype $(ARGS)
+
+check: format lint types imports sizes ## check format, lint, types, import order and sizes (make -k check: all of them)
+
+format: ## check formatting alone
+	@$(VENV) test
+	$(RUN) -m ruff format --check --quiet
+
+lint: ## check lint alone
+	@$(VENV) test
+	$(RUN) -m ruff check --quiet
+
+types: ## check types alone
+	@$(VENV) test
+	$(RUN) -m pyright
+
+imports: ## check who imports whom alone
+	@$(VENV) test
+	.venv/bin/lint-imports
+
+sizes: ## check sizes of files and functions alone
+	@$(VENV) test
+	$(RUN) scripts/sizes.py
+
+bench: ## measure cost on this machine; results go to benchmarks/
+	@$(VENV) test
+	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; exit 0; }; $(RUN) "$$script" $(ARGS) || exit 1; done
+
+fonts: ## fetch about fifty free font families into .fonts (needs npm) for richer synthetic pictures
+	@command -v npm >/dev/null || { echo "nhin: npm is not here; any folder of .ttf files serves: nhin synth --fonts" >&2; exit 1; }
+	@mkdir -p .fonts
+	@grep -v '^#' scripts/fonts.txt | xargs npm install --prefix .fonts --ignore-scripts --no-audit --no-fund --no-save --loglevel=error
+
+train: ## train a reader: RECIPE=reader-small OUT=runs/reader-small (ARGS=--resume)
+	@$(VENV) test
+	NHIN_FONTS=.fonts $(RUN) -m nhin train $(RECIPE) --out $(OUT) $(ARGS)
+
+clean: ## remove .venv and what tests and tools left behind
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/nhin.egg-info
+	find . -name __pycache__ -type d -not -path './.fonts/*' -prune -exec rm -rf {} +

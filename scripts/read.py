@@ -1,0 +1,60 @@
+"""Run ``nhin read`` on what ``make read IMAGE=...`` named; without IMAGE, on the bundled example.
+
+IMAGE is one string, and paths may have spaces, so the longest run of words that names something
+is one picture: ``IMAGE="biển số.jpg b.jpg"`` is two. Patterns (``photos/*.jpg``) are expanded.
+"""
+
+import os
+import re
+import shlex
+import sys
+from glob import glob
+from pathlib import Path
+
+from nhin.cli.app import main
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "src" / "nhin" / "examples" / "street_sign.png"
+
+
+def pictures(named: str) -> list[str]:
+    """Split one string into paths; words that name nothing stay together, to be complained about."""
+    parts = re.split(r"(\s+)", named.strip())
+    found: list[str] = []
+    lost: list[str] = []
+    start = 0
+    while start < len(parts):
+        stop, paths = _longest(parts, start)
+        if paths:
+            found += _joined(lost) + paths
+            lost = []
+        else:
+            lost += parts[start:stop]
+        start = stop + (1 if paths else 0)
+    return found + _joined(lost)
+
+
+def _longest(parts: list[str], start: int) -> tuple[int, list[str]]:
+    for stop in range(len(parts), start, -1):
+        paths = _paths("".join(parts[start:stop]))
+        if paths:
+            return stop, paths
+    return start + 1, []
+
+
+def _paths(words: str) -> list[str]:
+    """Return what the words name as they stand, without their quotes, or as a pattern."""
+    bare = words[1:-1] if len(words) > 1 and words[0] == words[-1] and words[0] in "'\"" else words
+    path = os.path.expanduser(bare)  # noqa: PTH111 - pathlib would drop a leading ./
+    if bare.strip() == bare and (bare == "-" or Path(path).exists()):
+        return [path]
+    return sorted(glob(path)) if re.search(r"[*?\[]", path) else []  # noqa: PTH207 - absolute patterns too
+
+
+def _joined(lost: list[str]) -> list[str]:
+    words = "".join(lost).strip()
+    return [words] if words else []
+
+
+if __name__ == "__main__":
+    named = pictures(os.environ.get("IMAGE", "")) or [str(EXAMPLE)]
+    sys.exit(main(["read", *shlex.split(os.environ.get("ARGS", "")), "--", *named]))
