@@ -243,7 +243,7 @@ def test_arrays_that_are_no_pictures_are_refused(wrong):
 def test_other_values_are_refused():
     for wrong in (12, io.StringIO("text")):
         with pytest.raises(PictureError):
-            load(wrong)
+            load(wrong)  # pyright: ignore[reportArgumentType]
 
 
 def test_folders_are_counted_as_a_person_counts(tmp_path):

@@ -14,11 +14,14 @@ import nhin
 from nhin.reading.weights import DEFAULT, shipped
 
 EXAMPLES = Path(nhin.__file__).parent / "examples"
+HOME = {**os.environ, "PYTHONPATH": str(Path(nhin.__file__).parents[1])}
 needs_weights = pytest.mark.skipif(DEFAULT not in shipped(), reason="the shipped weights are not there yet")
 
 
-def run(*words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "nhin", *words], capture_output=True, check=False, **options)
+def run(*words: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
+    """Run one command, with these variables added to the environment."""
+    command = [sys.executable, "-m", "nhin", *words]
+    return subprocess.run(command, capture_output=True, check=False, env={**HOME, **settings})
 
 
 def test_help_answers_at_once():
@@ -33,7 +36,9 @@ def test_help_answers_at_once():
 
 def test_a_pipe_that_closes_is_no_complaint():
     command = [sys.executable, "-m", "nhin", "read", "--help"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=HOME) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
     assert said == b""
@@ -41,7 +46,7 @@ def test_a_pipe_that_closes_is_no_complaint():
 
 
 def test_failures_are_one_line_without_a_trace(tmp_path):
-    ran = run("read", str(tmp_path / "không có.png"), env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"})
+    ran = run("read", str(tmp_path / "không có.png"), LC_ALL="C", PYTHONUTF8="0")
     assert ran.returncode in (2, 3, 4)
     assert ran.stderr.count(b"\n") == 1
     assert b"Traceback" not in ran.stderr

@@ -19,9 +19,11 @@ from nhin.reading.types import Box, Char, Line, Recognised
 TALL = 1.5
 _SPARE = 0.22
 _SIDE = 0.16
-_MODEST = 0.06
+_MODEST = 0.02
 _RIM = 0.07
 _LOOK = 48
+_BESIDE = 10
+_ABOVE, _BELOW = 0.75, 0.4
 _LONGEST = 32_000
 
 
@@ -104,7 +106,7 @@ def snug(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     mask = mask if edge.mean() < 0.5 else 1 - mask
     if not 0.02 < mask.mean() < 0.6:
         return None
-    own = _own(cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[2][1:])
+    own = _own(cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[2][1:], seen[0])
     if own is None:
         return None
     left, top, right, bottom = own
@@ -118,16 +120,23 @@ def snug(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     )
 
 
-def _own(parts: NDArray) -> tuple[int, int, int, int] | None:
+def _own(parts: NDArray, width: int) -> tuple[int, int, int, int] | None:
     """Join the parts (x, y, width, height, area) that belong to the line: left, top, right, bottom."""
     x, y, wide, high, area = parts.T
-    crosses = (y < 0.6 * _LOOK) & (y + high > 0.4 * _LOOK)
     touches = (y == 0) | (y + high == _LOOK)
+    # The rim of a sign often runs through the room beside the line.
+    beside = touches & ((x + wide <= _BESIDE) | (x >= width - _BESIDE))
+    crosses = (y < 0.6 * _LOOK) & (y + high > 0.4 * _LOOK) & ~beside
     if (crosses & touches).any():
         return None
-    own = (area >= 4) & ~touches
-    if not (own & crosses).any():
+    letters = (area >= 4) & crosses
+    if not letters.any():
         return None
+    core = np.median(high[letters])
+    highest = y[letters].min() - _ABOVE * core
+    lowest = (y + high)[letters].max() + _BELOW * core
+    marks = (area >= 4) & ~touches & (y >= highest) & (y + high <= lowest)
+    own = letters | marks
     x, y, wide, high = x[own], y[own], wide[own], high[own]
     return int(x.min()), int(y.min()), int((x + wide).max()), int((y + high).max())
 
