@@ -133,7 +133,7 @@ def _fit(want: Any, value: Any, where: str) -> Any:
     if plain is float and type(value) is int:
         return float(value)
     if type(value) is not plain:
-        raise RecipeError(f"{where} wants {plain.__name__}, got {value!r}")
+        raise RecipeError(f"{where} wants {getattr(plain, '__name__', plain)}, got {value!r}")
     return value
 
 
