@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nhin.data.batches import Order, Position, batches, distort, gather, plan, prefetch
-from nhin.data.stream import Chunks, draw
+from nhin.data.chunks import draw
+from nhin.data.stream import Chunks
 
 CHUNK = draw(Fake(), 0, 64)
 ORDER = Order(seed=3, pixels=8 * 40 * 64, cycle=3)

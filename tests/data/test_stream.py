@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from fakes import Broken, Fake, Nameless
 
-from nhin.data.stream import Chunks, draw, open_shelf, prerender
+from nhin.data.chunks import draw, open_shelf
+from nhin.data.stream import Chunks, prerender
 from nhin.errors import DataError, UsageError
 
 HERE = Path(__file__).parent

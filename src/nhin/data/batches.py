@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.data.stream import Chunk, Chunks
+from nhin.data.chunks import Chunk
+from nhin.data.stream import Chunks
 from nhin.image.fit import HEIGHT
 
 BATCH_PIXELS = 128 * HEIGHT * 64

@@ -15,7 +15,7 @@ from typing import Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.data.stream import Sampled, Source
+from nhin.data.chunks import Sampled, Source
 from nhin.data.vintext import is_vintext, open_vintext
 from nhin.errors import DataError
 from nhin.image.load import load

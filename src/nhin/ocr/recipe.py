@@ -6,8 +6,8 @@ from typing import Any
 
 from nhin.config import build
 from nhin.data.batches import BATCH_PIXELS, Order
+from nhin.data.chunks import SIZE, Source
 from nhin.data.crops import Mixture, Shuffled, open_crops
-from nhin.data.stream import SIZE, Source
 from nhin.data.synth import Synth
 from nhin.errors import RecipeError
 from nhin.models.reader import Reader
