@@ -148,7 +148,7 @@ def _batches(widths: Sequence[int]) -> Iterable[list[int]]:
         yield from (places[start : start + size] for start in range(0, len(places), size))
 
 
-def _soften(frames: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+def _soften(frames: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:
     """Divide log-probabilities by the temperature and normalise them again."""
     if temperature == 1.0:
         return frames

@@ -117,7 +117,8 @@ def _busyness(crop: Pixels) -> NDArray[np.float32]:
     height, width = crop.shape[:2]
     # Not limited to MAX_WIDTH: a crop wider than that is what has to be cut.
     size = max(1, round(width * HEIGHT / height)), HEIGHT
-    flat = ink(cv2.resize(crop, size, interpolation=cv2.INTER_AREA)).astype(np.float32)
+    small = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    flat = ink(small).astype(np.float32)
     # The outermost rows often hold the edge of the sign, which has no gaps.
     spread = flat[HEIGHT // 10 : -HEIGHT // 10].std(axis=0)
     return np.convolve(np.pad(spread, 1, mode="edge"), np.full(3, 1 / 3), mode="valid").astype(np.float32)

@@ -1,0 +1,285 @@
+"""From a checkpoint to the ONNX pair that reading uses, accepted only when it reads what torch reads.
+
+Batch norms are folded into their convolutions and the letters' shared parts into one table, the large
+weights are rounded to half precision, and the torch model that results is both exported and compared with:
+what ONNX Runtime reads from real crops must be the same text with the same confidence. Halves are only how
+weights are stored; arithmetic stays in single precision.
+"""
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from nhin.errors import CheckpointError, UsageError
+from nhin.image.fit import BUCKET, MAX_WIDTH
+from nhin.layers.lettering import Lettering
+from nhin.models.reader import FRAMES, TOKENS, Reader
+from nhin.ocr.card import card
+from nhin.ocr.pair import TorchPair
+from nhin.reading.recognise import MODES, Recogniser
+from nhin.reading.weights import CONTENTS, DECODER, ENCODER, Contents, OnnxPair, digest
+from nhin.text.charset import Charset
+
+CLOSE = 1e-4
+"""How far apart the two confidences of one crop may be."""
+_LARGE = 1024
+_MOST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export came to: how many crops were compared, the largest difference, the bytes written."""
+
+    crops: int
+    furthest: float
+    size: int
+
+
+def export(
+    model: Reader,
+    charset: Charset,
+    out: Path,
+    crops: Sequence[NDArray[np.uint8]],
+    *,
+    half: bool = True,
+    notes: Mapping[str, Any] | None = None,
+    measure: Callable[[Recogniser], Mapping[str, Any]] | None = None,
+) -> Exported:
+    """Write a reader as an ONNX pair into a new folder, once it has read the crops as torch does.
+
+    Args:
+        model: Its weights are changed: folded, and rounded when ``half`` is set.
+        charset: What its ids mean.
+        out: A folder that is not there, or holds an earlier export, which is then replaced.
+        crops: Pictures to compare both on, RGB.
+        half: Store large weights in half precision.
+        notes: ``name``, ``recipe`` and ``temperatures`` for the table of contents and the card.
+        measure: Given the accepted pair as a recogniser; what it returns goes on the card.
+
+    Raises:
+        UsageError: The folder holds something else.
+        CheckpointError: The two do not read alike, or there is no room; nothing is left behind.
+    """
+    notes = dict(notes or {})
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CONTENTS).is_file())):
+        raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
+    settle(model, half)
+    beside = out.with_name(f".{out.name}.new")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        _write_networks(model, beside)
+        furthest = compare(model, beside, charset, crops)
+        temperatures = notes.get("temperatures", {})
+        reader = Recogniser(OnnxPair(beside), charset, model.height, temperatures=temperatures)
+        _write_contents(model, charset, beside, {**notes, "metrics": measure(reader) if measure else {}})
+        size = sum(path.stat().st_size for path in beside.iterdir())
+        shutil.rmtree(out, ignore_errors=True)
+        beside.rename(out)
+    except OSError as why:
+        raise CheckpointError(f"cannot write {out}: {why.strerror or why}") from why
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Exported(len(crops), furthest, size)
+
+
+@torch.no_grad()
+def settle(model: Reader, half: bool = True) -> Reader:
+    """Put a model, in place, into the form that is exported; it computes the same but for rounding."""
+    model.eval().float()
+    for part in model.modules():
+        if isinstance(part, nn.Sequential):
+            _fold_norms(part)
+        if isinstance(part, Lettering):
+            part.own.copy_(part.weight())
+            part.shared.zero_()
+    if half:
+        for weight in model.parameters():
+            # Vectors (biases, norms) cost nothing and scale everything: they stay whole.
+            if weight.ndim > 1 and weight.abs().max() < torch.finfo(torch.half).max:
+                weight.copy_(weight.half().float())
+    return model
+
+
+def compare(model: Reader, folder: Path, charset: Charset, crops: Sequence[NDArray[np.uint8]]) -> float:
+    """Read crops with torch and with the pair in a folder; return the largest difference in confidence.
+
+    Raises:
+        CheckpointError: A text differs, or a confidence by more than ``CLOSE``.
+    """
+    furthest = 0.0
+    pairs = TorchPair(model), OnnxPair(folder)
+    for mode in MODES:
+        wants, gots = (Recogniser(pair, charset, model.height, mode).read(crops) for pair in pairs)
+        for number, (want, got) in enumerate(zip(wants, gots, strict=True)):
+            apart = abs(want.confidence - got.confidence)
+            if want.text != got.text or apart > CLOSE:
+                raise CheckpointError(
+                    f"the export does not read like torch, so nothing was written: crop {number}, {mode}, "
+                    f"gives {got.text!r} ({got.confidence:.5f}), but {want.text!r} ({want.confidence:.5f})"
+                )
+            furthest = max(furthest, apart)
+    return furthest
+
+
+class _Encoder(nn.Module):
+    """Pictures to memory and CTC log-probabilities."""
+
+    def __init__(self, model: Reader) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, pictures: Float[Tensor, "B ink height width"]
+    ) -> tuple[Float[Tensor, "B F C"], Float[Tensor, "B F V"]]:
+        """Look at pictures."""
+        memory, scores = self.model.encode(pictures)
+        return memory, scores.log_softmax(-1)
+
+
+class _Decoder(nn.Module):
+    """Memory and tokens to logits."""
+
+    def __init__(self, model: Reader) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, memory: Float[Tensor, "B F C"], tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
+        """Score what follows each token."""
+        return self.model.decode(memory, tokens)
+
+
+def _fold_norms(part: nn.Sequential) -> None:
+    """Fold each batch norm into the convolution before it."""
+    for i in range(len(part) - 1):
+        first, second = part[i], part[i + 1]
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            part[i], part[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+
+
+def _write_networks(model: Reader, folder: Path) -> None:
+    """Write both networks, dynamic in batch, width and length, and shrink them."""
+    batch = Dim("batch", min=1, max=4096)
+    width = BUCKET * Dim("buckets", min=2, max=MAX_WIDTH // BUCKET)
+    frames, length = Dim("frames", min=2, max=FRAMES), Dim("length", min=1, max=TOKENS)
+    pictures = torch.zeros(2, 1, model.height, 6 * BUCKET)
+    with _quiet(), torch.no_grad():
+        memory, _ = model.encode(pictures)
+        tokens = torch.ones(2, 7, dtype=torch.long)
+        shapes = {"pictures": {0: batch, 3: width}}
+        _write(_Encoder(model), (pictures,), folder / ENCODER, ["memory", "ctc"], shapes)
+        shapes = {"memory": {0: batch, 1: frames}, "tokens": {0: batch, 1: length}}
+        _write(_Decoder(model), (memory, tokens), folder / DECODER, ["logits"], shapes)
+
+
+def _write(
+    part: nn.Module, inputs: tuple[Tensor, ...], path: Path, outputs: list[str], shapes: dict[str, Any]
+) -> None:
+    import onnx
+
+    program = torch.onnx.export(
+        part.eval(),
+        inputs,
+        input_names=list(shapes),
+        output_names=outputs,
+        dynamic_shapes=shapes,
+        dynamo=True,
+        verbose=False,
+    )
+    if program is None:
+        raise CheckpointError(f"torch could not export {path.stem}")
+    program.save(path, external_data=False)
+    network = shrink(onnx.load(path))
+    onnx.checker.check_model(network, full_check=True)
+    onnx.save(network, path)
+
+
+def shrink(network: Any) -> Any:
+    """Store, in place, each large weight of an ONNX model in half precision where that loses nothing."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in network.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if values.size < _LARGE or not np.array_equal(halves.astype(np.float32), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *network.graph.node]
+    del network.graph.node[:]
+    network.graph.node.extend(nodes)
+    return network
+
+
+def _write_contents(model: Reader, charset: Charset, folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write the table of contents and the card."""
+    contents = Contents(
+        charset=charset.chars,
+        files={name: digest(folder / name) for name in (ENCODER, DECODER)},
+        name=str(notes.get("name", "")),
+        height=model.height,
+        temperatures=dict(notes.get("temperatures", {})),
+        metrics=dict(notes.get("metrics", {})),
+    )
+    words = json.dumps(asdict(contents), ensure_ascii=False, indent=1)
+    (folder / CONTENTS).write_text(words + "\n", encoding="utf-8")
+    size = sum((folder / name).stat().st_size for name in contents.files)
+    weights = sum(weight.numel() for weight in model.parameters())
+    recipe = notes.get("recipe", {})
+    (folder / "CARD.md").write_text(card(contents, recipe, weights, size), encoding="utf-8")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about itself from the person who waits."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def sample_crops(count: int = _MOST, seed: int = 20) -> list[NDArray[np.uint8]]:
+    """Return crops to compare on: rendered words and lines, or plain ones where no font is found."""
+    from nhin.data.synth import Synth
+    from nhin.errors import NhinError
+
+    try:
+        synth = Synth(seed=seed)
+        return [synth.sample(i).picture for i in range(count)]
+    except NhinError:
+        return [_plain(i) for i in range(count)]
+
+
+def _plain(number: int) -> NDArray[np.uint8]:
+    """Write a number with the font that Pillow carries."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    rng = np.random.default_rng(number)
+    text, size = str(rng.integers(10 ** int(rng.integers(1, 12)))), int(rng.integers(12, 48))
+    picture = Image.new("RGB", (len(text) * size, size + 12), "white")
+    ImageDraw.Draw(picture).text((4, 4), text, "black", ImageFont.load_default(size))
+    return np.asarray(picture)
