@@ -63,6 +63,8 @@ class Detector:
         self.tuning = tuning or Tuning()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Every picture has its own shape: kept arenas would only grow.
+        options.enable_cpu_mem_arena = False
         options.intra_op_num_threads = threads()
         # Threads that spin while they wait starve whoever shares the processor.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
