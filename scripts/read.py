@@ -44,8 +44,10 @@ def _longest(parts: list[str], start: int) -> tuple[int, list[str]]:
 def _paths(words: str) -> list[str]:
     """Return what the words name as they stand, without their quotes, or as a pattern."""
     bare = words[1:-1] if len(words) > 1 and words[0] == words[-1] and words[0] in "'\"" else words
+    if not bare.strip():
+        return []
     path = os.path.expanduser(bare)  # noqa: PTH111 - pathlib would drop a leading ./
-    if bare.strip() == bare and (bare == "-" or Path(path).exists()):
+    if bare == "-" or Path(path).exists():
         return [path]
     return sorted(glob(path)) if re.search(r"[*?\[]", path) else []  # noqa: PTH207 - absolute patterns too
 

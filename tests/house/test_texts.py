@@ -1,0 +1,71 @@
+"""What README and docs tell people to type exists, and what exists is told."""
+
+import inspect
+import re
+import shutil
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from nhin.cli.app import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def typed(page: Path) -> list[str]:
+    """Return the lines people are told to type: consoles, and backticked words that begin with a command."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE)).splitlines()
+    return [line.partition("  #")[0] for line in blocks] + re.findall(r"`((?:nhin|make) [^`]+)`", text)
+
+
+@each_page
+def test_every_nhin_command_told_exists_with_its_options(page):
+    for line in typed(page):
+        for name, rest in re.findall(r"(?:^|[ $|&])nhin ([a-z]+)(.*)$", line):
+            assert name in COMMANDS, line
+            module, _, function = COMMANDS[name][0].partition(":")
+            known = set(inspect.signature(getattr(import_module(module), function)).parameters)
+            options = {option.replace("-", "_") for option in re.findall(r"--([a-z-]+)", rest)}
+            assert options <= known | {"help"}, line
+
+
+@each_page
+def test_every_make_target_told_exists(page):
+    for line in typed(page):
+        for target in re.findall(r"(?:^|[ $&])make (?!-)([a-z]+)", line):
+            assert target in TARGETS, line
+
+
+@each_page
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        if "://" not in link and "weights/" not in link:
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.vi.md"])
+def test_every_command_is_in_the_readme(page):
+    told = (ROOT / page).read_text("utf-8")
+    assert all(f"| `nhin {name}" in told for name in COMMANDS)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
+def test_help_lists_every_target_and_is_what_make_alone_does():
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    alone = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert alone.splitlines()[-1] == told.splitlines()[-1]
+    assert set(re.findall(r"^  make (\w+)", told, re.MULTILINE)) == TARGETS
+
+
+def test_every_target_is_a_job_and_no_file():
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony
+    assert set(phony[1].split()) == TARGETS

@@ -1,0 +1,59 @@
+"""What reading needs imports no torch, and `import nhin` imports next to nothing."""
+
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nhin
+
+SRC = Path(__file__).resolve().parent.parent / "src"
+
+FREE = {"__main__", "errors", "config", "text", "image", "data", "decoding", "metrics", "reading", "cli"}
+HEAVY = ("torch", "einops", "jaxtyping", "safetensors", "onnx", "onnxscript", "fontTools", "matplotlib")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the top-level modules a fresh Python holds after running some code."""
+    tell = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    ask, env = [sys.executable, "-c", code + tell], os.environ | {"PYTHONPATH": str(SRC)}
+    done = subprocess.run(ask, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def reading_path() -> list[str]:
+    names = [
+        module.name for module in pkgutil.walk_packages(nhin.__path__, "nhin.", onerror=lambda name: None)
+    ]
+    return [name for name in names if name.split(".")[1] in FREE]
+
+
+def test_the_reading_path_imports_without_torch():
+    names = reading_path()
+    assert len(names) > 40
+    refuse = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {HEAVY}: raise ImportError(name + ' is not for reading')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    assert not loaded_by(refuse + "\n".join(f"import {name}" for name in names)) & set(HEAVY)
+
+
+def test_importing_nhin_imports_nothing_heavy():
+    assert not loaded_by("import nhin") & {
+        *HEAVY,
+        "numpy",
+        "cv2",
+        "PIL",
+        "onnxruntime",
+        "rapidocr",
+        "cyclopts",
+    }
+
+
+def test_the_table_of_commands_imports_nothing_heavy():
+    assert not loaded_by("import nhin.cli.app") & {*HEAVY, "numpy", "cv2", "onnxruntime", "rapidocr"}
