@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -26,11 +26,12 @@ from nhin.training import checkpoint as checkpoints
 from nhin.training.checkpoint import Checkpoint
 from nhin.training.ema import Average
 from nhin.training.log import Log
-from nhin.training.loop import Pace
+from nhin.training.loop import Pace, Step
 from nhin.training.loop import train as steps
 from nhin.training.optimizers import adamw
 from nhin.training.precision import chosen, computing
-from nhin.training.run import hold, stoppable
+from nhin.training.run import Stop, hold, stoppable
+from nhin.training.together import Together, together
 
 _PREFETCH = 4
 
@@ -56,6 +57,16 @@ class State:
     position: Position = Position()  # noqa: RUF009 - frozen
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What stays the same while training: the recipe, the checkpoint's place, who trains, who may stop it."""
+
+    recipe: Recipe
+    place: Path
+    team: Together
+    stop: Stop
+
+
 def train(recipe: Recipe, out: Path | str, resume: bool = False, data: Path | str | None = None) -> Path:
     """Train a reader into a run folder: recipe.json, log.jsonl and checkpoint/, the latest.
 
@@ -79,40 +90,67 @@ def train(recipe: Recipe, out: Path | str, resume: bool = False, data: Path | st
     out = Path(out)
     if resume and not out.is_dir():
         raise CheckpointError(f"there is no run in {out} to resume")
-    with hold(out), stoppable() as stop, computing(recipe.training.threads):
-        place = out / "checkpoint"
-        if checkpoints.exists(place) and not resume:
-            raise UsageError(f"{out} already holds a run; continue it with --resume, or name another folder")
-        state = _begin(recipe, place if resume and checkpoints.exists(place) else None)
-        log = Log(out / "log.jsonl", recipe.schedule.steps, state.step, recipe.training.log_seconds)
-        _note(recipe, out, state, log)
-        held = held_out(data, recipe.training.validate_crops, state.model.height) if data else None
-        _run(recipe, state, place, (log, held, stop))
-        return place
+    with together() as team, stoppable() as stop, computing(recipe.training.threads):
+        job = Job(recipe, out / "checkpoint", team, stop)
+        if not team.first:
+            _run(job, _begin(recipe, job.place if resume and checkpoints.exists(job.place) else None))
+            return job.place
+        with hold(out):
+            _lead(job, resume, data)
+        return job.place
 
 
-def _run(recipe: Recipe, state: State, place: Path, watch: tuple[Log, Held | None, Any]) -> None:
-    """Take steps until the budget is spent or somebody asks to stop; save along the way."""
-    log, held, stop = watch
-    training, budget = recipe.training, recipe.schedule.steps
-    pace = Pace(recipe.schedule, training.clip, chosen(training.precision), state.step)
+def _lead(job: Job, resume: bool, data: Path | str | None) -> None:
+    """Train as the process that logs, measures and saves."""
+    recipe, out = job.recipe, job.place.parent
+    if checkpoints.exists(job.place) and not resume:
+        raise UsageError(f"{out} already holds a run; continue it with --resume, or name another folder")
+    state = _begin(recipe, job.place if resume and checkpoints.exists(job.place) else None)
+    log = Log(out / "log.jsonl", recipe.schedule.steps, state.step, recipe.training.log_seconds)
+    _note(recipe, out, state, log)
+    held = held_out(data, recipe.training.validate_crops, state.model.height) if data else None
     saved, saved_step = time.monotonic(), -1
-    with _chunks(recipe, state.model.height) as chunks, closing(_ready(recipe, state, chunks)) as stream:
-        running = steps(state.model, stream, _loss, state.optimizer, pace, state.average)
-        while state.step < budget and not stop:
+    every, budget = recipe.training.validate_steps, recipe.schedule.steps
+    for step, samples in _steps(job, state):
+        log.step(step, samples)
+        if held and (step.number == budget or (every and step.number % every == 0)):
+            _validate(state, held, log)
+        if time.monotonic() - saved >= recipe.training.save_seconds:
+            checkpoints.save(job.place, _pack(recipe, state))
+            saved, saved_step = time.monotonic(), step.number
+    if state.step != saved_step:
+        checkpoints.save(job.place, _pack(recipe, state))
+    ended = "finished" if state.step >= budget else "stopped; continue with --resume"
+    log.say(f"step {state.step}: {ended}; saved in {job.place}")
+
+
+def _run(job: Job, state: State) -> None:
+    """Train as one of the processes that only compute."""
+    for _ in _steps(job, state):
+        pass
+
+
+def _steps(job: Job, state: State) -> Iterator[tuple[Step, int]]:
+    """Take steps until the budget is spent or anybody asks to stop; yield each with its samples."""
+    recipe, team = job.recipe, job.team
+    training = recipe.training
+    pace = Pace(recipe.schedule, training.clip, chosen(training.precision), state.step)
+
+    def loss_of(model: nn.Module, batch: Ready) -> Mapping[str, Tensor]:
+        assert isinstance(model, Reader)
+        team.seed(recipe.seed, state.step + 1)
+        return model.loss(batch.pictures, batch.ids)
+
+    def share(model: nn.Module) -> None:
+        job.stop.asked = team.mean_gradients(model, bool(job.stop))
+
+    average = state.average if team.first else None
+    with _chunks(recipe, state.model.height) as chunks, closing(_ready(job, state, chunks)) as stream:
+        running = steps(state.model, stream, loss_of, state.optimizer, pace, average, share)
+        while state.step < recipe.schedule.steps and not job.stop:
             step, batch = next(running)
             state.step, state.position = step.number, batch.after
-            log.step(step, len(batch.ids))
-            every = training.validate_steps
-            if held and (step.number == budget or (every and step.number % every == 0)):
-                _validate(state, held, log)
-            if time.monotonic() - saved >= training.save_seconds:
-                checkpoints.save(place, _pack(recipe, state))
-                saved, saved_step = time.monotonic(), step.number
-    if state.step != saved_step:
-        checkpoints.save(place, _pack(recipe, state))
-    ended = "finished" if state.step >= budget else "stopped; continue with --resume"
-    log.say(f"step {state.step}: {ended}; saved in {place}")
+            yield step, len(batch.ids) * team.world
 
 
 def _chunks(recipe: Recipe, height: int = HEIGHT) -> Chunks:
@@ -138,19 +176,16 @@ def prerender_for(recipe: Recipe, chunks: int, workers: int = 1) -> int:
     return prerender(build_source(data), data.cache, chunks, workers, size=data.chunk, height=height)
 
 
-def _ready(recipe: Recipe, state: State, chunks: Chunks) -> Generator[Ready, None, None]:
-    """Yield batches from the state's position on, made ready in a background thread."""
+def _ready(job: Job, state: State, chunks: Chunks) -> Generator[Ready, None, None]:
+    """Yield this process's batches from the state's position on, made ready in a background thread."""
 
-    def prepare(batch: Batch) -> Ready:
-        ids = [state.charset.encode(text) for text in batch.texts]
-        return Ready(torch.from_numpy(tensor(list(batch.pictures))), ids, batch.after)
+    def prepare(dealt: tuple[Batch, Batch]) -> Ready:
+        mine, last = dealt
+        ids = [state.charset.encode(text) for text in mine.texts]
+        return Ready(torch.from_numpy(tensor(list(mine.pictures))), ids, last.after)
 
-    return prefetch(map(prepare, batches(chunks, build_order(recipe), state.position)), _PREFETCH)
-
-
-def _loss(model: nn.Module, batch: Ready) -> Mapping[str, Tensor]:
-    assert isinstance(model, Reader)  # the loop is general, this wiring is not
-    return model.loss(batch.pictures, batch.ids)
+    stream = batches(chunks, build_order(job.recipe), state.position)
+    return prefetch(map(prepare, job.team.deal(stream)), _PREFETCH)
 
 
 def _validate(state: State, held: Held, log: Log) -> None:

@@ -46,6 +46,7 @@ def train(
     optimizer: Optimizer,
     pace: Pace,
     average: Average[Any] | None = None,
+    share: Callable[[nn.Module], None] | None = None,
 ) -> Iterator[tuple[Step, B]]:
     """Take one optimiser step per batch and yield what happened, with the batch.
 
@@ -56,6 +57,7 @@ def train(
         optimizer: Already holds the model's parameters.
         pace: Rate, clipping, number format.
         average: Moved after every step.
+        share: Called with the model once its gradients stand, to average them with other processes.
 
     Yields:
         A Step and its batch; the model is consistent whenever the caller has the floor.
@@ -76,6 +78,8 @@ def train(
         if not torch.isfinite(loss):
             raise Diverged(f"the loss is {loss.item()} at step {number}; a lower rate or clip may help")
         loss.backward()
+        if share is not None:
+            share(model)
         norm = nn.utils.clip_grad_norm_(model.parameters(), pace.clip)
         if not torch.isfinite(norm):
             raise Diverged(f"the gradient's norm is {norm.item()} at step {number}; a lower rate may help")
