@@ -11,7 +11,6 @@ Differs: pairs are channel i and i + D/2 (the half convention of GPT-NeoX and LL
 """
 
 from collections.abc import Callable
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -58,7 +57,7 @@ class Rotary(nn.Module):
             self.register_buffer("cos", angles.cos().float().to(device), persistent=False)
             self.register_buffer("sin", angles.sin().float().to(device), persistent=False)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
         """Follow ``.to(device)`` but not ``.to(dtype)``: rounded tables misplace far tokens."""
         super()._apply(fn, recurse)
         self._table(self.cos.shape[0], self.cos.device)
