@@ -4,7 +4,7 @@ r"""Softmax attention on PyTorch's fused kernels.
     \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{D}}\right) V
 
 Causal:  aligned to the end, also when T and S differ; PyTorch's own ``is_causal`` aligns to the start.
-Cost:    time O(T S D); memory O(T + S), O(T S) bits when causal with T != S or with ``keep``.
+Cost:    time O(T S D); memory O(T + S), O(T S) bytes when causal with T != S or ``keep``.
 Source:  Vaswani et al. 2017, arXiv:1706.03762, eq. (1); Dao et al. 2022, arXiv:2205.14135 (the kernel).
 Differs: a query that may see nothing gives zeros; a graph exported with ``torch.export`` or to ONNX
          takes keys and values to be finite.
@@ -20,6 +20,8 @@ from nhin.attention._scores import Seen, hide, mix, shield, taint, visible, weig
 from nhin.attention.base import Facts, Keep, Keys, Queries, Weights, check
 
 PLAIN_UP_TO = 256 * 256
+
+ByHead = Float[Tensor, "B _ _ D"]
 
 
 class Softmax(nn.Module):
@@ -93,27 +95,28 @@ def _plain_is_faster(q: Queries, k: Keys) -> bool:
 
 def _attend(q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
     """Choose the kernel's arguments: its own causality, a mask, or queries packed by group."""
-    t, s, grouped = q.shape[1], k.shape[1], q.shape[2] != k.shape[2]
+    t, s, each = q.shape[1], k.shape[1], q.shape[2] // k.shape[2]
+    seen = None if causal and t == s and keep is None else visible((t, s), q.device, causal, keep)
     k, v = rearrange(k, "b s g d -> b g s d"), rearrange(v, "b s g d -> b g s d")
-    if causal and t == s and keep is None:
-        q = rearrange(q, "b t h d -> b h t d")
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-        return rearrange(out, "b h t d -> b t h d")
-    seen = visible((t, s), q.device, causal, keep)
-    if grouped and not causal:
+    if each > 1 and not causal:
         # Queries that share keys stand in one row of matrices: keys are read once for the group.
-        packed = rearrange(q, "b t (g each) d -> b g (each t) d", g=k.shape[1])
-        return rearrange(_masked(packed, k, v, seen), "b g (each t) d -> b t (g each) d", t=t)
-    return rearrange(_masked(rearrange(q, "b t h d -> b h t d"), k, v, seen), "b h t d -> b t h d")
+        packed = rearrange(q, "b t (g each) d -> b g (each t) d", each=each)
+        return rearrange(_masked(packed, k, v, seen), "b g (each t) d -> b t (g each) d", each=each)
+    q = rearrange(q, "b t h d -> b h t d")
+    out = _kernel(q, k, v, causal=True) if causal and seen is None else _masked(q, k, v, seen)
+    return rearrange(out, "b h t d -> b t h d")
 
 
-def _masked(
-    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B G S D"], v: Float[Tensor, "B G S D"], seen: Seen | None
-) -> Float[Tensor, "B H T D"]:
+def _masked(q: ByHead, k: ByHead, v: ByHead, seen: Seen | None) -> ByHead:
     """Call the kernel with a mask; rows that see nothing are let see all, then erased."""
-    grouped = q.shape[1] != k.shape[1]
     if seen is None:
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)
+        return _kernel(q, k, v)
     empty = ~seen.any(-1, keepdim=True)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen | empty, enable_gqa=grouped)
-    return out.masked_fill(empty, 0.0)
+    return _kernel(q, k, v, mask=seen | empty).masked_fill(empty, 0.0)
+
+
+def _kernel(q: ByHead, k: ByHead, v: ByHead, *, causal: bool = False, mask: Tensor | None = None) -> ByHead:
+    """Call PyTorch's attention; a branch, because its flag takes no symbol of a compiler."""
+    if q.shape[1] != k.shape[1]:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
