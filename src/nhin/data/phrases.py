@@ -122,6 +122,11 @@ def code(rng: Random) -> str:
     return _choice(rng, (letters, letters + _digits(rng, 1, 3), f"{letters}-{_digits(rng, 1, 4)}", plate, site, loose, letters))
 
 
+def single(rng: Random) -> str:
+    """Write one character alone, as bullets, seats, lanes and lists have it."""
+    return _choice(rng, "0123456789ABCDEGHKLMNPQRSTVXYabcdeghiklmnopqrstuvxy&&--++/")
+
+
 def syllable(rng: Random) -> str:
     """Compose one syllable by rule: every onset, rhyme and tone comes up, however rare."""
     while True:
@@ -134,9 +139,9 @@ def syllable(rng: Random) -> str:
 def _cased(text: str, rng: Random) -> str:
     """Set the case as signs do: mostly capitals, then capitalised, then small; seldom mixed."""
     draw = rng.random()
-    if draw < 0.58:
+    if draw < 0.62:
         return text.upper()
-    if draw < 0.76:
+    if draw < 0.79:
         return text.title() if rng.random() < 0.7 else text.capitalize()
     if draw < 0.98:
         return text
@@ -172,6 +177,7 @@ class Phrases:
             (0.015, phone),
             (0.02, date),
             (0.05, code),
+            (0.03, single),
         )
         self._edges = np.cumsum([share for share, _ in self._parts])
 

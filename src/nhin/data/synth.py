@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 Random = np.random.Generator
 
 # Raised with every change to what a sample looks like: stored pictures of another edition are not used.
-EDITION = 1
+EDITION = 2
 _TRIES = 50
 _SMALLEST, _LARGEST = 9, 72
 
@@ -107,7 +107,7 @@ class Synth:
         if face is None:
             return None
         tracking = float(rng.uniform(-0.02, 0.15)) if rng.random() < 0.25 else 0.0
-        stroke = float(rng.uniform(0.02, 0.07)) if rng.random() < 0.12 else 0.0
+        stroke = float(rng.uniform(0.02, 0.07)) if rng.random() < 0.18 else 0.0
         style = Style(face.path, 52, tracking, stroke)
         letters, outline = glyphs(text, style)
         if letters.size == 0:
@@ -130,7 +130,7 @@ class Synth:
 
         ground, ink = colours(rng)
         canvas = background(shape, ground, rng)
-        if rng.random() < 0.30:
+        if rng.random() < 0.38:
             for mask, move in self._neighbours(letters.shape, style, rng):
                 paint(canvas, seen(mask, shift @ move), ink if rng.random() < 0.8 else colours(rng)[1])
         mask = seen(letters)

@@ -28,8 +28,9 @@ def camera(shape: tuple[int, int], rng: Random) -> tuple[NDArray[np.float64], tu
 
     rows, columns = shape
     draw = rng.random()
-    spread = 1.5 if draw < 0.6 else 5.0 if draw < 0.9 else 14.0
-    turn = np.deg2rad(rng.normal(0, spread))
+    spread = 1.5 if draw < 0.55 else 5.0 if draw < 0.82 else 14.0
+    # One in ten stands clearly askew, as a word on a tilted or round sign does.
+    turn = np.deg2rad(rng.normal(0, spread) if draw < 0.9 else rng.uniform(12, 42) * rng.choice((-1, 1)))
     slant = rng.normal(0, 0.12) if rng.random() < 0.5 else 0.0
     stretch = np.exp(rng.normal(-0.12, 0.22))
     corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)

@@ -63,7 +63,8 @@ def inspect(path: str) -> Face | None:
     from fontTools.ttLib import TTFont, TTLibError
 
     try:
-        with TTFont(path, lazy=True, fontNumber=0) as font:
+        # fontTools leaves a file open when it turns out not to be a font, so it is opened here.
+        with Path(path).open("rb") as file, TTFont(file, lazy=True, fontNumber=0) as font:
             table = font.getBestCmap() or {}
             if not all(ord(char) in table for char in REQUIRED):
                 return None
