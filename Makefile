@@ -3,6 +3,8 @@ PYTHON ?= python3
 RECIPE ?= reader-small
 OUT ?= runs/$(RECIPE)
 ARGS ?=
+# Shapes are checked where tensors are: elsewhere types are protocols, which pyright checks.
+SHAPES = nhin.attention,nhin.layers,nhin.models,beartype.beartype
 # Taken as typed: a picture's name may hold spaces, quotes and dollar signs.
 override IMAGE := $(value IMAGE)
 export IMAGE ARGS
@@ -23,7 +25,7 @@ read: ## read the bundled street sign, or IMAGE="photo.jpg more.jpg" (ARGS="--fo
 test: ## run every test (adds torch and the tools to .venv)
 	@$(VENV) test
 	@! grep -rqs --include='test_*.py' 'mark\.compiled' tests || $(RUN) -m pytest -q -m compiled $(ARGS)
-	@$(RUN) -m pytest -q -m "not compiled" --jaxtyping-packages=nhin,beartype.beartype $(ARGS)
+	@$(RUN) -m pytest -q -m "not compiled" --jaxtyping-packages=$(SHAPES) $(ARGS)
 
 check: format lint types imports sizes ## check format, lint, types, import order and sizes (make -k check: all of them)
 

@@ -5,7 +5,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nhin.attention.base import Keep, Keys, Queries, Weights
+from nhin.attention.base import Keep, Keys, Queries, Shown, Weights
 
 Seen = Bool[Tensor, "#B 1 #T S"]
 
@@ -70,7 +70,7 @@ def mix(weights: Weights, v: Keys) -> Queries:
     return torch.einsum("bhts,bshd->bthd", weights.to(v.dtype), v)
 
 
-def weights_of(q: Queries, k: Keys, *, causal: bool, keep: Keep | None, rows: slice | None) -> Weights:
+def weights_of(q: Queries, k: Keys, *, causal: bool, keep: Keep | None, rows: slice | None) -> Shown:
     """Return the softmax weights of some queries; see ``weigh``."""
     rows = rows or slice(None)
     seen = visible((q.shape[1], k.shape[1]), q.device, causal, keep)

@@ -26,6 +26,8 @@ Queries = Float[Tensor, "B T H D"]
 Keys = Float[Tensor, "B S G D"]
 Keep = Bool[Tensor, "B S"]
 Weights = Float[Tensor, "B H T S"]
+Rows = Float[Tensor, "B H rows S"]
+Shown = Float[Tensor, "B H rows S"]  # the weights of some of the queries
 
 ABILITIES: Mapping[str, str] = {
     "causal": "can hide later keys from earlier queries",

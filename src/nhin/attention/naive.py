@@ -12,7 +12,7 @@ Differs: a query that may see nothing gives zeros, where the formula gives 0/0.
 from torch import nn
 
 from nhin.attention._scores import hide, mix, shield, taint, visible, weigh, weights_of
-from nhin.attention.base import Facts, Keep, Keys, Queries, Weights, check
+from nhin.attention.base import Facts, Keep, Keys, Queries, Shown, check
 
 
 class Naive(nn.Module):
@@ -48,7 +48,7 @@ class Naive(nn.Module):
         causal: bool = False,
         keep: Keep | None = None,
         rows: slice | None = None,
-    ) -> Weights:
+    ) -> Shown:
         """Return what each query (of ``rows``, all when None) gives each key."""
         check(q, k, k, keep)
         return weights_of(q, k, causal=causal, keep=keep, rows=rows)

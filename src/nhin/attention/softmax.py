@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nhin.attention._scores import Seen, hide, mix, shield, taint, visible, weigh, weights_of
-from nhin.attention.base import Facts, Keep, Keys, Queries, Weights, check
+from nhin.attention.base import Facts, Keep, Keys, Queries, Shown, check
 
 PLAIN_UP_TO = 256 * 256
 
@@ -62,7 +62,7 @@ class Softmax(nn.Module):
         causal: bool = False,
         keep: Keep | None = None,
         rows: slice | None = None,
-    ) -> Weights:
+    ) -> Shown:
         """Return what each query (of ``rows``, all when None) gives each key."""
         check(q, k, k, keep)
         return weights_of(q, k, causal=causal, keep=keep, rows=rows)

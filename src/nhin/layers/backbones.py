@@ -13,6 +13,7 @@ from nhin.errors import UnknownName
 
 Pictures = Float[Tensor, "B ink height width"]
 Features = Float[Tensor, "B C rows frames"]
+Changed = Float[Tensor, "B _ _ _"]
 
 SHRINKS_HEIGHT = 8
 SHRINKS_WIDTH = 4
@@ -41,7 +42,7 @@ class Residual(nn.Module):
         self.shortcut = nn.Identity() if same else convolution(inside, out, stride, kernel=1, act=False)
         self.act = nn.ReLU(inplace=True)
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features) -> Changed:
         """Add what two convolutions make of x to x."""
         return self.act(self.second(self.first(x)) + self.shortcut(x))
 
