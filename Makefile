@@ -3,7 +3,7 @@ PYTHON ?= python3
 RECIPE ?= reader-small
 OUT ?= runs/$(RECIPE)
 ARGS ?=
-# Shapes are checked where tensors are: elsewhere types are protocols, which pyright checks.
+# Where tensors have shapes to check; elsewhere types are protocols, which pyright checks.
 SHAPES = nhin.attention,nhin.layers,nhin.models,beartype.beartype
 # Taken as typed: a picture's name may hold spaces, quotes and dollar signs.
 override IMAGE := $(value IMAGE)
