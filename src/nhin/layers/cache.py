@@ -11,6 +11,8 @@ from torch import Tensor
 from nhin.attention.base import Keys
 from nhin.errors import ShapeError, UsageError
 
+Held = Float[Tensor, "B held G D"]
+
 
 class KeyValueCache:
     """A preallocated store of keys and values; for inference only.
@@ -52,12 +54,12 @@ class KeyValueCache:
         return self._store.nbytes
 
     @property
-    def filled(self) -> tuple[Keys, Keys]:
+    def filled(self) -> tuple[Held, Held]:
         """The keys and values held so far, as views."""
         k, v = rearrange(self._store[:, :, :, : self.length], "two b g s d -> two b s g d")
         return k, v
 
-    def append(self, k: Keys, v: Keys) -> tuple[Keys, Keys]:
+    def append(self, k: Keys, v: Keys) -> tuple[Held, Held]:
         """Add places at the end and return everything held.
 
         Raises:
