@@ -84,3 +84,13 @@ def test_temperature_changes_confidence_but_not_the_answer():
     plain, soft = (verify(decode, memory, [[]], 9, heat)[0] for heat in (1.0, 3.0))
     assert plain.ids == soft.ids
     assert sum(soft.log_probs) < sum(plain.log_probs)
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_a_decoder_that_contradicts_itself_still_comes_to_an_end(seed):
+    def decode(memory, tokens):
+        return np.random.default_rng([seed, tokens.shape[1]]).normal(size=(*tokens.shape, VOCAB))
+
+    answer = verify(decode, memories(1), [[4, 5, 6]], 9)[0]
+    assert answer.passes <= 10
+    assert len(answer.ids) <= 9

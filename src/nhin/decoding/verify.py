@@ -62,6 +62,8 @@ def verify(
     answers: list[Decoded | None] = [None] * len(drafts)
     open_rows = list(range(len(drafts)))
     guesses = [_up_to_end(draft)[:limit] for draft in drafts]
+    # What is accepted stays: a decoder whose rounding wavers with the length must not go in circles.
+    settled = [0] * len(drafts)
     passes = 0
     while open_rows:
         passes += 1
@@ -69,13 +71,14 @@ def verify(
         for row, table in zip(open_rows, possible(logits), strict=True):
             guess = guesses[row]
             choices = table[: len(guess) + 1].argmax(axis=-1).tolist()
-            if (right := _agreed(guess, choices)) == limit:
+            if (right := _agreed(guess, choices, settled[row])) == limit:
                 answers[row] = Decoded(tuple(guess), _told(table, guess, temperature), passes)
             elif choices[right] == EOS:
                 ids = guess[:right]
                 answers[row] = Decoded(tuple(ids), _told(table, [*ids, EOS], temperature), passes)
             else:
-                guesses[row] = _up_to_end(choices)[:limit]
+                guesses[row] = (guess[:right] + _up_to_end(choices[right:]))[:limit]
+                settled[row] = right + 1
         open_rows = [row for row in open_rows if answers[row] is None]
     return [answer for answer in answers if answer is not None]
 
@@ -116,10 +119,9 @@ def _tokens(guesses: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     return out
 
 
-def _agreed(guess: Sequence[int], choices: Sequence[int]) -> int:
-    """Count the leading ids on which guess and choices agree."""
-    pairs = zip(guess, choices, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(guess))
+def _agreed(guess: Sequence[int], choices: Sequence[int], settled: int) -> int:
+    """Count the leading ids on which guess and choices agree; the settled ones are not asked again."""
+    return next((i for i in range(settled, len(guess)) if guess[i] != choices[i]), len(guess))
 
 
 def _told(table: NDArray[np.float64], ids: Sequence[int], temperature: float) -> tuple[float, ...]:
