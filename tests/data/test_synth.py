@@ -67,7 +67,9 @@ def test_a_folder_without_fonts_is_said_so(tmp_path):
 
 def test_word_lists_take_counts_comments_and_any_normal_form(tmp_path):
     path = tmp_path / "words.txt"
-    path.write_text("# a list\nnhà 10\nphố cổ\n" + unicodedata.normalize("NFD", "nhà") + " 5\n", encoding="utf-8")
+    path.write_text(
+        "# a list\nnhà 10\nphố cổ\n" + unicodedata.normalize("NFD", "nhà") + " 5\n", encoding="utf-8"
+    )
     assert read_words(path).words == ("nhà", "phố cổ")
 
 

@@ -15,7 +15,9 @@ SMALL = Charset("aáàăắâbcđo ")
 
 def small(**changes: object) -> Reader:
     torch.manual_seed(0)
-    return Reader(SMALL, **{"backbone": "tiny", "dim": 32, "depth": 1, "decoder_depth": 1, "heads": 2, **changes})
+    return Reader(
+        SMALL, **{"backbone": "tiny", "dim": 32, "depth": 1, "decoder_depth": 1, "heads": 2, **changes}
+    )
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -116,5 +118,7 @@ def test_weights_and_buffers_survive_a_state_dict():
         for p in one.parameters():
             nn.init.normal_(p)
     other.load_state_dict(one.state_dict())
-    assert all((a == b).all() for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        (a == b).all() for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
     assert not any("parts" in name or "places" in name for name in one.state_dict())

@@ -69,7 +69,7 @@ def test_letters_stand_where_they_were_drawn(text):
         middle = BAR * (2 * place + 1.5)
         assert char.left < middle < char.right
         assert char.text == text[place]
-        assert 0 <= char.left
+        assert char.left >= 0
         assert char.right <= bars(text).shape[1]
 
 

@@ -5,7 +5,10 @@ import pytest
 from nhin.text.letters import factor
 from nhin.text.syllables import ONSETS, RHYMES, all_syllables, is_syllable, spell, tones_of
 
-COMMON = "không người nguyễn quốc gì giếng quý nghiêng khuya thuở hòa hoà thúy thuý yêu uống oanh được đường ghế kẻ cá quán quyển"
+COMMON = (
+    "không người nguyễn quốc gì giếng quý nghiêng khuya thuở hòa hoà thúy thuý yêu uống oanh được đường "
+    "ghế kẻ cá quán quyển"
+)
 WRONG = "ka ci ngi ghà nghà bắp̀ tàch hocj đuờngx zua fo quu"
 
 

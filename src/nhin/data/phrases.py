@@ -82,8 +82,15 @@ def number(rng: Random) -> str:
     """Write a house number, a year, a quantity or a percentage."""
     plain = str(int(10 ** rng.uniform(0, 4)))
     forms = (plain, plain, plain, _digits(rng, 1, 4), f"{plain}%", f"{plain}/{_digits(rng, 1, 2)}")
-    more = (f"{plain}{_choice(rng, 'ABCDEF')}", f"{rng.integers(1, 100)},{_digits(rng, 1, 2)}", f"{plain}-{_digits(rng, 1, 2)}")
-    return _choice(rng, forms + more + (str(rng.integers(1950, 2030)), f"0{rng.integers(1, 10)}", f"{rng.integers(1, 30)}."))
+    more = (
+        f"{plain}{_choice(rng, 'ABCDEF')}",
+        f"{rng.integers(1, 100)},{_digits(rng, 1, 2)}",
+        f"{plain}-{_digits(rng, 1, 2)}",
+    )
+    return _choice(
+        rng,
+        forms + more + (str(rng.integers(1950, 2030)), f"0{rng.integers(1, 10)}", f"{rng.integers(1, 30)}."),
+    )
 
 
 def price(rng: Random) -> str:
@@ -91,7 +98,19 @@ def price(rng: Random) -> str:
     thousands = int(10 ** rng.uniform(0, 3.7))
     mark = _choice(rng, ".,.")
     grouped = f"{thousands * 1000:,}".replace(",", mark)
-    return _choice(rng, (grouped, f"{grouped}đ", f"{grouped} đ", f"{grouped}₫", f"{grouped}VNĐ", f"{thousands}k", f"{thousands}K", f"{thousands}.000"))
+    return _choice(
+        rng,
+        (
+            grouped,
+            f"{grouped}đ",
+            f"{grouped} đ",
+            f"{grouped}₫",
+            f"{grouped}VNĐ",
+            f"{thousands}k",
+            f"{thousands}K",
+            f"{thousands}.000",
+        ),
+    )
 
 
 def phone(rng: Random) -> str:
@@ -109,7 +128,15 @@ def date(rng: Random) -> str:
     day, month, year = rng.integers(1, 32), rng.integers(1, 13), rng.integers(1975, 2030)
     mark = _choice(rng, "/-.")
     hour = f"{rng.integers(0, 24)}{_choice(rng, ('h', 'H', ':'))}{_choice(rng, ('00', '30', '15', '45'))}"
-    return _choice(rng, (f"{day}{mark}{month}{mark}{year}", f"{day:02}{mark}{month:02}{mark}{year}", f"{day}{mark}{month}", hour))
+    return _choice(
+        rng,
+        (
+            f"{day}{mark}{month}{mark}{year}",
+            f"{day:02}{mark}{month:02}{mark}{year}",
+            f"{day}{mark}{month}",
+            hour,
+        ),
+    )
 
 
 def code(rng: Random) -> str:
@@ -118,8 +145,20 @@ def code(rng: Random) -> str:
     letters = "".join(_choice(rng, upper) for _ in range(rng.integers(1, 5)))
     loose = "".join(_choice(rng, _ANY) for _ in range(rng.integers(1, 6)))
     plate = f"{rng.integers(11, 99)}{_choice(rng, upper)}-{_digits(rng, 3, 3)}.{_digits(rng, 2, 2)}"
-    site = f"{_choice(rng, ('www.', '', ''))}{letters.lower()}{_digits(rng, 0, 2)}{_choice(rng, ('.com', '.vn', '.com.vn', '@gmail.com'))}"
-    return _choice(rng, (letters, letters + _digits(rng, 1, 3), f"{letters}-{_digits(rng, 1, 4)}", plate, site, loose, letters))
+    front, figures = _choice(rng, ("www.", "", "")), _digits(rng, 0, 2)
+    site = f"{front}{letters.lower()}{figures}{_choice(rng, ('.com', '.vn', '.com.vn', '@gmail.com'))}"
+    return _choice(
+        rng,
+        (
+            letters,
+            letters + _digits(rng, 1, 3),
+            f"{letters}-{_digits(rng, 1, 4)}",
+            plate,
+            site,
+            loose,
+            letters,
+        ),
+    )
 
 
 def single(rng: Random) -> str:

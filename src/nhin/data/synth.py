@@ -116,7 +116,9 @@ class Synth:
             letters, outline = bend((letters, outline), rng)
         return self._photograph(letters, outline, style, rng)
 
-    def _photograph(self, letters: NDArray[np.float32], outline: NDArray[np.float32], style: Style, rng: Random) -> Pixels:
+    def _photograph(
+        self, letters: NDArray[np.float32], outline: NDArray[np.float32], style: Style, rng: Random
+    ) -> Pixels:
         """Warp the masks, paint them on a ground with neighbours, crop as a person would, degrade."""
         import cv2
 
@@ -126,7 +128,8 @@ class Synth:
         shape = (max(4, high + pad[0] + pad[1]), max(4, wide + pad[2] + pad[3]))
 
         def seen(mask: NDArray[np.float32], move: NDArray[np.float64] = shift) -> NDArray[np.float32]:
-            return cv2.warpPerspective(mask, move, (shape[1], shape[0]), flags=cv2.INTER_LINEAR)
+            view = cv2.warpPerspective(mask, move, (shape[1], shape[0]), flags=cv2.INTER_LINEAR)
+            return np.asarray(view, np.float32)
 
         ground, ink = colours(rng)
         canvas = background(shape, ground, rng)
@@ -136,14 +139,23 @@ class Synth:
         mask = seen(letters)
         if rng.random() < 0.15:
             step = (rng.uniform(-0.08, 0.08, 2) * letters.shape[0]).round()
-            cast = cv2.warpAffine(seen(outline), np.array([[1, 0, step[0]], [0, 1, step[1]]]), (shape[1], shape[0]))
-            paint(canvas, cast, ink * 0.2 if rng.random() < 0.7 else colours(rng)[1], float(rng.uniform(0.4, 1)))
+            aside = np.array([[1, 0, step[0]], [0, 1, step[1]]])
+            cast = cv2.warpAffine(seen(outline), aside, (shape[1], shape[0]))
+            paint(
+                canvas,
+                np.asarray(cast, np.float32),
+                ink * 0.2 if rng.random() < 0.7 else colours(rng)[1],
+                float(rng.uniform(0.4, 1)),
+            )
         if style.stroke:
             paint(canvas, seen(outline), colours(rng)[0] if rng.random() < 0.5 else 255 - ink)
             if rng.random() < 0.25:
                 ink = ground
         paint(canvas, mask, ink, float(rng.uniform(0.75, 1.0)))
-        height = int(np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST))) * 0.5 + rng.uniform(_SMALLEST, _LARGEST) * 0.5)
+        height = int(
+            np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST))) * 0.5
+            + rng.uniform(_SMALLEST, _LARGEST) * 0.5
+        )
         return degrade(canvas, height, rng)
 
     def _margins(self, high: int, rng: Random) -> NDArray[np.int64]:
@@ -151,7 +163,9 @@ class Synth:
         loose = 0.06 if rng.random() < 0.7 else 0.16
         return np.round(np.maximum(rng.normal(0.03, loose, 4), -0.06) * high).astype(np.int64)
 
-    def _neighbours(self, shape: tuple[int, ...], style: Style, rng: Random) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    def _neighbours(
+        self, shape: tuple[int, ...], style: Style, rng: Random
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Draw words that stand beside, above or below, so that a crop shows bits of them."""
         rows, columns = shape[:2]
         out = []

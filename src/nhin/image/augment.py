@@ -5,12 +5,14 @@ picture.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
+Light = NDArray[Any]  # floats, single or double: what OpenCV's own types do not tell apart
 Random = np.random.Generator
 
 
@@ -34,14 +36,16 @@ def camera(shape: tuple[int, int], rng: Random) -> tuple[NDArray[np.float64], tu
     slant = rng.normal(0, 0.12) if rng.random() < 0.5 else 0.0
     stretch = np.exp(rng.normal(-0.12, 0.22))
     corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)
-    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[stretch, slant], [0, 1]])
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array(
+        [[stretch, slant], [0, 1]]
+    )
     seen = corners @ matrix.T
     if rng.random() < 0.5:
         seen = seen + rng.normal(0, 0.05, (4, 2)) * rows
     seen = seen - seen.min(axis=0)
     view = cv2.getPerspectiveTransform(corners.astype(np.float32), seen.astype(np.float32))
     high, wide = np.ceil(seen.max(axis=0)[::-1]).astype(int)
-    return view, (max(4, int(high)), max(4, int(wide)))
+    return np.asarray(view, np.float64), (max(4, int(high)), max(4, int(wide)))
 
 
 def bend(masks: Sequence[Mask], rng: Random) -> list[Mask]:
@@ -51,13 +55,19 @@ def bend(masks: Sequence[Mask], rng: Random) -> list[Mask]:
     rows, columns = masks[0].shape
     depth = rows * rng.uniform(0.05, 0.25)
     x = np.linspace(0, 1, columns, dtype=np.float32)
-    wave = np.sin(np.pi * (x * rng.uniform(0.6, 2.0) + rng.uniform(0, 2))) if rng.random() < 0.5 else (2 * x - 1) ** 2 * rng.choice((-1, 1))
+    wave = (
+        np.sin(np.pi * (x * rng.uniform(0.6, 2.0) + rng.uniform(0, 2)))
+        if rng.random() < 0.5
+        else (2 * x - 1) ** 2 * rng.choice((-1, 1))
+    )
     shift = (wave - wave.min()) / max(float(np.ptp(wave)), 1e-6) * depth
     grid_y, grid_x = np.mgrid[0 : rows + int(np.ceil(depth)), 0:columns].astype(np.float32)
-    return [cv2.remap(mask, grid_x, grid_y - shift.astype(np.float32), cv2.INTER_LINEAR) for mask in masks]
+    moved = grid_y - shift.astype(np.float32)
+    bent = (cv2.remap(mask, grid_x, moved, cv2.INTER_LINEAR) for mask in masks)
+    return [np.asarray(mask, np.float32) for mask in bent]
 
 
-def degrade(picture: NDArray[np.float32], height: int, rng: Random) -> Pixels:
+def degrade(picture: Light, height: int, rng: Random) -> Pixels:
     """Turn a clean picture into a photographed one: light, size, blur, noise, sharpening, JPEG.
 
     Args:
@@ -76,7 +86,9 @@ def degrade(picture: NDArray[np.float32], height: int, rng: Random) -> Pixels:
     method = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
     picture = cv2.resize(picture, (width, height), interpolation=method)
     if rng.random() < 0.55:
-        sigma = height * rng.uniform(0.005, 0.055) if rng.random() < 0.85 else height * rng.uniform(0.05, 0.09)
+        sigma = (
+            height * rng.uniform(0.005, 0.055) if rng.random() < 0.85 else height * rng.uniform(0.05, 0.09)
+        )
         picture = cv2.GaussianBlur(picture, (0, 0), max(0.2, sigma))
     if rng.random() < 0.25:
         picture = picture + rng.uniform(0.3, 1.5) * (picture - cv2.GaussianBlur(picture, (0, 0), 1.2))
@@ -89,11 +101,11 @@ def degrade(picture: NDArray[np.float32], height: int, rng: Random) -> Pixels:
     if rng.random() < 0.75:
         quality = int(rng.integers(25, 96))
         stored, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if stored else pixels
+        pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8) if stored else pixels
     return pixels
 
 
-def _uneven_light(picture: NDArray[np.float32], rng: Random) -> NDArray[np.float32]:
+def _uneven_light(picture: Light, rng: Random) -> Light:
     """Darken towards one side, or lay a hard shadow across."""
     rows, columns = picture.shape[:2]
     y, x = np.mgrid[-0.5 : 0.5 : rows * 1j, -0.5 : 0.5 : columns * 1j].astype(np.float32)
@@ -104,7 +116,7 @@ def _uneven_light(picture: NDArray[np.float32], rng: Random) -> NDArray[np.float
     return picture * (1.0 - np.float32(rng.uniform(0.1, 0.6)) * (ramp[:, :, None] + 0.5))
 
 
-def _shaken(picture: NDArray[np.float32], rng: Random) -> NDArray[np.float32]:
+def _shaken(picture: Light, rng: Random) -> Light:
     """Blur along one direction, as a moving hand does."""
     import cv2
 

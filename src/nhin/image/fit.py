@@ -71,7 +71,7 @@ def fit(picture: Pixels, height: int = HEIGHT) -> Pixels:
     rows, columns = picture.shape[:2]
     width = scaled_width(columns, rows, height)
     method = cv2.INTER_AREA if rows > height else cv2.INTER_CUBIC
-    small = ink(cv2.resize(picture, (width, height), interpolation=method))
+    small = ink(np.asarray(cv2.resize(picture, (width, height), interpolation=method), np.uint8))
     border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     out = np.full((height, bucket(width)), int(np.median(border)), dtype=np.uint8)
     out[:, :width] = small

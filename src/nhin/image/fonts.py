@@ -53,7 +53,9 @@ def places() -> list[Path]:
 
 def files(folders: Iterable[str | Path]) -> list[Path]:
     """List font files below some folders, sorted, each once."""
-    found = {path for folder in folders for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES}
+    found = {
+        path for folder in folders for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES
+    }
     return sorted(found)
 
 
@@ -69,7 +71,8 @@ def inspect(path: str) -> Face | None:
             if not all(ord(char) in table for char in REQUIRED):
                 return None
             family = font["name"].getDebugName(16) or font["name"].getDebugName(1) or Path(path).stem
-            weight = int(font["OS/2"].usWeightClass) if "OS/2" in font else 400
+            # fontTools makes the fields of a table when it is read, where no checker sees them.
+            weight = int(font["OS/2"].usWeightClass) if "OS/2" in font else 400  # pyright: ignore[reportAttributeAccessIssue]
         return Face(path, family, weight, _unicase(path), frozenset(map(chr, table)))
     except (TTLibError, OSError, KeyError, AssertionError, ValueError):
         return None
@@ -93,7 +96,7 @@ def find(folders: Sequence[str | Path] = ()) -> tuple[Face, ...]:
 
 
 @lru_cache(maxsize=1024)
-def load(path: str, size: int):  # noqa: ANN201 - Pillow's font class is imported on first use
+def load(path: str, size: int):
     """Open a face at a pixel size, kept for the next picture."""
     from PIL import ImageFont
 

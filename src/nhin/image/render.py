@@ -87,7 +87,10 @@ def colours(rng: Random) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         pair = rng.uniform(0, 255, (2, 3))
         if rng.random() < 0.4:
             pair = pair.mean(axis=1, keepdims=True) + rng.normal(0, 12, (2, 3))
-        if np.abs(pair[0] - pair[1]).mean() > _LEAST_APART * 0.5 and np.linalg.norm(pair[0] - pair[1]) > _LEAST_APART:
+        if (
+            np.abs(pair[0] - pair[1]).mean() > _LEAST_APART * 0.5
+            and np.linalg.norm(pair[0] - pair[1]) > _LEAST_APART
+        ):
             return _clip(pair[0]), _clip(pair[1])
 
 
@@ -114,7 +117,9 @@ def background(shape: tuple[int, int], ground: NDArray[np.float32], rng: Random)
         canvas += np.linspace(-0.5, 0.5, rows, dtype=np.float32)[:, None, None] * slope[0]
         canvas += np.linspace(-0.5, 0.5, columns, dtype=np.float32)[None, :, None] * slope[1]
     elif kind < 0.78:
-        grid = rng.normal(0, rng.uniform(5, 30), (int(rng.integers(2, 7)), int(rng.integers(2, 9)), 3)).astype(np.float32)
+        grid = rng.normal(
+            0, rng.uniform(5, 30), (int(rng.integers(2, 7)), int(rng.integers(2, 9)), 3)
+        ).astype(np.float32)
         canvas += cv2.resize(grid, (columns, rows), interpolation=cv2.INTER_CUBIC)
     else:
         for _ in range(int(rng.integers(1, 4))):

@@ -26,7 +26,8 @@ class Backbone(nn.Sequential):
         super().__init__(*parts)
         self.channels = channels
 
-    def forward(self, pictures: Pictures) -> Features:
+    # Sequential calls what comes in `input`; here it is pictures.
+    def forward(self, pictures: Pictures) -> Features:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return features at an eighth of the height and a quarter of the width."""
         return super().forward(pictures)
 

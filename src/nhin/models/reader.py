@@ -50,10 +50,11 @@ class Reader(nn.Module):
         heads: Attention heads in every block.
         dropout: Chance of dropping inside blocks.
         ctc: Weight of the CTC loss beside the decoder's.
-        misread: Share of the decoder's input letters replaced in training, so that it looks instead of guessing.
+        misread: Share of the decoder's input letters replaced in training, so that it looks instead of
+            guessing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one setting of a recipe's [model]
         self,
         charset: Charset = VIETNAMESE,
         *,
@@ -78,7 +79,9 @@ class Reader(nn.Module):
         self.encoder_norm = nn.LayerNorm(dim)
         self.ctc_head = Lettering(charset, dim)
         self.embedding = LetterEmbedding(charset, dim)
-        self.decoder = nn.ModuleList(Block(dim, heads, cross=True, dropout=dropout) for _ in range(decoder_depth))
+        self.decoder = nn.ModuleList(
+            Block(dim, heads, cross=True, dropout=dropout) for _ in range(decoder_depth)
+        )
         self.decoder_norm = nn.LayerNorm(dim)
         self.head = Lettering(charset, dim)
         self.register_buffer("places", sinusoidal(max(FRAMES, TOKENS), dim), persistent=False)
