@@ -53,7 +53,7 @@ bench: ## measure cost on this machine; results go to benchmarks/
 	@$(VENV) test
 	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; exit 0; }; $(RUN) "$$script" $(ARGS) || exit 1; done
 
-fonts: ## fetch about fifty free font families into .fonts (needs npm) for richer synthetic pictures
+fonts: ## fetch free font families into .fonts (needs npm) for richer synthetic pictures
 	@command -v npm >/dev/null || { echo "nhin: npm is not here; any folder of .ttf files serves: nhin synth --fonts" >&2; exit 1; }
 	@mkdir -p .fonts
 	@grep -v '^#' scripts/fonts.txt | xargs npm install --prefix .fonts --ignore-scripts --no-audit --no-fund --no-save --loglevel=error
