@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -215,3 +216,31 @@ def test_wrong_settings_of_the_network_and_the_data_are_said(tmp_path):
 def test_every_recipe_that_comes_with_nhin_builds(name):
     with torch.device("meta"):
         build_model(build(Recipe, read_tree(name), name))
+
+
+def two(recipe, run, *more):
+    """Train with two processes, as torchrun starts them; return their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "nhin", "train", str(recipe), "--out", str(run), *more]
+    shared = {
+        **os.environ,
+        "PYTHONPATH": str(SOURCE),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    pair = [
+        subprocess.Popen(command, env={**shared, "RANK": rank}, stderr=subprocess.DEVNULL) for rank in "01"
+    ]
+    return [process.wait(timeout=120) for process in pair]
+
+
+def test_two_processes_resume_bit_for_bit(crops, tmp_path):
+    whole, part = (toml(recipe_on(crops, steps), tmp_path / f"{steps}.toml") for steps in (8, 3))
+    assert two(whole, tmp_path / "whole") == [0, 0]
+    assert two(part, tmp_path / "cut") == [0, 0]
+    assert two(whole, tmp_path / "cut", "--resume") == [0, 0]
+    assert same(end_of(tmp_path / "whole"), end_of(tmp_path / "cut"))
+    assert positions(tmp_path / "whole") == positions(tmp_path / "cut")

@@ -16,6 +16,8 @@ from nhin.training.checkpoint import Checkpoint, load
 from nhin.training.precision import Precision
 from nhin.training.schedule import Schedule
 
+_LINE = 160
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -102,6 +104,12 @@ def build_order(recipe: Recipe) -> Order:
     return Order(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
 
 
+def brief(why: Exception) -> str:
+    """Return what an error says in one line; torch lists every weight that does not fit."""
+    words = " ".join(str(why).split())
+    return words if len(words) <= _LINE else words[:_LINE] + " ..."
+
+
 def load_model(checkpoint: Path | Checkpoint, average: bool = True) -> tuple[Reader, Charset, Recipe]:
     """Build the network a checkpoint holds, ready to read; its mean weights unless told otherwise."""
     from nhin.errors import CheckpointError
@@ -114,5 +122,5 @@ def load_model(checkpoint: Path | Checkpoint, average: bool = True) -> tuple[Rea
         model = build_model(recipe, charset)
         model.load_state_dict(dict(held.tensors["ema" if average else "model"]))
     except (KeyError, RuntimeError, TypeError) as why:
-        raise CheckpointError(f"{where} is not the checkpoint of a reader: {why}") from why
+        raise CheckpointError(f"{where} is not the checkpoint of a reader: {brief(why)}") from why
     return model.eval(), charset, recipe

@@ -19,7 +19,7 @@ from nhin.data.stream import Chunks
 from nhin.errors import CheckpointError, UsageError
 from nhin.image.fit import HEIGHT, tensor
 from nhin.models.reader import Reader
-from nhin.ocr.recipe import Recipe, build_model, build_order, build_source, load_model
+from nhin.ocr.recipe import Recipe, brief, build_model, build_order, build_source, load_model
 from nhin.ocr.validation import Held, held_out, validate
 from nhin.text.charset import VIETNAMESE, Charset
 from nhin.training import checkpoint as checkpoints
@@ -244,7 +244,7 @@ def _unpack(state: State, held: Checkpoint, where: str) -> None:
         state.step, state.position = int(trainer["step"]), Position(**trainer["position"])
         checkpoints.unpack_random(trainer["random"])
     except (KeyError, RuntimeError, TypeError) as why:
-        raise CheckpointError(f"{where} does not fit the recipe: {why}") from why
+        raise CheckpointError(f"{where} does not fit the recipe: {brief(why)}") from why
 
 
 def _note(recipe: Recipe, out: Path, state: State, log: Log) -> None:
