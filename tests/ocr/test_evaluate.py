@@ -1,0 +1,112 @@
+"""Laws of measuring a reader: the figures it prints are those of its answers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nhin.cli.evaluate import evaluate as command
+from nhin.data.crops import Crop
+from nhin.errors import CheckpointError, DataError, UnknownName, UsageError
+from nhin.metrics.rates import FIGURES, FORMS
+from nhin.ocr.evaluate import evaluate, open_reader
+from nhin.reading.types import Recognised
+
+
+class Parrot:
+    """Answers what it was told to, in order."""
+
+    def __init__(self, texts) -> None:
+        self.texts = iter(texts)
+        self.largest = 0
+
+    def read(self, crops):
+        self.largest = max(self.largest, len(crops))
+        return [Recognised(next(self.texts), 0.8) for _ in crops]
+
+
+def labelled(texts):
+    return [Crop(text, f"{i}.png", lambda: np.zeros((4, 4, 3), np.uint8)) for i, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="module")
+def data(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for i, crop in enumerate(small.crops(6)):
+        Image.fromarray(crop).save(folder / f"{i}.png")
+    words = "phở bún chả cơm 12.000đ XÔI".split()
+    rows = "".join(f"{i}.png\t{word}\n" for i, word in enumerate(words))
+    (folder / "labels.tsv").write_text(rows, encoding="utf-8")
+    return folder
+
+
+def test_figures_are_those_of_the_answers():
+    truths = ["phở", "bò", "TÁI", "chín"]
+    measured = evaluate(Parrot(["phở", "bo", "tái", "chin"]), labelled(truths))
+    assert measured.count == 4
+    assert measured.figures["word_accuracy"] == 0.25
+    assert measured.figures["word_accuracy_no_case"] == 0.5
+    assert measured.figures["word_accuracy_no_marks"] == 0.75
+    assert measured.breakdown["only"] == {"base": 0, "mark": 0, "tone": 2, "case": 3}
+    assert measured.ece == pytest.approx(0.55)
+    assert measured.confidence == pytest.approx(0.8)
+
+
+def test_crops_are_opened_a_few_at_a_time():
+    parrot, seen = Parrot(["x"] * 1000), []
+    evaluate(parrot, labelled(["x"] * 1000), seen.append)
+    assert parrot.largest <= 256
+    assert sum(seen) == 1000
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_json_holds_every_key(pair, data, capsys, mode):
+    assert command(str(pair[0]), data, json=True, mode=mode) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert {name + ending for name in FIGURES for ending in FORMS} <= tree.keys()
+    assert {"count", "ece", "seconds_per_crop", "breakdown"} <= tree.keys()
+    assert tree["count"] == 6
+
+
+@pytest.mark.compiled
+def test_a_limit_reads_no_more_and_a_table_names_the_figures(pair, data, capsys):
+    assert command(str(pair[0]), data, limit=2) == 0
+    shown = capsys.readouterr().out
+    assert "2 crops" in shown
+    for word in ("word accuracy", "ignoring marks", "tone", "calibration error"):
+        assert word in shown
+
+
+@pytest.mark.compiled
+def test_a_checkpoint_and_its_run_measure_alike(small, pair, data, tmp_path, capsys):
+    small.save(tmp_path / "checkpoint", small.reader(steps=2))
+    trees = []
+    for weights in (tmp_path, tmp_path / "checkpoint"):
+        assert command(str(weights), data, json=True, threads=1) == 0
+        trees.append(json.loads(capsys.readouterr().out))
+    assert trees[0]["cer"] == trees[1]["cer"]
+
+
+@pytest.mark.compiled
+def test_wrong_names_say_what_is_wrong(tmp_path, pair, data):
+    with pytest.raises(UnknownName, match="weights"):
+        open_reader("vi-smal")
+    with pytest.raises(CheckpointError, match="neither"):
+        open_reader(tmp_path)
+    with pytest.raises(DataError):
+        command(str(pair[0]), tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="limit"):
+        command(str(pair[0]), data, limit=0)
+
+
+@pytest.mark.compiled
+def test_measuring_an_exported_pair_needs_no_torch(pair, data):
+    code = (
+        "import sys; from pathlib import Path; from nhin.cli.evaluate import evaluate; "
+        "evaluate(sys.argv[1], Path(sys.argv[2]), json=True); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(pair[0]), str(data)], check=True, capture_output=True)  # noqa: S603

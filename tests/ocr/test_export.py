@@ -1,0 +1,119 @@
+"""Laws of the way from torch to ONNX: what is shipped reads what was trained."""
+
+import copy
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from nhin.cli.export import export as command
+from nhin.errors import CheckpointError, UsageError
+from nhin.ocr.export import compare, export, sample_crops, settle, shrink
+from nhin.ocr.pair import TorchPair
+from nhin.reading.recognise import Recogniser
+from nhin.reading.weights import DECODER, ENCODER, load_pair
+from nhin.text.charset import VIETNAMESE
+
+pytestmark = pytest.mark.compiled
+
+
+def test_the_small_reader_tells_crops_apart_and_is_sure_of_some(pair, crops):
+    readings = load_pair(pair[0]).read(crops)
+    assert len({reading.text for reading in readings}) > 5
+    assert max(reading.confidence for reading in readings) > 0.3
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_torch_and_onnx_read_the_same(pair, crops, mode):
+    folder, model = pair
+    wants = Recogniser(TorchPair(model), VIETNAMESE, mode=mode).read(crops)
+    for want, got in zip(wants, load_pair(folder, mode=mode).read(crops), strict=True):
+        assert got.text == want.text
+        assert got.confidence == pytest.approx(want.confidence, abs=1e-4)
+        assert [(c.left, c.right) for c in got.chars] == [(c.left, c.right) for c in want.chars]
+
+
+def test_a_crop_reads_the_same_alone_and_in_a_batch_of_32(small, pair):
+    crops = small.crops(32, seed=5)
+    crops = [np.ascontiguousarray(crop) for crop in crops] + [crops[3]] * 32
+    reader = load_pair(pair[0])
+    for together, crop in zip(reader.read(crops), crops, strict=True):
+        alone = reader.read([crop])[0]
+        assert alone.text == together.text
+        assert alone.confidence == pytest.approx(together.confidence, abs=1e-4)
+
+
+def test_settling_changes_nothing_but_rounding(small):
+    model = small.reader(3, steps=2)
+    pictures, tokens = torch.randn(2, 1, 40, 64), torch.randint(4, 99, (2, 5))
+    with torch.no_grad():
+        before = *model.encode(pictures), model.decode(model.encode(pictures)[0], tokens)
+        settle(model, half=False)
+        after = *model.encode(pictures), model.decode(model.encode(pictures)[0], tokens)
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_stored_halves_lose_nothing(pair):
+    import onnx
+    from onnx import numpy_helper
+
+    network = onnx.load(pair[0] / "encoder.onnx")
+    stored = {w.name: numpy_helper.to_array(w) for w in network.graph.initializer}
+    assert {values.dtype.name for values in stored.values() if values.size > 20000} <= {"float16", "float32"}
+    halves = sum(v.nbytes for v in stored.values() if v.dtype == np.float16)
+    assert halves > 0
+    again = shrink(copy.deepcopy(network))
+    assert again.graph.initializer == network.graph.initializer
+
+
+def test_a_pair_that_reads_something_else_is_refused(small, pair, crops):
+    other = settle(small.reader(9, steps=2))
+    with pytest.raises(CheckpointError, match="does not read like torch"):
+        compare(other, pair[0], VIETNAMESE, crops[:6])
+
+
+def test_a_refused_export_leaves_nothing_behind(small, pair, tmp_path, monkeypatch, crops):
+    def of_another(model, folder):
+        for name in (ENCODER, DECODER):
+            shutil.copy(pair[0] / name, folder)
+
+    monkeypatch.setattr("nhin.ocr.export._write_networks", of_another)
+    with pytest.raises(CheckpointError):
+        export(small.reader(steps=2), VIETNAMESE, tmp_path / "out", crops[:3])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_things_is_never_replaced(small, tmp_path, crops):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for out in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(UsageError, match="not an earlier export"):
+            export(small.reader(steps=2), VIETNAMESE, out, crops[:1])
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_command_exports_a_run_and_replaces_its_earlier_export(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nhin.ocr.export.sample_crops", lambda count: small.crops(count))
+    small.save(tmp_path / "run" / "checkpoint", small.reader(steps=2))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.json").write_text("{}")
+    assert command(tmp_path / "run", out, crops=4, name="mine") == 0
+    assert "4 crops read as torch reads them" in capsys.readouterr().out
+    contents = json.loads((out / "model.json").read_text(encoding="utf-8"))
+    assert contents["name"] == "mine"
+    assert contents["files"].keys() == {"encoder.onnx", "decoder.onnx"}
+    card = (out / "CARD.md").read_text(encoding="utf-8")
+    assert "Not measured" in card
+    assert "backbone tiny" in card
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_crops_to_compare_on_are_there_even_without_fonts(monkeypatch):
+    def none(*args, **settings):
+        raise UsageError("no fonts")
+
+    monkeypatch.setattr("nhin.data.synth.Synth", none)
+    assert [crop.ndim for crop in sample_crops(3)] == [3, 3, 3]

@@ -1,0 +1,76 @@
+"""Laws of weights on disk: whole, ours and of this version, or refused in one sentence."""
+
+import json
+import shutil
+
+import pytest
+
+from nhin.errors import CheckpointError, UnknownName
+from nhin.reading.weights import CONTENTS, DEFAULT, digest, load_pair, shipped
+
+pytestmark = pytest.mark.compiled
+
+
+@pytest.fixture
+def folder(pair, tmp_path):
+    return shutil.copytree(pair[0], tmp_path / "copy")
+
+
+def edit(folder, **changes):
+    path = folder / CONTENTS
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def test_a_whole_folder_is_loaded_with_what_it_says(folder):
+    edit(folder, temperatures={"exact": 2.0})
+    assert load_pair(folder).temperature == 2.0
+    assert load_pair(str(folder), mode="fast", threads=1).temperature == 1.0
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", CONTENTS])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load_pair(folder)
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", CONTENTS])
+def test_a_torn_file_is_refused(folder, name):
+    (folder / name).write_bytes((folder / name).read_bytes()[:-200])
+    with pytest.raises(CheckpointError, match="torn"):
+        load_pair(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "another"}, "not a table of contents"),
+        ({"version": 99}, "version 99"),
+        ({"charset": "aa"}, "once"),
+        ({"charset": 7}, "damaged"),
+        ({"hieght": 40}, "damaged"),
+        ({"files": {}}, "SHA-256"),
+    ],
+)
+def test_a_foreign_or_damaged_table_of_contents_is_refused(folder, changes, message):
+    edit(folder, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_pair(folder)
+
+
+def test_a_file_that_is_no_network_is_refused_even_when_its_sum_agrees(folder):
+    (folder / "decoder.onnx").write_bytes(b"not a network")
+    files = {name: digest(folder / name) for name in ("encoder.onnx", "decoder.onnx")}
+    edit(folder, files=files)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load_pair(folder)
+
+
+def test_an_unknown_name_is_an_unknown_name():
+    with pytest.raises(UnknownName, match="no weights named 'vi-smal'"):
+        load_pair("vi-smal")
+
+
+@pytest.mark.skipif(DEFAULT not in shipped(), reason="weights are not in this tree")
+def test_the_shipped_weights_are_whole():
+    load_pair(DEFAULT)
