@@ -11,7 +11,7 @@ from nhin.config import as_tree
 from nhin.image.fit import fit, tensor
 from nhin.models.reader import Reader
 from nhin.ocr.export import export
-from nhin.ocr.recipe import Recipe, build_model
+from nhin.ocr.recipe import Recipe, build_model, load_model
 from nhin.text.charset import PAD, VIETNAMESE
 from nhin.training.checkpoint import Checkpoint, save
 
@@ -43,7 +43,8 @@ def stroked(width: int, height: int, seed: int) -> np.ndarray:
     crop = np.full((height, width, 3), rng.integers(150, 256, 3), dtype=np.uint8)
     for _ in range(6):
         top, left = int(rng.integers(height - 6)), int(rng.integers(width - 6))
-        crop[top : top + int(rng.integers(2, height)), left : left + int(rng.integers(2, 9))] = rng.integers(90)
+        bottom, right = top + int(rng.integers(2, height)), left + int(rng.integers(2, 9))
+        crop[top:bottom, left:right] = rng.integers(90)
     return crop
 
 
@@ -68,8 +69,8 @@ def save_checkpoint(folder, model: Reader):
 
 @pytest.fixture(scope="session")
 def small():
-    """Return the makers above: ``reader``, ``crops``, ``save``."""
-    return SimpleNamespace(reader=small_reader, crops=some_crops, save=save_checkpoint)
+    """Return the makers above: ``reader``, ``crops``."""
+    return SimpleNamespace(reader=small_reader, crops=some_crops)
 
 
 @pytest.fixture(scope="session")
@@ -78,10 +79,18 @@ def crops() -> Sequence[np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory, crops):
-    """Return the folder of an exported small reader, and the torch model it was made from."""
+def run(tmp_path_factory):
+    """Return the folder of a run whose checkpoint is a small reader."""
+    folder = tmp_path_factory.mktemp("runs")
+    save_checkpoint(folder / "checkpoint", small_reader())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory, run, crops):
+    """Return the folder of the run's export, and the torch model as it was exported."""
     folder = tmp_path_factory.mktemp("weights") / "nhỏ xíu"
-    model = small_reader()
-    done = export(model, VIETNAMESE, folder, crops[:12], notes={"name": "tiny", "recipe": as_tree(RECIPE)})
+    model, charset, recipe = load_model(run / "checkpoint")
+    done = export(model, charset, folder, crops[:12], notes={"name": "tiny", "recipe": as_tree(recipe)})
     assert done.crops == 12
     return folder, model

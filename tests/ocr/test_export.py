@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nhin.cli.export import export as command
 from nhin.errors import CheckpointError, UsageError
@@ -75,13 +76,20 @@ def test_a_pair_that_reads_something_else_is_refused(small, pair, crops):
         compare(other, pair[0], VIETNAMESE, crops[:6])
 
 
-def test_a_refused_export_leaves_nothing_behind(small, pair, tmp_path, monkeypatch, crops):
-    def of_another(model, folder):
+@pytest.fixture
+def networks(pair, monkeypatch):
+    """Let an export find its networks written already: torch's exporter is slow, and the fixture ran it."""
+
+    def written(model, folder):
         for name in (ENCODER, DECODER):
             shutil.copy(pair[0] / name, folder)
 
-    monkeypatch.setattr("nhin.ocr.export._write_networks", of_another)
-    with pytest.raises(CheckpointError):
+    monkeypatch.setattr("nhin.ocr.export._write_networks", written)
+
+
+@pytest.mark.usefixtures("networks")
+def test_a_refused_export_leaves_nothing_behind(small, tmp_path, crops):
+    with pytest.raises(CheckpointError, match="does not read like torch"):
         export(small.reader(steps=2), VIETNAMESE, tmp_path / "out", crops[:3])
     assert list(tmp_path.iterdir()) == []
 
@@ -94,13 +102,13 @@ def test_a_folder_of_other_things_is_never_replaced(small, tmp_path, crops):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_the_command_exports_a_run_and_replaces_its_earlier_export(small, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("nhin.ocr.export.sample_crops", lambda count: small.crops(count))
-    small.save(tmp_path / "run" / "checkpoint", small.reader(steps=2))
+@pytest.mark.usefixtures("networks")
+def test_the_command_exports_a_run_and_replaces_its_earlier_export(small, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nhin.ocr.export.sample_crops", small.crops)
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.json").write_text("{}")
-    assert command(tmp_path / "run", out, crops=4, name="mine") == 0
+    assert command(run, out, crops=4, name="mine") == 0
     assert "4 crops read as torch reads them" in capsys.readouterr().out
     contents = json.loads((out / "model.json").read_text(encoding="utf-8"))
     assert contents["name"] == "mine"
@@ -108,7 +116,21 @@ def test_the_command_exports_a_run_and_replaces_its_earlier_export(small, tmp_pa
     card = (out / "CARD.md").read_text(encoding="utf-8")
     assert "Not measured" in card
     assert "backbone tiny" in card
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.usefixtures("networks")
+def test_figures_measured_on_the_way_out_stand_on_the_card(run, crops, tmp_path):
+    data = tmp_path / "words"
+    data.mkdir()
+    for i in range(4):
+        Image.fromarray(crops[i]).save(data / f"{i}.png")
+    (data / "labels.tsv").write_text("".join(f"{i}.png\tphở\n" for i in range(4)), encoding="utf-8")
+    assert command(run, tmp_path / "out", data=data) == 0
+    contents = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
+    assert contents["metrics"]["count"] == 4
+    assert "On 4 crops of words" in (tmp_path / "out" / "CARD.md").read_text(encoding="utf-8")
+    assert load_pair(tmp_path / "out").read(crops[:1])[0].text
 
 
 def test_crops_to_compare_on_are_there_even_without_fonts(monkeypatch):

@@ -1,6 +1,6 @@
 """A recogniser network as decoding sees it: two functions over arrays, whatever runs them."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 
+@runtime_checkable
 class Pair(Protocol):
     """An encoder with its CTC head, and the decoder that looks at what the encoder saw."""
 

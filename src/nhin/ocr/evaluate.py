@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ AT_ONCE = 8 * BATCH
 """Crops opened at a time: enough to fill batches of one width, little enough to hold."""
 
 
+@runtime_checkable
 class Reads(Protocol):
     """Anything that reads crops."""
 

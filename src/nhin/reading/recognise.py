@@ -46,7 +46,7 @@ class Recogniser:
         pair: Pair,
         charset: Charset,
         height: int = HEIGHT,
-        mode: Mode = "exact",
+        mode: str = "exact",
         temperatures: Mapping[str, float] | None = None,
     ) -> None:
         """Take a network over.
@@ -133,7 +133,7 @@ class Recogniser:
         edges = _edges(ctc.align(frames, ids), fitted / STRIDE)
         scale = STRIDE * width / fitted
         spans = tuple(
-            Span(char, min(1.0, exp(score)), left * scale, min(width, right * scale))
+            Span(char, min(1.0, exp(score)), float(left * scale), float(min(width, right * scale)))
             for char, score, (left, right) in zip(text, told, edges, strict=False)
         )
         return Recognised(text[first:kept], min(1.0, prod(map(exp, told))), spans[first:kept])
