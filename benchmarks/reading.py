@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nhin.data.crops import open_crops
 from nhin.data.synth import Synth
+from nhin.reading.recognise import Mode
 from nhin.reading.weights import load_pair
 from nhin.text.letters import nfc, without_marks
 
@@ -41,7 +42,7 @@ def crops(where: str | None) -> tuple[list[Pixels], list[str]]:
     return [np.ascontiguousarray(found[int(i)].picture) for i in chosen], [found[int(i)].text for i in chosen]
 
 
-def ours(mode: str) -> Read:
+def ours(mode: Mode) -> Read:
     """Return nhin's recogniser in one mode, one thread."""
     recogniser = load_pair(threads=1, mode=mode)
     return lambda pictures: [reading.text for reading in recogniser.read(pictures)]
@@ -57,7 +58,7 @@ def rapid() -> Read:
 
     def read(pictures: list[Pixels]) -> list[str]:
         found = [engine(p, use_det=False, use_cls=False, use_rec=True) for p in pictures]
-        return [nfc((f.txts or ("",))[0]) for f in found]
+        return [nfc((getattr(f, "txts", None) or ("",))[0]) for f in found]
 
     return read
 
@@ -103,7 +104,8 @@ def main() -> int:
     for row in rows:
         one, many = row["ms_batch_1"][1], row["ms_batch_32"][1]
         sys.stdout.write(
-            f"{row['reader']:12} words {row['word_accuracy']:6.1%}  ignoring marks {row['word_accuracy_no_marks']:6.1%}"
+            f"{row['reader']:12} words {row['word_accuracy']:6.1%}"
+            f"  ignoring marks {row['word_accuracy_no_marks']:6.1%}"
             f"  {one:6.1f} ms alone  {many:6.1f} ms by 32\n"
         )
     return 0

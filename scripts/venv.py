@@ -32,7 +32,7 @@ def main(words):
     """Serve one job; the exit code says whether .venv can do it now."""
     if sys.version_info < OLDEST:
         return _fail(
-            "nhin needs Python 3.11 or newer and {} is {}.{}; name another, as in PYTHON=python3.12".format(
+            "Python 3.11 or newer is needed and {} is {}.{}; name another, as in PYTHON=python3.12".format(
                 sys.executable, *sys.version_info[:2]
             )
         )

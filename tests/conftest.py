@@ -1,11 +1,16 @@
 """What every test starts from: the same random numbers, and examples that come out the same everywhere."""
 
+import os
 import random
 import sys
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+# Before torch is imported: threads that fight over a busy machine take minutes for what one does in seconds.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 settings.register_profile("house", deadline=None, derandomize=True, database=None)
 settings.load_profile("house")
