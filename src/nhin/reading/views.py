@@ -18,13 +18,13 @@ from nhin.reading.types import Recognised
 
 Pixels = NDArray[np.uint8]
 
-TALL = 1.5
+TALL = 1.1
 """Height over width from which a crop may hold turned text."""
 TURNS = (90, -90)
 """Degrees a tall crop is turned by, clockwise, beside being read as it is."""
-SURE = 0.9
+SURE = 0.8
 """Mean confidence of its letters at which an upright reading is not questioned."""
-BIAS = 0.05
+BIAS = 0.2
 """How much surer a turned reading has to be."""
 
 WIDE = 8.0
