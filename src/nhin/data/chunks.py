@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from nhin.image.fit import HEIGHT, fit
 SIZE = 4096
 
 
+@runtime_checkable
 class Sampled(Protocol):
     """One labelled picture: ``picture`` is height x width x 3 RGB (or height x width grey), uint8."""
 
@@ -39,6 +40,7 @@ class Sampled(Protocol):
         ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """Anything that draws sample number ``index``, the same one every time it is asked."""
 

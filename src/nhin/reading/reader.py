@@ -6,7 +6,7 @@ Loads once, reads many. PyTorch is never imported: the networks run in ONNX Runt
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ _SMALLEST = 5
 _WORD = 72
 
 
+@runtime_checkable
 class Recogniser(Protocol):
     """Anything that reads crops of one line each."""
 
@@ -31,6 +32,7 @@ class Recogniser(Protocol):
         ...
 
 
+@runtime_checkable
 class Finder(Protocol):
     """Anything that finds lines."""
 
