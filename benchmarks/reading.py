@@ -75,7 +75,12 @@ def main() -> int:
     """Measure, print a table, keep the numbers."""
     where = sys.argv[1] if len(sys.argv) > 1 else None
     pictures, texts = crops(where)
-    readers = {"nhin exact": ours("exact"), "nhin fast": ours("fast"), "RapidOCR": rapid()}
+    readers = {
+        "nhin": ours("both"),
+        "nhin exact": ours("exact"),
+        "nhin fast": ours("fast"),
+        "RapidOCR": rapid(),
+    }
     rows = []
     for name, read in readers.items():
         said = read(pictures)

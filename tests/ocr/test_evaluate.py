@@ -13,6 +13,7 @@ from nhin.data.crops import Crop
 from nhin.errors import CheckpointError, DataError, UnknownName, UsageError
 from nhin.metrics.rates import FIGURES, FORMS
 from nhin.ocr.evaluate import evaluate, open_reader
+from nhin.reading.recognise import MODES
 from nhin.reading.types import Recognised
 
 
@@ -63,7 +64,7 @@ def test_crops_are_opened_a_few_at_a_time():
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("mode", MODES)
 def test_json_holds_every_key(pair, data, capsys, mode):
     assert command(str(pair[0]), data, json=True, mode=mode) == 0
     tree = json.loads(capsys.readouterr().out)

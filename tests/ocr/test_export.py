@@ -13,7 +13,7 @@ from nhin.cli.export import export as command
 from nhin.errors import CheckpointError, UsageError
 from nhin.ocr.export import compare, export, sample_crops, settle, shrink
 from nhin.ocr.pair import TorchPair
-from nhin.reading.recognise import Recogniser
+from nhin.reading.recognise import MODES, Recogniser
 from nhin.reading.weights import DECODER, ENCODER, load_pair
 from nhin.text.charset import VIETNAMESE
 
@@ -26,7 +26,7 @@ def test_the_small_reader_tells_crops_apart_and_is_sure_of_some(pair, crops):
     assert max(reading.confidence for reading in readings) > 0.3
 
 
-@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("mode", MODES)
 def test_torch_and_onnx_read_the_same(pair, crops, mode):
     folder, model = pair
     wants = Recogniser(TorchPair(model), VIETNAMESE, mode=mode).read(crops)

@@ -22,7 +22,7 @@ def edit(folder, **changes):
 
 
 def test_a_whole_folder_is_loaded_with_what_it_says(folder):
-    edit(folder, temperatures={"exact": 2.0})
+    edit(folder, temperatures={"both": 2.0})
     assert load_pair(folder).temperature == 2.0
     assert load_pair(str(folder), mode="fast", threads=1).temperature == 1.0
 

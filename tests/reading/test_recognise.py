@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nhin.decoding import ctc
 from nhin.errors import UnknownName
 from nhin.image.fit import HEIGHT, STRIDE
-from nhin.reading.recognise import Recogniser
+from nhin.reading.recognise import MODES, Recogniser
 from nhin.text.charset import EOS, Charset
 
 LETTERS = Charset("abcdefg")
@@ -54,7 +54,7 @@ words = st.text("abcdefg", min_size=1, max_size=12)
 
 
 @settings(max_examples=25, deadline=None)
-@given(texts=st.lists(words, max_size=40), mode=st.sampled_from(["exact", "fast"]))
+@given(texts=st.lists(words, max_size=40), mode=st.sampled_from(MODES))
 def test_a_crop_reads_the_same_alone_and_in_company(texts, mode):
     reader = Recogniser(Bars(), LETTERS, mode=mode)
     together = reader.read([bars(text) for text in texts])
@@ -90,13 +90,13 @@ def test_confidence_is_the_product_over_letters_and_end():
 
 def test_temperature_softens_confidence_only():
     plain = Recogniser(Bars(), LETTERS).read([bars("abc")])[0]
-    soft = Recogniser(Bars(), LETTERS, temperatures={"exact": 3.0}).read([bars("abc")])[0]
+    soft = Recogniser(Bars(), LETTERS, temperatures={"both": 3.0}).read([bars("abc")])[0]
     assert soft.text == plain.text
     assert soft.confidence < plain.confidence
 
 
 def test_the_decoder_corrects_the_draft_and_only_in_exact_mode():
-    assert Recogniser(Bars("aba"), LETTERS).read([bars("ag")])[0].text == "aba"
+    assert Recogniser(Bars("aba"), LETTERS, mode="exact").read([bars("ag")])[0].text == "aba"
     assert Recogniser(Bars("aba"), LETTERS, mode="fast").read([bars("ag")])[0].text == "ag"
 
 
@@ -131,3 +131,21 @@ def test_nothing_is_read_from_nothing():
 def test_an_unknown_mode_names_the_known_ones():
     with pytest.raises(UnknownName, match="exact"):
         Recogniser(Bars(), LETTERS, mode="exakt")
+
+
+@pytest.mark.parametrize(("doubt", "want"), [(0.0, "ag"), (0.9999, "aba")])
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_both_heads_together_choose_between_draft_and_answer(doubt, want, temperature):
+    """Where the CTC head is sure its draft stays; where it hardly is, the decoder's answer is taken."""
+    sure = Bars("aba")
+
+    class Doubting(Bars):
+        def encode(self, pictures):
+            memory, log_probs = sure.encode(pictures)
+            even = np.full_like(log_probs, -np.log(len(LETTERS)))
+            return memory, np.logaddexp(log_probs + np.log(1 - doubt), even + np.log(doubt + 1e-9)).astype(
+                np.float32
+            )
+
+    reader = Recogniser(Doubting("aba"), LETTERS, mode="both", temperatures={"both": temperature})
+    assert reader.read([bars("ag")])[0].text == want

@@ -25,7 +25,7 @@ def evaluate(
     *,
     json: bool = False,
     limit: int | None = None,
-    mode: Literal["exact", "fast"] = "exact",
+    mode: Literal["both", "exact", "fast"] = "both",
     threads: int = 2,
 ) -> int:
     """Measure a reader on labelled crops.
@@ -35,7 +35,8 @@ def evaluate(
         data: A folder, a zip or a TSV file of labelled crops, or VinText as VinAI lays it out.
         json: Write one JSON object instead of tables.
         limit: Read only so many crops, taken evenly from all of them.
-        mode: exact lets the decoder verify what the CTC head drafts; fast takes the draft.
+        mode: fast takes what the CTC head drafts; exact lets the decoder verify it; both takes whichever the
+            two heads together find likelier.
         threads: Processors to use.
     """
     if limit is not None and limit < 1:

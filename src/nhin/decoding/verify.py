@@ -83,6 +83,14 @@ def verify(
     return [answer for answer in answers if answer is not None]
 
 
+def likelihoods(
+    decode: Decode, memory: NDArray[np.float32], texts: Sequence[Sequence[int]], temperature: float = 1.0
+) -> list[tuple[float, ...]]:
+    """Return the decoder's log-probability of each id of some texts, the end's last, in one pass."""
+    tables = possible(decode(memory, _tokens(texts)))
+    return [_told(table, [*ids, EOS], temperature) for table, ids in zip(tables, texts, strict=True)]
+
+
 def greedy(
     decode: Decode, memory: NDArray[np.float32], limit: int, temperature: float = 1.0
 ) -> list[Decoded]:

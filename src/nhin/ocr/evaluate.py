@@ -66,7 +66,7 @@ class Measured:
         return {"count": self.count, **self.figures, **rest, "breakdown": self.breakdown}
 
 
-def open_reader(weights: str | Path, mode: Mode = "exact", threads: int = THREADS) -> Recogniser:
+def open_reader(weights: str | Path, mode: Mode = "both", threads: int = THREADS) -> Recogniser:
     """Load what ``nhin evaluate`` was given: a shipped name, an exported pair, a checkpoint or its run.
 
     Raises:

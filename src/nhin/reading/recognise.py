@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nhin.decoding import ctc
 from nhin.decoding.pair import Pair
-from nhin.decoding.verify import verify
+from nhin.decoding.verify import Decoded, likelihoods, verify
 from nhin.errors import UnknownName
 from nhin.image.fit import HEIGHT, STRIDE, fit, scaled_width, tensor
 from nhin.reading import views
@@ -28,8 +28,8 @@ from nhin.reading.types import Recognised, Span
 from nhin.text.charset import Charset
 
 Pixels = NDArray[np.uint8]
-Mode = Literal["exact", "fast"]
-MODES: tuple[Mode, ...] = ("exact", "fast")
+Mode = Literal["both", "exact", "fast"]
+MODES: tuple[Mode, ...] = ("both", "exact", "fast")
 
 BATCH = 32
 _COLUMNS = 8192
@@ -46,7 +46,7 @@ class Recogniser:
         pair: Pair,
         charset: Charset,
         height: int = HEIGHT,
-        mode: str = "exact",
+        mode: str = "both",
         temperatures: Mapping[str, float] | None = None,
     ) -> None:
         """Take a network over.
@@ -55,7 +55,8 @@ class Recogniser:
             pair: The network, run by ONNX Runtime or torch.
             charset: What its ids mean.
             height: Height in pixels it was trained at.
-            mode: ``exact`` lets the decoder verify the CTC draft; ``fast`` takes the draft.
+            mode: ``fast`` takes the CTC draft; ``exact`` lets the decoder verify it, which gives its own
+                greedy answer; ``both`` takes whichever of the two both heads together find likelier.
             temperatures: Per mode, what the scores are divided by before confidences are taken.
         """
         if mode not in MODES:
@@ -109,15 +110,36 @@ class Recogniser:
                 yield ids, np.log(ctc.confidences(row, ids) or [1.0]).tolist(), row
             return
         rows = [i for i, draft in enumerate(drafts) if draft]
-        limit = frames.shape[1] + 2
-        answers = iter(
-            verify(self.pair.decode, memory[rows], [drafts[i] for i in rows], limit, self.temperature)
-            if rows
-            else ()
-        )
+        answers = iter(self._answers(memory[rows], frames[rows], [drafts[i] for i in rows]) if rows else ())
         for draft, row in zip(drafts, frames, strict=True):
             answer = next(answers) if draft else None
             yield (list(answer.ids), list(answer.log_probs), row) if answer else ([], [], row)
+
+    def _answers(
+        self, memory: NDArray[np.float32], frames: NDArray[np.floating], drafts: Sequence[Sequence[int]]
+    ) -> list[Decoded]:
+        """Return the decoder's answers; in mode ``both``, the draft where both heads together prefer it.
+
+        A decoder may lose its place in a longer line and leave a word out; the CTC head seldom does.
+        """
+        limit = frames.shape[1] + 2
+        answers = verify(self.pair.decode, memory, drafts, limit, self.temperature)
+        if self.mode != "both":
+            return answers
+        apart = [i for i, answer in enumerate(answers) if answer.ids != tuple(drafts[i])]
+        texts = [answers[i].ids for i in apart] + [tuple(drafts[i]) for i in apart]
+        if not texts:
+            return answers
+        decoder = list(map(sum, likelihoods(self.pair.decode, memory[apart * 2], texts)))
+        together = [
+            a + ctc.log_likelihood(frames[i], ids)
+            for a, i, ids in zip(decoder, apart * 2, texts, strict=True)
+        ]
+        drafted = likelihoods(self.pair.decode, memory[apart], texts[len(apart) :], self.temperature)
+        for place, i in enumerate(apart):
+            if together[len(apart) + place] > together[place]:
+                answers[i] = Decoded(texts[len(apart) + place], drafted[place], answers[i].passes + 2)
+        return answers
 
     def _recognised(
         self, ids: Sequence[int], told: Sequence[float], frames: NDArray, shape: Sequence[int]

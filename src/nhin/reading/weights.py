@@ -90,7 +90,7 @@ def is_pair(path: Path) -> bool:
     return (path / CONTENTS).is_file()
 
 
-def load_pair(name: str | Path = DEFAULT, *, mode: Mode = "exact", threads: int = THREADS) -> Recogniser:
+def load_pair(name: str | Path = DEFAULT, *, mode: Mode = "both", threads: int = THREADS) -> Recogniser:
     """Load a reader by shipped name, or from a folder of exported weights.
 
     Raises:
