@@ -23,6 +23,7 @@ from nhin.ocr.recipe import Recipe, build_model, build_source, load_model
 from nhin.ocr.train import train
 from nhin.training import checkpoint as checkpoints
 from nhin.training.run import hold
+from nhin.training.together import Together
 
 SOURCE = Path(__file__).parents[2] / "src"
 STATE = ("model", "ema", "optimizer")
@@ -244,3 +245,19 @@ def test_two_processes_resume_bit_for_bit(crops, tmp_path):
     assert two(whole, tmp_path / "cut", "--resume") == [0, 0]
     assert same(end_of(tmp_path / "whole"), end_of(tmp_path / "cut"))
     assert positions(tmp_path / "whole") == positions(tmp_path / "cut")
+
+
+def test_a_wish_to_stop_that_comes_while_gradients_are_averaged_is_not_lost(crops, tmp_path, monkeypatch):
+    wishes = []
+
+    def average(team, model, stop):
+        wishes.append(stop)
+        if len(wishes) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        return stop
+
+    monkeypatch.setattr(Together, "mean_gradients", average)
+    train(recipe_on(crops), tmp_path / "run")
+    assert wishes == [False, False, False, True]
+    assert json.loads((tmp_path / "run" / "checkpoint" / "trainer.json").read_text())["step"] == 4

@@ -141,13 +141,17 @@ def _steps(job: Job, state: State) -> Iterator[tuple[Step, int]]:
         team.seed(recipe.seed, state.step + 1)
         return model.loss(batch.pictures, batch.ids)
 
+    agreed = False
+
     def share(model: nn.Module) -> None:
-        job.stop.asked = team.mean_gradients(model, bool(job.stop))
+        # Not kept in job.stop: a wish that comes while gradients are averaged is granted by all, later.
+        nonlocal agreed
+        agreed = team.mean_gradients(model, bool(job.stop))
 
     average = state.average if team.first else None
     with _chunks(recipe, state.model.height) as chunks, closing(_ready(job, state, chunks)) as stream:
         running = steps(state.model, stream, loss_of, state.optimizer, pace, average, share)
-        while state.step < recipe.schedule.steps and not job.stop:
+        while state.step < recipe.schedule.steps and not agreed:
             step, batch = next(running)
             state.step, state.position = step.number, batch.after
             yield step, len(batch.ids) * team.world
