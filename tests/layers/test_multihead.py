@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
+from nhin.attention.base import Room
 from nhin.attention.registry import MECHANISMS
+from nhin.attention.states import KeyValues
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.layers.block import Block
-from nhin.layers.cache import KeyValueCache
 from nhin.layers.feedforward import FeedForward
 from nhin.layers.multihead import MultiHead
 from nhin.layers.norm import NORMS, norm
@@ -55,7 +56,7 @@ def test_step_by_step_from_the_cache_is_all_at_once(cuts, kv_heads, rotary, batc
         cache = layer.new_cache(batch, sum(cuts))
         steps = [layer(part, causal=True, cache=cache) for part in x.split(cuts, 1)]
         assert_close(torch.cat(steps, 1), layer(x, causal=True))
-    assert cache.length == sum(cuts)
+    assert cache.lengths == (sum(cuts),) * batch
 
 
 @pytest.mark.parametrize("rotary", [False, True])
@@ -81,21 +82,25 @@ def test_after_reordering_each_row_continues_another():
         assert_close(layer(x[:, 4:], causal=True, cache=cache), layer(mixed, causal=True)[:, 4:])
 
 
-def test_rows_of_different_lengths_decode_together_with_keep():
-    layer = MultiHead(16, 4).eval()
-    x, keep = torch.randn(2, 5, 16), torch.tensor([[True] * 5, [False] * 2 + [True] * 3])
+def test_rows_of_different_lengths_decode_together():
+    layer = MultiHead(16, 4, rotary=True).eval()
+    x = torch.randn(2, 5, 16)
     with torch.inference_mode():
         cache = layer.new_cache(2, 5)
-        layer(x[:, :4], causal=True, keep=keep[:, :4], cache=cache)
-        last = layer(x[:, 4:], causal=True, keep=keep, cache=cache)
-        assert_close(last[1:], layer(x[1:, 2:], causal=True)[:, -1:])
+        first = layer(x[:, :4], causal=True, cache=cache, lengths=[4, 2])
+        last = layer(x[:, 4:], causal=True, cache=cache)
+        assert_close(torch.cat([first, last], 1)[0], layer(x[:1], causal=True)[0])
+        short = layer(torch.cat([x[1:, :2], x[1:, 4:]], 1), causal=True)
+        assert_close(torch.cat([first[1:, :2], last[1:]], 1), short)
+        with pytest.raises(UsageError, match="lengths instead of keep"):
+            layer(x[:, :1], causal=True, keep=torch.ones(2, 1, dtype=torch.bool), cache=cache)
 
 
 def test_a_context_is_projected_once():
     layer = MultiHead(16, 4).eval()
     x, context = torch.randn(2, 3, 16), torch.randn(2, 7, 16)
     with torch.inference_mode():
-        cache = layer.new_cache(2, 7)
+        cache = layer.new_context_cache(2, 7)
         first = layer(x[:, :1], context=context, cache=cache)
         rest = layer(x[:, 1:], context=torch.full_like(context, float("nan")), cache=cache)
         assert_close(torch.cat([first, rest], 1), layer(x, context=context))
@@ -110,14 +115,14 @@ def test_the_cache_says_what_it_weighs():
 
 
 def test_a_cache_refuses_what_it_cannot_do():
-    cache = KeyValueCache(2, 4, 1, 8)
+    cache = KeyValues(Room(2, 4, 1, 8))
     k = torch.zeros(2, 3, 1, 8)
     cache.append(k, k)
     with pytest.raises(
         ShapeError, match=r"full: 3 of 4 places taken, 3 more came; .* larger context or truncate"
     ):
         cache.append(k, k)
-    with pytest.raises(ShapeError, match=r"k has shape \(1, 3, 1, 8\); .* new_cache"):
+    with pytest.raises(ShapeError, match=r"q has shape \(1, 3, 1, 8\); this state takes \(2"):
         cache.append(k[:1], k[:1])
     with pytest.raises(ShapeError, match="cannot truncate to 5; the cache holds 3"):
         cache.truncate(5)
@@ -125,7 +130,7 @@ def test_a_cache_refuses_what_it_cannot_do():
         cache.reorder(torch.tensor([0]))
     with pytest.raises(UsageError, match="inference_mode"):
         cache.append(k[:, :1].requires_grad_(), k[:, :1])
-    assert cache.length == 3
+    assert cache.lengths == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_a_block_decodes_step_by_step_as_all_at_once(cross):
     with torch.inference_mode():
         want = block(x, context=context, causal=True, context_keep=keep)
         cache = block.attention.new_cache(2, 6)
-        seen = block.cross.new_cache(2, 5) if block.cross is not None else None
+        seen = block.cross.new_context_cache(2, 5) if block.cross is not None else None
         steps = [
             block(
                 x[:, i : i + 1],

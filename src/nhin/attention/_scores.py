@@ -2,12 +2,12 @@
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from nhin.attention.base import Keep, Keys, Queries, Shown, Weights
+from nhin.attention.base import Keep, Keys, Queries, Weights
 
-Seen = Bool[Tensor, "#B 1 #T S"]
+Seen = Bool[Tensor, "#B #H #T S"]
 
 
 def visible(size: tuple[int, int], device: torch.device, causal: bool, keep: Keep | None) -> Seen | None:
@@ -33,6 +33,22 @@ def hide(x: Keys, keep: Keep | None) -> Keys:
     return x if keep is None else x.masked_fill(rearrange(~keep, "b s -> b s 1 1"), 0.0)
 
 
+def known_finite(k: Keys, v: Keys) -> bool:
+    """Tell cheaply that nothing needs shielding; False where only the branch-free shield will do.
+
+    Exported graphs are taken to see finite numbers. Elsewhere than on a CPU the answer would make
+    the device wait, and a compiled or vmapped function cannot branch on values.
+    """
+    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        return True
+    if torch.compiler.is_compiling() or k.device.type != "cpu":
+        return False
+    try:
+        return bool((k.detach().sum() + v.detach().sum()).isfinite())
+    except RuntimeError:
+        return False
+
+
 def shield(k: Keys, v: Keys) -> tuple[Keys, Keys, Bool[Tensor, "B S G"]]:
     """Replace keys and values that are not finite by zeros and return where they stood.
 
@@ -56,7 +72,11 @@ def taint(out: Queries, broken: Bool[Tensor, "B S G"]) -> Queries:
 def weigh(q: Queries, k: Keys, seen: Seen | None) -> Weights:
     """Return softmax weights: what each query gives each key; zeros where it may not look."""
     k = repeat(k, "b s g d -> b s (g each) d", each=q.shape[2] // k.shape[2])
-    scores: Float[Tensor, "B H T S"] = torch.einsum("bthd,bshd->bhts", q, k) * q.shape[-1] ** -0.5
+    return soften(torch.einsum("bthd,bshd->bhts", q, k) * q.shape[-1] ** -0.5, seen)
+
+
+def soften(scores: Weights, seen: Seen | None) -> Weights:
+    """Turn scores into weights: zero for keys that may not be seen, all zeros for a query that sees none."""
     if seen is None:
         return scores.softmax(-1)
     # An empty row is softened as if it saw all, then erased: -inf everywhere would give 0/0.
@@ -68,12 +88,3 @@ def mix(weights: Weights, v: Keys) -> Queries:
     """Return each query's weighted sum of values."""
     v = repeat(v, "b s g d -> b s (g each) d", each=weights.shape[1] // v.shape[2])
     return torch.einsum("bhts,bshd->bthd", weights.to(v.dtype), v)
-
-
-def weights_of(q: Queries, k: Keys, *, causal: bool, keep: Keep | None, rows: slice | None) -> Shown:
-    """Return the softmax weights of some queries; see ``weigh``."""
-    rows = rows or slice(None)
-    seen = visible((q.shape[1], k.shape[1]), q.device, causal, keep)
-    if seen is not None and seen.shape[2] > 1:
-        seen = seen[:, :, rows]
-    return weigh(q[:, rows], hide(k, keep), seen)

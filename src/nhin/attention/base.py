@@ -12,15 +12,16 @@ A query that may see nothing gets zeros and passes zero gradient. What a hidden 
 NaN and infinity included, reaches neither an answer nor a gradient.
 """
 
-from collections.abc import Mapping
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
-from nhin.errors import ShapeError, UnknownName
+from nhin.errors import ShapeError, UnknownName, UsageError
 
 Queries = Float[Tensor, "B T H D"]
 Keys = Float[Tensor, "B S G D"]
@@ -36,13 +37,14 @@ ABILITIES: Mapping[str, str] = {
     "grouped": "takes fewer key/value heads than query heads",
     "convex": "weights are never negative and sum to one, so equal values come back unchanged",
     "unordered": "the order of the keys does not matter unless causal",
-    "weights": "can return the weights it mixes with",
+    "decode": "reads on from a state, place by place, with the causal answer",
+    "truncate": "its state can forget the latest places exactly",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a mechanism is, as data: docs, bench and recommend read nothing else.
+    """What a mechanism is, as data: lists, docs, bench and recommend read nothing else.
 
     Args:
         name: Its key in the registry.
@@ -52,6 +54,9 @@ class Facts:
         exact: It equals softmax attention up to rounding.
         source: Where it comes from.
         abilities: Names from ``ABILITIES``.
+        family: The row of the comparison it stands in: exact, scores, reach, bias, linear, low-rank, sparse.
+        state: What decoding keeps for one sequence, in numbers; empty when it cannot decode.
+        use: When to choose it, in one sentence.
     """
 
     name: str
@@ -61,6 +66,9 @@ class Facts:
     exact: bool
     source: str
     abilities: frozenset[str] = frozenset()
+    family: str = ""
+    state: str = ""
+    use: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an ability nobody has defined."""
@@ -69,17 +77,169 @@ class Facts:
                 raise UnknownName("ability", ability, ABILITIES)
 
 
-@runtime_checkable
-class Mechanism(Protocol):
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a state must hold.
+
+    Args:
+        batch: Sequences decoded together.
+        context: Most places of one sequence.
+        kv_heads: Key/value heads.
+        head_dim: Width of one head.
+        dtype: How numbers are stored.
+        device: Where they are stored.
+    """
+
+    batch: int
+    context: int
+    kv_heads: int
+    head_dim: int
+    dtype: torch.dtype = torch.float32
+    device: torch.device | str | None = None
+
+
+class State(ABC):
+    """What a mechanism remembers of the sequences of a batch; for inference only.
+
+    Rows may have different lengths: each goes on from its own. See ``attention.states`` for those there are.
+    """
+
+    lengths: tuple[int, ...]
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes taken, filled or not."""
+
+    @abstractmethod
+    def prefill(self, q: Queries, k: Keys, v: Keys, *, lengths: Sequence[int] | None = None) -> Queries:
+        """Read several places of every row and answer their queries, causally.
+
+        Args:
+            q: Looks.
+            k: Is looked at, now and later.
+            v: Is mixed.
+            lengths: How many of the T places are real in each row, the others being padding after them
+                whose answers are zeros; all when None.
+
+        Raises:
+            ShapeError: They do not fit or there is no room; nothing has been read.
+            UsageError: They want a gradient, which cannot pass through a state.
+        """
+
+    def step(
+        self, q: Float[Tensor, "B 1 H D"], k: Float[Tensor, "B 1 G D"], v: Float[Tensor, "B 1 G D"]
+    ) -> Float[Tensor, "B 1 H D"]:
+        """Read one place of every row; see ``prefill``."""
+        return self.prefill(q, k, v)
+
+    @abstractmethod
+    def snapshot(self) -> Mapping[str, object]:
+        """Return a copy of what is held, which nothing that follows will change."""
+
+    @abstractmethod
+    def restore(self, snapshot: Mapping[str, object]) -> None:
+        """Go back to what was held when ``snapshot`` was taken from this state."""
+
+    @abstractmethod
+    def truncate(self, length: int) -> None:
+        """Forget every place from ``length`` on.
+
+        Raises:
+            UsageError: What is held cannot be undone exactly; take a snapshot and restore it instead.
+        """
+
+    @abstractmethod
+    def reorder(self, rows: Int[Tensor, " B"]) -> None:
+        """Let row i continue what row ``rows[i]`` was, for beams."""
+
+
+class Mechanism(nn.Module):
     """Anything that mixes values by looking from queries to keys."""
 
     facts: Facts
 
-    def __call__(
+    def forward(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
     ) -> Queries:
         """Return one mixed value per query."""
-        ...
+        raise NotImplementedError
+
+    def weights(
+        self,
+        q: Queries,
+        k: Keys,
+        *,
+        causal: bool = False,
+        keep: Keep | None = None,
+        rows: slice | None = None,
+    ) -> Shown:
+        """Return what each query (of ``rows``, all when None) gives each key.
+
+        Written as the formula says it and differentiable: the slow twin of ``forward``. Where scores are
+        never formed, the matrix that the formula implies.
+        """
+        raise NotImplementedError
+
+    def explain(
+        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
+    ) -> dict[str, Tensor]:
+        """Return every intermediate of the formula by name, in order; the last is ``output``."""
+        shown = self.weights(q, k, causal=causal, keep=keep)
+        return {"weights": shown, "output": self(q, k, v, causal=causal, keep=keep)}
+
+    def new_state(self, room: Room) -> State:
+        """Build an empty state to decode from.
+
+        Raises:
+            UsageError: This mechanism cannot decode.
+        """
+        raise lacking(self.facts, "decode")
+
+
+def lacking(facts: Facts, ability: str) -> UsageError:
+    """Return the error for an ability a mechanism lacks; it names those that have it."""
+    # The table lies above this file and is wanted only when something has already gone wrong.
+    table = importlib.import_module("nhin.attention.registry").MECHANISMS
+    able = [name for name, made in table.items() if ability in getattr(made, "facts", facts).abilities]
+    return UsageError(
+        f"{facts.name} lacks {ability!r} ({ABILITIES[ability]}); these have it: {', '.join(able)}"
+    )
+
+
+def check_call(
+    facts: Facts, q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, keep: Tensor | None = None
+) -> None:
+    """Refuse tensors that do not fit the contract, and what the mechanism has no ability for.
+
+    Raises:
+        ShapeError: Tensors do not fit; see ``check``.
+        UsageError: An ability is missing; the message names the mechanisms that have it.
+    """
+    check(q, k, v, keep)
+    wanted = {
+        "causal": causal,
+        "keep": keep is not None,
+        "cross": q.shape[1] != k.shape[1],
+        "grouped": q.shape[2] != k.shape[2],
+    }
+    for ability, asked in wanted.items():
+        if asked and ability not in facts.abilities:
+            raise lacking(facts, ability)
+
+
+def check_built(facts: Facts, q: Tensor, *, heads: int | None = None, head_dim: int | None = None) -> None:
+    """Refuse queries of other sizes than the mechanism was built for.
+
+    Raises:
+        ShapeError: The message names the size, both values and the way out.
+    """
+    for name, built, got in (("heads", heads, q.shape[2]), ("head_dim", head_dim, q.shape[3])):
+        if built is not None and built != got:
+            raise ShapeError(
+                f"{name} is {got} in q, but this {facts.name} was built for {built}; "
+                f"build it with {name}={got}"
+            )
 
 
 def check(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> None:

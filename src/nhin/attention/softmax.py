@@ -14,17 +14,18 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from nhin.attention._scores import Seen, hide, mix, shield, taint, visible, weigh, weights_of
-from nhin.attention.base import Facts, Keep, Keys, Queries, Shown, check
+from nhin.attention._scored import Scored
+from nhin.attention._scores import Seen, hide, known_finite, mix, shield, taint, visible, weigh
+from nhin.attention.base import Facts, Keep, Keys, Queries
 
 PLAIN_UP_TO = 256 * 256
 
 ByHead = Float[Tensor, "B _ _ D"]
 
 
-class Softmax(nn.Module):
+class Softmax(Scored):
     """Exact attention without a T x S table of scores: the default everywhere."""
 
     facts = Facts(
@@ -34,18 +35,21 @@ class Softmax(nn.Module):
         "O(T + S)",
         True,
         "arXiv:1706.03762",
-        frozenset({"causal", "keep", "cross", "grouped", "convex", "unordered", "weights"}),
+        frozenset({"causal", "keep", "cross", "grouped", "convex", "unordered", "decode", "truncate"}),
+        family="exact",
+        state="2·S·G·D",
+        use="By default: exact, and fastest up to a few thousand places.",
     )
 
     def forward(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
     ) -> Queries:
         """Mix values with softmax weights; see ``attention.base`` for the contract."""
-        check(q, k, v, keep)
+        self.check(q, k, v, causal=causal, keep=keep)
         k, v, broken = hide(k, keep), hide(v, keep), None
         # The last query sees every key, so one query alone is never limited by causality.
         causal = causal and q.shape[1] != 1
-        if causal and not _known_finite(k, v):
+        if causal and not known_finite(k, v):
             k, v, broken = shield(k, v)
         if _plain_is_faster(q, k):
             seen = visible((q.shape[1], k.shape[1]), q.device, causal, keep)
@@ -53,35 +57,6 @@ class Softmax(nn.Module):
         else:
             out = _attend(q, k, v, causal, keep)
         return out if broken is None else taint(out, broken)
-
-    def weights(
-        self,
-        q: Queries,
-        k: Keys,
-        *,
-        causal: bool = False,
-        keep: Keep | None = None,
-        rows: slice | None = None,
-    ) -> Shown:
-        """Return what each query (of ``rows``, all when None) gives each key."""
-        check(q, k, k, keep)
-        return weights_of(q, k, causal=causal, keep=keep, rows=rows)
-
-
-def _known_finite(k: Keys, v: Keys) -> bool:
-    """Tell cheaply that nothing needs shielding; False where only the branch-free shield will do.
-
-    Exported graphs are taken to see finite numbers. Elsewhere than on a CPU the answer would make
-    the device wait, and a compiled or vmapped function cannot branch on values.
-    """
-    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
-        return True
-    if torch.compiler.is_compiling() or k.device.type != "cpu":
-        return False
-    try:
-        return bool((k.detach().sum() + v.detach().sum()).isfinite())
-    except RuntimeError:
-        return False
 
 
 def _plain_is_faster(q: Queries, k: Keys) -> bool:

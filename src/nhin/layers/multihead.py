@@ -5,16 +5,18 @@ Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; grouped heads: Ai
 Differs: dropout falls on the output, not on the weights, which many mechanisms never hold.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nhin.attention.base import Keys
+from nhin.attention.base import Keys, Room, State
 from nhin.attention.positions import Rotary
 from nhin.attention.registry import build
-from nhin.errors import ShapeError
-from nhin.layers.cache import KeyValueCache
+from nhin.attention.states import KeyValues
+from nhin.errors import ShapeError, UsageError
 
 Wide = Float[Tensor, "B T C"]
 Context = Float[Tensor, "B S C"]
@@ -29,18 +31,20 @@ class MultiHead(nn.Module):
         heads: Query heads; divides ``dim``.
         kv_heads: Key/value heads; divides ``heads``. None for as many as ``heads``, 1 for multi-query.
         mechanism: A name in ``attention.registry.MECHANISMS``.
+        settings: The mechanism's own settings, as ``build`` takes them.
         rotary: Turn queries and keys by their place; not when looking at a context.
         bias: Give the projections a bias.
         dropout: Chance of dropping an output channel.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # every part's one knob; a settings object would only hide them
         self,
         dim: int,
         heads: int,
         *,
         kv_heads: int | None = None,
         mechanism: str = "softmax",
+        settings: Mapping[str, object] | None = None,
         rotary: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
@@ -56,7 +60,7 @@ class MultiHead(nn.Module):
         self.key_value = nn.Linear(dim, 2 * kv_heads * self.head_dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
         self.rotary = Rotary(self.head_dim) if rotary else None
-        self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim)
+        self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim, **(settings or {}))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -66,7 +70,8 @@ class MultiHead(nn.Module):
         context: Context | None = None,
         causal: bool = False,
         keep: KeepAny | None = None,
-        cache: KeyValueCache | None = None,
+        cache: State | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Wide:
         """Mix what each place of ``x`` finds.
 
@@ -74,33 +79,50 @@ class MultiHead(nn.Module):
             x: Looks; also is looked at when there is no context.
             context: Is looked at instead of ``x``.
             causal: Hide what comes later.
-            keep: True where a key may be seen; covers cached keys too.
-            cache: Holds what was read before and is added to. With a context it is filled once and
-                then read, so the context is projected only at the first call.
+            keep: True where a key may be seen; not with a cache of what was read.
+            cache: Remembers what was read before, and reads ``x``, causally. With a context it is filled
+                once and then read, so the context is projected only at the first call.
+            lengths: How many places of ``x`` are real in each row, padding after them; with a cache.
         """
-        start = cache.length if cache is not None and context is None else 0
         q: Float[Tensor, "B T H D"] = rearrange(self.query(x), "b t (h d) -> b t h d", d=self.head_dim)
-        if context is None:
+        if context is not None:
+            mixed = self.mechanism(q, *self._context(context, q.dtype, cache), causal=causal, keep=keep)
+        else:
             k, v = self._project(x)
+            start: int | tuple[int, ...] = 0
+            if cache is not None:
+                start = cache.lengths[0] if len(set(cache.lengths)) == 1 else cache.lengths
             if self.rotary is not None:
                 q, k = self.rotary(q, start=start), self.rotary(k, start=start)
-            if cache is not None:
-                k, v = cache.append(k, v)
-        elif cache is None:
-            k, v = self._project(context)
-        else:
-            k, v = cache.filled if cache.length else cache.append(*self._project(context))
-        if cache is not None:
-            k, v = k.to(q.dtype), v.to(q.dtype)
-        mixed = self.mechanism(q, k, v, causal=causal, keep=keep)
+            if cache is None:
+                mixed = self.mechanism(q, k, v, causal=causal, keep=keep)
+            elif keep is not None or not causal:
+                raise UsageError(
+                    "a cache reads causally and hides nothing: give causal=True, and lengths instead of keep"
+                )
+            else:
+                mixed = cache.prefill(q, k, v, lengths=lengths)
         return self.dropout(self.out(rearrange(mixed, "b t h d -> b t (h d)")))
 
-    def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> KeyValueCache:
-        """Build an empty cache for this layer; ``dtype`` is the weights' own when None."""
+    def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> State:
+        """Build an empty cache for what this layer reads; ``dtype`` is the weights' own when None."""
+        return self.mechanism.new_state(self._room(batch, context, dtype))
+
+    def new_context_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> KeyValues:
+        """Build an empty cache for the keys and values of a context."""
+        return KeyValues(self._room(batch, context, dtype))
+
+    def _room(self, batch: int, context: int, dtype: torch.dtype | None) -> Room:
         weight = self.key_value.weight
-        return KeyValueCache(
-            batch, context, self.kv_heads, self.head_dim, dtype=dtype or weight.dtype, device=weight.device
-        )
+        return Room(batch, context, self.kv_heads, self.head_dim, dtype or weight.dtype, weight.device)
+
+    def _context(self, context: Context, dtype: torch.dtype, cache: State | None) -> tuple[Keys, Keys]:
+        if cache is None:
+            return self._project(context)
+        if not isinstance(cache, KeyValues):
+            raise UsageError("a context is kept by new_context_cache(...), not by what decodes a sequence")
+        k, v = cache.filled if cache.longest else cache.append(*self._project(context))
+        return k.to(dtype), v.to(dtype)
 
     def _project(self, x: Float[Tensor, "B S C"]) -> tuple[Keys, Keys]:
         k, v = rearrange(self.key_value(x), "b s (two g d) -> two b s g d", two=2, d=self.head_dim)

@@ -10,7 +10,7 @@ Source:  Su et al. 2021, arXiv:2104.09864, eq. (34).
 Differs: pairs are channel i and i + D/2 (the half convention of GPT-NeoX and LLaMA), not 2i and 2i + 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -40,13 +40,25 @@ class Rotary(nn.Module):
         self.head_dim, self.base = head_dim, base
         self._table(context, None)
 
-    def forward(self, x: Float[Tensor, "B L H D"], *, start: int = 0) -> Float[Tensor, "B L H D"]:
-        """Turn heads that stand at places ``start``, ``start + 1``, ...; the dtype stays."""
-        stop = start + x.shape[1]
+    def forward(
+        self, x: Float[Tensor, "B L H D"], *, start: int | Sequence[int] = 0
+    ) -> Float[Tensor, "B L H D"]:
+        """Turn heads that stand at places ``start``, ``start + 1``, ...; the dtype stays.
+
+        Args:
+            x: Queries or keys.
+            start: Place of the first, or one for each row of the batch.
+        """
+        first = start if isinstance(start, int) else max(start, default=0)
+        stop = first + x.shape[1]
         # A compiled or exported graph cannot grow a table; slicing it too long fails there instead.
         if not torch.compiler.is_compiling() and stop > self.cos.shape[0]:
             self._table(max(stop, 2 * self.cos.shape[0]), self.cos.device)
-        cos, sin = self.cos[start:stop, None], self.sin[start:stop, None]
+        if isinstance(start, int):
+            cos, sin = self.cos[start:stop, None], self.sin[start:stop, None]
+        else:
+            places = torch.tensor(start)[:, None] + torch.arange(x.shape[1])
+            cos, sin = (table[places.to(table.device)][:, :, None] for table in (self.cos, self.sin))
         one, two = x.chunk(2, dim=-1)
         return torch.cat([one * cos - two * sin, two * cos + one * sin], dim=-1).to(x.dtype)
 

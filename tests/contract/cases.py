@@ -1,0 +1,89 @@
+"""Sizes, inputs and comparisons that laws are made of, and the table they enter themselves in."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch.testing import assert_close
+
+from nhin.attention.base import Facts, Mechanism
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The axes of one case; query heads are ``groups * each``."""
+
+    b: int = 2
+    t: int = 5
+    s: int = 5
+    groups: int = 2
+    each: int = 2
+    d: int = 4
+
+
+@dataclass(frozen=True)
+class Law:
+    """A statement and the abilities a mechanism must declare for it to apply."""
+
+    holds: Callable[[Callable[..., Mechanism], Sizes], None]
+    needs: frozenset[str]
+
+
+LAWS: dict[str, Law] = {}
+
+
+def law(*needs: str):
+    def enter(holds):
+        LAWS[holds.__name__] = Law(holds, frozenset(needs))
+        return holds
+
+    return enter
+
+
+def applies(law: Law, facts: Facts) -> bool:
+    return law.needs <= facts.abilities | ({"exact"} if facts.exact else frozenset())
+
+
+def fitted(n: Sizes, facts: Facts) -> Sizes:
+    """Return a case that asks for nothing the mechanism has not."""
+    if "cross" not in facts.abilities:
+        n = replace(n, s=n.t)
+    return n if "grouped" in facts.abilities else replace(n, each=1)
+
+
+def draw(n: Sizes, dtype=torch.float64):
+    torch.manual_seed(hash(n) % 1000)
+    q = torch.randn(n.b, n.t, n.groups * n.each, n.d, dtype=dtype)
+    k, v = torch.randn(2, n.b, n.s, n.groups, n.d, dtype=dtype)
+    return [x.clone().requires_grad_() for x in (q, k, v)]
+
+
+def some_keys(n: Sizes) -> torch.Tensor:
+    """Hide keys here and there, and all of them in the last row where there are several rows."""
+    keep = torch.arange(n.b * n.s).reshape(n.b, n.s) * 7 % 5 < 3
+    return keep & (torch.arange(n.b) < max(1, n.b - 1))[:, None]
+
+
+def ways(n: Sizes, facts: Facts) -> Iterator[dict]:
+    """Yield the ways of calling that the mechanism has the abilities for."""
+    yield {}
+    if "causal" in facts.abilities:
+        yield {"causal": True}
+    if "keep" in facts.abilities:
+        yield {"keep": some_keys(n)}
+    if {"causal", "keep"} <= facts.abilities:
+        yield {"causal": True, "keep": some_keys(n)}
+
+
+def gradients(out, inputs, weight=None):
+    weight = (
+        torch.linspace(-1, 2, out.numel(), dtype=out.dtype).reshape(out.shape) if weight is None else weight
+    )
+    return torch.autograd.grad((out * weight).sum(), inputs, materialize_grads=True)
+
+
+def same(out, want, inputs, **close):
+    """Agree in values and in the gradient of every input."""
+    assert_close(out, want, **close)
+    for got, expected in zip(gradients(out, inputs), gradients(want, inputs), strict=True):
+        assert_close(got, expected, **close)
