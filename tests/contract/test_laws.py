@@ -11,9 +11,9 @@ from cases import LAWS, Sizes, applies, draw, fitted, some_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.attention.base import ABILITIES, Facts, Mechanism, Room
+from nhin.attention.base import ABILITIES, Mechanism, Room
 from nhin.attention.registry import MECHANISMS, build
-from nhin.errors import UnknownName, UsageError
+from nhin.errors import UsageError
 
 HEADS, HEAD_DIM = 4, 6
 sizes = st.integers(1, 9)
@@ -102,8 +102,3 @@ def test_a_compiled_mechanism_answers_alike_at_any_length(name):
             torch.autograd.grad(o.sin().sum(), inputs, materialize_grads=True) for o in (out, want)
         )
         torch.testing.assert_close(got, expected)
-
-
-def test_an_unknown_ability_is_refused():
-    with pytest.raises(UnknownName, match="casual"):
-        Facts("x", "X", "O(1)", "O(1)", True, "here", frozenset({"casual"}))
