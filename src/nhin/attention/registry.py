@@ -4,6 +4,7 @@ from collections.abc import Callable
 from inspect import Parameter, signature
 
 from nhin.attention.base import Mechanism
+from nhin.attention.flash import Flash
 from nhin.attention.naive import Naive
 from nhin.attention.softmax import Softmax
 from nhin.errors import UnknownName
@@ -11,6 +12,7 @@ from nhin.errors import UnknownName
 MECHANISMS: dict[str, Callable[..., Mechanism]] = {
     "naive": Naive,
     "softmax": Softmax,
+    "flash": Flash,
 }
 
 _OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
