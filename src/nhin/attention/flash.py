@@ -36,12 +36,11 @@ Differs: both orders divide by the sum once, at the end, and save L, as FlashAtt
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from nhin.attention._patterns import at_least
 from nhin.attention._scored import Scored
@@ -85,9 +84,7 @@ class Flash(Scored):
         use="To read how fused kernels work, to check them, or to train on long text in little memory.",
     )
 
-    def __init__(
-        self, order: Literal["queries", "keys"] = "queries", query_block: int = 128, key_block: int = 256
-    ) -> None:
+    def __init__(self, order: str = "queries", query_block: int = 128, key_block: int = 256) -> None:
         super().__init__()
         if order not in ("queries", "keys"):
             raise UsageError(f"order is {order!r}; give the outer loop, 'queries' or 'keys'")
@@ -108,7 +105,8 @@ class Flash(Scored):
             k, v, broken = shield(k, v)
         each = q.shape[2] // k.shape[2]
         cut = (each, self.query_block, self.key_block, int(causal), int(self.order == "keys"))
-        out, _ = Tiled.apply(*_folded(q, k, v, keep), cut)
+        look = _forward_op if torch.compiler.is_compiling() else Tiled.apply
+        out, _ = look(*_folded(q, k, v, keep), cut)
         out = rearrange(out, "(b g) (t each) d -> b t (g each) d", g=k.shape[2], each=each)
         return out if broken is None else taint(out, broken)
 
@@ -149,32 +147,31 @@ class Tiled(torch.autograd.Function):
     @staticmethod
     def forward(q: Asking, k: Asked, v: Asked, keep: Kept | None, cut: Cut) -> tuple[Asking, PerRow]:
         """Return the answer and L."""
-        return (_forward_op if torch.compiler.is_compiling() else _forward)([q, k, v], keep, cut)
+        return _forward(q, k, v, keep, cut)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Asking, PerRow]) -> None:
         """Keep what the tiles will be made from again."""
-        *tensors, ctx.cut = inputs  # pyright: ignore[reportAttributeAccessIssue] # PyTorch's way to remember
+        *tensors, ctx.cut = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(*tensors, *output)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Asking, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] # one gradient per output
         """Return the gradients of q, k and v."""
+        if torch.is_grad_enabled():
+            raise UsageError("flash has no second derivative (create_graph=True); naive has one")
         *inputs, keep, out, log = ctx.saved_tensors
-        run = _backward_op if torch.compiler.is_compiling() else _backward
-        return *run(grad, inputs, keep, out, log, ctx.cut), None, None
+        return *_backward(grad, inputs, keep, out, log, ctx.cut), None, None
 
 
-def _forward(inputs: list[Tensor], keep: Kept | None, cut: Cut) -> tuple[Asking, PerRow]:
+def _forward(q: Asking, k: Asked, v: Asked, keep: Kept | None, cut: Cut) -> tuple[Asking, PerRow]:
     """Run over the tiles to the end."""
-    dtype, device = inputs[0].dtype, inputs[0].device
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(q.device.type, enabled=False):
         # What is known is one set of tensors, updated by every tile: the last is all there is.
-        *_, known = runs(*_scaled(*inputs), keep, _tiling(cut))
+        *_, known = runs(*_scaled(q, k, v), keep, _tiling(cut))
         out, log = settled(known)
-        return out.to(dtype), log
+        return out.to(q.dtype), log
 
 
 def _backward(
@@ -219,12 +216,12 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-# A compiler would unroll the loop over tiles for one length; to it each pass is one operation.
+# A compiler would unroll the loop over tiles for one length; for it each pass is one operation.
 _forward_op = torch.library.custom_op(
     "nhin::flash",
     _forward,
     mutates_args=(),
-    schema="(Tensor[] inputs, Tensor? keep, SymInt[] cut) -> (Tensor, Tensor)",
+    schema="(Tensor q, Tensor k, Tensor v, Tensor? keep, SymInt[] cut) -> (Tensor, Tensor)",
 )
 _backward_op = torch.library.custom_op(
     "nhin::flash_backward",
@@ -236,13 +233,19 @@ _backward_op = torch.library.custom_op(
 
 
 @_forward_op.register_fake
-def _(inputs: list[Tensor], keep: Kept | None, cut: Cut) -> tuple[Asking, PerRow]:
-    return torch.empty_like(inputs[0]), _wide(torch.empty_like(inputs[0][..., :1].contiguous()))
+def _(q: Asking, k: Asked, v: Asked, keep: Kept | None, cut: Cut) -> tuple[Asking, PerRow]:
+    return torch.empty_like(q), _wide(q.new_empty(*q.shape[:2], 1))
 
 
 @_backward_op.register_fake
-def _(
-    grad: Asking, inputs: list[Tensor], keep: Kept | None, out: Asking, log: PerRow, cut: Cut
-) -> tuple[Asking, Asked, Asked]:
+def _(grad: Asking, inputs: list[Tensor], *rest: object) -> tuple[Asking, Asked, Asked]:
     q, k, v = inputs
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+def _op_backward(ctx: Any, grad: Asking, _: Tensor) -> tuple[Tensor | None, ...]:
+    *inputs, keep, out, log = ctx.saved_tensors
+    return *_backward_op(grad, inputs, keep, out, log, ctx.cut), None, None
+
+
+_forward_op.register_autograd(_op_backward, setup_context=Tiled.setup_context)
