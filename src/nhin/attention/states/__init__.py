@@ -1,5 +1,6 @@
 """What mechanisms remember while they decode; ``attention.base.State`` is the interface."""
 
 from nhin.attention.states.everything import KeyValues
+from nhin.attention.states.rolling import Rolling
 
-__all__ = ["KeyValues"]
+__all__ = ["KeyValues", "Rolling"]

@@ -1,0 +1,130 @@
+"""Keys and values of the latest places, and of the first few for good: the state of a band.
+
+A ring: a new place is written over the one that has just gone out of every later query's sight, so memory
+and the cost of a step do not grow with what was read. A softmax does not mind in which order keys stand, so a
+step looks at the slots as they lie.
+
+Cost:    2 min(context, first + window dilation) G D numbers for one sequence.
+Source:  Jiang et al. 2023, arXiv:2310.06825, sec. 2 (the rolling buffer); Xiao et al. 2023, arXiv:2309.17453 (the
+         first places kept).
+Differs: the ring of a dilated window has whole rounds of the dilation, so that what a place sees is every
+         so many slots.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from nhin.attention.base import Keys, Mechanism, Queries, Room
+from nhin.attention.states._held import Held
+from nhin.errors import UsageError
+
+
+class Rolling(Held):
+    """A ring of the latest places, with the first ones kept ahead of it.
+
+    Args:
+        room: How much it must hold; beyond what the band sees, ``context`` takes no memory.
+        mechanism: Looks when several places come at once.
+        window: How many places are seen.
+        dilation: Every so manieth of them.
+        first: Places at the start that are seen for good; only without a dilation.
+    """
+
+    def __init__(
+        self, room: Room, mechanism: Mechanism, window: int, *, dilation: int = 1, first: int = 0
+    ) -> None:
+        self._span, self._dilation, self._first = window * dilation, dilation, first
+        self._slots = min(room.context, first + self._span)
+        # Heads before slots: the keys of a head then lie side by side, as kernels read them.
+        shape = (room.kv_heads, self._slots, room.head_dim)
+        super().__init__(room, {"keys": shape, "values": shape})
+        self._mechanism = mechanism
+
+    def truncate(self, length: int) -> None:
+        """Refuse: what the ring wrote over is gone."""
+        raise UsageError(
+            f"Rolling cannot be truncated to {length}: the ring has written over the places that would come "
+            "back into sight; take snapshot() before and restore(...) it"
+        )
+
+    def _read(self, q: Queries, k: Keys, v: Keys, new: tuple[int, ...]) -> Queries:
+        if q.shape[1] == 1:
+            together = self.even and all(new)
+            return self._step_together(q, k, v) if together else self._step_apart(q, k, v, new)
+        # With what is held ahead of them in order, new places stand to each other and to the ring as they
+        # did, and the first places are still the first: only places that nobody sees are missing between.
+        if self.even:
+            held = self._in_order(slice(None), self.longest, q.dtype)
+            out = self._mechanism(q, *(torch.cat(x, 1) for x in zip(held, (k, v), strict=True)), causal=True)
+        else:
+            out = torch.zeros_like(q)
+            for row, (length, more) in enumerate(zip(self.lengths, new, strict=True)):
+                one = slice(row, row + 1)
+                held = self._in_order(one, length, q.dtype)
+                both = (torch.cat([x, y[one, :more]], 1) for x, y in zip(held, (k, v), strict=True))
+                out[one, :more] = self._mechanism(q[one, :more], *both, causal=True)
+        self._write(k, v, new)
+        return out
+
+    def _step_together(self, q: Queries, k: Keys, v: Keys) -> Queries:
+        """Answer one query in every row, all at the same place."""
+        place = self.longest
+        slot = self._slot(place)
+        keys, values = self.tensors["keys"], self.tensors["values"]
+        keys[:, :, slot], values[:, :, slot] = k[:, 0], v[:, 0]
+        if place + 1 < self._slots or self._dilation > 1:
+            # Slots of one residue are as far apart as places were, for the ring has whole rounds.
+            seen = slice(slot % self._dilation, min(place + 1, self._slots), self._dilation)
+            keys, values = keys[:, :, seen], values[:, :, seen]
+        # The queries of a group stand in one matrix, so shared keys are read once.
+        rows = q[:, 0].unflatten(1, (keys.shape[1], -1))
+        out = F.scaled_dot_product_attention(rows, keys.to(q.dtype), values.to(q.dtype))
+        return out.flatten(1, 2)[:, None]
+
+    def _step_apart(self, q: Queries, k: Keys, v: Keys, new: tuple[int, ...]) -> Queries:
+        """Answer one query in every row, each at its own place."""
+        self._write(k, v, new)
+        # The place of each query; a row that takes in nothing answers nothing that is used.
+        place = torch.tensor(self.lengths)[:, None]
+        slots = torch.arange(self._slots)
+        seen = (slots <= place) & ((self._slot(place) - slots) % self._dilation == 0)
+        hidden = rearrange(~seen.to(q.device), "b slots -> b 1 slots 1")
+        # What is hidden may be no number, and no weight of zero would keep that out.
+        keys, values = (
+            self.tensors[name].to(q.dtype).masked_fill(hidden, 0.0) for name in ("keys", "values")
+        )
+        rows = q[:, 0].unflatten(1, (keys.shape[1], -1))
+        out = F.scaled_dot_product_attention(rows, keys, values, ~hidden.mT)
+        return out.flatten(1, 2)[:, None]
+
+    def _slot(self, place):
+        """Return where a place lies."""
+        wrapped = (place - self._first) % self._span + self._first
+        if isinstance(place, int):
+            return wrapped if place >= self._first else place
+        return torch.where(place < self._first, place, wrapped)
+
+    def _in_order(self, rows: slice, length: int, dtype: torch.dtype) -> tuple[Keys, Keys]:
+        """Return what is held of some rows, of one length, as it was read."""
+        first = min(self._first, length)
+        places = [*range(first), *range(max(first, length - self._span), length)]
+        slots = self._slot(torch.tensor(places, dtype=torch.long))
+        keys, values = (
+            rearrange(x[rows, :, slots.to(x.device)], "b g s d -> b s g d").to(dtype)
+            for x in self.tensors.values()
+        )
+        return keys, values
+
+    def _write(self, k: Keys, v: Keys, new: tuple[int, ...]) -> None:
+        """Put the new places that later ones may see where they belong."""
+        length, more = torch.tensor([self.lengths, new]).unsqueeze(-1)
+        place = length + torch.arange(k.shape[1])
+        last = place >= length + more - self._span
+        kept = (place < length + more) & (last | (place < self._first))
+        row, column = (index.to(k.device) for index in kept.nonzero(as_tuple=True))
+        slot = self._slot(place).to(k.device)[row, column]
+        for name, x in (("keys", k), ("values", v)):
+            self.tensors[name][row, :, slot] = x[row, column].to(self.room.dtype)
