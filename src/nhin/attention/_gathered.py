@@ -217,7 +217,7 @@ def _taken(x: Tensor, runs: Sequence[range]) -> Tensor:
     return torch.cat([x[:, _slice(run)] for run in runs], 1) if len(runs) > 1 else x[:, _slice(runs[0])]
 
 
-def _add(x: Held, runs: Sequence[range], parts: Held) -> None:
+def _add(x: Held, runs: Sequence[range], parts: Float[Tensor, "N L D"]) -> None:
     """Add to stretches what was found for them side by side."""
     for run, part in zip(runs, parts.split([len(run) for run in runs], 1), strict=True):
         x[:, _slice(run)] += part

@@ -4,15 +4,35 @@ from collections.abc import Callable
 from inspect import Parameter, signature
 
 from nhin.attention.base import Mechanism
+from nhin.attention.bigbird import BigBird
+from nhin.attention.block_local import BlockLocal
+from nhin.attention.block_sparse import BlockSparse
+from nhin.attention.dilated import Dilated
+from nhin.attention.fixed import Fixed
 from nhin.attention.flash import Flash
+from nhin.attention.interleaved import Interleaved
+from nhin.attention.longformer import Longformer
 from nhin.attention.naive import Naive
+from nhin.attention.sinks import Sinks
 from nhin.attention.softmax import Softmax
+from nhin.attention.strided import Strided
+from nhin.attention.window import SlidingWindow
 from nhin.errors import UnknownName
 
 MECHANISMS: dict[str, Callable[..., Mechanism]] = {
     "naive": Naive,
     "softmax": Softmax,
     "flash": Flash,
+    "window": SlidingWindow,
+    "dilated": Dilated,
+    "sinks": Sinks,
+    "longformer": Longformer,
+    "strided": Strided,
+    "fixed": Fixed,
+    "interleaved": Interleaved,
+    "block-local": BlockLocal,
+    "block-sparse": BlockSparse,
+    "bigbird": BigBird,
 }
 
 _OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
