@@ -24,7 +24,7 @@ class Banded(Scored):
     def __init__(self, band: Band) -> None:
         super().__init__()
         self.band = band
-        self.pattern: Pattern = band.pattern
+        self.pattern: Pattern | None = band.pattern
 
     def forward(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None

@@ -157,7 +157,7 @@ def _band(call: Call, band: Band) -> Queries:
 
 
 class _Cut(NamedTuple):
-    """Where chunks take their keys: ``length`` places from ``start``, then ``step`` later, ``chunks`` times."""
+    """Where chunks take their keys: ``length`` places from ``start``, each chunk ``step`` later."""
 
     start: int
     length: int

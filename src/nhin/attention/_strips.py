@@ -152,7 +152,7 @@ class _Look(torch.autograd.Function):
         for visit in visits(q, k, keep, band, causal):
             weights = _weights(_rows(q, visit) * scale, _runs(k, visit), visit.sight)
             _put(out, visit, torch.bmm(weights, _runs(v, visit)))
-        ctx.save_for_backward(q, k, v, keep, out)
+        ctx.save_for_backward(q, k, v, keep, out)  # pyright: ignore[reportArgumentType] # None may be saved
         ctx.way = band, causal  # pyright: ignore[reportAttributeAccessIssue] # that is what ctx is for
         return out
 

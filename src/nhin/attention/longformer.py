@@ -6,9 +6,9 @@ r"""Longformer: a sliding window, and a few places that see all and are seen by 
     \qquad N(t) = \{ s : |t - s| < W \;\lor\; s < L \;\lor\; t < L \}
 
 A window alone needs many layers to carry something from one end to the other. The first :math:`L` places, a
-classification token or a question, are leaders: in one layer they hear everybody, and in the next everybody hears
-them. It suits whole documents that are classified or asked about. Not causally the leaders cost a row of the
-table each; causally they see only what precedes them, so they are what sinks are.
+classification token or a question, are leaders: in one layer they hear everybody, and in the next
+everybody hears them. It suits whole documents that are classified or asked about. Not causally the leaders
+cost a row of the table each; causally they see only what precedes them, so they are what sinks are.
 
 Causal:  :math:`N(t) = \{ s \le t : t - s < W \lor s < L \}`.
 Cost:    time O((T (W + L) + L S) D); memory O((T + S) D + L S), in traced graphs O(T (W + L) + L S).

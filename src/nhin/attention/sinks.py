@@ -5,17 +5,18 @@ r"""Attention sinks: a sliding window, and the first few keys for good.
                                  {\sum_{r \in N(t)} \exp(q_t^\top k_r / \sqrt{D})}\, v_s,
     \qquad N(t) = \{ s : |t - s| < W \} \cup \{ 0, \dots, F - 1 \}
 
-A softmax must put its weight somewhere. Models that read from left to right learn to put what they do not need
-on the first places, which every later one can see; a plain window loses these as soon as they leave it, and
-the model fails at once. Keeping :math:`F` of them, four are enough, lets a model trained on full attention read
-on without end through a window. Nothing far is remembered by it: what left the window and is no sink is gone.
+A softmax must put its weight somewhere. Models that read from left to right learn to put what they do not
+need on the first places, which every later one can see; a plain window loses these as soon as they leave it,
+and the model fails at once. Keeping :math:`F` of them, four are enough, lets a model trained on full
+attention read on without end through a window. Nothing far is remembered by it: what left the window and is
+no sink is gone.
 
 Causal:  :math:`N(t) = \{ s : 0 \le t - s < W \} \cup \{ s : s < F, s \le t \}`.
 Cost:    time O(T (W + F) D); memory O((T + S) D), in traced graphs O(T (W + F)).
 Source:  Xiao et al. 2023, arXiv:2309.17453, sec. 3.2 (StreamingLLM: rolling cache with attention sinks).
-Differs: keys keep their true places, where StreamingLLM numbers places anew inside its cache, so a model with
-         rotary positions meets distances here that it would not meet there; the learnt sink token of sec. 3.3 is
-         the model's affair; also usable not causally; a query that may see nothing gives zeros.
+Differs: keys keep their true places, where StreamingLLM numbers places anew inside its cache, so a model
+         with rotary positions meets distances here that it would not meet there; the learnt sink token of
+         sec. 3.3 is the model's affair; also usable not causally; a query that may see nothing gives zeros.
 """
 
 from nhin.attention._banded import Banded

@@ -1,12 +1,12 @@
 """Keys and values of the latest places, and of the first few for good: the state of a band.
 
 A ring: a new place is written over the one that has just gone out of every later query's sight, so memory
-and the cost of a step do not grow with what was read. A softmax does not mind in which order keys stand, so a
-step looks at the slots as they lie.
+and the cost of a step do not grow with what was read. A softmax does not mind in which order keys stand, so
+a step looks at the slots as they lie.
 
 Cost:    2 min(context, first + window dilation) G D numbers for one sequence.
-Source:  Jiang et al. 2023, arXiv:2310.06825, sec. 2 (the rolling buffer); Xiao et al. 2023, arXiv:2309.17453 (the
-         first places kept).
+Source:  Jiang et al. 2023, arXiv:2310.06825, sec. 2 (the rolling buffer); Xiao et al. 2023,
+         arXiv:2309.17453 (the first places kept).
 Differs: the ring of a dilated window has whole rounds of the dilation, so that what a place sees is every
          so many slots.
 """
@@ -14,7 +14,7 @@ Differs: the ring of a dilated window has whole rounds of the dilation, so that 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from nhin.attention.base import Keys, Mechanism, Queries, Room
@@ -90,7 +90,7 @@ class Rolling(Held):
         # The place of each query; a row that takes in nothing answers nothing that is used.
         place = torch.tensor(self.lengths)[:, None]
         slots = torch.arange(self._slots)
-        seen = (slots <= place) & ((self._slot(place) - slots) % self._dilation == 0)
+        seen = (slots <= place) & ((self._slots_of(place) - slots) % self._dilation == 0)
         hidden = rearrange(~seen.to(q.device), "b slots -> b 1 slots 1")
         # What is hidden may be no number, and no weight of zero would keep that out.
         keys, values = (
@@ -100,18 +100,19 @@ class Rolling(Held):
         out = F.scaled_dot_product_attention(rows, keys, values, ~hidden.mT)
         return out.flatten(1, 2)[:, None]
 
-    def _slot(self, place):
+    def _slot(self, place: int) -> int:
         """Return where a place lies."""
-        wrapped = (place - self._first) % self._span + self._first
-        if isinstance(place, int):
-            return wrapped if place >= self._first else place
-        return torch.where(place < self._first, place, wrapped)
+        return place if place < self._first else (place - self._first) % self._span + self._first
+
+    def _slots_of(self, place: Int[Tensor, "*places"]) -> Int[Tensor, "*places"]:
+        """Return where places lie."""
+        return torch.where(place < self._first, place, (place - self._first) % self._span + self._first)
 
     def _in_order(self, rows: slice, length: int, dtype: torch.dtype) -> tuple[Keys, Keys]:
         """Return what is held of some rows, of one length, as it was read."""
         first = min(self._first, length)
         places = [*range(first), *range(max(first, length - self._span), length)]
-        slots = self._slot(torch.tensor(places, dtype=torch.long))
+        slots = self._slots_of(torch.tensor(places, dtype=torch.long))
         keys, values = (
             rearrange(x[rows, :, slots.to(x.device)], "b g s d -> b s g d").to(dtype)
             for x in self.tensors.values()
@@ -125,6 +126,6 @@ class Rolling(Held):
         last = place >= length + more - self._span
         kept = (place < length + more) & (last | (place < self._first))
         row, column = (index.to(k.device) for index in kept.nonzero(as_tuple=True))
-        slot = self._slot(place).to(k.device)[row, column]
+        slot = self._slots_of(place).to(k.device)[row, column]
         for name, x in (("keys", k), ("values", v)):
             self.tensors[name][row, :, slot] = x[row, column].to(self.room.dtype)
