@@ -46,8 +46,10 @@ class Softmax(Scored):
     ) -> Queries:
         """Mix values with softmax weights; see ``attention.base`` for the contract."""
         self.check(q, k, v, causal=causal, keep=keep)
-        k, v, broken = hide(k, keep), hide(v, keep), None
         # The last query sees every key, so one query alone is never limited by causality.
+        if q.shape[1] == 1 and keep is None and k.shape[2] != q.shape[2]:
+            return _decode(q, k, v)
+        k, v, broken = hide(k, keep), hide(v, keep), None
         causal = causal and q.shape[1] != 1
         if causal and not known_finite(k, v):
             k, v, broken = shield(k, v)
@@ -66,6 +68,16 @@ def _plain_is_faster(q: Queries, k: Keys) -> bool:
     """
     half = q.dtype in (torch.bfloat16, torch.float16)
     return half and q.device.type == "cpu" and q.shape[1] * k.shape[1] <= PLAIN_UP_TO
+
+
+def _decode(q: Queries, k: Keys, v: Keys) -> Queries:
+    """Answer one query: its heads that share keys stand as rows of one matrix, and keys are read once.
+
+    In the plainest operations there are: with einops, here and where a state is written, a step over 512
+    keys takes 77 us instead of 52. Measured in bf16: 9x faster than the weights written out, 4x in training.
+    """
+    packed = q[:, 0].unflatten(1, (k.shape[2], -1))
+    return _kernel(packed, k.transpose(1, 2), v.transpose(1, 2)).flatten(1, 2)[:, None]
 
 
 def _attend(q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:

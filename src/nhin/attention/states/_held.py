@@ -63,7 +63,7 @@ class Held(State):
         new = (places,) * self.room.batch if lengths is None else tuple(lengths)
         out = self._read(q, k, v, new)
         self.lengths = tuple(old + more for old, more in zip(self.lengths, new, strict=True))
-        if all(more == places for more in new):
+        if lengths is None or all(more == places for more in new):
             return out
         real = torch.arange(places) < torch.tensor(new)[:, None]
         return out.masked_fill(~real.to(out.device)[:, :, None, None], 0.0)

@@ -8,7 +8,6 @@ Differs: nothing.
 from collections.abc import Mapping
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -101,17 +100,14 @@ class KeyValues(Held):
     def _write(self, k: Keys, v: Keys, new: tuple[int, ...]) -> None:
         rows = {length: slice(None) for length in self.lengths} if self.even else {}
         for name, x in (("keys", k), ("values", v)):
-            x = rearrange(x, "b s g d -> b g s d")
+            x = x.transpose(1, 2)
             for start in rows:
-                stop = min(start + x.shape[2], self.room.context)
-                self.tensors[name][:, :, start:stop] = x[:, :, : stop - start]
+                fits = min(x.shape[2], self.room.context - start)
+                self.tensors[name].narrow(2, start, fits).copy_(x if fits == x.shape[2] else x[:, :, :fits])
             if not rows:
                 for row, (start, more) in enumerate(zip(self.lengths, new, strict=True)):
                     self.tensors[name][row, :, start : start + more] = x[row, :, :more]
 
     def _upto(self, stop: int, dtype: torch.dtype | None = None) -> tuple[Past, Past]:
-        k, v = (
-            rearrange(self.tensors[name][:, :, :stop], "b g s d -> b s g d").to(dtype or self.room.dtype)
-            for name in ("keys", "values")
-        )
-        return k, v
+        k, v = (self.tensors[name].narrow(2, 0, stop).transpose(1, 2) for name in ("keys", "values"))
+        return (k, v) if dtype in (None, self.room.dtype) else (k.to(dtype), v.to(dtype))
