@@ -31,7 +31,7 @@ class Block(nn.Module):
         kv_heads: Key/value heads; see ``MultiHead``.
         mechanism: What looks within the sequence; a context is always looked at with softmax.
         settings: The mechanism's own settings.
-        rotary: Turn queries and keys of the self-attention by their place.
+        rotary: Turn queries and keys of the self-attention by their place; see ``MultiHead``.
         cross: Also look at a context.
         expand: Inner width of the feed-forward over ``dim``.
         dropout: Chance of dropping an output channel of each part.
@@ -45,7 +45,7 @@ class Block(nn.Module):
         kv_heads: int | None = None,
         mechanism: str = "softmax",
         settings: Mapping[str, object] | None = None,
-        rotary: bool = False,
+        rotary: bool | str | Mapping[str, object] = False,
         cross: bool = False,
         expand: int = 4,
         dropout: float = 0.0,

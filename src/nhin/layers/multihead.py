@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nhin.attention.base import Keys, Room, State
-from nhin.attention.positions import Rotary
+from nhin.attention.positions.table import turning
 from nhin.attention.registry import build
 from nhin.attention.states import KeyValues
 from nhin.errors import ShapeError, UsageError
@@ -32,7 +32,8 @@ class MultiHead(nn.Module):
         kv_heads: Key/value heads; divides ``heads``. None for as many as ``heads``, 1 for multi-query.
         mechanism: A name in ``attention.registry.MECHANISMS``.
         settings: The mechanism's own settings, as ``build`` takes them.
-        rotary: Turn queries and keys by their place; not when looking at a context.
+        rotary: Turn queries and keys by their place; not when looking at a context. True, or a name of
+            ``attention.positions.POSITIONS`` that acts on heads, or ``{"name": NAME, **its settings}``.
         bias: Give the projections a bias.
         dropout: Chance of dropping an output channel.
     """
@@ -45,7 +46,7 @@ class MultiHead(nn.Module):
         kv_heads: int | None = None,
         mechanism: str = "softmax",
         settings: Mapping[str, object] | None = None,
-        rotary: bool = False,
+        rotary: bool | str | Mapping[str, object] = False,
         bias: bool = False,
         dropout: float = 0.0,
     ) -> None:
@@ -59,7 +60,7 @@ class MultiHead(nn.Module):
         self.query = nn.Linear(dim, dim, bias=bias)
         self.key_value = nn.Linear(dim, 2 * kv_heads * self.head_dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
-        self.rotary = Rotary(self.head_dim) if rotary else None
+        self.rotary = turning(rotary, self.head_dim)
         self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim, **(settings or {}))
         self.dropout = nn.Dropout(dropout)
 
@@ -93,7 +94,7 @@ class MultiHead(nn.Module):
             if cache is not None:
                 start = cache.lengths[0] if len(set(cache.lengths)) == 1 else cache.lengths
             if self.rotary is not None:
-                q, k = self.rotary(q, start=start), self.rotary(k, start=start)
+                q, k = self.rotary.pair(q, k, start=start)
             if cache is None:
                 mixed = self.mechanism(q, k, v, causal=causal, keep=keep)
             elif keep is not None or not causal:

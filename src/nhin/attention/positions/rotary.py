@@ -5,18 +5,62 @@ r"""Rotary positions: queries and keys turn with their place, so scores see only
                                 x_{i + D/2} \cos m\theta_i + x_i \sin m\theta_i),
     \qquad \theta_i = base^{-2i/D}
 
+Each pair of channels is a hand of a clock with its own speed. A dot product of two hands depends on the
+angle between them, that is on :math:`m - n`, so nothing need be added to the inputs and every layer knows the
+distance anew. It pays nearly everywhere and is the usual choice. Angles beyond those met in training are
+strange to a model; ``far`` squeezes them: see ``interpolation``, ``ntk``, ``dynamic_ntk`` and ``yarn``.
+
 Cost:    time O(T H D); a table of context x D/2 cosines and as many sines.
 Source:  Su et al. 2021, arXiv:2104.09864, eq. (34).
-Differs: pairs are channel i and i + D/2 (the half convention of GPT-NeoX and LLaMA), not 2i and 2i + 1.
+Differs: pairs are channel i and i + D/2 (the half convention of GPT-NeoX and LLaMA) unless
+         ``pairs="interleaved"`` asks for 2i and 2i + 1 as in the paper; ``permute_heads`` goes between them.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from nhin.errors import ShapeError
+from nhin.errors import ShapeError, UnknownName, UsageError
+
+Places = Float64[Tensor, " L"]
+Angles = Float64[Tensor, "L pairs"]
+Turned = Float[Tensor, "B L H D"]
+Grouped = Float[Tensor, "B L G D"]
+PAIRS = ("half", "interleaved")
+
+
+@runtime_checkable
+class Far(Protocol):
+    """How angles are squeezed so that places beyond the training length look like known ones."""
+
+    @property
+    def gain(self) -> float:
+        """What turned queries and keys are multiplied by; 1 leaves them."""
+        ...
+
+    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
+        """Return by how much each pair turns at each place."""
+        ...
+
+
+def rates(head_dim: int, base: float) -> Float64[Tensor, " pairs"]:
+    """Return the angle by which each pair turns from one place to the next."""
+    return base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+
+
+def positive(name: str, value: float, least: float = 0.0) -> float:
+    """Return a setting of a position.
+
+    Raises:
+        UsageError: It is not above zero, or below the least that makes sense.
+    """
+    if not (value > 0 and value >= least and value != float("inf")):
+        want = f"{least:g} or more" if least else "a number above 0"
+        raise UsageError(f"{name} is {value}; give {want}")
+    return value
 
 
 class Rotary(nn.Module):
@@ -26,51 +70,85 @@ class Rotary(nn.Module):
         head_dim: Width of one head, even.
         base: Slowest wavelength over 2 pi, in places.
         context: Places tabled at first; the table doubles when a longer sequence comes.
+        pairs: Which channels turn together: "half" for i and i + D/2, "interleaved" for 2i and 2i + 1.
+        far: How angles are squeezed beyond the training length; None leaves them.
     """
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_dim: int, *, base: float = 10000.0, context: int = 512) -> None:
+    def __init__(
+        self,
+        head_dim: int,
+        *,
+        base: float = 10000.0,
+        context: int = 512,
+        pairs: str = "half",
+        far: Far | None = None,
+    ) -> None:
         super().__init__()
         if head_dim < 2 or head_dim % 2:
             raise ShapeError(
                 f"head_dim is {head_dim}; rotary positions turn pairs of channels, so make it even"
             )
-        self.head_dim, self.base = head_dim, base
-        self._table(context, None)
+        if pairs not in PAIRS:
+            raise UnknownName("pairs", pairs, PAIRS)
+        self.head_dim, self.base, self.pairs, self.far = head_dim, positive("base", base), pairs, far
+        self._table(max(context, 1), None)
 
-    def forward(
-        self, x: Float[Tensor, "B L H D"], *, start: int | Sequence[int] = 0
-    ) -> Float[Tensor, "B L H D"]:
+    def forward(self, x: Turned, *, start: int | Sequence[int] = 0) -> Turned:
         """Turn heads that stand at places ``start``, ``start + 1``, ...; the dtype stays.
 
         Args:
             x: Queries or keys.
             start: Place of the first, or one for each row of the batch.
         """
-        first = start if isinstance(start, int) else max(start, default=0)
-        stop = first + x.shape[1]
+        self._grow(x, start)
+        cos, sin = (rows_of(table, start, x.shape[1]) for table in (self.cos, self.sin))
+        return self._turn(x, cos, sin)
+
+    def pair(self, q: Turned, k: Grouped, *, start: int | Sequence[int] = 0) -> tuple[Turned, Grouped]:
+        """Turn queries and keys that stand at the same places."""
+        return self(q, start=start), self(k, start=start)
+
+    def angles(self, places: Places) -> Angles:
+        """Return by how much each pair turns at each place, in float64."""
+        if self.far is not None:
+            return self.far.angles(places, self.head_dim, self.base)
+        return places[:, None] * rates(self.head_dim, self.base)
+
+    def _turn(self, x: Turned, cos: Tensor, sin: Tensor) -> Turned:
+        if self.pairs == "half":
+            one, two = x.chunk(2, dim=-1)
+            return torch.cat([one * cos - two * sin, two * cos + one * sin], dim=-1).to(x.dtype)
+        one, two = x[..., ::2], x[..., 1::2]
+        turned = torch.stack([one * cos - two * sin, two * cos + one * sin], dim=-1)
+        return turned.flatten(-2).to(x.dtype)
+
+    def _grow(self, x: Tensor, start: int | Sequence[int]) -> None:
+        """Table as many places as are asked for."""
+        stop = x.shape[1] + (start if isinstance(start, int) else max(start, default=0))
         # A compiled or exported graph cannot grow a table; slicing it too long fails there instead.
         if not torch.compiler.is_compiling() and stop > self.cos.shape[0]:
             self._table(max(stop, 2 * self.cos.shape[0]), self.cos.device)
-        if isinstance(start, int):
-            cos, sin = self.cos[start:stop, None], self.sin[start:stop, None]
-        else:
-            places = torch.tensor(start)[:, None] + torch.arange(x.shape[1])
-            cos, sin = (table[places.to(table.device)][:, :, None] for table in (self.cos, self.sin))
-        one, two = x.chunk(2, dim=-1)
-        return torch.cat([one * cos - two * sin, two * cos + one * sin], dim=-1).to(x.dtype)
 
     def _table(self, places: int, device: torch.device | None) -> None:
+        gain = 1.0 if self.far is None else self.far.gain
         with torch.inference_mode(False):
-            rates = self.base ** -(torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim)
-            angles = torch.arange(places, dtype=torch.float64)[:, None] * rates
-            self.register_buffer("cos", angles.cos().float().to(device), persistent=False)
-            self.register_buffer("sin", angles.sin().float().to(device), persistent=False)
+            angles = self.angles(torch.arange(places, dtype=torch.float64))
+            self.register_buffer("cos", (gain * angles.cos()).float().to(device), persistent=False)
+            self.register_buffer("sin", (gain * angles.sin()).float().to(device), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
         """Follow ``.to(device)`` but not ``.to(dtype)``: rounded tables misplace far tokens."""
         super()._apply(fn, recurse)
         self._table(self.cos.shape[0], self.cos.device)
         return self
+
+
+def rows_of(table: Tensor, start: int | Sequence[int], length: int) -> Float[Tensor, "#B L 1 pairs"]:
+    """Return a table's rows for ``length`` places from ``start``, ready to multiply heads by."""
+    if isinstance(start, int):
+        return table[None, start : start + length, None]
+    places = torch.tensor(start, dtype=torch.long)[:, None] + torch.arange(length)
+    return table[places.to(table.device)][:, :, None]

@@ -1,0 +1,58 @@
+r"""Rotary positions on a grid: half of the pairs turn with the row, half with the column.
+
+.. math::
+    \mathrm{angle}_i(row, column) = \begin{cases} row \cdot \theta_i & i < D/4 \\
+        column \cdot \theta_{i - D/4} & i \ge D/4 \end{cases}, \qquad \theta_i = base^{-4i/D}
+
+For features of a picture read row by row. A score sees how many rows and how many columns lie between a query
+and a key, so a pattern learned in one corner is known in every other, and a picture of another size needs no
+new parameters. Place :math:`p` stands in row :math:`\lfloor p / columns \rfloor`, column
+:math:`p \bmod columns`.
+
+Cost:    as ``rotary``.
+Source:  Heo et al. 2024, arXiv:2403.13298 (axial form); Su et al. 2021, arXiv:2104.09864.
+Differs: the base is 10000 as in text unless given; theirs is 100, for pictures of few rows.
+"""
+
+import torch
+
+from nhin.attention.positions.rotary import Angles, Places, Rotary, rates
+from nhin.errors import ShapeError
+
+
+class Rotary2d(Rotary):
+    """Turns heads by their row and column.
+
+    Args:
+        head_dim: Width of one head, a multiple of four.
+        columns: Places in a row of the grid.
+        base: Slowest wavelength over 2 pi, in rows or columns.
+        context: Places tabled at first.
+        pairs: Which channels turn together; see ``Rotary``.
+    """
+
+    def __init__(
+        self,
+        head_dim: int,
+        *,
+        columns: int = 16,
+        base: float = 10000.0,
+        context: int = 512,
+        pairs: str = "half",
+    ) -> None:
+        if head_dim < 4 or head_dim % 4:
+            raise ShapeError(
+                f"head_dim is {head_dim}; half of its pairs turn with the row and half with the column, "
+                "so make it a multiple of 4"
+            )
+        if columns < 1:
+            raise ShapeError(f"columns is {columns}; give at least 1")
+        self.columns = columns
+        super().__init__(head_dim, base=base, context=context, pairs=pairs)
+
+    def angles(self, places: Places) -> Angles:
+        """Return by how much each pair turns at each place, in float64."""
+        speeds = rates(self.head_dim // 2, self.base)
+        row = places.div(self.columns, rounding_mode="floor")
+        column = places - row * self.columns
+        return torch.cat([row[:, None] * speeds, column[:, None] * speeds], 1)
