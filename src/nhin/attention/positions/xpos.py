@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nhin.attention.positions.rotary import Grouped, Rotary, Turned, rows_of, positive
+from nhin.attention.positions.rotary import Grouped, Rotary, Turned, positive, rows_of
 from nhin.errors import UsageError
 
 LIMITS = {torch.float16: 8.0}
