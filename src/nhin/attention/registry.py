@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from inspect import Parameter, signature
 
+from nhin.attention.alibi import ALiBi
 from nhin.attention.base import Mechanism
 from nhin.attention.bigbird import BigBird
 from nhin.attention.block_local import BlockLocal
@@ -16,6 +17,7 @@ from nhin.attention.naive import Naive
 from nhin.attention.sinks import Sinks
 from nhin.attention.softmax import Softmax
 from nhin.attention.strided import Strided
+from nhin.attention.t5 import T5
 from nhin.attention.window import SlidingWindow
 from nhin.errors import UnknownName
 
@@ -33,6 +35,8 @@ MECHANISMS: dict[str, Callable[..., Mechanism]] = {
     "block-local": BlockLocal,
     "block-sparse": BlockSparse,
     "bigbird": BigBird,
+    "alibi": ALiBi,
+    "t5": T5,
 }
 
 _OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+from nhin.attention.alibi import ALiBi
 from nhin.attention.positions.dynamic_ntk import dynamic_ntk
 from nhin.attention.positions.interleaved import interleaved
 from nhin.attention.positions.interpolation import interpolated
@@ -22,6 +23,7 @@ from nhin.attention.positions.sinusoidal import sinusoidal
 from nhin.attention.positions.sinusoidal_2d import sinusoidal_2d
 from nhin.attention.positions.xpos import XPos
 from nhin.attention.positions.yarn import yarn
+from nhin.attention.t5 import T5
 from nhin.errors import UnknownName, UsageError
 
 
@@ -129,6 +131,24 @@ _ALL = (
         "Far keys fade, so longer texts disturb less; a window helps further.",
         "For causal models trained short and read long.",
         XPos,
+    ),
+    Position(
+        "alibi",
+        "ALiBi: linear biases",
+        "arXiv:2108.12409",
+        "scores",
+        "Reads longer texts than trained on with little loss; far keys fade.",
+        "To train on short texts and read long ones.",
+        ALiBi,
+    ),
+    Position(
+        "t5",
+        "T5's relative bias",
+        "arXiv:1910.10683",
+        "scores",
+        "All distances from the greatest on are one, so longer texts are borne.",
+        "For encoders and decoders that should learn what distance means.",
+        T5,
     ),
     Position(
         "sinusoidal-2d",
