@@ -157,11 +157,9 @@ def filled(mechanism: Mechanism, keys: int, groups: int) -> State | str:
     return state
 
 
-def stepping(mechanism: Mechanism, keys: int, groups: int) -> Step | str:
-    """Return the step of a mechanism from its state."""
-    state = filled(mechanism, keys, groups)
-    if isinstance(state, str):
-        return state
+def stepping(mechanism: Mechanism, state: State, groups: int) -> Step:
+    """Return the step of a mechanism from its filled state."""
+    keys = state.lengths[0]
     q, (k, v) = torch.randn(1, 1, HEADS, WIDTH), torch.randn(2, 1, 1, groups, WIDTH)
     undo = (lambda: state.truncate(keys)) if "truncate" in mechanism.facts.abilities else (lambda: None)
     return Step(lambda: state.step(q, k, v), undo)
@@ -172,19 +170,20 @@ def plain_steps(keys: int) -> dict[str, Step]:
     q = torch.randn(1, 1, HEADS, WIDTH)
     row = q.transpose(1, 2)
     k, v = torch.randn(2, 1, HEADS, keys, WIDTH)
-    few_k, few_v = torch.randn(2, 1, 2, keys, WIDTH)
     new, softmax = torch.randn(1, HEADS, 1, WIDTH), build("softmax")
+    # All of 8:2 read the same memory: what one leaves in the processor's cache serves the next.
+    state = filled(softmax, keys, 2)
+    assert isinstance(state, KeyValues), "keys and values are written, not read in"
+    few_k, few_v = (x.transpose(1, 2) for x in state.filled)
 
     def written() -> None:
         k[:, :, -1:], v[:, :, -1:] = new, new
 
-    stepped = stepping(softmax, keys, 2)
-    assert isinstance(stepped, Step), "keys and values are written, not read in"
     return {
         "SDPA MHA": Step(lambda: F.scaled_dot_product_attention(row, k, v)),
         GROUPED: Step(lambda: F.scaled_dot_product_attention(row, few_k, few_v, enable_gqa=True)),
         PACKED: Step(lambda: softmax(q, few_k.transpose(1, 2), few_v.transpose(1, 2), causal=True)),
-        STEPPED: stepped,
+        STEPPED: stepping(softmax, state, 2),
         "growing with cat": Step(lambda: (torch.cat([k, new], 2), torch.cat([v, new], 2))),
         "preallocated write": Step(written),
     }
@@ -231,11 +230,12 @@ def decoded(names: Sequence[str], held: Sequence[int]) -> dict[str, Any]:
             mechanism = made(name)
             if "decode" not in mechanism.facts.abilities:
                 continue
-            step = stepping(mechanism, keys, HEADS)
-            if isinstance(step, str):
-                enter(name, keys, {"skipped": step})
-            else:
-                enter(name, keys, cell_of(in_turn({"SDPA MHA": plain["SDPA MHA"], name: step}), name))
+            state = filled(mechanism, keys, HEADS)
+            if isinstance(state, str):
+                enter(name, keys, {"skipped": state})
+                continue
+            steps = {"SDPA MHA": plain["SDPA MHA"], name: stepping(mechanism, state, HEADS)}
+            enter(name, keys, cell_of(in_turn(steps), name))
     return table
 
 

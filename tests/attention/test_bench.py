@@ -73,6 +73,9 @@ def test_every_promise_is_about_a_mechanism_of_the_table_or_one_to_come(bench):
 def test_a_state_is_filled_before_its_step_is_measured(bench):
     for name in ("softmax", "window"):
         if name in MECHANISMS:
-            step = bench.stepping(bench.made(name), 700, bench.HEADS)
+            mechanism = bench.made(name)
+            state = bench.filled(mechanism, 700, bench.HEADS)
+            assert state.lengths == (700,)
+            step = bench.stepping(mechanism, state, bench.HEADS)
             assert step.take().shape == (1, 1, bench.HEADS, bench.WIDTH)
             step.undo()

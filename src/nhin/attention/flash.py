@@ -200,10 +200,10 @@ def _tiling(cut: Cut) -> Tiling:
 
 
 def _folded(q: Queries, k: Keys, v: Keys, keep: Keep | None) -> tuple[Asking, Asked, Asked, Kept | None]:
-    """Lay rows and keys side by side for each key head; see ``_tiles``."""
+    """Order rows and keys by key head, see ``_tiles``; copied only where a view will not do."""
     groups = k.shape[2]
-    q = rearrange(q, "b t (g each) d -> (b g) (t each) d", g=groups).contiguous()
-    k, v = (rearrange(x, "b s g d -> (b g) s d").contiguous() for x in (k, v))
+    q = rearrange(q, "b t (g each) d -> (b g) (t each) d", g=groups)
+    k, v = (rearrange(x, "b s g d -> (b g) s d") for x in (k, v))
     return q, k, v, None if keep is None else repeat(keep, "b s -> (b g) 1 s", g=groups)
 
 
