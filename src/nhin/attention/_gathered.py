@@ -66,10 +66,11 @@ def last_alone(q: Queries, k: Keys, v: Keys, pattern: Pattern, keep: Keep | None
     size = torch.full((1, 1), k.shape[1], device=q.device)
     row = pattern.sees(size - 1, torch.arange(k.shape[1], device=q.device), size)
     shown = row[0].nonzero()[:, 0]
-    k, v = k.index_select(1, shown), v.index_select(1, shown)
+    # Not index_select, which would copy all of a store whose heads come before its places.
+    k, v = k[:, shown], v[:, shown]
     if keep is None:
         return mix(weigh(q, k, None), v)
-    keep = keep.index_select(1, shown)
+    keep = keep[:, shown]
     return mix(weigh(q, hide(k, keep), rearrange(keep, "b s -> b 1 1 s")), hide(v, keep))
 
 
