@@ -201,7 +201,7 @@ def lacking(facts: Facts, ability: str) -> UsageError:
     """Return the error for an ability a mechanism lacks; it names those that have it."""
     # The table lies above this file and is wanted only when something has already gone wrong.
     table = importlib.import_module("nhin.attention.registry").MECHANISMS
-    able = [name for name, made in table.items() if ability in getattr(made, "facts", facts).abilities]
+    able = [name for name, made in table.items() if ability in made.facts.abilities]
     return UsageError(
         f"{facts.name} lacks {ability!r} ({ABILITIES[ability]}); these have it: {', '.join(able)}"
     )

@@ -1,6 +1,5 @@
 """The table of mechanisms. To add one: write its file, add its line here, run the tests."""
 
-from collections.abc import Callable
 from inspect import Parameter, signature
 
 from nhin.attention.alibi import ALiBi
@@ -21,7 +20,7 @@ from nhin.attention.t5 import T5
 from nhin.attention.window import SlidingWindow
 from nhin.errors import UnknownName
 
-MECHANISMS: dict[str, Callable[..., Mechanism]] = {
+MECHANISMS: dict[str, type[Mechanism]] = {
     "naive": Naive,
     "softmax": Softmax,
     "flash": Flash,
