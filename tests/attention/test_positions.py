@@ -1,5 +1,6 @@
 """Laws of positions."""
 
+import inspect
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from nhin.attention.positions import Learned, Rotary, sinusoidal
+from nhin.attention.positions import POSITIONS, Learned, Rotary, sinusoidal, sinusoidal_2d
 from nhin.errors import ShapeError
 
 
@@ -97,3 +98,28 @@ def test_rotary_goes_on_past_its_first_table_even_when_that_was_in_inference():
 def test_rotary_refuses_an_odd_head():
     with pytest.raises(ShapeError, match=r"head_dim is 5; .* even"):
         Rotary(5)
+
+
+def test_waves_on_a_grid_know_the_row_in_the_first_channels_and_the_column_in_the_others():
+    for dim in (2, 5, 8):
+        table = sinusoidal_2d(3, 4, dim)
+        assert table.shape == (3, 4, dim)
+        down, along = sinusoidal(3, dim - dim // 2), sinusoidal(4, dim // 2)
+        for row in range(3):
+            for column in range(4):
+                assert torch.equal(table[row, column], torch.cat([down[row], along[column]]))
+    assert sinusoidal_2d(0, 4, 6).shape == (0, 4, 6)
+    with pytest.raises(ShapeError, match="dim >= 2"):
+        sinusoidal_2d(3, 4, 1)
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_the_table_of_positions_is_complete(name):
+    position = POSITIONS[name]
+    assert position.name == name
+    assert position.where in ("inputs", "heads", "scores")
+    assert all((position.title, position.source, position.extends, position.use))
+    told = inspect.getmodule(position.make).__doc__
+    parts = ("Cost:", "Source:", "Differs:") + (() if name == "learned" else (".. math::",))
+    for part in parts:
+        assert part in told, f"the docstring of {name} lacks {part}"

@@ -96,7 +96,8 @@ def convert_heads(
     found = {name: how for how in tried for name in state if re.search(how.pattern, name)}
     if not found:
         raise UsageError(
-            f"no key or value projection was found among {_listed(state)}; give a Layout whose pattern finds it"
+            f"no key or value projection was found among {_listed(state)}; give a Layout whose pattern "
+            "finds it"
         )
     sizes = Heads(heads, kv_heads, head_dim)
     return {name: _fewer(name, x, found[name], sizes) if name in found else x for name, x in state.items()}
@@ -129,8 +130,8 @@ def _check(name: str, x: Tensor, axis: int, parts: int, heads: Heads) -> None:
     if rest or not width or (wanted is not None and width != wanted):
         raise ShapeError(
             f"{name} has {rows} rows, which is not {parts} x {heads.query} heads of width "
-            f"{wanted or 'at least 1'}: give the checkpoint's own heads (and head_dim), and a checkpoint whose "
-            "keys and values have not fewer heads already"
+            f"{wanted or 'at least 1'}: give the checkpoint's own heads (and head_dim), and a "
+            "checkpoint whose keys and values have not fewer heads already"
         )
 
 

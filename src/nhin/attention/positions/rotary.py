@@ -51,7 +51,7 @@ def rates(head_dim: int, base: float) -> Float64[Tensor, " pairs"]:
     return base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
 
 
-def positive(name: str, value: float, least: float = 0.0) -> float:
+def positive(name: str, value: float | int, least: float | int = 0) -> float | int:
     """Return a setting of a position.
 
     Raises:
