@@ -5,12 +5,13 @@
     python benchmarks/attention.py --decode                 one query at 512, 8192 and 32768 keys
     python benchmarks/attention.py --targets                what the fast paths promise, met or missed
 
-One thread, its own CPU time (what else the machine does is not counted), B=1 H=8 D=64, window 256. The peer
-is ``scaled_dot_product_attention`` on the same tensors, causal where the mechanism can be; a mechanism and
-its peer take turns, and a ratio is the median of the ratios of the rounds, with the least and the greatest.
-Memory is what operations returned and was still held, at its peak, beyond inputs, answers and gradients;
-what a kernel takes inside itself is not seen. A case that would take over 20 s or 6 GB, judged by the case
-before it, is left out, and the table says so.
+One thread, its own CPU time (what else the machine does is not counted), B=1 H=8 D=64, every mechanism with
+its own defaults (a window is 256 places, or four blocks of 64). The peer is ``scaled_dot_product_attention``
+on the same tensors, causal where the mechanism can be; a mechanism and its peer take turns, and a ratio is
+the median of the ratios of the rounds, with the least and the greatest. Memory is what operations returned
+and was still held, at its peak, beyond inputs, answers and gradients; what a kernel takes inside itself is
+not seen. A case that would take over 20 s or 6 GB, judged by the case before it, is left out, and the table
+says so, as it does where a mechanism refuses a length.
 
 The JSON (``--json OUT`` for a part):
     machine, settings     where and how
@@ -29,7 +30,6 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ from torch import Tensor
 from nhin.attention.base import Mechanism, Room, State
 from nhin.attention.registry import MECHANISMS, build
 from nhin.attention.states import KeyValues
+from nhin.errors import NhinError
 
-HEADS, WIDTH, WINDOW = 8, 64, 256
+HEADS, WIDTH = 8, 64
 LENGTHS, HELD = (512, 2048, 8192), (512, 8192, 32768)
 ROUNDS = 5
 CHUNK = 512  # places read at once while a state is filled
@@ -76,11 +77,9 @@ FLAT = 1.25  # a step of a linear state at the longest may cost this much of one
 
 
 def made(name: str) -> Mechanism:
-    """Build a mechanism as it is measured."""
-    asks = signature(MECHANISMS[name]).parameters
-    settings = {"window": WINDOW} if "window" in asks else {}
+    """Build a mechanism as it is measured: with its own defaults."""
     torch.manual_seed(0)
-    return build(name, heads=HEADS, head_dim=WIDTH, **settings).eval()
+    return build(name, heads=HEADS, head_dim=WIDTH).eval()
 
 
 def runs(name: str, length: int, dtype: torch.dtype, backward: bool) -> tuple[Run, Run, list[Tensor]]:
@@ -126,7 +125,10 @@ def grown(names: Sequence[str], lengths: Sequence[int], dtype: torch.dtype, back
         cells = table[name] = {}
         for length in sorted(lengths):
             why = why_not(cells, length)
-            cell = {"skipped": why} if why else measured(name, length, dtype, backward)
+            try:
+                cell = {"skipped": why} if why else measured(name, length, dtype, backward)
+            except NhinError as refusal:
+                cell = {"skipped": str(refusal)}
             cells[str(length)] = cell
             print(f"{name:22} {length:6} {told(cell, 'ms')}", flush=True)
     return table
@@ -316,22 +318,24 @@ def main() -> int:
     torch.set_num_threads(1)
     dtype, lengths = getattr(torch, wants.dtype), wants.lengths or LENGTHS
     settings = {
-        "batch": 1, "heads": HEADS, "head_dim": WIDTH, "window": WINDOW, "dtype": wants.dtype,
+        "batch": 1, "heads": HEADS, "head_dim": WIDTH, "dtype": wants.dtype,
         "threads": 1, "rounds": ROUNDS, "torch": torch.__version__,
     }  # fmt: skip
     machine = f"{platform.machine()} {os.cpu_count()} cores, python {platform.python_version()}"
     results: dict[str, Any] = {"machine": machine, "settings": settings}
-    if wants.forward:
-        results["forward"] = grown(wants.names, lengths, dtype, backward=False)
-        results["growth"] = growth(results["forward"])
-    if wants.backward:
-        results["backward"] = grown(wants.names, lengths, dtype, backward=True)
-    if wants.decode:
-        results["decode"] = decoded(wants.names, HELD)
-    if wants.targets:
-        results["targets"] = judged(results, wants.dtype)
-    if wants.json:
-        wants.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    parts: dict[str, Callable[[], object]] = {
+        "forward": lambda: grown(wants.names, lengths, dtype, backward=False),
+        "growth": lambda: growth(results["forward"]),
+        "backward": lambda: grown(wants.names, lengths, dtype, backward=True),
+        "decode": lambda: decoded(wants.names, HELD),
+        "targets": lambda: judged(results, wants.dtype),
+    }
+    for part, measure in parts.items():
+        if getattr(wants, "forward" if part == "growth" else part):
+            results[part] = measure()
+            if wants.json:  # after every part: the last may come an hour later, or never
+                text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+                wants.json.write_text(text, encoding="utf-8")
     return 0
 
 
