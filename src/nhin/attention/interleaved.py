@@ -13,7 +13,7 @@ each layer of a stack its own number. It pays in deep stacks; a single layer see
 
 Causal:  as above; otherwise :math:`|i - j| < l`, and columns in both directions.
 Cost:    time O(T l D) in even layers, O(T S D / l) in odd ones; memory O((T + S) D), forward and backward.
-Source:  Child et al. 2019, arXiv:1904.10509, sections 4.2 and 4.3, one type of attention per block,
+Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (strided) and 5.1, one type of attention per layer,
          interleaved (the paper's first way).
 Differs: the paper's band holds l + 1 places; here exactly l, its own included. A query that may see nothing
          gives zeros. While ``torch.compile`` traces, the slow twin with its T x S table answers. No second
