@@ -250,7 +250,7 @@ def test_turning_compiles_at_any_length(name):
     ("make", "words"),
     [
         (lambda: Interpolation(0.5), "factor is 0.5; give 1 or more"),
-        (lambda: NTK(0), "factor is 0; give 1 or more"),
+        (lambda: NTK(0.0), "factor is 0.0; give 1 or more"),
         (lambda: dynamic_ntk(8, trained=0), "trained is 0"),
         (lambda: YaRN(fast=1.0, slow=2.0), "fast is 1.0 and slow is 2.0; give more rounds"),
         (lambda: YaRN(temperature=0.0), "temperature is 0.0; give a number above 0"),
