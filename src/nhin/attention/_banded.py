@@ -1,5 +1,7 @@
 """What mechanisms that look through a band do alike: choose how to look, and remember only the band."""
 
+from dataclasses import fields
+
 import torch
 from einops import rearrange
 from jaxtyping import Shaped
@@ -47,7 +49,9 @@ class Banded(Scored):
 
     def extra_repr(self) -> str:
         """Tell the sizes of the band."""
-        return ", ".join(f"{name}={value}" for name, value in vars(self.band).items() if name != "pattern")
+        sizes = {field.name: getattr(self.band, field.name) for field in fields(self.band)}
+        plain = {"dilation": 1, "first": 0, "leaders": 0}
+        return ", ".join(f"{name}={size}" for name, size in sizes.items() if size != plain.get(name))
 
     def new_state(self, room: Room) -> State:
         """Build an empty state: the keys and values a later place may still see."""

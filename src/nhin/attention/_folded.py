@@ -26,6 +26,16 @@ FoldedBroken = Bool[Tensor, "B N L G"]
 Seen = Bool[Tensor, "#B N C L"]
 
 
+def less(a: int, b: int) -> int:
+    """Return the smaller, by a branch: a tracer takes minutes to reason about a minimum of symbols."""
+    return a if a < b else b
+
+
+def more(a: int, b: int) -> int:
+    """Return the larger; see ``less``."""
+    return b if a < b else a
+
+
 @dataclass(frozen=True)
 class Band:
     """What a banded mechanism lets be seen.
@@ -52,8 +62,8 @@ class Band:
 
     def led(self, queries: int, keys: int) -> slice:
         """Return which queries are leaders."""
-        start = max(0, queries - keys)
-        return slice(start, max(start, min(queries, self.leaders + queries - keys)))
+        start = more(0, queries - keys)
+        return slice(start, more(start, less(queries, self.leaders + queries - keys)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,8 @@ class Call:
 
 def folded(call: Call, band: Band) -> Queries:
     """Look through a band, chunk by chunk in the batch."""
-    if band.dilation > 1:
+    # For a few queries, masking what lies in the gaps costs less than taking them apart.
+    if band.dilation > 1 and call.q.shape[1] > CHUNK:
         return _dilated(call, band)
     out = _band(call, band)
     if call.causal or not band.leaders:
@@ -116,7 +127,7 @@ def _dilated(call: Call, band: Band) -> Queries:
     The last query of a class stands at the last key of its class, so each is a plain window.
     """
     t, d = call.q.shape[1], band.dilation
-    parts = [_band(call.every(d, i), Band(band.width)) for i in range(min(d, t))]
+    parts = [_band(call.every(d, i), Band(band.width)) for i in range(less(d, t))]
     rows = -(-t // d)
     parts = [F.pad(x, (0, 0, 0, 0, 0, rows - x.shape[1])) for x in parts]
     return rearrange(torch.stack(parts, 2), "b n d h c -> b (n d) h c")[:, :t]
@@ -125,26 +136,26 @@ def _dilated(call: Call, band: Band) -> Queries:
 def _band(call: Call, band: Band) -> Queries:
     """Fold, look and unfold."""
     t, s = call.q.shape[1], call.k.shape[1]
-    size = min(CHUNK, t)
-    chunks = -(-t // size)
-    reach = min(band.width, max(t, s)) - 1
+    size, chunks = (CHUNK, -(-t // CHUNK)) if t > CHUNK else (t, 1)
+    reach = less((band.width - 1) * band.dilation, more(t, s) - 1)
     # The keys of the first chunk begin here and end there; later chunks have theirs so much later.
     start = s - t - reach
     stop = s - t + size + (0 if call.causal else reach)
     if chunks == 1:
-        start, stop = max(start, 0), max(min(stop, s), max(start, 0))
+        start = more(start, 0)
+        stop = more(less(stop, s), start)
     cut = _Cut(start, stop - start, chunks, size)
     device = call.q.device
     p = torch.arange(size, device=device)[:, None] + (s - t)
     places = torch.arange(start, stop, device=device)
     # Who is near whom is the same in every chunk, because only the gap matters to a window.
-    near = Window(band.width).sees(p, places, p + 1)
+    near = Window(band.width, band.dilation).sees(p, places, p + 1)
     if call.causal:
         near = near & (places <= p)
     later = torch.arange(chunks, device=device)[:, None] * size
     real = (places + later >= band.first) & (places + later < s)
     seen = near & real[:, None]
-    first = min(band.first, s)
+    first = less(band.first, s)
     if first:
         ahead = torch.arange(first, device=device) <= p + later[:, :, None]
         seen = torch.cat([ahead if call.causal else torch.ones_like(ahead), seen], -1)
@@ -167,9 +178,9 @@ class _Cut(NamedTuple):
     def of(self, x: Shaped[Tensor, "B S *rest"], first: int) -> Shaped[Tensor, "B N L *rest"]:
         """Fold keys, or what is known of them, with the first ones ahead in every chunk."""
         total = self.length + (self.chunks - 1) * self.step
-        begin = max(self.start, 0)
-        end = max(begin, min(self.start + total, x.shape[1]))
-        before = min(max(-self.start, 0), total)
+        begin = more(self.start, 0)
+        end = more(begin, less(self.start + total, x.shape[1]))
+        before = less(more(-self.start, 0), total)
         rest = (0, 0) * (x.ndim - 2)
         padded = F.pad(x[:, begin:end], (*rest, before, total - before - (end - begin)))
         near = torch.movedim(padded.unfold(1, self.length, self.step), -1, 2)

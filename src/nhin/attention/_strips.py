@@ -20,9 +20,13 @@ from nhin.attention.base import Keep, Keys, Queries
 
 CACHED = 2**18  # numbers: scores of one strip; more would leave the cache between product and softmax
 
-Rows = Float[Tensor, "G R D"]
-Scores = Float[Tensor, "G R L"]
+Rows = Float[Tensor, "heads R D"]  # of some of the key heads; R heads of a group times places
+Runs = Float[Tensor, "heads L D"]
+Scores = Float[Tensor, "heads R L"]
 Hidden = Bool[Tensor, "C L"]
+
+# What autograd itself calls: weights * (slope - sum of slope * weights), in one pass.
+softmax_backward = torch.ops.aten._softmax_backward_data
 
 
 class Strip(NamedTuple):
@@ -152,14 +156,14 @@ class _Look(torch.autograd.Function):
         for visit in visits(q, k, keep, band, causal):
             weights = _weights(_rows(q, visit) * scale, _runs(k, visit), visit.sight)
             _put(out, visit, torch.bmm(weights, _runs(v, visit)))
-        ctx.save_for_backward(q, k, v, keep, out)  # pyright: ignore[reportArgumentType] # None may be saved
+        ctx.save_for_backward(q, k, v, keep)  # pyright: ignore[reportArgumentType] # None may be saved
         ctx.way = band, causal  # pyright: ignore[reportAttributeAccessIssue] # that is what ctx is for
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, slope: Queries) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] # one output
-        q, k, v, keep, out = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue] # as above
+        q, k, v, keep = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue] # as above
         half = q.dtype in (torch.bfloat16, torch.float16)
         dq = torch.empty_like(q)
         # A key is met by several strips: what each sends is summed in no less than single precision.
@@ -169,14 +173,14 @@ class _Look(torch.autograd.Function):
             rows, keys, sent = _rows(q, visit) * scale, _runs(k, visit), _rows(slope, visit)
             weights = _weights(rows, keys, visit.sight)
             _add(dv, visit, torch.bmm(weights.mT, sent))
-            mean = (sent * _rows(out, visit)).sum(-1, keepdim=True)
-            dscores = torch.bmm(sent, _runs(v, visit).mT).sub_(mean).mul_(weights)
+            dweights = torch.bmm(sent, _runs(v, visit).mT)
+            dscores = softmax_backward(dweights, weights, -1, weights.dtype)
             _put(dq, visit, torch.bmm(dscores, keys).mul_(scale))
             _add(dk, visit, torch.bmm(dscores.mT, rows))
         return dq, dk.to(k.dtype), dv.to(v.dtype), None, None, None
 
 
-def _weights(rows: Rows, keys: Float[Tensor, "G L D"], sight: Sight) -> Scores:
+def _weights(rows: Rows, keys: Runs, sight: Sight) -> Scores:
     """Return the softmax weights of a strip, in the order heads of a group, then places."""
     scores = torch.bmm(rows, keys.mT)
     places, length = sight.hidden.shape
@@ -200,12 +204,12 @@ def _put(x: Queries, visit: Visit, rows: Rows) -> None:
     x[visit.asking] = rearrange(rows, "g (each c) d -> c (g each) d", c=visit.sight.hidden.shape[0])
 
 
-def _runs(x: Keys, visit: Visit) -> Float[Tensor, "G L D"]:
+def _runs(x: Keys, visit: Visit) -> Runs:
     runs = [x[index] for index in visit.asked]
     return rearrange(runs[0] if len(runs) == 1 else torch.cat(runs), "l g d -> g l d")
 
 
-def _add(x: Keys, visit: Visit, part: Float[Tensor, "G L D"]) -> None:
+def _add(x: Keys, visit: Visit, part: Runs) -> None:
     start = 0
     for index in visit.asked:
         run = x[index]

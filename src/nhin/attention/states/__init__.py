@@ -2,5 +2,6 @@
 
 from nhin.attention.states.everything import KeyValues
 from nhin.attention.states.rolling import Rolling
+from nhin.attention.states.sums import RunningSums
 
-__all__ = ["KeyValues", "Rolling"]
+__all__ = ["KeyValues", "Rolling", "RunningSums"]
