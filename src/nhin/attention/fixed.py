@@ -14,7 +14,7 @@ remembered (the paper takes 8 to 32 for l of 128 or 256).
 
 Causal:  as above; otherwise the whole own block and the summaries of all blocks, later ones too.
 Cost:    time O(T (l + c S / l) D); memory O((T + S) D), forward and backward.
-Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (fixed) and 5.1 (both parts merged in every head).
+Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (fixed) and 5.1 (both parts merged in a head).
 Differs: the paper lets heads choose different places of the block as summary; here it is the last ones for
          all. A query that may see nothing gives zeros. While ``torch.compile`` traces, the slow twin with
          its T x S table answers. No second derivative.

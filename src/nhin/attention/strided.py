@@ -18,7 +18,7 @@ Causal:  as above; otherwise both parts reach as far the other way: :math:`|i - 
          :math:`(i - j) \bmod l = 0`.
 Cost:    time O(T (l + S / l) D), which is O(T \sqrt{T} D) for l near the root of T; memory O((T + S) D),
          forward and backward.
-Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (strided) and 5.1 (both parts merged in every head).
+Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (strided) and 5.1 (both parts merged in a head).
 Differs: the paper's band holds l + 1 places, from i - l on; here place i - l belongs to the column, which
          shows it anyway, so the union is the same. A query that may see nothing gives zeros. While
          ``torch.compile`` traces, the slow twin with its T x S table answers. No second derivative.
