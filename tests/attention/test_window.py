@@ -23,8 +23,6 @@ BANDS = {
     "window 1": (lambda: build("window", window=1), lambda p, s: p == s),
     "window 2": (lambda: build("window", window=2), lambda p, s: s in range(p - 1, p + 2)),
     "window 3": (lambda: build("window", window=3), lambda p, s: s in range(p - 2, p + 3)),
-    "window 4": (lambda: build("window", window=4), lambda p, s: s in range(p - 3, p + 4)),
-    "dilated 2 1": (lambda: build("dilated", window=2, dilation=1), lambda p, s: s in range(p - 1, p + 2)),
     "dilated 2 3": (lambda: build("dilated", window=2, dilation=3), lambda p, s: s in (p - 3, p, p + 3)),
     "dilated 3 2": (
         lambda: build("dilated", window=3, dilation=2),
@@ -42,8 +40,8 @@ BANDS = {
         lambda p, s: p in (0, 1) or s in (0, 1, *range(p - 2, p + 3)),
     ),
 }
-CASES = [Sizes(t=3, s=8), Sizes(t=8, s=3), Sizes(b=3, t=7, s=7, groups=1, each=3)]
-LENGTHS = [(7, 7), (1, 9), (4, 9), (9, 4), (13, 11)]
+CASES = [Sizes(t=4, s=7), Sizes(b=3, t=7, s=5, groups=1, each=3)]
+LENGTHS = [(7, 7), (1, 9), (4, 9), (9, 5)]
 bands = pytest.mark.parametrize("band", BANDS)
 WAYS = [{}, {"causal": True}]
 
@@ -110,8 +108,8 @@ def test_every_road_is_the_loop_by_hand(band, causal, hiding, road):
         assert_close(made().slowly(*inputs, causal=causal, keep=keep), want)
 
 
-@pytest.mark.parametrize("band", ["window 1", "window 3", "dilated 2 3", "sinks 1 2", "longformer 2 1"])
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("band", ["window 1", "window 3", "dilated 2 3", "longformer 2 1"])
+@pytest.mark.parametrize("law", [name for name, law in LAWS.items() if "decode" not in law.needs])
 def test_the_law_holds_over_narrow_bands(law, band, monkeypatch):
     """The defaults of the registry are wider than any length the laws draw."""
     monkeypatch.setattr(_folded, "CHUNK", 2)
@@ -250,7 +248,7 @@ def test_a_band_shows_its_sizes():
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize(("name", "causal"), [("window", True), ("dilated", True), ("longformer", False)])
+@pytest.mark.parametrize(("name", "causal"), [("window", True), ("longformer", False)])
 def test_a_compiled_band_of_many_chunks_answers_alike(name, causal):
     torch.compiler.reset()
     made = build(name, window=5)

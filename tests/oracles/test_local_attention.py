@@ -1,8 +1,9 @@
-"""Bands agree with libraries written by others; skipped where these are not installed.
+r"""Bands agree with libraries written by others; skipped where these are not installed.
 
 They are wanted by nothing else, so they go to a folder of their own, outside the environment:
 
-    pip install --no-deps --target oracles local-attention hyper-connections x-transformers einx loguru frozendict
+    pip install --no-deps --target oracles local-attention hyper-connections torch-einops-utils \
+        x-transformers einx loguru frozendict
     PYTHONPATH=oracles python -m pytest tests/oracles
 
 ``local-attention`` (lucidrains): in its exact mode, a window of W sees W keys before the query's own and so
