@@ -1,0 +1,227 @@
+"""What mechanisms share whose scores are products of positive features: each key is summed once."""
+
+from typing import ClassVar
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from nhin.attention import _running
+from nhin.attention._running import FLOOR, Mass, Sums, features, total
+from nhin.attention._scores import hide, known_finite, shield, taint, visible
+from nhin.attention.base import Keep, Keys, Mechanism, Queries, Room, Shown, State, check_call
+from nhin.attention.states.sums import RunningSums
+
+ABLE = frozenset({"causal", "keep", "cross", "grouped", "unordered", "decode"})
+
+Logs = Float[Tensor, "B _ _ M"]
+Asking = Float[Tensor, "B T H M"]
+Asked = Float[Tensor, "B S G M"]
+Carried = tuple[Sums, Mass, Mass]
+
+
+class Factored(Mechanism):
+    """Weights that are products of features, normalised: no T x S table is ever formed.
+
+    Args:
+        chunk: Places taken at once by the causal form, 1 or more.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, chunk: int = _running.CHUNK) -> None:
+        super().__init__()
+        self.chunk = _running.chunk_of(chunk)
+
+    def project(self, x: Queries) -> Logs:
+        """Return what the feature map is taken of: queries and keys as they are, unless a mechanism says."""
+        return x
+
+    def width(self, head_dim: int) -> int:
+        """Return the number of features."""
+        return head_dim
+
+    def check(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool, keep: Tensor | None) -> None:
+        """Refuse what does not fit; a mechanism built for sizes adds its own."""
+        check_call(self.facts, q, k, v, causal=causal, keep=keep)
+
+    def forward(
+        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
+    ) -> Queries:
+        """Mix values with factored scores; see ``attention.base`` for the contract."""
+        self.check(q, k, v, causal=causal, keep=keep)
+        if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+            return self.slowly(q, k, v, causal=causal, keep=keep)
+        device, dtype = q.device.type, q.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        # Sums over thousands of keys overflow in float16.
+        inner = torch.float32 if dtype == torch.float16 else dtype
+        with torch.autocast(device, enabled=False):
+            q, k, v = (x.to(inner) for x in (q, k, v))
+            out = (
+                self._causally(q, k, v, keep) if causal and q.shape[1] != 1 else self._plainly(q, k, v, keep)
+            )
+        return out.to(dtype)
+
+    def read(
+        self, q: Queries, k: Keys, v: Keys, keep: Keep | None, start: Carried
+    ) -> tuple[Queries, Carried]:
+        """Answer as many queries as keys, causally, going on from what earlier keys left."""
+        k, v, broken = hide(k, keep), hide(v, keep), None
+        if not known_finite(k, v):
+            k, v, broken = shield(k, v)
+        out, left = _running.run(self.project(q), self._keys(k, keep), v, start, self.kind, self.chunk)
+        if broken is None:
+            return out, left
+        lost = rearrange(broken.any(1), "b g -> (b g) 1")
+        s, z, top = left
+        return taint(out, broken), (
+            s.masked_fill(lost[..., None], torch.nan),
+            z.masked_fill(lost, torch.nan),
+            top,
+        )
+
+    def advance(self, q: Queries, k: Keys, v: Keys, carried: Carried) -> Queries:
+        """Answer one query each, the sums growing in place: ``read`` for one place, in a few operations."""
+        s, z, top = carried
+        groups, dtype = s.shape[0], s.dtype
+        v = v.to(dtype).reshape(groups, 1, v.shape[-1])
+        x, y = self.project(q).to(dtype), self.project(k).to(dtype)
+        x, y = x.reshape(groups, -1, z.shape[1]), y.reshape(groups, 1, z.shape[1])
+        if self.kind == "exp":
+            new = torch.maximum(top, y[:, 0])
+            shrink = (top - new).exp_()
+            s *= shrink[..., None]
+            z *= shrink
+            top.copy_(new)
+            x = x + new[:, None]
+            x, y = (x - x.amax(-1, keepdim=True)).exp_(), (y - new[:, None]).exp_()
+        else:
+            x, y = features(self.kind, x), features(self.kind, y)
+        s.baddbmm_(y.mT, v)
+        z += y[:, 0]
+        below = torch.bmm(x, z[..., None])
+        return torch.bmm(x, s).div_(below.masked_fill_(below == 0, 1.0)).to(q.dtype).view(q.shape)
+
+    def slowly(
+        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
+    ) -> Queries:
+        """Mix values the obvious way, with all weights at once: the twin the fast paths must equal."""
+        shown = self.weights(q, k, causal=causal, keep=keep)
+        v = repeat(hide(v, keep), "b s g d -> b s (g each) d", each=q.shape[2] // v.shape[2])
+        return torch.einsum("bhts,bshd->bthd", shown, v)
+
+    def weights(
+        self,
+        q: Queries,
+        k: Keys,
+        *,
+        causal: bool = False,
+        keep: Keep | None = None,
+        rows: slice | None = None,
+    ) -> Shown:
+        """Return the matrix that the formula implies: products of features, each row over its sum."""
+        self.check(q, k, k, causal=causal, keep=keep)
+        scores = self._scores(*self._mapped(q[:, rows or slice(None)], k, keep))
+        seen = visible((q.shape[1], k.shape[1]), q.device, causal, keep)
+        if seen is not None:
+            scores = scores.masked_fill(~(seen[:, :, rows or slice(None)] if causal else seen), 0.0)
+        mass = scores.sum(-1, keepdim=True)
+        return scores / mass.masked_fill(mass == 0, 1.0)
+
+    def explain(
+        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
+    ) -> dict[str, Tensor]:
+        """Return features, the sums S and Z over all keys, numerator, denominator, weights and output.
+
+        Causally numerator and denominator are of each query's own running sums; S and Z are the last ones.
+        """
+        self.check(q, k, v, causal=causal, keep=keep)
+        fq, fk = self._mapped(q, k, keep)
+        values = hide(v, keep)
+        scores = self._scores(fq, fk)
+        seen = visible((q.shape[1], k.shape[1]), q.device, causal, keep)
+        if seen is not None:
+            scores = scores.masked_fill(~seen, 0.0)
+        many = repeat(values, "b s g d -> b s (g each) d", each=q.shape[2] // k.shape[2])
+        return {
+            "phi(q)": fq,
+            "phi(k)": fk,
+            "S": torch.einsum("bsgm,bsgd->bgmd", fk, values),
+            "Z": fk.sum(1),
+            "numerator": torch.einsum("bhts,bshd->bthd", scores, many),
+            "denominator": rearrange(scores.sum(-1), "b h t -> b t h"),
+            "weights": self.weights(q, k, causal=causal, keep=keep),
+            "output": self(q, k, v, causal=causal, keep=keep),
+        }
+
+    def new_state(self, room: Room) -> State:
+        """Build an empty state: the sums, whose size no context changes."""
+        return RunningSums(room, self, self.width(room.head_dim))
+
+    def _keys(self, k: Keys, keep: Keep | None) -> Asked:
+        """Return what the map of keys is taken of; minus infinity, which has no features, where hidden."""
+        x = self.project(k)
+        return x if keep is None else x.masked_fill(rearrange(~keep, "b s -> b s 1 1"), float("-inf"))
+
+    def _mapped(self, q: Queries, k: Keys, keep: Keep | None) -> tuple[Asking, Asked]:
+        """Return features of queries and keys as the formula says, exponentials relative to their largest."""
+        x, y = self.project(q), self._keys(hide(k, keep), keep)
+        if self.kind != "exp":
+            return features(self.kind, x), features(self.kind, y)
+        top = _top(y)
+        x = x + repeat(top, "b g m -> b 1 (g each) m", each=q.shape[2] // k.shape[2])
+        return (x - x.detach().amax(-1, keepdim=True)).exp().to(q.dtype), (y - top[:, None]).exp().to(q.dtype)
+
+    def _scores(self, fq: Asking, fk: Asked) -> Float[Tensor, "B H T S"]:
+        fk = repeat(fk, "b s g m -> b s (g each) m", each=fq.shape[2] // fk.shape[2])
+        return torch.einsum("bthm,bshm->bhts", fq, fk)
+
+    def _plainly(self, q: Queries, k: Keys, v: Keys, keep: Keep | None) -> Queries:
+        """Sum all keys once and show the sums to every query."""
+        fq, fk = self._mapped(q, k, keep)
+        s, z = _summed(fk, hide(v, keep))
+        fq = rearrange(fq, "b t (g each) m -> b g (each t) m", g=k.shape[2])
+        above = torch.matmul(fq, s.to(fq.dtype))
+        below = torch.matmul(fq, z.to(fq.dtype)[..., None])
+        out = above / below.masked_fill(below == 0, 1.0)
+        return rearrange(out, "b g (each t) d -> b t (g each) d", t=q.shape[1])
+
+    def _causally(self, q: Queries, k: Keys, v: Keys, keep: Keep | None) -> Queries:
+        """Align queries and keys at their end, sum what stands before both, and run over the rest."""
+        early, before = max(0, q.shape[1] - k.shape[1]), max(0, k.shape[1] - q.shape[1])
+        first, rest = (None, None) if keep is None else (keep[:, :before], keep[:, before:])
+        start = self._start(k[:, :before], v[:, :before], first)
+        out, _ = self.read(q[:, early:], k[:, before:], v[:, before:], rest, start)
+        return torch.cat([torch.zeros_like(q[:, :early]), out], 1) if early else out
+
+    def _start(self, k: Keys, v: Keys, keep: Keep | None) -> Carried:
+        """Return the sums of keys that every query sees; zeros when there are none."""
+        kind = total(v.dtype)
+        groups, width = k.shape[0] * k.shape[2], self.width(k.shape[3])
+        if k.shape[1] == 0:
+            shape = (groups, width)
+            return (
+                v.new_zeros(*shape, v.shape[3], dtype=kind),
+                v.new_zeros(shape, dtype=kind),
+                v.new_full(shape, FLOOR, dtype=kind),
+            )
+        y = self._keys(hide(k, keep), keep)
+        top = _top(y)
+        fk = (y - top[:, None]).exp().to(v.dtype) if self.kind == "exp" else features(self.kind, y)
+        s, z = _summed(fk, hide(v, keep))
+        s, z, top = (rearrange(x, "b g ... -> (b g) ...") for x in (s, z, top))
+        return s.to(kind), z.to(kind), top.to(kind)
+
+
+def _summed(fk: Asked, v: Keys) -> tuple[Float[Tensor, "B G M D"], Float[Tensor, "B G M"]]:
+    return torch.einsum("bsgm,bsgd->bgmd", fk, v), fk.sum(1, dtype=total(v.dtype))
+
+
+def _top(logs: Float[Tensor, "B S G M"]) -> Float[Tensor, "B G M"]:
+    """Return the largest logarithm of each channel, a constant: it cancels."""
+    if logs.shape[1] == 0:
+        return logs.new_full((logs.shape[0], *logs.shape[2:]), FLOOR)
+    return logs.detach().amax(1).clamp(min=FLOOR)
