@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nhin.attention import _running
-from nhin.attention._running import FLOOR, Mass, Sums, features, total
+from nhin.attention._running import FLOOR, Mass, Sums, doubled, features, total
 from nhin.attention._scores import hide, known_finite, shield, taint, visible
 from nhin.attention.base import Keep, Keys, Mechanism, Queries, Room, Shown, State, check_call
 from nhin.attention.states.sums import RunningSums
@@ -173,7 +173,9 @@ class Factored(Mechanism):
             return features(self.kind, x), features(self.kind, y)
         top = _top(y)
         x = x + repeat(top, "b g m -> b 1 (g each) m", each=q.shape[2] // k.shape[2])
-        return (x - x.detach().amax(-1, keepdim=True)).exp().to(q.dtype), (y - top[:, None]).exp().to(q.dtype)
+        return (x - doubled(x.detach().amax(-1, keepdim=True))).exp().to(q.dtype), (
+            y - top[:, None]
+        ).exp().to(q.dtype)
 
     def _scores(self, fq: Asking, fk: Asked) -> Float[Tensor, "B H T S"]:
         fk = repeat(fk, "b s g m -> b s (g each) m", each=fq.shape[2] // fk.shape[2])
@@ -187,7 +189,7 @@ class Factored(Mechanism):
         above = torch.matmul(fq, s.to(fq.dtype))
         below = torch.matmul(fq, z.to(fq.dtype)[..., None])
         out = above / below.masked_fill(below == 0, 1.0)
-        return rearrange(out, "b g (each t) d -> b t (g each) d", t=q.shape[1])
+        return rearrange(out, "b g (each t) d -> b t (g each) d", each=q.shape[2] // k.shape[2])
 
     def _causally(self, q: Queries, k: Keys, v: Keys, keep: Keep | None) -> Queries:
         """Align queries and keys at their end, sum what stands before both, and run over the rest."""
@@ -224,4 +226,4 @@ def _top(logs: Float[Tensor, "B S G M"]) -> Float[Tensor, "B G M"]:
     """Return the largest logarithm of each channel, a constant: it cancels."""
     if logs.shape[1] == 0:
         return logs.new_full((logs.shape[0], *logs.shape[2:]), FLOOR)
-    return logs.detach().amax(1).clamp(min=FLOOR)
+    return doubled(logs.detach().amax(1)).clamp(min=FLOOR)

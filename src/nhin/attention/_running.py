@@ -15,6 +15,7 @@ ahead, which may underflow; where a channel rises that steeply the chunks become
 The sweeps are operators of their own, so that a compiler neither unrolls nor specialises their loops.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,15 @@ def features(kind: str, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     if kind == "relu":
         return x.relu()
     return x.clamp(max=0).exp() + x.relu()
+
+
+def doubled(logs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Round logarithms up to a power of two: dividing by it then rounds nothing, whichever it is.
+
+    Otherwise a later key of the same chunk would change how earlier answers are rounded.
+    """
+    # Nothing can be rounded at the floor, where even neighbouring numbers lie far apart.
+    return torch.where(logs > FLOOR / 2, (logs / math.log(2)).ceil() * math.log(2), logs)
 
 
 def slope(kind: str, x: Rows, mapped: Rows) -> Rows:
@@ -114,7 +124,7 @@ class _Sweep:
         q, k = self.rows(self.q, span), self.keys(self.k, span)
         if self.kind == "exp":
             lifted = q + top[:, None]
-            fq = (lifted - lifted.amax(-1, keepdim=True)).exp_()
+            fq = (lifted - doubled(lifted.amax(-1, keepdim=True))).exp_()
             fk = (k - top[:, None]).exp_()
         else:
             fq, fk = features(self.kind, q), features(self.kind, k)
@@ -150,7 +160,7 @@ def _forward(
     met: tuple[list[Tensor], ...] = ([], [], [top])
     for span in sweep.spans:
         if kind == "exp":
-            old, top = top, torch.maximum(top, sweep.keys(sweep.k, span).amax(1))
+            old, top = top, torch.maximum(top, doubled(sweep.keys(sweep.k, span).amax(1)))
             shrink = (old - top).exp_()
             s *= shrink[..., None]
             z *= shrink
