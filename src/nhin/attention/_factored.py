@@ -56,8 +56,8 @@ class Factored(Mechanism):
         device, dtype = q.device.type, q.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        # Sums over thousands of keys overflow in float16.
-        inner = torch.float32 if dtype == torch.float16 else dtype
+        # Sums over thousands of keys overflow in float16; exponents of halves round as later keys decide.
+        inner = total(dtype) if dtype == torch.float16 or self.kind == "exp" else dtype
         with torch.autocast(device, enabled=False):
             q, k, v = (x.to(inner) for x in (q, k, v))
             out = (
