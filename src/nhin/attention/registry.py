@@ -11,8 +11,12 @@ from nhin.attention.dilated import Dilated
 from nhin.attention.fixed import Fixed
 from nhin.attention.flash import Flash
 from nhin.attention.interleaved import Interleaved
+from nhin.attention.linear import Linear
+from nhin.attention.linear_exp import LinearExp
+from nhin.attention.linear_relu import LinearReLU
 from nhin.attention.longformer import Longformer
 from nhin.attention.naive import Naive
+from nhin.attention.performer import Performer
 from nhin.attention.sinks import Sinks
 from nhin.attention.softmax import Softmax
 from nhin.attention.strided import Strided
@@ -36,6 +40,10 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "bigbird": BigBird,
     "alibi": ALiBi,
     "t5": T5,
+    "linear": Linear,
+    "linear-relu": LinearReLU,
+    "linear-exp": LinearExp,
+    "performer": Performer,
 }
 
 _OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
