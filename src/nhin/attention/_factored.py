@@ -11,7 +11,7 @@ from nhin.attention import _running
 from nhin.attention._running import FLOOR, Mass, Sums, doubled, features, total
 from nhin.attention._scores import hide, known_finite, shield, taint, visible
 from nhin.attention.base import Keep, Keys, Mechanism, Queries, Room, Shown, State, check_call
-from nhin.attention.states.sums import RunningSums
+from nhin.attention.states import RunningSums
 
 ABLE = frozenset({"causal", "keep", "cross", "grouped", "unordered", "decode"})
 
