@@ -70,7 +70,9 @@ class CountedFromTheFirst(Steps):
 
 
 @pytest.mark.parametrize(
-    ("fault", "part"), [(PhaseOff(3), column), (Wider(3), band), (CountedFromTheFirst(3), column)], ids=str
+    ("fault", "part"),
+    [(PhaseOff(3), column), (Wider(3), band), (CountedFromTheFirst(3), column)],
+    ids=["phase off", "wider", "counted from the first"],
 )
 def test_a_phase_or_a_width_off_by_one_is_caught(fault, part):
     assert not agrees(fault, part)
