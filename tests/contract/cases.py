@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch.testing import assert_close
@@ -23,19 +24,25 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Law:
-    """A statement and the abilities a mechanism must declare for it to apply."""
+    """A statement, the abilities it asks for, and how many times wider its cases are."""
 
-    holds: Callable[[Callable[..., Mechanism], Sizes], None]
+    says: Callable[[Callable[..., Mechanism], Sizes], None]
     needs: frozenset[str]
+    wider: int
+
+    def holds(self, build: Callable[..., Mechanism], n: Sizes) -> None:
+        """Raise AssertionError where the law is broken; ``build(n, dtype)`` is the same at every call."""
+        n = replace(n, t=self.wider * n.t, s=self.wider * n.s, d=self.wider * n.d)
+        self.says(partial(build, n), n)
 
 
 LAWS: dict[str, Law] = {}
 
 
-def law(*needs: str):
-    def enter(holds):
-        LAWS[holds.__name__] = Law(holds, frozenset(needs))
-        return holds
+def law(*needs: str, wider: int = 1):
+    def enter(says):
+        LAWS[says.__name__] = Law(says, frozenset(needs), wider)
+        return says
 
     return enter
 

@@ -187,12 +187,9 @@ def the_answer_is_the_values_mixed_with_the_weights_shown(make, n):
         assert_close(mechanism.weights(q, k, rows=half, **way), weights[:, :, half])
 
 
-@law()
+@law(wider=8)
 def half_precision_errs_at_most_twice_as_much_as_a_plain_computation(make, n):
     """Plain is the twin in the same precision: the weights as the formula says them, times the values."""
-    # A mechanism built for one head_dim keeps it.
-    wider = 1 if hasattr(make(), "head_dim") else 8
-    n = replace(n, t=8 * n.t, s=8 * n.s, d=wider * n.d)
     inputs = draw(n, torch.bfloat16)
     exact = [x.detach().double().requires_grad_() for x in inputs]
     for way in ways(n, make().facts):

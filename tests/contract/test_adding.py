@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 from dataclasses import replace
-from functools import partial
 
 import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
@@ -77,7 +76,7 @@ def test_every_law_covers_it_at_once():
     for law in covered:
         for n in CASES:
             n = fitted(n, facts)
-            law.holds(partial(make, n), n)
+            law.holds(make, n)
 
 
 @pytest.mark.usefixtures("one_file_and_one_line")
@@ -86,7 +85,7 @@ def test_a_false_claim_is_found_out():
     honest.facts = replace(honest.facts, exact=True)
     with pytest.raises(AssertionError):
         for n in CASES:
-            LAWS["exact_means_equal_to_the_formula_by_hand"].holds(partial(make, n), n)
+            LAWS["exact_means_equal_to_the_formula_by_hand"].holds(make, n)
 
 
 @pytest.mark.usefixtures("one_file_and_one_line")

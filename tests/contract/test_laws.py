@@ -40,7 +40,7 @@ def test_the_law_holds(name, law):
     @given(n=cases)
     def holds(n):
         n = fitted(n, facts)
-        LAWS[law].holds(partial(made, name, n), n)
+        LAWS[law].holds(partial(made, name), n)
 
     holds()
 

@@ -53,9 +53,9 @@ class Scored(Mechanism):
     ) -> Queries:
         """Mix values the obvious way, with all weights at once: the twin every fast path must equal."""
         k, v, broken = shield(hide(k, keep), hide(v, keep))
-        scores, seen = self._looked(q, k, causal, keep, slice(None))
-        out = mix(soften(scores, seen), v)
-        seen = scores.new_ones(1, 1, *scores.shape[2:], dtype=torch.bool) if seen is None else seen
+        weights, seen = self._weighed(q, k, causal, keep, slice(None))
+        out = mix(weights, v)
+        seen = weights.new_ones(1, 1, *weights.shape[2:], dtype=torch.bool) if seen is None else seen
         # What a query sees must show when it is no number, though it was mixed as zero.
         bad = repeat(broken, "b s g -> b (g each) 1 s", each=q.shape[2] // k.shape[2])
         reached = (seen & bad).any(-1)
@@ -72,18 +72,19 @@ class Scored(Mechanism):
     ) -> Shown:
         """Return what each query (of ``rows``, all when None) gives each key."""
         self.check(q, k, k, causal=causal, keep=keep)
-        return soften(*self._looked(q, hide(k, keep), causal, keep, rows or slice(None)))
+        return self._weighed(q, hide(k, keep), causal, keep, rows or slice(None))[0]
 
     def explain(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
     ) -> dict[str, Tensor]:
         """Return scores, who sees whom, weights and output, in the formula's order."""
         self.check(q, k, v, causal=causal, keep=keep)
-        scores, seen = self._looked(q, hide(k, keep), causal, keep, slice(None))
+        k = hide(k, keep)
+        scores, seen = self._looked(q, k, causal, keep, slice(None))
         told = {"scores": scores}
         if seen is not None:
             told["visible"] = seen
-        told["weights"] = soften(scores, seen)
+        told["weights"] = self._weighed(q, k, causal, keep, slice(None))[0]
         return told | {"output": self(q, k, v, causal=causal, keep=keep)}
 
     def new_state(self, room: Room) -> State:
@@ -91,6 +92,13 @@ class Scored(Mechanism):
         if "decode" not in self.facts.abilities:
             return super().new_state(room)
         return KeyValues(room, self)
+
+    def _weighed(
+        self, q: Queries, k: Keys, causal: bool, keep: Keep | None, rows: slice
+    ) -> tuple[Shown, Bool[Tensor, "#B #H #rows S"] | None]:
+        """Return the weights of some rows and who may be seen from them."""
+        scores, seen = self._looked(q, k, causal, keep, rows)
+        return soften(scores, seen), seen
 
     def _looked(
         self, q: Queries, k: Keys, causal: bool, keep: Keep | None, rows: slice

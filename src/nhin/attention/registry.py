@@ -2,18 +2,26 @@
 
 from inspect import Parameter, signature
 
+from nhin.attention.additive import AdditiveAttention
 from nhin.attention.alibi import ALiBi
 from nhin.attention.base import Mechanism
 from nhin.attention.bigbird import BigBird
 from nhin.attention.block_local import BlockLocal
 from nhin.attention.block_sparse import BlockSparse
+from nhin.attention.concat import ConcatAttention
 from nhin.attention.dilated import Dilated
+from nhin.attention.dot import DotAttention
 from nhin.attention.fixed import Fixed
 from nhin.attention.flash import Flash
+from nhin.attention.general import GeneralAttention
+from nhin.attention.global_reach import GlobalReach
 from nhin.attention.interleaved import Interleaved
 from nhin.attention.linear import Linear
 from nhin.attention.linear_exp import LinearExp
 from nhin.attention.linear_relu import LinearReLU
+from nhin.attention.local_m import LocalMonotonic
+from nhin.attention.local_p import LocalPredictive
+from nhin.attention.location import LocationAttention
 from nhin.attention.longformer import Longformer
 from nhin.attention.naive import Naive
 from nhin.attention.performer import Performer
@@ -28,6 +36,14 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "naive": Naive,
     "softmax": Softmax,
     "flash": Flash,
+    "additive": AdditiveAttention,
+    "dot": DotAttention,
+    "general": GeneralAttention,
+    "concat": ConcatAttention,
+    "location": LocationAttention,
+    "global": GlobalReach,
+    "local-m": LocalMonotonic,
+    "local-p": LocalPredictive,
     "window": SlidingWindow,
     "dilated": Dilated,
     "sinks": Sinks,
