@@ -2,7 +2,7 @@
 
 Queries and keys are sorted by bucket and, within one, by place. A *tile* is some queries of one bucket with
 all the keys of it that they may see, which lie side by side after sorting. Tiles with about as many keys are
-stacked into *blocks* of bounded size. Each round adds its blocks, less the pairs that met in an earlier round;
+stacked into *blocks* of bounded size. Each round adds its blocks, less the pairs that met in an earlier one;
 at the end each place that has not met its own key gets it. What blocks say of a query is joined in one
 softmax, by the largest score so far and the sum against it. The backward pass makes each block again from
 the saved log-sum, so memory grows with the number of places.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from nhin.attention.base import Keep, Keys, Queries
@@ -31,18 +31,18 @@ HeldAs = Int[Tensor, "rounds N S"]
 Log = Float[Tensor, "N TE 1"]
 
 
-class Buckets(NamedTuple):
+class Hashed(NamedTuple):
     """Where everything was hashed to.
 
     Args:
         asked: Buckets of queries.
         held: Buckets of keys.
-        count: How many there are.
+        buckets: How many there are.
     """
 
     asked: Int[Tensor, "rounds B T H"]
     held: Int[Tensor, "rounds B S G"]
-    count: int
+    buckets: int
 
 
 class Limits(NamedTuple):
@@ -66,14 +66,14 @@ class Sorting(NamedTuple):
         asked: Buckets of queries.
         held: Buckets of keys; one past the last bucket for those that nobody may see.
         each: Query heads of one key head.
-        count: Buckets there are.
+        buckets: How many there are.
         causal: Later keys are not seen.
     """
 
     asked: AskedAs
     held: HeldAs
     each: int
-    count: int
+    buckets: int
     causal: bool
 
     @property
@@ -116,20 +116,20 @@ class Block(NamedTuple):
     unseen: Bool[Tensor, "M R L"] | None
 
 
-def attend(q: Queries, k: Keys, v: Keys, buckets: Buckets, limits: Limits) -> Queries:
+def attend(q: Queries, k: Keys, v: Keys, hashed: Hashed, limits: Limits) -> Queries:
     """Return the softmax over all pairs that share a bucket, and over each place's own key."""
     groups, each = k.shape[2], q.shape[2] // k.shape[2]
     # Few bytes: pairs are compared once for every earlier round.
-    few = torch.int16 if buckets.count < 2**15 else torch.int32
-    asked = rearrange(buckets.asked.to(few), "r b t (g e) -> r (b g) (t e)", g=groups)
-    held = rearrange(buckets.held.to(few), "r b s g -> r (b g) s")
+    few = torch.int16 if hashed.buckets < 2**15 else torch.int32
+    asked = rearrange(hashed.asked.to(few), "r b t (g e) -> r (b g) (t e)", g=groups)
+    held = rearrange(hashed.held.to(few), "r b s g -> r (b g) s")
     if limits.keep is not None:
         hidden = repeat(~limits.keep, "b s -> 1 (b g) s", g=groups)
-        held = held.masked_fill(hidden, buckets.count)
-    sorting = Sorting(asked, held, each, buckets.count, limits.causal)
+        held = held.masked_fill(hidden, hashed.buckets)
+    sorting = Sorting(asked, held, each, hashed.buckets, limits.causal)
     looks = rearrange(q, "b t (g e) d -> (b g) (t e) d", g=groups)
     k, v = (rearrange(x, "b s g d -> (b g) s d") for x in (k, v))
-    out = Bucketed.apply(looks, k, v, asked, held, (each, buckets.count, limits.causal))
+    out = Bucketed.apply(looks, k, v, asked, held, (each, hashed.buckets, limits.causal))
     if limits.broken is not None:
         bad = reached(sorting, rearrange(limits.broken, "b s g -> (b g) s"))
         out = out.masked_fill(bad[..., None], float("nan"))
@@ -166,15 +166,15 @@ def _round(sorting: Sorting, r: int) -> Iterator[Block]:
         i, columns = some.stop, torch.arange(lengths[some.start], device=asked.device)
         at = tiles.rows[some, :1] + slots
         last = len(tiles.order)
-        rows = tiles.order[at.clamp(max=last - 1)].masked_fill(at >= tiles.rows[some, 1:], last)
+        rows = _taken(tiles.order, at.clamp(max=last - 1)).masked_fill(at >= tiles.rows[some, 1:], last)
         start, count = tiles.runs[some, :1], tiles.runs[some, 1:]
-        keys = tiles.keys[(start + columns).clamp(max=len(tiles.keys) - 1)]
+        keys = _taken(tiles.keys, (start + columns).clamp(max=len(tiles.keys) - 1))
         unseen = (columns >= count)[:, None]
         if sorting.causal:
             own, other = sorting.place(rows).int(), (keys % sorting.held.shape[2]).int()
             unseen = unseen | (other[:, None] > own[..., None])
         for one, two in zip(asked, held, strict=True):
-            unseen = unseen | (one[rows][..., None] == two[keys][:, None])
+            unseen = unseen | (_taken(one, rows)[..., None] == _taken(two, keys)[:, None])
         yield Block(rows, keys, unseen)
 
 
@@ -183,12 +183,12 @@ def _tiles(sorting: Sorting, r: int) -> Tiles:
     asked, held = sorting.asked[r].long(), sorting.held[r].long()
     (n, queries), keys = asked.shape, held.shape[1]
     # Buckets are numbered through all of N, the hidden keys' bucket included.
-    shift = torch.arange(n, device=asked.device)[:, None] * (sorting.count + 1)
+    shift = torch.arange(n, device=asked.device)[:, None] * (sorting.buckets + 1)
     asked, held = asked + shift, held + shift
     row = torch.arange(queries, device=asked.device)
     order = (asked * queries + row).flatten().argsort()
     stood, run = (held * keys + torch.arange(keys, device=held.device)).flatten().sort()
-    filled = asked.flatten().bincount(minlength=n * (sorting.count + 1))
+    filled = asked.flatten().bincount(minlength=n * (sorting.buckets + 1))
     cut = (filled + ROWS - 1) // ROWS
     bucket = torch.arange(len(cut), device=cut.device).repeat_interleave(cut)
     nth = torch.arange(len(bucket), device=cut.device) - (cut.cumsum(0) - cut)[bucket]
@@ -209,7 +209,7 @@ def _own(sorting: Sorting) -> Iterator[Block]:
     asked, held = sorting.asked, sorting.held
     p = sorting.place(torch.arange(asked.shape[2], device=asked.device))
     own = held[:, :, p.clamp(min=0)]
-    alone = (p >= 0) & (own[0] < sorting.count) & (own != asked).all(0)
+    alone = (p >= 0) & (own[0] < sorting.buckets) & (own != asked).all(0)
     for pairs in alone.nonzero().split(SCORES // 64):
         n, row = pairs[:, :1], pairs[:, 1:]
         yield Block(n * asked.shape[2] + row, n * held.shape[2] + p[row], None)
@@ -255,14 +255,15 @@ def _forward(q: Flat, k: Flat, v: Flat, sorting: Sorting) -> tuple[Flat, Float[T
     total, out = torch.zeros_like(top), torch.zeros_like(q)
     for rows, keys, unseen in blocks(sorting):
         scores = _scores(q, k, rows, keys, unseen)
-        old = top[rows]
+        old = _taken(top, rows)
         # A row that sees nothing here has no maximum; against any number its weights are then zero.
         high = scores.amax(-1, keepdim=True).maximum(old)
         scores = scores.sub_(high).exp_()
         less = (old - high).exp_()
-        top[rows] = high
-        total[rows] = scores.sum(-1, keepdim=True).addcmul_(total[rows], less)
-        out[rows] = torch.bmm(scores, v[keys]).addcmul_(out[rows], less)
+        sums = scores.sum(-1, keepdim=True).addcmul_(_taken(total, rows), less)
+        part = torch.bmm(scores, _taken(v, keys)).addcmul_(_taken(out, rows), less)
+        for x, new in ((top, high), (total, sums), (out, part)):
+            x.index_copy_(0, rows.flatten(), new.flatten(0, 1))
     empty = total == 0
     total = total.masked_fill_(empty, 1.0)
     return out.div_(total), top.add_(total.log()).masked_fill_(empty, 0.0)
@@ -275,11 +276,11 @@ def _backward(
     q, k, v = inputs
     dq, dk, dv = (torch.zeros_like(x) for x in inputs)
     for rows, keys, unseen in blocks(sorting):
-        looked, out = k[keys], grad[rows]
-        weights = _scores(q, k, rows, keys, unseen).sub_(log[rows]).exp_()
-        change = torch.bmm(out, v[keys].mT).sub_(delta[rows]).mul_(weights)
-        dq[rows] += torch.bmm(change, looked)
-        dk.index_add_(0, keys.flatten(), torch.bmm(change.mT, q[rows]).flatten(0, 1))
+        looked, out = _taken(k, keys), _taken(grad, rows)
+        weights = _scores(q, k, rows, keys, unseen).sub_(_taken(log, rows)).exp_()
+        change = torch.bmm(out, _taken(v, keys).mT).sub_(_taken(delta, rows)).mul_(weights)
+        dq.index_add_(0, rows.flatten(), torch.bmm(change, looked).flatten(0, 1))
+        dk.index_add_(0, keys.flatten(), torch.bmm(change.mT, _taken(q, rows)).flatten(0, 1))
         dv.index_add_(0, keys.flatten(), torch.bmm(weights.mT, out).flatten(0, 1))
     return dq.mul_(q.shape[-1] ** -0.5), dk, dv
 
@@ -292,14 +293,19 @@ def _scores(
     unseen: Bool[Tensor, "M #R L"] | None,
 ) -> Float[Tensor, "M R L"]:
     """Return the scores of a block, minus infinity where they do not count."""
-    scores = torch.bmm(q[rows], k[keys].mT)
+    scores = torch.bmm(_taken(q, rows), _taken(k, keys).mT)
     return scores if unseen is None else scores.masked_fill_(unseen, float("-inf"))
 
 
 def _flat(q: Looks, k: Held, v: Held) -> tuple[Flat, Flat, Flat]:
-    """Number queries and keys through; in float32 at least, to sum in; queries divided, and one none added."""
+    """Number queries and keys through; float32 at least, to sum in; queries divided, one none added."""
     q, k, v = (rearrange(_wide(x), "n s d -> (n s) d") for x in (q, k, v))
     return _padded(q * q.shape[-1] ** -0.5), k.contiguous(), v.contiguous()
+
+
+def _taken(x: Shaped[Tensor, "_ *width"], at: Int[Tensor, "M _"]) -> Shaped[Tensor, "M _ *width"]:
+    # Ten times as quick as x[at] on a CPU.
+    return x.index_select(0, at.flatten()).unflatten(0, at.shape)
 
 
 def _padded(x: Flat) -> Flat:

@@ -21,7 +21,7 @@ time is then that of the whole table.
 
 Causal:  the keys of the buckets up to the query's own place; a place always sees its own key.
 Cost:    time O((T + S) n b D + n T S D / b) when buckets are even, O(n T S D) at worst; memory
-         O((T + S) (D + n)), forward and backward, besides one block of scores.
+         O((T + S) (D + b + n)), forward and backward, besides one block of scores.
 Source:  Kitaev et al. 2020, arXiv:2001.04451, section 2 (hashing, several rounds, shared queries and keys).
 Differs: buckets are exact. The paper sorts places by bucket, cuts them into chunks of one size and lets a
          chunk see itself and the one before, so a crowded bucket loses pairs; here a pair that shares a
@@ -49,7 +49,7 @@ from nhin.attention.base import Facts, Keep, Keys, Queries, check_built
 from nhin.errors import ShapeError
 
 Buckets = Int[Tensor, "rounds B _ _"]
-SMALL = 512 * 512  # queries times keys up to which the table is quicker than sorting
+SMALL = 200_000  # queries times keys up to which the table is quicker than sorting
 
 
 class LSH(Scored):
@@ -67,7 +67,7 @@ class LSH(Scored):
         "lsh",
         "LSH attention (Reformer)",
         "O((T + S)·n·b·D + n·T·S·D/b)",
-        "O((T + S)·(D + n))",
+        "O((T + S)·(D + b + n))",
         False,
         "arXiv:2001.04451",
         frozenset({"causal", "keep", "cross", "grouped", "convex", "decode", "truncate"}),
@@ -95,8 +95,9 @@ class LSH(Scored):
         """Return the bucket of every vector in every round; zeros fall into the first."""
         # In float64, whatever comes in: a bucket must not hang on how a sum was rounded.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.detach().double()
-            x = x.masked_fill(~x.isfinite().all(-1, keepdim=True), 0.0)
+            x = x.detach()
+            lost = (x - x).sum(-1, keepdim=True).isnan()
+            x = x.double().masked_fill(lost, 0.0)
             return torch.stack([nearest(x @ directions) for directions in self.directions])
 
     def sees(self, q: Queries, k: Keys, p: Place, s: Places, size: Place) -> Seen | None:
@@ -119,11 +120,12 @@ class LSH(Scored):
         k, v, broken = hide(k, keep), hide(v, keep), None
         if not known_finite(k, v):
             k, v, broken = shield(k, v)
-        buckets = _bucketed.Buckets(self.hashed(q), self.hashed(k), self.buckets)
+        asked = self.hashed(q)
+        hashed = _bucketed.Hashed(asked, asked if k is q else self.hashed(k), self.buckets)
         if torch.is_autocast_enabled(q.device.type):
             narrow = torch.get_autocast_dtype(q.device.type)
             q, k, v = q.to(narrow), k.to(narrow), v.to(narrow)
-        return _bucketed.attend(q, k, v, buckets, _bucketed.Limits(causal, keep, broken))
+        return _bucketed.attend(q, k, v, hashed, _bucketed.Limits(causal, keep, broken))
 
     def explain(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
