@@ -23,6 +23,7 @@ from nhin.attention.local_m import LocalMonotonic
 from nhin.attention.local_p import LocalPredictive
 from nhin.attention.location import LocationAttention
 from nhin.attention.longformer import Longformer
+from nhin.attention.lsh import LSH
 from nhin.attention.naive import Naive
 from nhin.attention.performer import Performer
 from nhin.attention.sinks import Sinks
@@ -54,6 +55,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "block-local": BlockLocal,
     "block-sparse": BlockSparse,
     "bigbird": BigBird,
+    "lsh": LSH,
     "alibi": ALiBi,
     "t5": T5,
     "linear": Linear,
