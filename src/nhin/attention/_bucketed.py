@@ -210,7 +210,7 @@ def _own(sorting: Sorting) -> Iterator[Block]:
     p = sorting.place(torch.arange(asked.shape[2], device=asked.device))
     own = held[:, :, p.clamp(min=0)]
     alone = (p >= 0) & (own[0] < sorting.buckets) & (own != asked).all(0)
-    for pairs in alone.nonzero().split(SCORES // 64):
+    for pairs in alone.nonzero().split(max(1, SCORES // 64)):
         n, row = pairs[:, :1], pairs[:, 1:]
         yield Block(n * asked.shape[2] + row, n * held.shape[2] + p[row], None)
 

@@ -45,7 +45,8 @@ from nhin.attention import _bucketed
 from nhin.attention._patterns import Place, Places, at_least
 from nhin.attention._scored import Scored
 from nhin.attention._scores import Seen, hide, known_finite, shield
-from nhin.attention.base import Facts, Keep, Keys, Queries, check_built
+from nhin.attention.base import Facts, Keep, Keys, Queries, Room, State, check_built
+from nhin.attention.states import HashedKeyValues
 from nhin.errors import ShapeError
 
 Buckets = Int[Tensor, "rounds B _ _"]
@@ -72,7 +73,7 @@ class LSH(Scored):
         "arXiv:2001.04451",
         frozenset({"causal", "keep", "cross", "grouped", "convex", "decode", "truncate"}),
         family="sparse",
-        state="2·S·G·D",
+        state="2·S·G·D + n·S·G",
         use="For long texts where what matters may stand anywhere but points where the query points.",
     )
 
@@ -126,6 +127,10 @@ class LSH(Scored):
             narrow = torch.get_autocast_dtype(q.device.type)
             q, k, v = q.to(narrow), k.to(narrow), v.to(narrow)
         return _bucketed.attend(q, k, v, hashed, _bucketed.Limits(causal, keep, broken))
+
+    def new_state(self, room: Room) -> State:
+        """Build an empty state: all keys and values, and the buckets of the keys."""
+        return HashedKeyValues(room, self, self.hashed, self.rounds)
 
     def explain(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
