@@ -12,7 +12,8 @@ that lie close fall on the same of b directions more often than others, so the k
 are a guess at the keys that matter; n rounds with other directions make it less likely that one of them is
 missed. Passing the same tensor as queries and keys, scaled to one length, is what the paper trains with: a
 query and its neighbours then share buckets. Directions are drawn once, from the seed alone, and no gradient
-passes through the choice of a bucket.
+passes through the choice of a bucket. Decoding keeps the buckets of the keys beside them: a step hashes one
+place and touches only what fell into its buckets.
 
 It pays on long texts, from a few thousand places on, with a model trained with it, and with buckets in
 proportion to the length: some 64 to 128 keys in each. It does not pay on short texts, where sorting costs
