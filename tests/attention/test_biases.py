@@ -114,10 +114,9 @@ def test_t5_keeps_every_law_with_other_settings_than_the_usual(law, two_sided):
     if not applies(LAWS[law], T5.facts):
         pytest.skip("t5 does not claim what this law needs")
     for n in CASES:
-        heads = n.groups * n.each
 
-        def make(dtype=torch.float64, heads=heads):
-            return learned(heads, dtype, buckets=6, distance=5, two_sided=two_sided)
+        def make(n, dtype=torch.float64):
+            return learned(n.groups * n.each, dtype, buckets=6, distance=5, two_sided=two_sided)
 
         LAWS[law].holds(make, n)
 
@@ -220,8 +219,8 @@ def test_a_bucket_that_is_off_is_caught_by_the_formula(fault):
 def test_a_place_counted_from_the_start_is_caught_by_the_law_of_weights():
     law = LAWS["the_answer_is_the_values_mixed_with_the_weights_shown"]
     with pytest.raises(AssertionError):
-        law.holds(lambda dtype=torch.float64: CountsFromTheStart(4).to(dtype), Sizes(t=3, s=7))
-    law.holds(lambda dtype=torch.float64: ALiBi(4).to(dtype), Sizes(t=3, s=7))
+        law.holds(lambda n, dtype=torch.float64: CountsFromTheStart(4).to(dtype), Sizes(t=3, s=7))
+    law.holds(lambda n, dtype=torch.float64: ALiBi(4).to(dtype), Sizes(t=3, s=7))
 
 
 @pytest.mark.parametrize("fault", ["mean", "shifted"])
@@ -234,4 +233,4 @@ def test_a_wrong_gradient_of_the_line_is_caught(fault, monkeypatch):
     monkeypatch.setattr(_biased, "_along", wrong[fault])
     law = LAWS["the_answer_is_the_values_mixed_with_the_weights_shown"]
     with pytest.raises(AssertionError):
-        law.holds(lambda dtype=torch.float64: learned(4, dtype), Sizes())
+        law.holds(lambda n, dtype=torch.float64: learned(4, dtype), Sizes())

@@ -168,7 +168,7 @@ def broken(law, make):
     count = 0
     for n in CASES:
         try:
-            LAWS[law].holds(lambda dtype=torch.float64: make().to(dtype), n)
+            LAWS[law].holds(lambda n, dtype=torch.float64: make().to(dtype), n)
         except AssertionError:
             count += 1
     return count

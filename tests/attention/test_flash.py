@@ -27,7 +27,7 @@ def draw(t, s, heads=4, groups=2, dtype=torch.float64):
 
 def holds(law, order, query_block=2, key_block=3):
     for n in CASES:
-        LAWS[law].holds(lambda dtype=torch.float64: Flash(order, query_block, key_block).to(dtype), n)
+        LAWS[law].holds(lambda n, dtype=torch.float64: Flash(order, query_block, key_block).to(dtype), n)
 
 
 @orders

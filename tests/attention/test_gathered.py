@@ -49,7 +49,7 @@ def test_the_law_holds_where_patterns_bite(law, name):
         pytest.skip(f"{name} does not claim what this law needs")
     settings = SMALL[name]
     for n in (CASES[0], Sizes(b=3, t=9, s=4, groups=1, each=1, d=2)):
-        LAWS[law].holds(lambda dtype=torch.float64: build(name, **settings).to(dtype), n)
+        LAWS[law].holds(lambda n, dtype=torch.float64: build(name, **settings).to(dtype), n)
 
 
 @each
@@ -62,14 +62,14 @@ def test_the_size_of_pieces_does_not_matter(name, settings, size, monkeypatch):
         "what_a_later_key_holds_never_leaks",
     ):
         for n in CASES:
-            LAWS[law].holds(lambda dtype=torch.float64: build(name, **settings).to(dtype), n)
+            LAWS[law].holds(lambda n, dtype=torch.float64: build(name, **settings).to(dtype), n)
 
 
 def test_a_pattern_that_shows_all_is_softmax():
     everything = ((True,),)
     for n in CASES:
         LAWS["exact_means_equal_to_the_formula_by_hand"].holds(
-            lambda dtype=torch.float64: build("block-sparse", block=3, layout=everything).to(dtype), n
+            lambda n, dtype=torch.float64: build("block-sparse", block=3, layout=everything).to(dtype), n
         )
 
 
@@ -257,7 +257,7 @@ def broken(law, make):
     count = 0
     for n in CASES:
         try:
-            LAWS[law].holds(lambda dtype=torch.float64: make().to(dtype), n)
+            LAWS[law].holds(lambda n, dtype=torch.float64: make().to(dtype), n)
         except AssertionError:
             count += 1
     return count

@@ -37,7 +37,7 @@ def made(band, dtype=torch.float64):
 @pytest.mark.parametrize("law", DECODING)
 def test_the_law_holds_while_the_ring_wraps(law, band):
     for n in CASES:
-        LAWS[law].holds(lambda dtype=torch.float64: made(band, dtype), n)
+        LAWS[law].holds(lambda n, dtype=torch.float64: made(band, dtype), n)
 
 
 @bands

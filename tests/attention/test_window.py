@@ -119,7 +119,7 @@ def test_the_law_holds_over_narrow_bands(law, band, monkeypatch):
     made, _ = BANDS[band]
     if LAWS[law].needs <= made().facts.abilities:
         for n in CASES:
-            LAWS[law].holds(lambda dtype=torch.float64: made().to(dtype), n)
+            LAWS[law].holds(lambda n, dtype=torch.float64: made().to(dtype), n)
 
 
 @bands
@@ -336,7 +336,7 @@ def test_a_road_that_strays_is_caught_by_a_law(monkeypatch, fault):
     caught = 0
     for n in (Sizes(t=9, s=9), Sizes(t=5, s=9)):
         try:
-            law.holds(lambda dtype=torch.float64: BANDS[band][0]().to(dtype), n)
+            law.holds(lambda n, dtype=torch.float64: BANDS[band][0]().to(dtype), n)
         except AssertionError:
             caught += 1
     assert caught
