@@ -12,6 +12,11 @@ from nhin.errors import MissingExtra, NhinError, UnknownName
 
 COMMANDS = {
     "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures."),
+    "list": (
+        "nhin.cli.list:list",
+        "List attention mechanisms, positions, states and presets; tell all about one.",
+    ),
+    "show": ("nhin.cli.show:show", "Draw what attention looks at, as PNG and SVG."),
     "synth": ("nhin.cli.synth:synth", "Make synthetic pictures of words and lines, with their text."),
     "train": ("nhin.cli.train:train", "Train a reader."),
     "evaluate": ("nhin.cli.evaluate:evaluate", "Measure a reader on labelled crops."),

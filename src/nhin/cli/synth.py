@@ -2,12 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from nhin.cli.files import replace_whole, watched
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def synth(
     _claim(out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint})
     done = _mend(out / LABELS)
     with (out / LABELS).open("a", encoding="utf-8", newline="\n") as labels:
-        for index in _shown(range(done, count)):
+        for index in watched(range(done, count), "drawing"):
             name = f"{index:07d}.{format}"
             sample = source.sample(index)
             _save(sample, out / name, format)
@@ -71,7 +71,7 @@ def _claim(out: Path, manifest: dict[str, object]) -> None:
         elif names - {f".{MANIFEST}"}:
             raise UsageError(f"{out} is not empty and was not made by nhin synth; choose another folder")
         else:
-            _replace(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+            replace_whole(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as why:
         raise UsageError(f"{out} cannot be used: {getattr(why, 'strerror', None) or why}") from None
 
@@ -83,7 +83,7 @@ def _mend(labels: Path) -> int:
     data = labels.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if whole != data:
-        _replace(labels, whole)
+        replace_whole(labels, whole)
     return whole.count(b"\n")
 
 
@@ -94,22 +94,4 @@ def _save(sample: "Sample", path: Path, format: str) -> None:
 
     data = io.BytesIO()
     Image.fromarray(sample.picture).save(data, **_SAVING[format])
-    _replace(path, data.getvalue())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write beside, then rename: a file is there whole or not at all."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_bytes(data)
-    beside.replace(path)
-
-
-def _shown(indices: Iterable[int]) -> Iterator[int]:
-    """Show progress to a person who watches; stay silent in a log."""
-    if not sys.stderr.isatty():
-        yield from indices
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(indices, "drawing", console=Console(stderr=True))
+    replace_whole(path, data.getvalue())

@@ -1,0 +1,78 @@
+r"""LaTeX as one reads it in a terminal: ``\frac{q^\top k}{\sqrt{D}}`` becomes ``(qᵀ k) / √D``."""
+
+import re
+
+_SIGNS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "theta": "θ",
+    "mu": "μ", "pi": "π", "sigma": "σ", "phi": "φ", "omega": "ω", "ell": "ℓ", "lambda": "λ", "Delta": "Δ",
+    "Omega": "Ω", "sum": "∑", "prod": "∏", "cdot": "·", "times": "×", "circ": "∘", "le": "≤", "ge": "≥",
+    "lt": "<", "gt": ">", "ne": "≠", "approx": "≈", "in": "∈", "cup": "∪", "cap": "∩", "lor": "or",
+    "land": "and", "mid": "|", "to": "→", "mapsto": "→", "leftarrow": "←", "rightarrow": "→", "infty": "∞",
+    "ldots": "…", "dots": "…", "cdots": "⋯", "top": "ᵀ", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈",
+    "rceil": "⌉", "sim": "~", "odot": "⊙", "oplus": "⊕", "otimes": "⊗", "neg": "not ", "colon": ":",
+    "bmod": " mod ", "pm": "±", "forall": "∀", "exists": "∃", "emptyset": "∅", "partial": "∂", "nabla": "∇",
+    "star": "*", "dagger": "†", "mathbb E": "E", "|": "‖",
+}  # fmt: skip
+_SPACES = re.compile(r"\\[,;:!]|\\ |~")
+_WIDE = re.compile(r"\\q?quad")
+_SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|tfrac|dfrac|displaystyle|limits)(?![a-zA-Z])")
+_FONTS = ("mathrm", "mathbb", "mathcal", "mathbf", "text", "operatorname", "boldsymbol", "mathrel")
+
+
+def readable(latex: str) -> str:
+    """Return a displayed formula as one line of plain characters."""
+    text = " ".join(latex.replace("\\\\", " ; ").replace("&", " ").split())
+    text = re.sub(r"\\[td]frac(?![a-zA-Z])", r"\\frac", text)
+    text = re.sub(r"\\(begin|end)\{\w+\}(\[\w+\])?", " ", text)
+    text = _SIZES.sub("", _WIDE.sub("   ", _SPACES.sub(" ", text)))
+    for font in _FONTS:
+        text = _unwrapped(text, font, "{}")
+    text = _unwrapped(_unwrapped(text, "bar", "{}̄"), "tilde", "{}̃")
+    text = _unwrapped(text, "hat", "{}̂")
+    text = _fractions(_unwrapped(text, "sqrt", "√{}", "√({})"))
+    text = re.sub(r"\\([a-zA-Z]+|\|)", lambda sign: _SIGNS.get(sign[1], sign[1]), text)
+    text = text.replace("\\{", "{").replace("\\}", "}").replace("^ᵀ", "ᵀ").replace("{ᵀ}", "ᵀ")
+    text = re.sub(r"(?<=[_^])\{(\w|[^\W\d_]+)\}", r"\1", text)
+    return re.sub(r" {4,}", "   ", re.sub(r"(?<! )  (?! )", " ", text)).strip()
+
+
+def _unwrapped(text: str, command: str, one: str, many: str | None = None) -> str:
+    """Replace a command and its argument; ``many`` where the argument is longer than a word."""
+    pattern = re.compile(rf"\\{command}(?![a-zA-Z])\s*")
+    while found := pattern.search(text):
+        argument, end = _argument(text, found.end())
+        shape = one if many is None or re.fullmatch(r"\\?\w+", argument) else many
+        text = text[: found.start()] + shape.format(argument) + text[end:]
+    return text
+
+
+def _fractions(text: str) -> str:
+    while found := re.search(r"\\frac(?![a-zA-Z])\s*", text):
+        above, end = _argument(text, found.end())
+        below, end = _argument(text, end)
+        part = f"{_grouped(above)} / {_grouped(below)}"
+        # What follows would otherwise seem to stand below the line.
+        part = f"({part})" if re.match(r"\s*[\w(\\]", text[end:]) else part
+        text = text[: found.start()] + part + text[end:]
+    return text
+
+
+def _grouped(part: str) -> str:
+    part = part.strip()
+    return part if re.fullmatch(r"[\\√]?\w+", part) else f"({part})"
+
+
+def _argument(text: str, start: int) -> tuple[str, int]:
+    """Return what stands in braces at a place, or the one sign there, and where it ends."""
+    while text[start : start + 1].isspace():
+        start += 1
+    if text[start : start + 1] != "{":
+        sign = re.match(r"\\[a-zA-Z]+|.?", text[start:], re.DOTALL)
+        length = len(sign[0]) if sign else 0
+        return text[start : start + length], start + length
+    depth = 0
+    for end in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
+        if depth == 0:
+            return text[start + 1 : end], end + 1
+    return text[start + 1 :], len(text)
