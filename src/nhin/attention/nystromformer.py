@@ -25,13 +25,13 @@ of the call too, through their landmarks: asking in two halves gives other answe
 Causal:  refused, since every landmark holds later places.
 Cost:    time O((T + S) m D + m^3); memory O((T + S) m + m^2).
 Source:  Xiong et al. 2021, arXiv:2102.03902, algorithm 1.
-Differs: each matrix starts the iteration from its own norms, where the authors' code takes one maximum over
-         all heads and the whole batch, which lets one row change another. Landmarks are means over the keys
-         that may be seen, by their rank, where theirs count padding as zeros; a row with fewer such keys
-         than landmarks has fewer landmarks. Lengths need no padding to a multiple of m. T and S may differ:
-         A is then not square. Halves are worked on in float32. No depthwise convolution of the values is
-         added. A query that may see nothing gives zeros. Queries at padded places make landmarks too
-         unless ``paired``, for the contract hides keys and not queries.
+Differs: each matrix starts the iteration from its own norms, where the authors' code by default takes one
+         maximum over all heads and the whole batch, which lets one row change another. Landmarks are means
+         over the keys that may be seen, by their rank, where theirs count padding as zeros; a row with fewer
+         such keys than landmarks has fewer landmarks. Lengths need no padding to a multiple of m. T and S
+         may differ: A is then not square. Halves are worked on in float32. No depthwise convolution of the
+         values is added. A query that may see nothing gives zeros. Queries at padded places make landmarks
+         too unless ``paired``, for the contract hides keys and not queries.
 """
 
 from typing import NamedTuple
@@ -49,6 +49,7 @@ from nhin.errors import UsageError
 Landmarks = Float[Tensor, "B M heads D"]
 Used = Bool[Tensor, "#B M"]  # rows of few places leave landmarks without any
 Kernel = Float[Tensor, "B H rows M"]
+Between = Float[Tensor, "B H M N"]
 Inverse = Float[Tensor, "B H N M"]
 
 
@@ -58,7 +59,7 @@ class Parts(NamedTuple):
     queries: Landmarks
     keys: Landmarks
     toward: Kernel  # from queries to landmarks of keys
-    between: Kernel  # from landmarks to landmarks
+    between: Between  # from landmarks to landmarks
     onward: Kernel  # from landmarks of queries to keys
     inverse: Inverse
 
@@ -203,7 +204,7 @@ def kernel(q: Queries, k: Keys, seen: Bool[Tensor, "#B 1 1 S"] | None) -> Float[
     return soften(scores * q.shape[-1] ** -0.5, seen)
 
 
-def inverted(a: Kernel, iterations: int) -> Inverse:
+def inverted(a: Between, iterations: int) -> Inverse:
     """Approach the pseudo-inverse of each matrix from its own norms; zero rows and columns stay zero."""
     norms = a.sum(-2).amax(-1) * a.sum(-1).amax(-1)  # of entries that are never negative
     z = a.mT / norms.masked_fill(norms == 0, 1.0)[..., None, None]
@@ -219,4 +220,6 @@ def _tainted(out: Queries, k: Keys, v: Keys) -> Queries:
     if known_finite(k, v):
         return out
     broken = ~(k.isfinite().all(-1) & v.isfinite().all(-1)).all(1)
-    return out.masked_fill(broken.repeat_interleave(out.shape[2] // k.shape[2], 1)[:, None, :, None], torch.nan)
+    return out.masked_fill(
+        broken.repeat_interleave(out.shape[2] // k.shape[2], 1)[:, None, :, None], torch.nan
+    )

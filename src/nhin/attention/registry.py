@@ -19,12 +19,14 @@ from nhin.attention.interleaved import Interleaved
 from nhin.attention.linear import Linear
 from nhin.attention.linear_exp import LinearExp
 from nhin.attention.linear_relu import LinearReLU
+from nhin.attention.linformer import Linformer
 from nhin.attention.local_m import LocalMonotonic
 from nhin.attention.local_p import LocalPredictive
 from nhin.attention.location import LocationAttention
 from nhin.attention.longformer import Longformer
 from nhin.attention.lsh import LSH
 from nhin.attention.naive import Naive
+from nhin.attention.nystromformer import Nystromformer
 from nhin.attention.performer import Performer
 from nhin.attention.sinks import Sinks
 from nhin.attention.softmax import Softmax
@@ -62,6 +64,8 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "linear-relu": LinearReLU,
     "linear-exp": LinearExp,
     "performer": Performer,
+    "linformer": Linformer,
+    "nystromformer": Nystromformer,
 }
 
 _OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
