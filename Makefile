@@ -13,7 +13,7 @@ VENV = command -v $(PYTHON) >/dev/null || { echo "nhin: there is no $(PYTHON) he
 RUN = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help read test check format lint types imports sizes bench fonts train clean
+.PHONY: help read test check format lint types imports sizes bench pages fonts train clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,10 @@ sizes: ## check sizes of files and functions alone
 bench: ## measure cost on this machine; results go to benchmarks/
 	@$(VENV) test
 	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; exit 0; }; $(RUN) "$$script" $(ARGS) || exit 1; done
+
+pages: ## write the pages of docs/ that are made from docstrings and measurements
+	@$(VENV) test
+	@$(RUN) scripts/pages.py
 
 fonts: ## fetch free font families into .fonts (needs npm) for richer synthetic pictures
 	@command -v npm >/dev/null || { echo "nhin: npm is not here; any folder of .ttf files serves: nhin synth --fonts" >&2; exit 1; }

@@ -63,12 +63,12 @@ def steps(title: str, shown: Sequence[tuple[str, np.ndarray, bool]]) -> Figure:
     return figure
 
 
-def written(figure: Figure, format: str) -> bytes:
-    """Return a figure as the bytes of a file, png or svg."""
+def written(figure: Figure, format: str, dpi: int = 120) -> bytes:
+    """Return a figure as the bytes of a file, png or svg; ``dpi`` says how fine a png is."""
     data = io.BytesIO()
     with mpl.rc_context(_STYLE):
         FigureCanvasAgg(figure)
-        figure.savefig(data, format=format, dpi=120, metadata=_UNDATED[format])
+        figure.savefig(data, format=format, dpi=dpi, metadata=_UNDATED[format])
     return data.getvalue()
 
 
