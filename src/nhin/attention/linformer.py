@@ -46,6 +46,7 @@ class Linformer(Mechanism):
         shared: One matrix mixes keys and values alike.
     """
 
+    value_mixing: nn.Parameter | None
     facts = Facts(
         "linformer",
         "Linformer",

@@ -84,7 +84,7 @@ def index() -> str:
     parts = [
         NOTE,
         "# Attention mechanisms",
-        "All stand behind [one contract](../attention-contract.md), keep the same laws, and are built by name: "
+        "All stand behind [one contract](../attention-contract.md), keep the same laws, are built by name: "
         '`build("window", heads=8, head_dim=64)`. The same list in a terminal: `nhin list`; pictures: '
         "`nhin show attention`. What each costs, declared and measured: [compare](../compare.md). "
         "How places are known: [positions](../positions.md).",
