@@ -13,8 +13,8 @@ pseudo-inverse of the small matrix A between the landmarks joins the two. It is 
     Z_{j+1} = \tfrac14 Z_j (13 I - A Z_j (15 I - A Z_j (7 I - A Z_j))), \qquad
     Z_0 = \frac{A^\top}{\|A\|_1 \|A\|_\infty},
 
-which is only products. Where A is nearly singular six steps stop short of the inverse, on purpose: what they
-leave out is what would magnify noise most. Products associate, so the T x S table is never formed.
+which is only products. Where A is nearly singular six steps stop short of the inverse, which also spares
+what would magnify noise most. Products associate, so the T x S table is never formed.
 
 It pays for encoders of a thousand places and more, also to run a model trained with softmax. It does not
 below some multiples of m, nor where one key among many must be singled out: a landmark blurs its segment.
