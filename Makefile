@@ -24,8 +24,8 @@ read: ## read the bundled street sign, or IMAGE="photo.jpg more.jpg" (ARGS="--fo
 
 test: ## run every test (adds torch and the tools to .venv)
 	@$(VENV) test
-	@$(RUN) -m pytest -q -n 2 -m compiled $(ARGS) || test $$? -eq 5  # 5: ARGS chose none of these
-	@$(RUN) -m pytest -q -n 2 -m "not compiled" --jaxtyping-packages=$(SHAPES) $(ARGS)
+	@$(RUN) -m pytest -q -n 2 --dist worksteal -m compiled $(ARGS) || test $$? -eq 5  # 5: ARGS chose none of these
+	@$(RUN) -m pytest -q -n 2 --dist worksteal -m "not compiled" --jaxtyping-packages=$(SHAPES) $(ARGS)
 
 check: format lint types imports sizes ## check format, lint, types, import order and sizes (make -k check: all of them)
 

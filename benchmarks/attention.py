@@ -6,12 +6,12 @@
     python benchmarks/attention.py --targets                what the fast paths promise, met or missed
 
 One thread, its own CPU time (what else the machine does is not counted), B=1 H=8 D=64, every mechanism with
-its own defaults (a window is 256 places, or four blocks of 64). The peer is ``scaled_dot_product_attention``
-on the same tensors, causal where the mechanism can be; a mechanism and its peer take turns, and a ratio is
-the median of the ratios of the rounds, with the least and the greatest. Memory is what operations returned
-and was still held, at its peak, beyond inputs, answers and gradients; what a kernel takes inside itself is
-not seen. A case that would take over 20 s or 6 GB, judged by the case before it, is left out, and the table
-says so, as it does where a mechanism refuses a length.
+its own defaults (a window is 256 places, or four blocks of 64) and room for the length. The peer is
+``scaled_dot_product_attention`` on the same tensors, causal where the mechanism can be; a mechanism and its
+peer take turns, and a ratio is the median of the ratios of the rounds, with the least and the greatest.
+Memory is what operations returned and was still held, at its peak, beyond inputs, answers and gradients;
+what a kernel takes inside itself is not seen. A case that would take over 20 s or 6 GB, judged by the case
+before it, is left out, and the table says so, as it does where a mechanism refuses a length.
 
 The JSON (``--json OUT`` for a part):
     machine, settings     where and how
@@ -30,6 +30,7 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,16 @@ DECODE_TARGETS = ((PACKED, 8192), (PACKED, 32768), (STEPPED, 8192), (STEPPED, 32
 FLAT = 1.25  # a step of a linear state at the longest may cost this much of one at the shortest
 
 
-def made(name: str) -> Mechanism:
-    """Build a mechanism as it is measured: with its own defaults."""
+def made(name: str, length: int = 0) -> Mechanism:
+    """Build a mechanism as it is measured: with its own defaults, and room for so many places."""
     torch.manual_seed(0)
-    return build(name, heads=HEADS, head_dim=WIDTH).eval()
+    room = {"context": max(512, length)} if "context" in signature(MECHANISMS[name]).parameters else {}
+    return build(name, heads=HEADS, head_dim=WIDTH, **room).eval()
 
 
 def runs(name: str, length: int, dtype: torch.dtype, backward: bool) -> tuple[Run, Run, list[Tensor]]:
     """Return the run of a mechanism, that of its peer, and the tensors they are given."""
-    mechanism = made(name).to(dtype)
+    mechanism = made(name, length).to(dtype)
     causal = "causal" in mechanism.facts.abilities
     q, k, v, up = (torch.randn(1, length, HEADS, WIDTH).to(dtype) for _ in range(4))
 
@@ -229,7 +231,7 @@ def decoded(names: Sequence[str], held: Sequence[int]) -> dict[str, Any]:
         for name in plain:
             enter(name, keys, cell_of(times, name))
         for name in names:
-            mechanism = made(name)
+            mechanism = made(name, keys + 1024)
             if "decode" not in mechanism.facts.abilities:
                 continue
             state = filled(mechanism, keys, HEADS)

@@ -51,6 +51,12 @@ def test_the_example_of_the_page_runs(name):
     exec(compile(code[1], f"{name}.md", "exec"), {})
 
 
+@pytest.mark.parametrize("page", ["docs/attention-contract.md"])
+def test_what_the_contract_shows_runs(page):
+    code = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    exec(compile("\n".join(code), page, "exec"), {})
+
+
 def test_an_example_that_is_wrong_would_fail():
     code = pages.example(entry("softmax")).replace("mixed = attend(q, k, v", "mixed = attend(k, q, v")
     with pytest.raises(AssertionError):
