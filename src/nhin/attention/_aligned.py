@@ -17,7 +17,7 @@ from nhin.attention._scored import Scored
 from nhin.attention.base import Keep, Keys, Queries, Shown, check_built
 from nhin.errors import ShapeError, UnknownName
 
-AT_ONCE = 2**22  # numbers of the table T x S x D that is summed over D; more are taken in blocks of queries
+AT_ONCE = 2**18  # numbers of the table T x S x D that is summed over D: blocks that a processor's cache holds
 
 
 class Dot(nn.Module):
@@ -167,5 +167,5 @@ def summed(q: Queries, k: Float[Tensor, "B S H D"], vector: Float[Tensor, " D"])
 
 
 def _pairs(q: Queries, k: Float[Tensor, "B S H D"], vector: Float[Tensor, " D"]) -> Float[Tensor, "B H T S"]:
-    hidden = (q.transpose(1, 2)[:, :, :, None] + k.transpose(1, 2)[:, :, None]).tanh()
-    return torch.einsum("bhtsd,d->bhts", hidden, vector)
+    hidden = q.transpose(1, 2)[:, :, :, None] + k.transpose(1, 2)[:, :, None]
+    return hidden.tanh_() @ vector
