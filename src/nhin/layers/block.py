@@ -1,4 +1,4 @@
-"""One Transformer block, with the norm before each part.
+"""One Transformer block: parts that look, a part that thinks, each added to what came in.
 
 ::
 
@@ -6,65 +6,60 @@
     x + MultiHead(norm(x), context)        looks at the context (only with ``cross``)
     x + FeedForward(norm(x))
 
-Source:  Vaswani et al. 2017, arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745 (norm first).
+With ``order="post"`` the norm follows the sum, ``norm(x + part(x))``; ``order="deep"`` is that with the
+shortcut weighed, ``norm(alpha x + part(x))``, which lets hundreds of layers train.
+
+Source:  Vaswani et al. 2017, arXiv:1706.03762 (norm last); Xiong et al. 2020, arXiv:2002.04745 (norm first);
+         Wang et al. 2022, arXiv:2203.00555 (DeepNorm).
 Differs: nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from jaxtyping import Bool
 from torch import Tensor, nn
 
 from nhin.attention.base import State
 from nhin.errors import UsageError
-from nhin.layers.feedforward import FeedForward
 from nhin.layers.multihead import Context, KeepAny, MultiHead, Wide
-from nhin.layers.norm import norm
+from nhin.layers.norm import norm as build_norm
+
+Order = Literal["pre", "post", "deep"]
 
 
 class Block(nn.Module):
-    """Self-attention, optional cross-attention and a feed-forward, each added to what came in.
+    """Self-attention, optional cross-attention and an optional feed-forward.
 
     Args:
         dim: Width of inputs and outputs.
-        heads: Query heads.
-        kv_heads: Key/value heads; see ``MultiHead``.
-        mechanism: What looks within the sequence; a context is always looked at with softmax.
-        settings: The mechanism's own settings.
-        rotary: Turn queries and keys of the self-attention by their place; see ``MultiHead``.
-        cross: Also look at a context.
-        expand: Inner width of the feed-forward over ``dim``.
-        dropout: Chance of dropping an output channel of each part.
+        attention: Looks within the sequence.
+        feed: Transforms every place by itself; None for a block that only looks.
+        cross: Looks at a context.
+        norm: A name in ``layers.norm.NORMS``.
+        order: Where norms stand.
+        alpha: Weight of the shortcut with ``order="deep"``; see ``deepnorm``.
     """
 
-    def __init__(  # noqa: PLR0913  # every part's one knob; a settings object would only hide them
+    def __init__(  # the parts, and how they are put together
         self,
         dim: int,
-        heads: int,
+        attention: MultiHead,
+        feed: nn.Module | None = None,
         *,
-        kv_heads: int | None = None,
-        mechanism: str = "softmax",
-        settings: Mapping[str, object] | None = None,
-        rotary: bool | str | Mapping[str, object] = False,
-        cross: bool = False,
-        expand: int = 4,
-        dropout: float = 0.0,
+        cross: MultiHead | None = None,
+        norm: str = "layer",
+        order: Order = "pre",
+        alpha: float = 1.0,
     ) -> None:
         super().__init__()
-        self.norm = norm("layer", dim)
-        self.attention = MultiHead(
-            dim,
-            heads,
-            kv_heads=kv_heads,
-            mechanism=mechanism,
-            settings=settings,
-            rotary=rotary,
-            dropout=dropout,
-        )
-        self.cross_norm = norm("layer", dim) if cross else None
-        self.cross = MultiHead(dim, heads, kv_heads=kv_heads, dropout=dropout) if cross else None
-        self.feed_norm = norm("layer", dim)
-        self.feed = FeedForward(dim, expand=expand, dropout=dropout)
+        self.order, self.alpha = order, alpha if order == "deep" else 1.0
+        self.norm = build_norm(norm, dim)
+        self.attention = attention
+        self.cross_norm = build_norm(norm, dim) if cross else None
+        self.cross = cross
+        self.feed_norm = build_norm(norm, dim) if feed else None
+        self.feed = feed
 
     def forward(  # noqa: PLR0913  # what each part may be given
         self,
@@ -90,13 +85,38 @@ class Block(nn.Module):
             context_cache: The context's keys and values, projected at the first call only.
             lengths: How many places of ``x`` are real in each row; with a cache.
         """
-        x = x + self.attention(self.norm(x), causal=causal, keep=keep, cache=cache, lengths=lengths)
-        if self.cross is not None and self.cross_norm is not None:
+        x = self._added(
+            x,
+            self.norm,
+            lambda y: self.attention(y, causal=causal, keep=keep, cache=cache, lengths=lengths),
+        )
+        cross = self.cross
+        if cross is not None and self.cross_norm is not None:
             if context is None:
-                raise UsageError("this block was built with cross=True; give it a context")
-            x = x + self.cross(self.cross_norm(x), context=context, keep=context_keep, cache=context_cache)
+                raise UsageError("this block was built with cross-attention; give it a context")
+            x = self._added(
+                x,
+                self.cross_norm,
+                lambda y: cross(y, context=context, keep=context_keep, cache=context_cache),
+            )
         elif context is not None:
             raise UsageError(
-                "a context was given to a block without cross-attention; build it with cross=True"
+                "a context was given to a block without cross-attention; build it with cross=MultiHead(...)"
             )
-        return x + self.feed(self.feed_norm(x))
+        if self.feed is None or self.feed_norm is None:
+            return x
+        return self._added(x, self.feed_norm, self.feed)
+
+    def _added(self, x: Wide, norm: nn.Module, part: Callable[[Wide], Wide]) -> Wide:
+        """Add what a part makes of x to x, with the norm where it stands."""
+        if self.order == "pre":
+            return x + part(norm(x))
+        return norm(self.alpha * x + part(x))
+
+
+def deepnorm(depth: int) -> tuple[float, float]:
+    """Return DeepNorm's weight of the shortcut and gain of the first weights, for a decoder so deep.
+
+    The gain is that of values, outputs and feed-forwards; queries and keys keep theirs.
+    """
+    return (2 * depth) ** 0.25, (8 * depth) ** -0.25

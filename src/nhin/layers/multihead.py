@@ -1,13 +1,15 @@
 """Several heads side by side: projections in and out around any mechanism.
 
 Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; grouped heads: Ainslie et al. 2023,
-         arXiv:2305.13245.
-Differs: dropout falls on the output, not on the weights, which many mechanisms never hold.
+         arXiv:2305.13245; norms of queries and keys: Henry et al. 2020, arXiv:2010.04245.
+Differs: dropout falls on the output, not on the weights, which many mechanisms never hold;
+         norms of queries and keys are root mean squares, without a learned temperature.
 """
 
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -34,6 +36,8 @@ class MultiHead(nn.Module):
         settings: The mechanism's own settings, as ``build`` takes them.
         rotary: Turn queries and keys by their place; not when looking at a context. True, or a name of
             ``attention.positions.POSITIONS`` that acts on heads, or ``{"name": NAME, **its settings}``.
+        qk_norm: Scale queries and keys of the self-attention to a root mean square of 1, so that scores stay
+            small whatever the weights.
         bias: Give the projections a bias.
         dropout: Chance of dropping an output channel.
     """
@@ -47,6 +51,7 @@ class MultiHead(nn.Module):
         mechanism: str = "softmax",
         settings: Mapping[str, object] | None = None,
         rotary: bool | str | Mapping[str, object] = False,
+        qk_norm: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
     ) -> None:
@@ -60,6 +65,7 @@ class MultiHead(nn.Module):
         self.query = nn.Linear(dim, dim, bias=bias)
         self.key_value = nn.Linear(dim, 2 * kv_heads * self.head_dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
+        self.qk_norm = qk_norm
         self.rotary = turning(rotary, self.head_dim)
         self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim, **(settings or {}))
         self.dropout = nn.Dropout(dropout)
@@ -90,11 +96,7 @@ class MultiHead(nn.Module):
             mixed = self.mechanism(q, *self._context(context, q.dtype, cache), causal=causal, keep=keep)
         else:
             k, v = self._project(x)
-            start: int | tuple[int, ...] = 0
-            if cache is not None:
-                start = cache.lengths[0] if len(set(cache.lengths)) == 1 else cache.lengths
-            if self.rotary is not None:
-                q, k = self.rotary.pair(q, k, start=start)
+            q, k = self._placed(q, k, cache)
             if cache is None:
                 mixed = self.mechanism(q, k, v, causal=causal, keep=keep)
             elif keep is not None or not causal:
@@ -105,6 +107,12 @@ class MultiHead(nn.Module):
                 mixed = cache.prefill(q, k, v, lengths=lengths)
         return self.dropout(self.out(rearrange(mixed, "b t h d -> b t (h d)")))
 
+    def looked(self, x: Wide) -> tuple[Float[Tensor, "B T H D"], Keys, Keys]:
+        """Return the queries, keys and values of ``x`` as the mechanism is given them."""
+        q: Float[Tensor, "B T H D"] = rearrange(self.query(x), "b t (h d) -> b t h d", d=self.head_dim)
+        k, v = self._project(x)
+        return (*self._placed(q, k, None), v)
+
     def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> State:
         """Build an empty cache for what this layer reads; ``dtype`` is the weights' own when None."""
         return self.mechanism.new_state(self._room(batch, context, dtype))
@@ -112,6 +120,19 @@ class MultiHead(nn.Module):
     def new_context_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> KeyValues:
         """Build an empty cache for the keys and values of a context."""
         return KeyValues(self._room(batch, context, dtype))
+
+    def _placed(
+        self, q: Float[Tensor, "B T H D"], k: Keys, cache: State | None
+    ) -> tuple[Float[Tensor, "B T H D"], Keys]:
+        """Norm queries and keys, and turn them by their place."""
+        if self.qk_norm:
+            q, k = F.rms_norm(q, (self.head_dim,)), F.rms_norm(k, (self.head_dim,))
+        if self.rotary is None:
+            return q, k
+        start: int | tuple[int, ...] = 0
+        if cache is not None:
+            start = cache.lengths[0] if len(set(cache.lengths)) == 1 else cache.lengths
+        return self.rotary.pair(q, k, start=start)
 
     def _room(self, batch: int, context: int, dtype: torch.dtype | None) -> Room:
         weight = self.key_value.weight

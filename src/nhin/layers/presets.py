@@ -28,6 +28,7 @@ class Preset:
         settings: The mechanism's own settings.
         rotary: How queries and keys are turned; see ``MultiHead``.
         bias: The projections have a bias.
+        inputs: The position that is added to the inputs, a name in ``attention.positions.table.POSITIONS``.
         outside: What the model does around the layer for it to know places, in one sentence.
     """
 
@@ -40,6 +41,7 @@ class Preset:
     settings: Mapping[str, object] = field(default_factory=dict)
     rotary: bool | str | Mapping[str, object] = False
     bias: bool = False
+    inputs: str | None = None
     outside: str = "Nothing: places are known within the layer."
 
     def kv_heads(self, heads: int) -> int:
@@ -55,6 +57,7 @@ _ALL = (
         "GPT-2: multi-head, learned positions",
         "Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
         bias=True,
+        inputs="learned",
         outside=_LEARNED,
     ),
     Preset(
@@ -63,6 +66,7 @@ _ALL = (
         "arXiv:1810.04805",
         causal=False,
         bias=True,
+        inputs="learned",
         outside=_LEARNED,
     ),
     Preset(
@@ -101,6 +105,7 @@ _ALL = (
         "arXiv:2305.06161",
         group=0,
         bias=True,
+        inputs="learned",
         outside=_LEARNED,
     ),
     Preset(

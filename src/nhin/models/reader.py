@@ -28,7 +28,9 @@ from nhin.image.fit import HEIGHT
 from nhin.layers.backbones import SHRINKS_HEIGHT, Pictures
 from nhin.layers.backbones import backbone as build_backbone
 from nhin.layers.block import Block
+from nhin.layers.feedforward import FeedForward
 from nhin.layers.lettering import LetterEmbedding, Lettering
+from nhin.layers.multihead import MultiHead
 from nhin.text.charset import EOS, PAD, SOS, VIETNAMESE, Charset
 
 FRAMES = 320
@@ -75,12 +77,18 @@ class Reader(nn.Module):
         self.backbone = build_backbone(backbone)
         self.flatten = nn.Linear(self.backbone.channels * (height // SHRINKS_HEIGHT), dim)
         self.settle = nn.LayerNorm(dim)
-        self.encoder = nn.ModuleList(Block(dim, heads, rotary=True, dropout=dropout) for _ in range(depth))
+
+        def look(rotary: bool = False) -> MultiHead:
+            return MultiHead(dim, heads, rotary=rotary, dropout=dropout)
+
+        self.encoder = nn.ModuleList(
+            Block(dim, look(rotary=True), FeedForward(dim, dropout=dropout)) for _ in range(depth)
+        )
         self.encoder_norm = nn.LayerNorm(dim)
         self.ctc_head = Lettering(charset, dim)
         self.embedding = LetterEmbedding(charset, dim)
         self.decoder = nn.ModuleList(
-            Block(dim, heads, cross=True, dropout=dropout) for _ in range(decoder_depth)
+            Block(dim, look(), FeedForward(dim, dropout=dropout), cross=look()) for _ in range(decoder_depth)
         )
         self.decoder_norm = nn.LayerNorm(dim)
         self.head = Lettering(charset, dim)

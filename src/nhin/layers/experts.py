@@ -1,0 +1,81 @@
+r"""Mixture of experts: many feed-forwards, of which every place uses a few.
+
+.. math::
+    y = \sum_{e \in \mathrm{top}_k(g)} \frac{g_e}{\sum_{\mathrm{top}_k} g}\, \mathrm{FFN}_e(x), \qquad
+    g = \mathrm{softmax}(W_r x), \qquad
+    L_{balance} = E \sum_e f_e\, \bar g_e
+
+``f_e`` is the share of choices that fell on expert e, ``\bar g_e`` its mean gate; the loss is 1 where all are
+used alike and grows to E where one does all the work.
+
+Cost:    the weights of E feed-forwards, the time of ``active`` of them.
+Source:  Shazeer et al. 2017, arXiv:1701.06538; the balance loss: Fedus et al. 2021, arXiv:2101.03961, eq. 4.
+Differs: no capacity: a place is never dropped, however many choose its expert; gates of the chosen are
+         scaled to sum to one.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nhin.errors import UsageError
+from nhin.layers.feedforward import bent, inner_width
+
+Places = Float[Tensor, "places C"]
+
+
+class Experts(nn.Module):
+    """Feed-forwards of which every place uses ``active``.
+
+    Args:
+        dim: Width of inputs and outputs.
+        experts: How many there are.
+        active: How many a place uses.
+        expand: Inner width over ``dim``, of each.
+        bend: A name in ``feedforward.BENDS``.
+        dropout: Chance of dropping an output channel.
+    """
+
+    def __init__(  # every part's one knob
+        self,
+        dim: int,
+        experts: int,
+        *,
+        active: int = 2,
+        expand: int = 4,
+        bend: str = "gelu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 1 <= active <= experts:
+            raise UsageError(f"active is {active}; give 1 to {experts}, the number of experts")
+        inner = inner_width(dim, expand, bend)
+        self.experts, self.active, self.bend = experts, active, bend
+        self.router = nn.Linear(dim, experts, bias=False)
+        wide = 2 * inner if bend == "swiglu" else inner
+        self.widen = nn.Parameter(torch.empty(experts, wide, dim).uniform_(-(dim**-0.5), dim**-0.5))
+        self.narrow = nn.Parameter(torch.empty(experts, dim, inner).uniform_(-(inner**-0.5), inner**-0.5))
+        self.dropout = nn.Dropout(dropout)
+        self.balance: Float[Tensor, ""] | None = None
+
+    def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
+        """Transform every place by its experts; ``balance`` then holds the balance loss of this call."""
+        places = x.flatten(0, -2)
+        # Routing in float32: which expert is chosen should not hang on bfloat16's three digits.
+        gates = self.router(places).float().softmax(-1)
+        best, chosen = gates.topk(self.active, dim=-1)
+        self.balance = self._balance(gates, chosen)
+        shares = (best / best.sum(-1, keepdim=True)).to(x.dtype)
+        out = torch.zeros_like(places)
+        for expert in range(self.experts):
+            place, slot = (chosen == expert).nonzero(as_tuple=True)
+            inside = bent(places[place] @ self.widen[expert].T, self.bend)
+            made = (inside @ self.narrow[expert].T) * shares[place, slot, None]
+            out = out.index_add(0, place, made.to(out.dtype))
+        return self.dropout(out.view_as(x))
+
+    def _balance(self, gates: Float[Tensor, "places E"], chosen: Tensor) -> Float[Tensor, ""]:
+        if not len(gates):
+            return gates.sum() + 1.0
+        share = torch.bincount(chosen.flatten(), minlength=self.experts) / chosen.numel()
+        return self.experts * (share.to(gates.dtype) * gates.mean(0)).sum()

@@ -1,0 +1,61 @@
+"""The recipe of a language model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nhin.models.design import Design
+from nhin.training.precision import Precision
+from nhin.training.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is trained on.
+
+    ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``; None for the
+    sources of Python's own library. ``batch`` texts of the model's context are read per step, in
+    ``accumulate`` parts.
+    """
+
+    path: str | None = None
+    tokenizer: str = "bpe:4096"
+    batch: int = 16
+    accumulate: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a run goes.
+
+    ``optimizer`` muon takes the matrices inside blocks with Muon, everything else with AdamW; ``muon_rate``
+    is its rate as a multiple of the schedule's. ``average`` is the decay of the mean weights, 0 for none.
+    After ``patience`` validations without a better one training ends; 0 never ends it. Times are in seconds.
+    """
+
+    threads: int = 2
+    precision: Precision = "float32"
+    compile: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    muon_rate: float = 1.0
+    betas: tuple[float, ...] = (0.9, 0.95)
+    clip: float = 1.0
+    weight_decay: float = 0.1
+    average: float = 0.0
+    patience: int = 0
+    save_seconds: float = 120.0
+    log_seconds: float = 5.0
+    validate_steps: int = 250
+    validate_tokens: int = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The frozen settings of one run; ``ngram`` above 0 counts n-grams instead of training a network."""
+
+    workflow: Literal["lm"] = "lm"
+    seed: int = 0
+    ngram: int = 0
+    model: Design = Design()  # noqa: RUF009 - frozen
+    data: Data = Data()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
