@@ -96,7 +96,7 @@ def toml(recipe, path):
         return f"{key} = {json.dumps(value)}\n"
 
     tree = dataclasses.asdict(recipe)
-    words = line("seed", tree.pop("seed"))
+    words = line("workflow", tree.pop("workflow")) + line("seed", tree.pop("seed"))
     for table, entries in tree.items():
         entries = {k: v for k, v in entries.items() if v is not None and v != {}}
         words += f"[{table}]\n" + "".join(line(k, v) for k, v in entries.items())
@@ -250,14 +250,14 @@ def test_two_processes_resume_bit_for_bit(crops, tmp_path):
 def test_a_wish_to_stop_that_comes_while_gradients_are_averaged_is_not_lost(crops, tmp_path, monkeypatch):
     wishes = []
 
-    def average(team, model, stop):
+    def average(team, model, stop, losses):
         wishes.append(stop)
         if len(wishes) == 3:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
-        return stop
+        return stop, losses
 
-    monkeypatch.setattr(Together, "mean_gradients", average)
+    monkeypatch.setattr(Together, "mean", average)
     train(recipe_on(crops), tmp_path / "run")
     assert wishes == [False, False, False, True]
     assert json.loads((tmp_path / "run" / "checkpoint" / "trainer.json").read_text())["step"] == 4

@@ -40,7 +40,7 @@ def open_run(path: Path) -> Run:
         recipe = build(Recipe, held.values["recipe"], str(place))
         tokenizer = tokenizer_of(held.values["tokenizer"])
         step = int(held.values["trainer"]["step"])
-        weights = dict(held.tensors.get("average") or held.tensors["model"])
+        weights = dict(held.tensors.get("ema") or held.tensors["model"])
     except (KeyError, TypeError, ValueError) as why:
         if isinstance(why, NhinError) and not isinstance(why, KeyError):
             raise

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nhin.config import build
 from nhin.data.batches import BATCH_PIXELS, Order
@@ -13,10 +13,9 @@ from nhin.errors import RecipeError
 from nhin.models.reader import Reader
 from nhin.text.charset import VIETNAMESE, Charset
 from nhin.training.checkpoint import Checkpoint, load
+from nhin.training.keeping import brief
 from nhin.training.precision import Precision
 from nhin.training.schedule import Schedule
-
-_LINE = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,7 @@ class Training:
 class Recipe:
     """The frozen settings of one training run; ``model`` holds the keyword arguments of ``Reader``."""
 
+    workflow: Literal["reader"] = "reader"
     seed: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     data: Data = Data()
@@ -102,12 +102,6 @@ def build_order(recipe: Recipe) -> Order:
     """Return how chunks become batches."""
     training = recipe.training
     return Order(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
-
-
-def brief(why: Exception) -> str:
-    """Return what an error says in one line; torch lists every weight that does not fit."""
-    words = " ".join(str(why).split())
-    return words if len(words) <= _LINE else words[:_LINE] + " ..."
 
 
 def load_model(checkpoint: Path | Checkpoint, average: bool = True) -> tuple[Reader, Charset, Recipe]:

@@ -18,13 +18,21 @@ class Log:
         total: Steps in the budget.
         done: Steps done before.
         every: Seconds between two lines.
+        unit: What samples are called.
         screen: Where the readable lines go; standard error when None.
     """
 
     def __init__(
-        self, path: Path, total: int, done: int = 0, every: float = 10.0, screen: TextIO | None = None
+        self,
+        path: Path,
+        total: int,
+        done: int = 0,
+        every: float = 10.0,
+        *,
+        unit: str = "crops",
+        screen: TextIO | None = None,
     ) -> None:
-        self.path, self.total, self.every = path, total, every
+        self.path, self.total, self.every, self.unit = path, total, every, unit
         self.screen = sys.stderr if screen is None else screen
         _drop_after(path, done)
         self._sums: dict[str, float] = {}
@@ -48,7 +56,7 @@ class Log:
         left = (now - self._began) / (step.number - self._first) * (self.total - step.number)
         self.event("step", step.number, **means, rate=step.rate, samples_per_second=round(pace, 1))
         words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-        words += f"  rate {step.rate:.2e}  {pace:.0f} crops/s  {_clock(left)} left"
+        words += f"  rate {step.rate:.2e}  {pace:.0f} {self.unit}/s  {_clock(left)} left"
         self.say(f"step {step.number}/{self.total}  {words}")
         self._sums.clear()
         self._steps = self._samples = 0

@@ -1,7 +1,12 @@
 """Optimisers, and which parameters are pulled towards zero."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 from torch.optim import AdamW
+
+from nhin.training.muon import Muon
 
 
 def adamw(
@@ -20,3 +25,28 @@ def adamw(
     free = [p for p in trained if p.ndim <= 1 or id(p) in tables]
     groups = [{"params": pulled, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     return AdamW([group for group in groups if group["params"]], lr=rate, betas=betas)
+
+
+def muon(
+    model: nn.Module,
+    matrices: Mapping[nn.Parameter, int],
+    rate: float,
+    scale: float = 1.0,
+    **settings: Any,
+) -> Muon:
+    """Return Muon for some matrices and AdamW, without weight decay, for everything else.
+
+    Args:
+        model: What is trained.
+        matrices: Parameters for Muon, with how many matrices lie in each, one below the other.
+        rate: The schedule's highest.
+        scale: Muon's rate as a multiple of it.
+        **settings: As ``Muon`` takes them.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if matrices.get(p) == count], "matrices": count, "scale": scale}
+        for count in sorted(set(matrices.values()))
+    ]
+    groups.append({"params": [p for p in trained if p not in matrices], "weight_decay": 0.0})
+    return Muon([group for group in groups if group["params"]], rate, **settings)

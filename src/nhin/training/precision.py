@@ -25,9 +25,9 @@ def chosen(precision: Precision) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def autocast(dtype: torch.dtype) -> AbstractContextManager[object]:
+def autocast(dtype: torch.dtype, device: str = "cpu") -> AbstractContextManager[object]:
     """Compute in ``dtype`` inside; float32 is no change."""
-    return torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32)
+    return torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ more work than one process of two threads, whose threads wait for each other in 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 
@@ -30,17 +31,37 @@ class Together:
         """Whether this is the process that logs, measures and saves."""
         return self.rank == 0
 
-    def mean_gradients(self, model: nn.Module, stop: bool) -> bool:
-        """Average gradients over all processes, in place; return whether any of them was asked to stop."""
+    def threads(self, wanted: int) -> int:
+        """Return how many threads this process should compute with: a machine's processes share them."""
+        return max(1, wanted // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if self.world > 1 else wanted
+
+    def meet(self) -> None:
+        """Wait until every process has come here."""
+        if self.world > 1:
+            distributed.barrier()
+
+    def mean(
+        self, model: nn.Module, stop: bool, losses: Mapping[str, float]
+    ) -> tuple[bool, dict[str, float]]:
+        """Average gradients over all processes, in place, and losses.
+
+        Gradients that are sharded have been averaged while they were computed, and are left.
+
+        Returns:
+            Whether any process was asked to stop, and the mean losses.
+        """
         if self.world == 1:
-            return stop
-        held = [p.grad for p in model.parameters() if p.grad is not None]
-        flat = torch.cat([grad.flatten() for grad in held] + [torch.tensor([float(stop)])])
+            return stop, dict(losses)
+        held = [p.grad for p in model.parameters() if p.grad is not None and not isinstance(p.grad, DTensor)]
+        device = next(model.parameters()).device
+        said = torch.tensor([float(stop), *losses.values()], device=device)
+        flat = torch.cat([grad.flatten().float() for grad in held] + [said])
         distributed.all_reduce(flat)
-        parts = flat[:-1].div_(self.world).split([grad.numel() for grad in held])
+        *parts, said = flat.split([grad.numel() for grad in held] + [len(said)])
         for grad, part in zip(held, parts, strict=True):
-            grad.copy_(part.view_as(grad))
-        return bool(flat[-1] > 0)
+            grad.copy_(part.div_(self.world).view_as(grad))
+        stops, *sums = said.tolist()
+        return stops > 0, dict(zip(losses, (total / self.world for total in sums), strict=True))
 
     def deal(self, items: Iterator[T]) -> Iterator[tuple[T, T]]:
         """Deal items out in rounds, one a process; yield this process's item and the round's last one."""

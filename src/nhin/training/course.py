@@ -1,0 +1,240 @@
+"""The course of a run: steps, a log, checkpoints now and then, and an end that can be resumed.
+
+One course serves every workflow; what it trains, on what and how it is judged, is a ``Task``.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nhin.config import as_tree, build
+from nhin.errors import CheckpointError, UsageError
+from nhin.training import checkpoint as checkpoints
+from nhin.training.ema import Average
+from nhin.training.keeping import pack, unpack
+from nhin.training.log import Log
+from nhin.training.loop import How, Pace, Step
+from nhin.training.loop import train as steps
+from nhin.training.precision import Precision, chosen, computing
+from nhin.training.run import Stop, hold, stoppable
+from nhin.training.schedule import Schedule
+from nhin.training.together import Together, together
+
+
+@dataclass(slots=True)
+class Progress:
+    """All that changes while training; saved whole, so that a resumed run cannot tell it was stopped.
+
+    ``position`` is a frozen dataclass of numbers: where the stream of batches stands. ``notes`` are what the
+    task remembers, fit for JSON.
+    """
+
+    model: Any
+    average: Average[Any] | None
+    optimizer: Optimizer
+    position: Any
+    step: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How a run goes, whatever is trained; times are in seconds."""
+
+    schedule: Schedule
+    seed: int = 0
+    clip: float = 1.0
+    precision: Precision = "auto"
+    threads: int = 2
+    save_seconds: float = 180.0
+    log_seconds: float = 10.0
+    validate_steps: int = 1000
+    unit: str = "crops"
+
+
+class Ready(Protocol):
+    """A batch as a network takes it."""
+
+    @property
+    def after(self) -> Any:
+        """Where the stream stands after it."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """How many samples all processes together take in this step."""
+        ...
+
+
+class Task(Protocol):
+    """What is trained: everything that a course does not know by itself."""
+
+    recipe: Any
+    pacing: Pacing
+    files: Mapping[str, Any]  # JSON that a checkpoint holds beside, by name; the same when resumed
+
+    def begin(self) -> Progress:
+        """Build a fresh model and all that trains it."""
+        ...
+
+    def batches(self, progress: Progress, team: Together) -> AbstractContextManager[Iterator[Any]]:
+        """Yield this process's batches from the progress' position on."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        """Return the mean loss of a batch, or of a piece of it."""
+        ...
+
+    def pieces(self, batch: Any) -> list[Any]:
+        """Cut a batch into pieces whose gradients are computed one after the other."""
+        ...
+
+    def validate(self, progress: Progress, log: Log, last: bool) -> bool:
+        """Measure the model, say how it went, and return whether training should go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What stays the same while training: the task, the checkpoint's place, who trains, who may stop it."""
+
+    task: Task
+    place: Path
+    team: Together
+    stop: Stop
+
+
+def follow(task: Task, out: Path | str, resume: bool = False) -> Path:
+    """Train into a run folder: recipe.json, log.jsonl and checkpoint/, the latest.
+
+    Ctrl-C ends it after the step at hand, saved. Resuming continues bit for bit where the checkpoint
+    stands; with the same number of threads, the end is the same as that of a run never stopped.
+
+    Args:
+        task: What to train.
+        out: The run's folder; made when missing.
+        resume: Continue the run in it; it begins anew where none was saved yet.
+
+    Returns:
+        The folder of the last checkpoint.
+
+    Raises:
+        UsageError: The folder holds a run and resume is off, or another process trains in it.
+        CheckpointError: There is nothing to resume, or no room to save; what was saved is intact.
+        Diverged: The loss stopped being a number; the last checkpoint is untouched.
+    """
+    out = Path(out)
+    if resume and not out.is_dir():
+        raise CheckpointError(f"there is no run in {out} to resume")
+    with together() as team, stoppable() as stop, computing(team.threads(task.pacing.threads)):
+        job = Job(task, out / "checkpoint", team, stop)
+        if not team.first:
+            progress = _begin(job, resume)
+            team.meet()
+            for _ in _steps(job, progress):
+                pass
+            return job.place
+        with hold(out):
+            _lead(job, resume)
+        return job.place
+
+
+def _lead(job: Job, resume: bool) -> None:
+    """Train as the process that logs, measures and saves."""
+    task, out, pacing = job.task, job.place.parent, job.task.pacing
+    if checkpoints.exists(job.place) and not resume:
+        raise UsageError(f"{out} already holds a run; continue it with --resume, or name another folder")
+    progress = _begin(job, resume)
+    budget, every = pacing.schedule.steps, pacing.validate_steps
+    log = Log(out / "log.jsonl", budget, progress.step, pacing.log_seconds, unit=pacing.unit)
+    _note(job, progress, log)
+    job.team.meet()
+    saved, saved_step, go_on = time.monotonic(), -1, True
+    for step, samples in _steps(job, progress):
+        log.step(step, samples)
+        last = step.number == budget
+        if last or (every and step.number % every == 0):
+            go_on = task.validate(progress, log, last)
+            if not go_on:
+                job.stop.asked = True
+        if time.monotonic() - saved >= pacing.save_seconds:
+            checkpoints.save(job.place, pack(task.recipe, progress, task.files))
+            saved, saved_step = time.monotonic(), step.number
+    if progress.step != saved_step:
+        checkpoints.save(job.place, pack(task.recipe, progress, task.files))
+    done = progress.step >= budget or not go_on
+    log.say(
+        f"step {progress.step}: {'finished' if done else 'stopped; continue with --resume'}; "
+        f"saved in {job.place}"
+    )
+
+
+def _steps(job: Job, progress: Progress) -> Iterator[tuple[Step, int]]:
+    """Take steps until the budget is spent or anybody asks to stop; yield each with its samples."""
+    task, team, pacing = job.task, job.team, job.task.pacing
+    pace = Pace(pacing.schedule, pacing.clip, chosen(pacing.precision), progress.step)
+    agreed = False
+
+    def loss_of(model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        team.seed(pacing.seed, progress.step + 1)
+        return task.loss(model, batch)
+
+    def share(model: nn.Module, losses: Mapping[str, float]) -> Mapping[str, float]:
+        # Not kept in job.stop: a wish that comes while gradients are averaged is granted by all, later.
+        nonlocal agreed
+        agreed, shared = team.mean(model, bool(job.stop), losses)
+        return shared
+
+    how = How(progress.average if team.first else None, share, task.pieces)
+    with task.batches(progress, team) as stream:
+        running = steps(progress.model, stream, loss_of, progress.optimizer, pace, how)
+        while progress.step < pacing.schedule.steps and not agreed:
+            step, batch = next(running)
+            progress.step, progress.position = step.number, batch.after
+            yield step, batch.samples
+
+
+def _begin(job: Job, resume: bool) -> Progress:
+    """Return a fresh progress, or the one saved."""
+    torch.manual_seed(job.task.pacing.seed)
+    progress = job.task.begin()
+    if resume and checkpoints.exists(job.place):
+        unpack(progress, checkpoints.load(job.place), job.task.files, str(job.place))
+    return progress
+
+
+def _note(job: Job, progress: Progress, log: Log) -> None:
+    """Write the recipe down, say what is about to happen, and what changed since the last time."""
+    recipe, path, pacing = job.task.recipe, job.place.parent / "recipe.json", job.task.pacing
+    now = json.loads(json.dumps(as_tree(recipe)))
+    if progress.step and path.exists():
+        before = as_tree(build(type(recipe), json.loads(path.read_text(encoding="utf-8")), str(path)))
+        for name, was in flat(json.loads(json.dumps(before))).items():
+            if flat(now).get(name) != was:
+                log.say(f"{name} was {was!r}, is now {flat(now).get(name)!r}")
+    try:
+        path.write_text(json.dumps(now, ensure_ascii=False, indent=1), encoding="utf-8")
+    except OSError as why:
+        raise CheckpointError(f"cannot write {path}: {why.strerror or why}") from why
+    weights = sum(p.numel() for p in progress.model.parameters())
+    dtype = str(chosen(pacing.precision)).removeprefix("torch.")
+    log.say(
+        f"{weights / 1e6:.2f} M weights, {dtype}, {torch.get_num_threads()} threads, "
+        f"from step {progress.step}"
+    )
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return out

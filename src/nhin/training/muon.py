@@ -1,0 +1,108 @@
+r"""Muon for the matrices inside, AdamW for everything else, as one optimiser with one state.
+
+.. math::
+    M_t = \mu M_{t-1} + G_t, \qquad
+    W_t = (1 - \eta \lambda) W_{t-1} - 0.2\, \eta \sqrt{\max(m, n)}\; \mathrm{orth}(G_t + \mu M_t)
+
+``orth`` sets all singular values to about 1 by a few steps of an odd polynomial, matrix products alone. The
+factor gives updates the size that AdamW's have, so that one rate serves both.
+
+Source:  Jordan et al. 2024, Muon: An optimizer for hidden layers; the factor: Liu et al. 2025,
+         arXiv:2502.16982; AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101.
+Differs: matrices of one shape are taken together, and those fused in one parameter (keys and values, gates,
+         experts) apart; in the weights' own numbers, where ``torch.optim.Muon`` takes one at a time in
+         bfloat16.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import AdamW
+
+STEPS = 5
+_POLYNOMIAL = (3.4445, -4.7750, 2.0315)
+_LIKE_ADAMW = 0.2
+
+Stack = Float[Tensor, "matrices rows columns"]
+
+
+def orthogonal(matrices: Stack, steps: int = STEPS) -> Stack:
+    """Return matrices with the same singular vectors and singular values of about 1 (0.7 to 1.2)."""
+    a, b, c = _POLYNOMIAL
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class Muon(AdamW):
+    """Takes groups with ``matrices`` above 0 by Muon, each parameter being so many, and others by AdamW.
+
+    Args:
+        groups: Each with ``params``, ``matrices``, and whatever of the settings it has otherwise.
+        lr: The rate.
+        momentum: Of Muon.
+        betas: Of AdamW.
+        weight_decay: How fast weights shrink, per unit of rate.
+        steps: Of the polynomial.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.0,
+        steps: int = STEPS,
+    ) -> None:
+        filled = [{"matrices": 0, "momentum": momentum, "steps": steps, **group} for group in groups]
+        super().__init__(filled, lr, betas, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """Move every parameter that has a gradient."""
+        every = self.param_groups
+        for group in every:
+            if group["matrices"]:
+                self._turn([p for p in group["params"] if p.grad is not None], group)
+        try:
+            self.param_groups = [group for group in every if not group["matrices"]]
+            super().step(closure)
+        finally:
+            self.param_groups = every
+
+    def _turn(self, moved: list[Tensor], group: dict[str, Any]) -> None:
+        """Move matrices along their orthogonal gradients, those of one shape together."""
+        shapes: dict[tuple[int, int], list[tuple[Tensor, Stack]]] = {}
+        for p in moved:
+            ahead = matrices_of(self._ahead(p, group["momentum"]), group["matrices"])
+            shapes.setdefault((ahead.shape[1], ahead.shape[2]), []).append((p, ahead))
+        for shape, members in shapes.items():
+            size = -group["lr"] * _LIKE_ADAMW * max(shape) ** 0.5
+            turned = orthogonal(torch.cat([ahead for _, ahead in members]), group["steps"])
+            parts = turned.split([len(ahead) for _, ahead in members])
+            for (p, _), part in zip(members, parts, strict=True):
+                p.mul_(1.0 - group["lr"] * group["weight_decay"])
+                p.add_(part.reshape(p.shape), alpha=size)
+
+    def _ahead(self, p: Tensor, momentum: float) -> Tensor:
+        """Add a gradient to its momentum; return where the momentum points next (Nesterov)."""
+        assert p.grad is not None
+        state = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(p)
+        held = state["momentum_buffer"].mul_(momentum).add_(p.grad)
+        return p.grad.add(held, alpha=momentum)
+
+
+def matrices_of(x: Tensor, matrices: int) -> Stack:
+    """Return a parameter as the matrices it is made of, one below the other."""
+    return x.reshape(-1, x.shape[-2] // matrices, x.shape[-1])
