@@ -17,6 +17,13 @@ from nhin.layers.multihead import MultiHead
 from nhin.layers.norm import NORMS, norm
 
 
+def block(*, cross=False, dropout=0.0, order="pre", **heads):
+    """Build a block 16 wide with 4 heads."""
+    other = MultiHead(16, 4, dropout=dropout, **heads) if cross else None
+    feed = FeedForward(16, dropout=dropout)
+    return Block(16, MultiHead(16, 4, dropout=dropout, **heads), feed, cross=other, order=order)
+
+
 def torch_twin(ours: MultiHead, dim: int, heads: int) -> nn.MultiheadAttention:
     """Put our weights into PyTorch's own layer."""
     twin = nn.MultiheadAttention(dim, heads, bias=True, batch_first=True)
@@ -148,15 +155,15 @@ def test_heads_that_do_not_divide_are_refused(settings, words):
 
 @pytest.mark.parametrize("cross", [False, True])
 def test_a_block_decodes_step_by_step_as_all_at_once(cross):
-    block = Block(16, 4, kv_heads=2, rotary=True, cross=cross).eval()
+    made = block(kv_heads=2, rotary=True, cross=cross).eval()
     x, context = torch.randn(2, 6, 16), torch.randn(2, 5, 16) if cross else None
     keep = torch.tensor([[True] * 5, [True] * 3 + [False] * 2]) if cross else None
     with torch.inference_mode():
-        want = block(x, context=context, causal=True, context_keep=keep)
-        cache = block.attention.new_cache(2, 6)
-        seen = block.cross.new_context_cache(2, 5) if block.cross is not None else None
+        want = made(x, context=context, causal=True, context_keep=keep)
+        cache = made.attention.new_cache(2, 6)
+        seen = made.cross.new_context_cache(2, 5) if made.cross is not None else None
         steps = [
-            block(
+            made(
                 x[:, i : i + 1],
                 context=context,
                 causal=True,
@@ -172,26 +179,26 @@ def test_a_block_decodes_step_by_step_as_all_at_once(cross):
 def test_a_block_says_when_its_context_is_missing_or_not_wanted():
     x = torch.randn(1, 3, 16)
     with pytest.raises(UsageError, match="give it a context"):
-        Block(16, 4, cross=True)(x)
-    with pytest.raises(UsageError, match="cross=True"):
-        Block(16, 4)(x, context=x)
+        block(cross=True)(x)
+    with pytest.raises(UsageError, match=r"cross=MultiHead\(...\)"):
+        block()(x, context=x)
 
 
 def test_every_weight_of_a_block_learns_and_state_survives():
-    block = Block(16, 4, kv_heads=1, rotary=True, cross=True)
-    block(torch.randn(2, 3, 16), context=torch.randn(2, 4, 16)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in block.parameters())
-    other = Block(16, 4, kv_heads=1, rotary=True, cross=True)
-    other.load_state_dict(block.state_dict())
+    made = block(kv_heads=1, rotary=True, cross=True)
+    made(torch.randn(2, 3, 16), context=torch.randn(2, 4, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in made.parameters())
+    other = block(kv_heads=1, rotary=True, cross=True)
+    other.load_state_dict(made.state_dict())
     x = torch.randn(1, 2, 16)
-    assert_close(other(x, context=x), block(x, context=x))
+    assert_close(other(x, context=x), made(x, context=x))
 
 
 def test_dropout_acts_in_training_only():
-    block, x = Block(16, 4, dropout=0.5), torch.randn(2, 3, 16)
-    assert not torch.equal(block(x), block(x))
-    block.eval()
-    assert torch.equal(block(x), block(x))
+    made, x = block(dropout=0.5), torch.randn(2, 3, 16)
+    assert not torch.equal(made(x), made(x))
+    made.eval()
+    assert torch.equal(made(x), made(x))
 
 
 def test_places_do_not_meet_in_the_feed_forward():
@@ -209,4 +216,4 @@ def test_norms_come_by_name():
 
 @pytest.mark.parametrize("empty", [(0, 3), (2, 0)])
 def test_nothing_in_gives_nothing_out(empty):
-    assert Block(16, 4, kv_heads=2, rotary=True)(torch.zeros(*empty, 16), causal=True).shape == (*empty, 16)
+    assert block(kv_heads=2, rotary=True)(torch.zeros(*empty, 16), causal=True).shape == (*empty, 16)

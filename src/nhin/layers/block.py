@@ -41,7 +41,7 @@ class Block(nn.Module):
         alpha: Weight of the shortcut with ``order="deep"``; see ``deepnorm``.
     """
 
-    def __init__(  # the parts, and how they are put together
+    def __init__(
         self,
         dim: int,
         attention: MultiHead,
@@ -106,6 +106,11 @@ class Block(nn.Module):
         if self.feed is None or self.feed_norm is None:
             return x
         return self._added(x, self.feed_norm, self.feed)
+
+    def remember(self, x: Wide, cache: State, lengths: Sequence[int] | None = None) -> None:
+        """Let a cache read ``x``, which this block leaves as it is."""
+        x = self.norm(x) if self.order == "pre" else x
+        self.attention(x, causal=True, cache=cache, lengths=lengths)
 
     def _added(self, x: Wide, norm: nn.Module, part: Callable[[Wide], Wide]) -> Wide:
         """Add what a part makes of x to x, with the norm where it stands."""

@@ -11,17 +11,18 @@ used alike and grows to E where one does all the work.
 Cost:    the weights of E feed-forwards, the time of ``active`` of them.
 Source:  Shazeer et al. 2017, arXiv:1701.06538; the balance loss: Fedus et al. 2021, arXiv:2101.03961, eq. 4.
 Differs: no capacity: a place is never dropped, however many choose its expert; gates of the chosen are
-         scaled to sum to one.
+         scaled to sum to one; no noise on the gates.
 """
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from nhin.errors import UsageError
 from nhin.layers.feedforward import bent, inner_width
-
-Places = Float[Tensor, "places C"]
 
 
 class Experts(nn.Module):
@@ -36,7 +37,7 @@ class Experts(nn.Module):
         dropout: Chance of dropping an output channel.
     """
 
-    def __init__(  # every part's one knob
+    def __init__(
         self,
         dim: int,
         experts: int,
@@ -61,8 +62,7 @@ class Experts(nn.Module):
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
         """Transform every place by its experts; ``balance`` then holds the balance loss of this call."""
         places = x.flatten(0, -2)
-        # Routing in float32: which expert is chosen should not hang on bfloat16's three digits.
-        gates = self.router(places).float().softmax(-1)
+        gates = self._gates(places)
         best, chosen = gates.topk(self.active, dim=-1)
         self.balance = self._balance(gates, chosen)
         shares = (best / best.sum(-1, keepdim=True)).to(x.dtype)
@@ -73,6 +73,16 @@ class Experts(nn.Module):
             made = (inside @ self.narrow[expert].T) * shares[place, slot, None]
             out = out.index_add(0, place, made.to(out.dtype))
         return self.dropout(out.view_as(x))
+
+    def _gates(self, places: Float[Tensor, "places C"]) -> Float[Tensor, "places E"]:
+        """Return the share of every expert; which is chosen should not hang on bfloat16's three digits."""
+        wide = torch.promote_types(places.dtype, torch.float32)
+        with torch.autocast(places.device.type, enabled=False):
+            return F.linear(places.to(wide), self.router.weight.to(wide)).softmax(-1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the balance, which hangs on a graph that cannot be copied."""
+        return self.__dict__ | {"balance": None}
 
     def _balance(self, gates: Float[Tensor, "places E"], chosen: Tensor) -> Float[Tensor, ""]:
         if not len(gates):

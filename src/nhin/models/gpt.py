@@ -9,7 +9,7 @@ Differs: every part is chosen by a ``Design``; with one head, no feed-forward an
          single attention layer that teaching texts begin with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from nhin.models.start import begin
 Tokens = Int[Tensor, "B T"]
 Logits = Float[Tensor, "B T V"]
 IGNORED = -100
+_MOST = 2**22
 
 
 class GPT(nn.Module):
@@ -39,19 +40,27 @@ class GPT(nn.Module):
     Args:
         vocab: Tokens there are.
         design: What it is made of.
+
+    Attributes:
+        design: The design with every size filled in.
+        context: Tokens of one text: what training and evaluation read at once.
+        unbounded: It reads texts of any length; else none longer than ``context``.
     """
+
+    unbounded = False
 
     def __init__(self, vocab: int, design: Design) -> None:
         super().__init__()
-        if not 1 <= vocab <= 2**22:
-            raise ShapeError(f"vocab is {vocab}; give 1 to {2**22}")
+        if not 1 <= vocab <= _MOST:
+            raise ShapeError(f"vocab is {vocab}; give 1 to {_MOST}")
         self.design = design = settled(design)
         self.vocab, self.dim, self.context = vocab, design.dim or 0, design.context
         where = places(design)
         self.embedding = nn.Embedding(vocab, self.dim)
-        self.positions = Learned(design.context, self.dim) if where.inputs == "learned" else None
-        if where.inputs == "sinusoidal":
-            self.register_buffer("waves", sinusoidal(design.context, self.dim), persistent=False)
+        self.positions = Learned(design.room, self.dim) if where.inputs == "learned" else None
+        waves = sinusoidal(design.room, self.dim) if where.inputs == "sinusoidal" else None
+        self.register_buffer("waves", waves, persistent=False)
+        self.waves: Tensor | None
         self.drop = nn.Dropout(design.dropout)
         self.blocks = nn.ModuleList(block(design, where, layer) for layer in range(design.depth))
         self.norm = norm(design.norm, self.dim) if design.final_norm else nn.Identity()
@@ -77,43 +86,55 @@ class GPT(nn.Module):
         self, tokens: Tokens, *, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
     ) -> Wide:
         """Return what the last block makes of every token, before the norm."""
-        x = self.embed(tokens, cache)
-        for layer, one in enumerate(self.blocks):
-            x = self.layer(layer, one, x, cache, lengths)
+        return self.through(self.embed(tokens, cache, lengths), cache, lengths)
+
+    def embed(
+        self, tokens: Tokens, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
+    ) -> Wide:
+        """Return token vectors with the positions that are added to them."""
+        starts = cache[0].lengths if cache else (0,)
+        new = (tokens.shape[1],) * len(starts) if lengths is None or not cache else lengths
+        longest = max((start + more for start, more in zip(starts, new, strict=True)), default=0)
+        if longest > self.context:
+            raise ShapeError(
+                f"{longest} tokens are more than the context of {self.context}; "
+                "shorten the text or build with a larger context"
+            )
+        return self.placed(self.embedding(tokens), starts)
+
+    def placed(self, x: Wide, starts: Sequence[int] = (0,)) -> Wide:
+        """Add positions to vectors that stand from ``starts`` on, one place or one for each row."""
+        table = self.waves if self.positions is None else self.positions.table
+        if table is None or not len(starts):
+            return self.drop(x)
+        stop = starts[0] + x.shape[1]
+        if len(set(starts)) == 1 and stop <= table.shape[0]:
+            return self.drop(x + table[starts[0] : stop].to(x.dtype))
+        # Padding after the real tokens may stand beyond the last place.
+        rows = torch.tensor(starts)[:, None] + torch.arange(x.shape[1])
+        return self.drop(x + table[rows.clamp_max(table.shape[0] - 1).to(x.device)].to(x.dtype))
+
+    def through(
+        self, x: Wide, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
+    ) -> Wide:
+        """Put vectors through every block."""
+        for number in range(len(self.blocks)):
+            x = self.layer(number, x, cache, lengths)
         return x
 
     def layer(
         self,
         number: int,
-        one: nn.Module,
         x: Wide,
         cache: Sequence[State] | None = None,
         lengths: Sequence[int] | None = None,
     ) -> Wide:
-        """Put ``x`` through block ``number``."""
+        """Put vectors through block ``number``."""
+        one = self.blocks[number]
         if cache is None and self.design.checkpointing and torch.is_grad_enabled():
             return checkpoint(one, x, causal=True, use_reentrant=False)  # pyright: ignore[reportReturnType]
         held = None if cache is None else cache[number]
         return one(x, causal=True, cache=held, lengths=lengths)
-
-    def embed(self, tokens: Tokens, cache: Sequence[State] | None = None) -> Wide:
-        """Return token vectors with the positions that are added to them."""
-        starts = cache[0].lengths if cache else (0,)
-        length = tokens.shape[1]
-        if max(starts, default=0) + length > self.context:
-            raise ShapeError(
-                f"{max(starts, default=0) + length} tokens are more than the context of {self.context}; "
-                "shorten the text or build with a larger context"
-            )
-        x = self.embedding(tokens)
-        table = self.positions.table if self.positions is not None else getattr(self, "waves", None)
-        if table is not None:
-            if len(set(starts)) <= 1:
-                x = x + table[starts[0] : starts[0] + length].to(x.dtype) if starts else x
-            else:
-                rows = torch.tensor(starts)[:, None] + torch.arange(length)
-                x = x + table[rows.to(x.device)].to(x.dtype)
-        return self.drop(x)
 
     def scores(self, x: Wide) -> Logits:
         """Score every token from what the blocks made."""
@@ -128,34 +149,43 @@ class GPT(nn.Module):
             targets: What follows each; -100 where nothing is asked.
 
         Returns:
-            ``loss``, what is trained on; where something is added to the cross-entropy, that alone as ``nats``;
+            ``loss``, what is trained on; ``nats``, the cross-entropy alone where something is added to it;
             ``balance`` where experts are to be kept busy.
         """
-        return self.with_balance(cross_entropy(self(tokens), targets))
+        return self.parts(cross_entropy(self(tokens), targets), self.balance())
 
-    def with_balance(self, nats: Float[Tensor, ""]) -> dict[str, Tensor]:
-        """Add the balance loss of the experts of the last call."""
+    def balance(self) -> Float[Tensor, ""] | None:
+        """Return how unevenly the last call used experts, from 1 for all alike; None without experts."""
         shares = [m.balance for m in self.modules() if isinstance(m, Experts) and m.balance is not None]
-        if not shares:
+        return torch.stack(shares).mean() if shares else None
+
+    def parts(self, nats: Float[Tensor, ""], balance: Float[Tensor, ""] | None) -> dict[str, Tensor]:
+        """Return the loss that a cross-entropy and a balance make, and both."""
+        if balance is None:
             return {"loss": nats}
-        balance = torch.stack(shares).mean()
-        return {
-            "loss": nats + self.design.balance * balance,
-            "nats": nats.detach(),
-            "balance": balance.detach(),
-        }
+        loss = nats + self.design.balance * balance
+        return {"loss": loss, "nats": nats.detach(), "balance": balance.detach()}
 
     def new_cache(self, batch: int, context: int | None = None) -> list[State]:
         """Build empty states for every block, to read a text piece by piece."""
         room = self.context if context is None else min(context, self.context)
-        return [one.attention.new_cache(batch, room) for one in self.blocks]  # pyright: ignore
+        return [one.attention.new_cache(batch, room) for one in self.each_block()]
+
+    def each_block(self) -> Iterator[Block]:
+        """Yield the blocks in order."""
+        for one in self.blocks:
+            assert isinstance(one, Block)
+            yield one
 
     @torch.no_grad()
     def explain(self, tokens: Tokens) -> list[dict[str, Tensor]]:
         """Return every intermediate of every block's attention, by the names its mechanism gives them."""
-        steps, x = [], self.embed(tokens)
-        for one in self.blocks:
-            assert isinstance(one, Block)
+        return self.explained(self.embed(tokens))
+
+    def explained(self, x: Wide) -> list[dict[str, Tensor]]:
+        """Explain every block's attention to vectors with their positions."""
+        steps = []
+        for one in self.each_block():
             looked = one.attention.looked(one.norm(x) if one.order == "pre" else x)
             steps.append(one.attention.mechanism.explain(*looked, causal=True))
             x = one(x, causal=True)

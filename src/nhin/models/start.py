@@ -1,9 +1,9 @@
 """With which weights a language model begins.
 
-small   normal with deviation 0.02, what is added to the sum of 2 L parts less by the root of 2 L: GPT-2's. A tied
-        head then starts near the loss of a guess, log V, where PyTorch's own start gives several times that.
-zero    normal with the deviation that keeps variance; what is added to the sum is zero, so that every block begins
-        by doing nothing, and so is a head of its own, so that the loss begins at log V.
+small   normal with deviation 0.02, what is added to the sum of 2 L parts less by the root of 2 L: GPT-2's. A
+        tied head then starts near the loss of a guess, log V; PyTorch's own start gives several times that.
+zero    normal with the deviation that keeps variance; what is added to the sum is zero, so that every block
+        begins by doing nothing, and so is a head of its own, so that the loss begins at log V.
 
 With ``order="deep"`` values, outputs and feed-forwards begin smaller by DeepNorm's gain instead.
 
@@ -12,7 +12,7 @@ Differs: DeepNorm's gain scales normal weights of the chosen start, not Xavier's
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nhin.layers.block import Block, deepnorm
 from nhin.layers.experts import Experts
@@ -43,14 +43,14 @@ def begin(model: nn.Module, design: Design) -> None:
         head.weight.zero_()
 
 
-def _normal(weight: nn.Parameter, deviation: float) -> None:
+def _normal(weight: Tensor, deviation: float) -> None:
     weight.normal_(0.0, deviation)
 
 
 def _begin_block(block: Block, design: Design) -> None:
     """Scale what a block adds to the sum."""
-    ends: list[nn.Parameter] = [block.attention.out.weight]
-    inner: list[nn.Parameter] = []
+    ends: list[Tensor] = [block.attention.out.weight]
+    inner: list[Tensor] = []
     if isinstance(block.feed, FeedForward):
         ends.append(block.feed.narrow.weight)
         inner.append(block.feed.widen.weight)
