@@ -1,0 +1,47 @@
+"""Runs of tiny language models, as training leaves them, to be used by tests of what uses runs."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from nhin.lm.recipe import Recipe
+from nhin.models.build import build_lm
+from nhin.models.design import Design
+from nhin.text.tokenizers import learn
+from nhin.training.checkpoint import Checkpoint, save
+
+TEXT = "the cat sat on the mat. a bird sang to the cat, and the cat sat still.\n"
+TINY = Design(depth=2, dim=16, heads=2, context=16)
+
+
+def tiny_run(
+    folder: Path, text: str = TEXT, design: Design = TINY, *, tokenizer: str = "char", steps: int = 0
+) -> Path:
+    """Write the run of a model that was trained for some steps on one text; return its folder."""
+    learned = learn(tokenizer, lambda: [text])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_lm(learned.vocab, design)
+        if steps:
+            train(model, learned.encode(text), steps)
+    values = {
+        "recipe": asdict(Recipe(model=design)),
+        "tokenizer": learned.as_tree(),
+        "trainer": {"step": steps},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save(folder / "checkpoint", Checkpoint({"model": model.state_dict()}, values))
+    return folder
+
+
+def train(model, ids: list[int], steps: int) -> None:
+    """Take steps on windows of a text, one after another."""
+    length = min(model.context, len(ids) - 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for step in range(steps):
+        at = step * 7 % (len(ids) - length)
+        window = torch.tensor([ids[at : at + length + 1]])
+        optimizer.zero_grad()
+        model.loss(window[:, :-1], window[:, 1:])["loss"].backward()
+        optimizer.step()
