@@ -16,8 +16,8 @@ def test_rounds_deal_every_item_once_and_name_the_last_of_the_round():
 
 def test_alone_nothing_is_dealt_away_and_a_wish_to_stop_is_granted():
     assert [mine for mine, last in Together().deal(iter("abc")) if mine == last] == list("abc")
-    assert Together().mean(nn.Linear(1, 1), True, {"loss": 2.0}) == (True, {"loss": 2.0})
-    assert Together().mean(nn.Linear(1, 1), False, {}) == (False, {})
+    assert Together().mean(nn.Linear(1, 1), [True], {"loss": 2.0}) == ([True], {"loss": 2.0})
+    assert Together().mean(nn.Linear(1, 1), [False], {}) == ([False], {})
 
 
 def test_chance_depends_on_seed_step_and_process_and_on_nothing_before():
@@ -38,9 +38,9 @@ def _work(rank: int, port: int, answers) -> None:
         model = nn.Linear(3, 2)
         for p in model.parameters():
             p.grad = torch.full_like(p, float(rank))
-        stopped, losses = team.mean(model, rank == 1, {"loss": 2.0 + rank})
+        granted, losses = team.mean(model, [rank == 1, False], {"loss": 2.0 + rank})
         grads = [p.grad.unique().tolist() for p in model.parameters()]
-        answers.put((team.rank, team.world, stopped, losses, grads))
+        answers.put((team.rank, team.world, granted, losses, grads))
 
 
 def test_two_processes_average_their_gradients_and_stop_together():
@@ -56,6 +56,6 @@ def test_two_processes_average_their_gradients_and_stop_together():
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert sorted(answers.get() for _ in workers) == [
-        (0, 2, True, {"loss": 2.5}, [[0.5], [0.5]]),
-        (1, 2, True, {"loss": 2.5}, [[0.5], [0.5]]),
+        (0, 2, [True, False], {"loss": 2.5}, [[0.5], [0.5]]),
+        (1, 2, [True, False], {"loss": 2.5}, [[0.5], [0.5]]),
     ]

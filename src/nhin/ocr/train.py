@@ -60,7 +60,7 @@ class Reading:
         )
         self._held: Held | None = None
 
-    def begin(self) -> Progress:
+    def begin(self, team: Together) -> Progress:
         """Build a fresh network, its mean and its optimiser."""
         recipe = self.recipe
         model = build_model(recipe, self.charset)

@@ -2,12 +2,16 @@
 
 It is written beside its place, flushed to the disk and renamed; the previous one goes only when the new
 one stands. Nothing in it can run code. ``load`` finds the right one after a kill at any moment.
+
+Where weights are sharded over processes each writes its rows, ``model-00001-of-00002.safetensors``; ``load``
+puts rows together, so that a checkpoint can be read by any number of processes.
 """
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from nhin.errors import CheckpointError
 
 Tensors = Mapping[str, Tensor]
+
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
+_MOST_PARTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +39,57 @@ class Checkpoint:
     values: Mapping[str, Any]
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Which of several processes writes its rows of a checkpoint; ``meet`` waits for the others."""
+
+    rank: int = 0
+    world: int = 1
+    meet: Callable[[], None] = lambda: None
+
+
+def save(folder: Path, checkpoint: Checkpoint, writer: Writer | None = None) -> None:
     """Put a checkpoint in ``folder``, in place of the one there.
+
+    Args:
+        folder: Its place.
+        checkpoint: What to keep.
+        writer: Where tensors are rows of larger ones: who writes. Every process must call.
 
     Raises:
         CheckpointError: It could not be written (no room, no permission); the one there is intact.
     """
+    writer = writer or Writer()
     new, old = _beside(folder)
+    ending = f"-{writer.rank + 1:05}-of-{writer.world:05}" if writer.world > 1 else ""
     try:
-        _forget(new)
-        new.mkdir(parents=True)
+        if writer.rank == 0:
+            _forget(new)
+            new.mkdir(parents=True)
+        writer.meet()
         for name, tensors in checkpoint.tensors.items():
             # Weights that share memory are stored once each; clone makes them apart.
             apart = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
-            save_file(apart, new / f"{name}.safetensors")
-        for name, values in checkpoint.values.items():
-            words = json.dumps(values, ensure_ascii=False, indent=1)
-            (new / f"{name}.json").write_text(words, encoding="utf-8")
-        for path in [*new.iterdir(), new]:
-            _flush(path)
-        _swap(folder, new, old)
+            save_file(apart, new / f"{name}{ending}.safetensors")
+        writer.meet()
+        if writer.rank == 0:
+            _finish(new, checkpoint.values)
+            _swap(folder, new, old)
+        writer.meet()
     except (OSError, SafetensorError) as why:
         shutil.rmtree(new, ignore_errors=True)
         reason = getattr(why, "strerror", None) or why
         kept = "; the one before it is intact" if exists(folder) else ""
         raise CheckpointError(f"cannot save a checkpoint in {folder.parent}: {reason}{kept}") from why
+
+
+def _finish(new: Path, values: Mapping[str, Any]) -> None:
+    """Write the values beside the tensors, and have all of it on the disk."""
+    for name, value in values.items():
+        words = json.dumps(value, ensure_ascii=False, indent=1)
+        (new / f"{name}.json").write_text(words, encoding="utf-8")
+    for path in [*new.iterdir(), new]:
+        _flush(path)
 
 
 def exists(folder: Path) -> bool:
@@ -74,13 +108,37 @@ def load(folder: Path) -> Checkpoint:
     if found is None:
         raise CheckpointError(f"there is no checkpoint in {folder}")
     try:
-        tensors = {path.stem: load_file(path) for path in sorted(found.glob("*.safetensors"))}
+        tensors = _tensors(found)
         values = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found.glob("*.json")}
-    except (OSError, SafetensorError, ValueError) as why:
+    except (OSError, SafetensorError, ValueError, RuntimeError) as why:
         raise CheckpointError(f"the checkpoint {found} is torn: {why}") from why
     if not tensors:
         raise CheckpointError(f"{found} is not a checkpoint: it holds no safetensors")
     return Checkpoint(tensors, values)
+
+
+def _tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Read all tensors, and put rows together that several processes wrote."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        part = _PART.fullmatch(path.stem)
+        files.setdefault(part[1] if part else path.stem, []).append(path)
+        if part and not 1 <= int(part[2]) <= int(part[3]) <= _MOST_PARTS:
+            raise ValueError(f"{path.name} is no part of a whole")
+    for name, paths in files.items():
+        part = _PART.fullmatch(paths[0].stem)
+        if len(paths) != (int(part[3]) if part else 1):
+            raise ValueError(f"of {name} there are {len(paths)} parts")
+    return {name: _joined([load_file(path) for path in paths]) for name, paths in files.items()}
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Put rows of the same name below each other; what only one part has is whole."""
+    if len(parts) == 1:
+        return parts[0]
+    names = dict.fromkeys(name for part in parts for name in part)
+    rows = {name: [part[name] for part in parts if name in part] for name in names}
+    return {name: torch.cat(these) if len(these) > 1 else these[0] for name, these in rows.items()}
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:
@@ -123,13 +181,32 @@ def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[s
 def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[str, Any]]) -> None:
     """Put back what ``pack_optimizer`` took apart."""
     state: dict[int, dict[str, Tensor]] = {}
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     for key, value in tensors.items():
         number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
+        like = trained[int(number)] if int(number) < len(trained) else value
+        state.setdefault(int(number), {})[name] = placed(value, like)
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as why:
         raise CheckpointError(f"the optimiser's state does not fit this model: {why}") from why
+
+
+def rows(tensors: Tensors, rank: int) -> Tensors:
+    """Return this process's rows of sharded tensors; what is whole belongs to the first process."""
+    return {
+        name: x.to_local() if isinstance(x, DTensor) else x
+        for name, x in tensors.items()
+        if rank == 0 or isinstance(x, DTensor)
+    }
+
+
+def placed(whole: Tensor, like: Tensor) -> Tensor:
+    """Shard a whole tensor as another of its shape is."""
+    if not isinstance(like, DTensor) or whole.shape != like.shape:
+        return whole
+    whole = whole.to(like.device)
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def pack_random() -> str:

@@ -19,7 +19,7 @@ from nhin.config import as_tree, build
 from nhin.errors import CheckpointError, UsageError
 from nhin.training import checkpoint as checkpoints
 from nhin.training.ema import Average
-from nhin.training.keeping import pack, unpack
+from nhin.training.keeping import pack, sharded, unpack
 from nhin.training.log import Log
 from nhin.training.loop import How, Pace, Step
 from nhin.training.loop import train as steps
@@ -81,8 +81,8 @@ class Task(Protocol):
     pacing: Pacing
     files: Mapping[str, Any]  # JSON that a checkpoint holds beside, by name; the same when resumed
 
-    def begin(self) -> Progress:
-        """Build a fresh model and all that trains it."""
+    def begin(self, team: Together) -> Progress:
+        """Build a fresh model and all that trains it; every process builds the same."""
         ...
 
     def batches(self, progress: Progress, team: Together) -> AbstractContextManager[Iterator[Any]]:
@@ -138,7 +138,6 @@ def follow(task: Task, out: Path | str, resume: bool = False) -> Path:
         job = Job(task, out / "checkpoint", team, stop)
         if not team.first:
             progress = _begin(job, resume)
-            team.meet()
             for _ in _steps(job, progress):
                 pass
             return job.place
@@ -156,8 +155,7 @@ def _lead(job: Job, resume: bool) -> None:
     budget, every = pacing.schedule.steps, pacing.validate_steps
     log = Log(out / "log.jsonl", budget, progress.step, pacing.log_seconds, unit=pacing.unit)
     _note(job, progress, log)
-    job.team.meet()
-    saved, saved_step, go_on = time.monotonic(), -1, True
+    go_on = True
     for step, samples in _steps(job, progress):
         log.step(step, samples)
         last = step.number == budget
@@ -165,11 +163,6 @@ def _lead(job: Job, resume: bool) -> None:
             go_on = task.validate(progress, log, last)
             if not go_on:
                 job.stop.asked = True
-        if time.monotonic() - saved >= pacing.save_seconds:
-            checkpoints.save(job.place, pack(task.recipe, progress, task.files))
-            saved, saved_step = time.monotonic(), step.number
-    if progress.step != saved_step:
-        checkpoints.save(job.place, pack(task.recipe, progress, task.files))
     done = progress.step >= budget or not go_on
     log.say(
         f"step {progress.step}: {'finished' if done else 'stopped; continue with --resume'}; "
@@ -181,7 +174,8 @@ def _steps(job: Job, progress: Progress) -> Iterator[tuple[Step, int]]:
     """Take steps until the budget is spent or anybody asks to stop; yield each with its samples."""
     task, team, pacing = job.task, job.team, job.task.pacing
     pace = Pace(pacing.schedule, pacing.clip, chosen(pacing.precision), progress.step)
-    agreed = False
+    stop = save = False
+    saved_at, saved_step = time.monotonic(), -1
 
     def loss_of(model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         team.seed(pacing.seed, progress.step + 1)
@@ -189,23 +183,38 @@ def _steps(job: Job, progress: Progress) -> Iterator[tuple[Step, int]]:
 
     def share(model: nn.Module, losses: Mapping[str, float]) -> Mapping[str, float]:
         # Not kept in job.stop: a wish that comes while gradients are averaged is granted by all, later.
-        nonlocal agreed
-        agreed, shared = team.mean(model, bool(job.stop), losses)
+        nonlocal stop, save
+        due = team.first and time.monotonic() - saved_at >= pacing.save_seconds
+        (stop, save), shared = team.mean(model, [bool(job.stop), due], losses)
         return shared
 
     how = How(progress.average if team.first else None, share, task.pieces)
     with task.batches(progress, team) as stream:
         running = steps(progress.model, stream, loss_of, progress.optimizer, pace, how)
-        while progress.step < pacing.schedule.steps and not agreed:
+        while progress.step < pacing.schedule.steps and not stop:
             step, batch = next(running)
             progress.step, progress.position = step.number, batch.after
             yield step, batch.samples
+            if save:
+                keep(job, progress)
+                saved_at, saved_step = time.monotonic(), progress.step
+    if progress.step != saved_step:
+        keep(job, progress)
+
+
+def keep(job: Job, progress: Progress) -> None:
+    """Save a checkpoint: the first process does, or all of them where weights are sharded."""
+    task, team = job.task, job.team
+    apart = sharded(progress)
+    if team.first or apart:
+        writer = checkpoints.Writer(team.rank, team.world, team.meet) if apart else None
+        checkpoints.save(job.place, pack(task.recipe, progress, task.files, team.rank), writer)
 
 
 def _begin(job: Job, resume: bool) -> Progress:
     """Return a fresh progress, or the one saved."""
     torch.manual_seed(job.task.pacing.seed)
-    progress = job.task.begin()
+    progress = job.task.begin(job.team)
     if resume and checkpoints.exists(job.place):
         unpack(progress, checkpoints.load(job.place), job.task.files, str(job.place))
     return progress

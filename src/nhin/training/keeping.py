@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from nhin.config import as_tree
 from nhin.errors import CheckpointError
@@ -13,6 +14,8 @@ from nhin.training.checkpoint import (
     Checkpoint,
     pack_optimizer,
     pack_random,
+    placed,
+    rows,
     unpack_optimizer,
     unpack_random,
 )
@@ -23,10 +26,15 @@ if TYPE_CHECKING:
 _LINE = 160
 
 
-def pack(recipe: Any, progress: "Progress", files: Mapping[str, Any]) -> Checkpoint:
-    """Put everything a resume needs into a checkpoint."""
+def sharded(progress: "Progress") -> bool:
+    """Say whether processes hold parts of the weights."""
+    return any(isinstance(p, DTensor) for p in progress.model.parameters())
+
+
+def pack(recipe: Any, progress: "Progress", files: Mapping[str, Any], rank: int = 0) -> Checkpoint:
+    """Put everything a resume needs into a checkpoint; of sharded weights, what ``rank`` holds."""
     moments, groups = pack_optimizer(progress.optimizer)
-    tensors = {"model": progress.model.state_dict(), "optimizer": moments}
+    tensors = {"model": rows(progress.model.state_dict(), rank), "optimizer": rows(moments, rank)}
     if progress.average is not None:
         tensors["ema"] = progress.average.model.state_dict()
     trainer = {
@@ -51,7 +59,9 @@ def unpack(progress: "Progress", held: Checkpoint, files: Mapping[str, Any], whe
         for name, wanted in files.items():
             if held.values[name] != wanted:
                 raise CheckpointError(f"{where} was trained with another {name}")
-        progress.model.load_state_dict(dict(held.tensors["model"]))
+        wanted = progress.model.state_dict()
+        whole = held.tensors["model"]
+        progress.model.load_state_dict({n: placed(x, wanted.get(n, x)) for n, x in whole.items()})
         if progress.average is not None:
             progress.average.model.load_state_dict(dict(held.tensors["ema"]))
         unpack_optimizer(progress.optimizer, held.tensors["optimizer"], trainer["groups"])

@@ -6,7 +6,7 @@ more work than one process of two threads, whose threads wait for each other in 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -41,27 +41,28 @@ class Together:
             distributed.barrier()
 
     def mean(
-        self, model: nn.Module, stop: bool, losses: Mapping[str, float]
-    ) -> tuple[bool, dict[str, float]]:
-        """Average gradients over all processes, in place, and losses.
+        self, model: nn.Module, wishes: Sequence[bool], losses: Mapping[str, float]
+    ) -> tuple[list[bool], dict[str, float]]:
+        """Average gradients over all processes, in place, and losses; grant what any of them wishes.
 
         Gradients that are sharded have been averaged while they were computed, and are left.
 
         Returns:
-            Whether any process was asked to stop, and the mean losses.
+            The wishes that any process has, and the mean losses.
         """
         if self.world == 1:
-            return stop, dict(losses)
+            return list(wishes), dict(losses)
         held = [p.grad for p in model.parameters() if p.grad is not None and not isinstance(p.grad, DTensor)]
         device = next(model.parameters()).device
-        said = torch.tensor([float(stop), *losses.values()], device=device)
+        said = torch.tensor([*map(float, wishes), *losses.values()], device=device)
         flat = torch.cat([grad.flatten().float() for grad in held] + [said])
         distributed.all_reduce(flat)
         *parts, said = flat.split([grad.numel() for grad in held] + [len(said)])
         for grad, part in zip(held, parts, strict=True):
             grad.copy_(part.div_(self.world).view_as(grad))
-        stops, *sums = said.tolist()
-        return stops > 0, dict(zip(losses, (total / self.world for total in sums), strict=True))
+        told = said.tolist()
+        means = (total / self.world for total in told[len(wishes) :])
+        return [wish > 0 for wish in told[: len(wishes)]], dict(zip(losses, means, strict=True))
 
     def deal(self, items: Iterator[T]) -> Iterator[tuple[T, T]]:
         """Deal items out in rounds, one a process; yield this process's item and the round's last one."""
