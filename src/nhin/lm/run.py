@@ -8,6 +8,7 @@ import torch
 from nhin.config import build
 from nhin.errors import CheckpointError, NhinError
 from nhin.lm.recipe import Recipe
+from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer, tokenizer_of
 from nhin.training import checkpoint as checkpoints
@@ -45,7 +46,7 @@ def open_run(path: Path) -> Run:
         if isinstance(why, NhinError) and not isinstance(why, KeyError):
             raise
         raise CheckpointError(f"{place} is not a language model: {why}") from why
-    model = GPT(tokenizer.vocab, recipe.model)
+    model = build_lm(tokenizer.vocab, recipe.model)
     load_weights(model, weights, str(place))
     return Run(model.eval(), tokenizer, recipe, step)
 
