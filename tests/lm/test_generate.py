@@ -1,0 +1,272 @@
+"""Laws of going on with a text: one answer with a cache and without, also where the context ends."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runs import TINY
+
+from nhin.attention.positions.table import POSITIONS
+from nhin.attention.registry import MECHANISMS
+from nhin.decoding.beams import Beams
+from nhin.decoding.sampling import Chooser, Sampling
+from nhin.errors import Diverged, UsageError
+from nhin.layers.presets import PRESETS
+from nhin.lm.generate import Cached, Uncached, beam_search, generate
+from nhin.models.build import build_lm
+
+VOCAB = 23
+WAYS = (Sampling(temperature=0), Sampling(seed=1), Sampling(seed=2, top_k=9, top_p=0.9, min_p=0.01))
+PROMPT = [3, 1, 4, 1, 5]
+CAUSAL = [name for name, made in MECHANISMS.items() if "causal" in made.facts.abilities]
+IN_TEXTS = ["none", *(name for name in POSITIONS if not name.endswith("2d"))]
+LM_PRESETS = [name for name, preset in PRESETS.items() if preset.causal]
+
+
+def model(vocab=VOCAB, **changes):
+    """Build a model whose scores are far apart, as a trained one's are: nothing hangs on rounding."""
+    built = build_lm(vocab, replace(TINY, **changes)).eval()
+    with torch.no_grad():
+        for weight in built.parameters():
+            if weight.ndim > 1:
+                weight.normal_(0, 0.4)
+    return built
+
+
+def begins(length, context):
+    """Return where reading starts: the first place from which no more than a context is looked at."""
+    jump = context + 1 - max(1, context // 2)
+    return next(start for start in range(0, length, jump) if length - start <= context)
+
+
+def slowly(network, prompt, tokens, sampling, context):
+    """Go on the obvious way: one call of the whole model for every token."""
+    ids, choose = list(prompt), Chooser(sampling, prompt)
+    for _ in range(tokens):
+        with torch.no_grad():
+            scores = network(torch.tensor([ids[begins(len(ids), context) :]]))[0, -1]
+        ids.append(choose(scores.numpy()))
+    return ids[len(prompt) :]
+
+
+def texts(network, tokens=40, **settings):
+    """Go on from one prompt in several ways."""
+    return [list(generate(network, PROMPT, tokens=tokens, sampling=way, **settings)) for way in WAYS]
+
+
+def same_cached_and_not(network, tokens=40):
+    cached = texts(network, tokens)
+    assert cached == texts(network, tokens, cache=False)
+    assert all(len(text) == tokens for text in cached)
+    return cached
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_cache_changes_no_token_of_any_mechanism(name):
+    network = model(mechanism=name, positions="none")
+    assert len(set(map(tuple, same_cached_and_not(network)))) == len(WAYS)
+
+
+@pytest.mark.parametrize("name", IN_TEXTS)
+def test_a_cache_changes_no_token_of_any_position(name):
+    same_cached_and_not(model(positions=name))
+
+
+@pytest.mark.parametrize("name", LM_PRESETS)
+def test_a_cache_changes_no_token_of_any_preset(name):
+    same_cached_and_not(model(preset=name, dim=64, heads=8))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"depth": 0},
+        {"depth": 1, "heads": 1, "feed": "none", "final_norm": False},
+        {"kv_heads": 1, "qk_norm": True, "feed": "swiglu"},
+        {"order": "post", "norm": "layer", "bias": True, "tied": False},
+        {"order": "deep", "norm": "scale"},
+        {"experts": 4, "feed": "relu2"},
+        {"exits": True},
+        {"context": 1},
+        {"context": 2},
+        {"context": 7},
+        {"memory": 2, "context": 6, "segments": 2},
+    ],
+    ids=lambda parts: "-".join(parts) + str(parts.get("context", "")),
+)
+def test_a_cache_changes_no_token_whatever_the_model_is_made_of(parts):
+    network = model(**parts)
+    prompt = PROMPT[: network.context]
+    for way in WAYS:
+        one, two = (
+            list(generate(network, prompt, tokens=30, sampling=way, cache=cache)) for cache in (True, False)
+        )
+        assert one == two
+
+
+def test_a_cache_changes_no_token_where_places_leave_early():
+    network = model(exits=True, depth=3)
+    network.confidence = 0.5
+    same_cached_and_not(network)
+    assert network.used[1:-1].sum() > 0
+
+
+@settings(max_examples=12)
+@given(context=st.integers(1, 12), start=st.integers(1, 12), tokens=st.integers(1, 40))
+def test_what_is_looked_at_starts_where_the_length_says(context, start, tokens):
+    torch.manual_seed(0)
+    network, prompt = model(context=context), list(range(1, min(start, context) + 1))
+    for way in WAYS[:2]:
+        want = slowly(network, prompt, tokens, way, context)
+        assert list(generate(network, prompt, tokens=tokens, sampling=way)) == want
+        assert list(generate(network, prompt, tokens=tokens, sampling=way, cache=False)) == want
+
+
+def test_a_model_with_memory_never_forgets_where_it_is():
+    """It reads any length, so nothing is cut off: each answer is that of the whole text."""
+    network = model(memory=2, context=6, segments=2)
+    prompt = PROMPT * 5
+    assert len(prompt) > network.context
+    text = list(generate(network, prompt, tokens=20, sampling=WAYS[0]))
+    with torch.no_grad():
+        scores = network(torch.tensor([prompt + text]))[0]
+    assert text == scores[len(prompt) - 1 : -1].argmax(-1).tolist()
+
+
+def test_with_a_cache_a_token_is_read_once_until_the_context_is_full(monkeypatch):
+    network, read = model(), []
+    hidden = network.hidden
+    monkeypatch.setattr(
+        network, "hidden", lambda tokens, **more: read.append(tokens.shape[1]) or hidden(tokens, **more)
+    )
+    list(generate(network, PROMPT, tokens=30))
+    # 16 are looked at; then the latest 8 are read again, and one by one until there are 16.
+    assert read == [5, *[1] * 11, 8, *[1] * 8, 8, *[1] * 8]
+    read.clear()
+    list(generate(network, PROMPT, tokens=30, cache=False))
+    assert read == [*range(5, 17), *range(8, 17), *range(8, 17)]
+
+
+def test_scores_are_asked_for_the_last_place_alone(monkeypatch):
+    network, asked = model(), []
+    scores = network.scores
+    monkeypatch.setattr(network, "scores", lambda x: asked.append(tuple(x.shape[:2])) or scores(x))
+    list(generate(network, PROMPT, tokens=9, cache=False))
+    assert set(asked) == {(1, 1)}
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_cache_has_room_for_the_text_and_no_more(cache):
+    network = model(context=4096)
+    scorer = (Cached if cache else Uncached)(network, most=20)
+    scorer.start(PROMPT)
+    assert scorer.room == 20
+    if cache:
+        assert sum(state.size for state in scorer._cache) == 2 * 2 * 20 * 16 * 4
+
+
+@pytest.mark.parametrize("tokens", [1, 7])
+def test_a_text_ends_at_its_length_or_with_the_first_stop(tokens):
+    network = model()
+    whole = list(generate(network, PROMPT, tokens=tokens, sampling=Sampling(seed=4)))
+    assert len(whole) == tokens
+    stop = whole[-1]
+    text = list(generate(network, PROMPT, tokens=tokens, sampling=Sampling(seed=4), stop={stop}))
+    assert text == whole[: whole.index(stop) + 1]
+
+
+def test_the_last_token_is_not_read():
+    """Nobody asks what would come after it."""
+    network, read = model(), []
+    hidden = network.hidden
+    network.hidden = lambda tokens, **more: read.append(tokens.shape[1]) or hidden(tokens, **more)
+    list(generate(network, PROMPT, tokens=1))
+    assert read == [5]
+
+
+def test_between_tokens_gradients_are_as_they_were():
+    network = model()
+    text = generate(network, PROMPT, tokens=5)
+    next(text)
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
+    network(torch.tensor([PROMPT])).sum().backward()
+    assert len(list(text)) == 4
+
+
+def test_numbers_of_any_width_are_sampled():
+    network = model().to(torch.bfloat16)
+    assert len(list(generate(network, PROMPT, tokens=20, sampling=Sampling(seed=1)))) == 20
+
+
+class Counting:
+    """Scores by no network: the token after the last one is sure."""
+
+    def start(self, ids):
+        return self.step(ids[-1])
+
+    def step(self, id):
+        return np.where(np.arange(VOCAB) == (id + 1) % VOCAB, 0.0, -np.inf)
+
+
+def test_whatever_scores_tokens_can_go_on():
+    assert list(generate(Counting(), [20], tokens=5)) == [21, 22, 0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["softmax", "window", "linear", "lsh", "strided"])
+@pytest.mark.parametrize("width", [1, 3])
+def test_beams_find_the_same_with_a_cache_and_without(name, width):
+    network = model(mechanism=name, positions="rotary")
+    beams = Beams(width, 30, stop={7})
+    cached, not_cached = (beam_search(network, PROMPT, beams, cache=cache) for cache in (True, False))
+    assert [one.ids for one in cached] == [one.ids for one in not_cached]
+    np.testing.assert_allclose([x.score for x in cached], [x.score for x in not_cached], rtol=1e-4)
+    if width == 1:
+        greedy = list(generate(network, PROMPT, tokens=30, sampling=WAYS[0], stop={7}))
+        assert list(cached[0].ids) == greedy
+
+
+def test_beams_carry_a_memory_along():
+    network = model(memory=2, context=6, segments=2)
+    one, two = (beam_search(network, PROMPT, Beams(3, 20), cache=cache) for cache in (True, False))
+    assert [x.ids for x in one] == [x.ids for x in two]
+
+
+def test_a_beams_log_probability_is_that_of_its_text():
+    network = model()
+    found = beam_search(network, PROMPT, Beams(4, 9))
+    assert len(found) == 4
+    for text in found:
+        with torch.no_grad():
+            told = network(torch.tensor([[*PROMPT, *text.ids]])).log_softmax(-1)[0]
+        places = range(len(PROMPT) - 1, len(PROMPT) - 1 + len(text.ids))
+        want = sum(told[place, i].item() for place, i in zip(places, text.ids, strict=True))
+        assert text.log_prob == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_cannot_be_gone_on_with_is_refused_before_a_token_comes(cache):
+    network = model()
+    with pytest.raises(UsageError, match="17 tokens long and the model looks at 16; shorten it by 1"):
+        generate(network, [1] * 17, tokens=3, cache=cache)
+    with pytest.raises(UsageError, match="holds no token"):
+        generate(network, [], tokens=3, cache=cache)
+    with pytest.raises(UsageError, match="tokens is 0; give 1 or more"):
+        generate(network, PROMPT, tokens=0, cache=cache)
+    with pytest.raises(UsageError, match="training mode"):
+        generate(network.train(), PROMPT, tokens=3, cache=cache)
+    with pytest.raises(UsageError, match="training mode"):
+        beam_search(network, PROMPT, Beams(2, 3), cache=cache)
+
+
+def test_a_broken_model_is_said_to_be_broken():
+    network = model()
+    with torch.no_grad():
+        network.embedding.weight[0] = float("nan")
+    with pytest.raises(Diverged, match="NaN"):
+        list(generate(network, PROMPT, tokens=3))
+    with pytest.raises(Diverged, match="NaN"):
+        beam_search(network, PROMPT, Beams(2, 3))
