@@ -217,3 +217,24 @@ def test_norms_come_by_name():
 @pytest.mark.parametrize("empty", [(0, 3), (2, 0)])
 def test_nothing_in_gives_nothing_out(empty):
     assert block(kv_heads=2, rotary=True)(torch.zeros(*empty, 16), causal=True).shape == (*empty, 16)
+
+
+def test_normed_queries_and_keys_bound_scores_whatever_the_weights():
+    layer, x = MultiHead(16, 4, qk_norm=True, rotary=True), torch.randn(2, 5, 16)
+    with torch.no_grad():
+        layer.query.weight *= 1e3
+        layer.key_value.weight[:16] *= 1e3
+    q, k, v = layer.looked(x)
+    assert_close(q.square().mean(-1), torch.ones(2, 5, 4))
+    assert (torch.einsum("bthd,bshd->bhts", q, k) <= layer.head_dim * (1 + 1e-5)).all()
+    mixed = layer.mechanism(q, k, v, causal=True)
+    assert_close(layer(x, causal=True), layer.out(mixed.flatten(2)))
+
+
+def test_normed_queries_and_keys_are_cached_normed():
+    layer = MultiHead(16, 4, qk_norm=True, rotary=True).eval()
+    x = 5 * torch.randn(2, 6, 16)
+    with torch.inference_mode():
+        cache = layer.new_cache(2, 6)
+        steps = [layer(part, causal=True, cache=cache) for part in x.split([3, 1, 2], 1)]
+        assert_close(torch.cat(steps, 1), layer(x, causal=True))

@@ -1,0 +1,35 @@
+"""Feed-forwards: three ways to bend, with about as many weights."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from nhin.errors import UnknownName
+from nhin.layers.feedforward import BENDS, FeedForward
+
+FORMULAS = {
+    "gelu": lambda wide: F.gelu(wide),
+    "relu2": lambda wide: torch.where(wide > 0, wide * wide, 0.0),
+    "swiglu": lambda wide: wide[..., :24] * torch.sigmoid(wide[..., :24]) * wide[..., 24:],
+}
+
+
+@pytest.mark.parametrize("bend", BENDS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_feed_forward_is_its_formula(bend, bias):
+    made, x = FeedForward(9, bend=bend, bias=bias), torch.randn(2, 3, 9)
+    weights = dict(made.named_parameters())
+    wide = x @ weights["widen.weight"].T + (weights["widen.bias"] if bias else 0.0)
+    want = FORMULAS[bend](wide) @ weights["narrow.weight"].T + (weights["narrow.bias"] if bias else 0.0)
+    assert_close(made(x), want)
+
+
+def test_all_bends_have_about_as_many_weights():
+    sizes = [sum(p.numel() for p in FeedForward(96, bend=bend, bias=False).parameters()) for bend in BENDS]
+    assert max(sizes) <= 1.05 * min(sizes)
+
+
+def test_an_unknown_bend_names_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean swiglu"):
+        FeedForward(8, bend="swigu")

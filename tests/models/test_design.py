@@ -1,0 +1,178 @@
+"""Designs: one dial, sizes that follow from it, and clear words for what cannot be."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nhin.attention.positions import POSITIONS
+from nhin.attention.registry import MECHANISMS
+from nhin.config import as_tree, build
+from nhin.errors import ShapeError, UnknownName, UsageError
+from nhin.layers.presets import PRESETS
+from nhin.models.build import build_lm
+from nhin.models.design import Design, places, settled
+from nhin.models.exits import EarlyExits
+from nhin.models.gpt import GPT
+from nhin.models.recurrent import Recurrent
+
+
+@given(depth=st.integers(0, 40), dim=st.none() | st.integers(1, 2000))
+def test_depth_alone_makes_sizes_that_fit(depth, dim):
+    design = settled(Design(depth=depth, dim=dim))
+    assert design.dim == dim if dim else design.dim == 32 * max(2, depth)
+    assert design.dim % design.heads == 0
+    assert design.kv_heads == design.heads
+    assert design.dim // design.heads >= min(design.dim, 32)
+
+
+@pytest.mark.parametrize(
+    ("dim", "heads"), [(16, 1), (64, 2), (128, 4), (512, 8), (768, 12), (100, 2), (97, 1)]
+)
+def test_heads_are_as_wide_as_usual_or_wider(dim, heads):
+    assert settled(Design(dim=dim)).heads == heads
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"preset": "mpt"}, {"preset": "mistral"}, {"positions": "t5", "position": {"buckets": 8}}]
+)
+def test_settling_twice_is_settling_once_and_a_tree_keeps_it(given):
+    design = settled(Design(**given))
+    assert settled(design) == design
+    assert build(Design, as_tree(design), "design") == design
+
+
+def test_positions_of_scores_become_the_mechanism_with_their_settings():
+    design = settled(Design(positions="t5", position={"buckets": 8}))
+    assert (design.mechanism, design.positions, design.settings) == ("t5", "none", {"buckets": 8})
+    assert settled(Design(positions="alibi", mechanism="alibi")).mechanism == "alibi"
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.causal])
+def test_a_preset_sets_heads_mechanism_positions_and_bias(name):
+    preset, design = PRESETS[name], settled(Design(preset=name, dim=64, heads=16, context=32))
+    assert design.kv_heads == preset.kv_heads(16)
+    assert (design.mechanism, design.bias) == (preset.mechanism, preset.bias)
+    where = places(design)
+    assert where.inputs == preset.inputs
+    assert bool(where.rotary) == bool(preset.rotary)
+    assert design.settings.get("window", 32) == 32
+
+
+@pytest.mark.parametrize("name", ["location", "global", "local-p"])
+def test_mechanisms_that_ask_for_the_context_get_it_and_memory_room(name):
+    assert settled(Design(mechanism=name, context=9)).settings["context"] == 9
+    assert settled(Design(mechanism=name, context=9, memory=2)).settings["context"] == 13
+    assert settled(Design(mechanism=name, settings={"context": 5})).settings["context"] == 5
+
+
+def test_a_design_builds_the_model_it_describes():
+    small = Design(depth=1, dim=8, heads=2, context=4)
+    assert type(build_lm(5, small)) is GPT
+    assert type(build_lm(5, replace(small, memory=1))) is Recurrent
+    assert type(build_lm(5, replace(small, exits=True))) is EarlyExits
+    names = build_lm(5, small).state_dict().keys()
+    assert names == build_lm(5, replace(small, exits=True)).state_dict().keys()
+    assert names | {"memory"} == build_lm(5, replace(small, memory=1)).state_dict().keys()
+
+
+SIZES = {
+    "depth is -1; give 0 to 1024": {"depth": -1},
+    "depth is 1025; give 0 to 1024": {"depth": 1025},
+    "dim is 0; give 1 to 65536": {"dim": 0},
+    "dim is 1000000; give": {"dim": 10**6},
+    "heads is 0; give 1 to 1024": {"dim": 32, "heads": 0},
+    "heads is 3, which does not divide dim 64; choose a divisor": {"dim": 64, "heads": 3},
+    "kv_heads is 3, which does not divide heads 4": {"dim": 64, "heads": 4, "kv_heads": 3},
+    "context is 0; give 1": {"context": 0},
+    "context is 10000000; give 1 to 4194304": {"context": 10**7},
+    "expand is 0; give 1 to 64": {"expand": 0},
+    "experts is -1; give 0 to 4096": {"experts": -1},
+    "memory is -1; give 0": {"memory": -1},
+    "segments is 0; give 1": {"memory": 1, "segments": 0},
+    "head_dim is 5; rotary positions turn pairs": {"dim": 5, "heads": 1},
+}
+NAMES = {
+    "no mechanism named 'sofmax'; did you mean softmax": {"mechanism": "sofmax"},
+    "no setting of window named 'windw'; did you mean window": {
+        "mechanism": "window",
+        "settings": {"windw": 3},
+    },
+    "no position named 'rotery'; did you mean rotary": {"positions": "rotery"},
+    "no setting of rotary named 'bas'; did you mean base": {"position": {"bas": 3}},
+    "no preset named 'gtp2'; did you mean gpt2": {"preset": "gtp2"},
+    "no norm named 'lyer'; did you mean layer": {"norm": "lyer"},
+    "no feed named 'gleu'; did you mean gelu": {"feed": "gleu"},
+    "no order named 'prep'; did you mean pre": {"order": "prep"},
+    "no start named 'zeros'; did you mean zero": {"start": "zeros"},
+}
+USES = {
+    "preset bert looks both ways; a language model needs a causal one": {"preset": "bert"},
+    "linformer lacks 'causal'": {"mechanism": "linformer"},
+    "nystromformer lacks 'causal'.*these have it: naive, softmax": {"mechanism": "nystromformer"},
+    "positions 'alibi' act on softmax's scores, not on 'linear''s": {
+        "positions": "alibi",
+        "mechanism": "linear",
+    },
+    "rotary-2d places features of pictures; a text needs another position": {"positions": "rotary-2d"},
+    "sinusoidal-2d places features of pictures": {"positions": "sinusoidal-2d"},
+    "positions 'learned' has no settings": {"positions": "learned", "position": {"base": 3}},
+    "positions 'none' has no settings": {"positions": "none", "position": {"base": 3}},
+    "depth 0 looks at one token, wherever it stands": {"depth": 0, "positions": "learned"},
+    "memory and exits do not go together; give one of them": {"memory": 1, "exits": True},
+    "memory needs blocks; give a depth of 1 or more": {"memory": 1, "depth": 0},
+    "exits need blocks; give a depth of 1 or more": {"exits": True, "depth": 0},
+    "dropout is 1.0; give 0 or more and less than 1": {"dropout": 1.0},
+    "dropout is nan": {"dropout": float("nan")},
+    "active is 3; give 1 to 2, the number of experts": {"experts": 2, "active": 3},
+    "active is 0; give 1 to 2": {"experts": 2, "active": 0},
+    "experts are feed-forwards; give feed=": {"experts": 2, "feed": "none"},
+    "balance is -1": {"balance": -1.0},
+    "balance is inf": {"balance": float("inf")},
+}
+WRONG = [
+    (error, words, design)
+    for error, table in ((ShapeError, SIZES), (UnknownName, NAMES), (UsageError, USES))
+    for words, design in table.items()
+]
+
+
+@pytest.mark.parametrize(("error", "words", "given"), WRONG, ids=[words for _, words, _ in WRONG])
+def test_what_cannot_be_is_refused_in_plain_words(error, words, given):
+    design = Design()
+    for name, value in given.items():
+        object.__setattr__(design, name, value)  # as a caller without type checks may
+    with pytest.raises(error, match=words):
+        build_lm(11, design)
+
+
+@pytest.mark.parametrize("vocab", [0, -3, 2**23])
+def test_a_vocabulary_has_bounds(vocab):
+    with pytest.raises(ShapeError, match=f"vocab is {vocab}; give 1 to 4194304"):
+        GPT(vocab, Design(depth=1, dim=8))
+
+
+def test_a_model_of_another_kind_is_not_built_by_mistake():
+    with pytest.raises(UsageError, match="memory is 0; a recurrent model needs 1 or more"):
+        Recurrent(5, Design(depth=1, dim=8))
+    with pytest.raises(UsageError, match="exits need blocks"):
+        EarlyExits(5, Design(depth=0))
+
+
+@pytest.mark.parametrize("name", [*POSITIONS, "none"])
+def test_every_position_of_texts_is_built(name):
+    if name.endswith("2d"):
+        pytest.skip("of pictures")
+    made = build_lm(11, Design(depth=1, dim=16, heads=2, context=600, positions=name))
+    assert made(torch.zeros(1, 3, dtype=torch.long)).shape == (1, 3, 11)
+    # A table that is long enough at once need not grow, which a compiled model cannot let it do.
+    rotary = made.blocks[0].attention.rotary
+    assert rotary is None or rotary.cos.shape[0] == 600
+
+
+def test_every_causal_mechanism_is_built():
+    for name, made in MECHANISMS.items():
+        if "causal" in made.facts.abilities:
+            build_lm(5, Design(depth=1, dim=16, heads=2, context=8, mechanism=name))
