@@ -16,7 +16,7 @@ from nhin.layers.norm import NORMS
 from nhin.layers.presets import PRESETS
 
 WIDTH_OF_A_LAYER, SMALL_HEAD, LARGE_HEAD, WIDE = 32, 32, 64, 512
-Feed = Literal["none", "gelu", "relu2", "swiglu"]
+Feed = Literal["none", "gelu", "gelu-tanh", "relu2", "swiglu"]
 Start = Literal["small", "zero"]
 _LEAST = {"depth": 0, "context": 1, "expand": 1, "experts": 0, "memory": 0, "segments": 1}
 _LARGEST = {"depth": 1024, "dim": 2**16, "heads": 1024, "context": 2**22, "expand": 64, "experts": 4096}
@@ -39,11 +39,13 @@ class Design:
         position: The position's own settings.
         preset: A name in ``layers.presets.PRESETS``: it sets heads, mechanism, positions and bias.
         norm: A name in ``layers.norm.NORMS``.
+        eps: What keeps norms from dividing by zero; their own when None.
         order: Where norms stand; see ``layers.block.Block``.
         final_norm: Norm what goes to the head.
         qk_norm: Norm queries and keys.
         feed: What follows attention: "none", or a name in ``layers.feedforward.BENDS``.
         expand: Inner width of the feed-forward over ``dim``.
+        inner: Inner width of the feed-forward, where ``expand`` does not say it.
         experts: Feed-forwards to choose from; 0 for one that all use.
         active: Experts that a token uses.
         balance: Weight of the loss that keeps experts busy alike.
@@ -68,11 +70,13 @@ class Design:
     position: dict[str, Any] = field(default_factory=dict)
     preset: str | None = None
     norm: str = "rms"
+    eps: float | None = None
     order: Order = "pre"
     final_norm: bool = True
     qk_norm: bool = False
     feed: Feed = "gelu"
     expand: int = 4
+    inner: int | None = None
     experts: int = 0
     active: int = 2
     balance: float = 0.01
@@ -109,6 +113,8 @@ def settled(design: Design) -> Design:
     """
     for name, least in _LEAST.items():
         _within(name, getattr(design, name), least)
+    if design.inner is not None:
+        _within("inner", design.inner, 1)
     dim = WIDTH_OF_A_LAYER * max(2, design.depth) if design.dim is None else _within("dim", design.dim, 1)
     heads = _heads(dim) if design.heads is None else _within("heads", design.heads, 1)
     if dim % heads:
@@ -175,6 +181,8 @@ def _check_parts(design: Design) -> None:
         raise UsageError(f"dropout is {design.dropout}; give 0 or more and less than 1")
     if design.experts and not 1 <= design.active <= design.experts:
         raise UsageError(f"active is {design.active}; give 1 to {design.experts}, the number of experts")
+    if design.eps is not None and not 0 < design.eps <= 1:
+        raise UsageError(f"eps is {design.eps}; give more than 0 and at most 1")
     if not (design.balance >= 0 and math.isfinite(design.balance)):
         raise UsageError(f"balance is {design.balance}; give 0 or more")
     if design.experts and design.feed == "none":
@@ -182,7 +190,7 @@ def _check_parts(design: Design) -> None:
     if design.memory and design.exits:
         raise UsageError("memory and exits do not go together; give one of them")
     if (design.memory or design.exits) and not design.depth:
-        raise UsageError(f"{'memory' if design.memory else 'exits'} needs blocks; give a depth of 1 or more")
+        raise UsageError(f"{'memory needs' if design.memory else 'exits need'} blocks; give a depth of 1 or more")
     _check_positions(design)
 
 

@@ -46,7 +46,7 @@ class EarlyExits(GPT):
 
     def __init__(self, vocab: int, design: Design) -> None:
         if not design.depth:
-            raise UsageError("exits needs blocks; give a depth of 1 or more")
+            raise UsageError("exits need blocks; give a depth of 1 or more")
         super().__init__(vocab, design)
         self._confidence = NEVER
         self.used = torch.zeros(design.depth + 1, dtype=torch.long)

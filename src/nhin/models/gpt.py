@@ -63,7 +63,7 @@ class GPT(nn.Module):
         self.waves: Tensor | None
         self.drop = nn.Dropout(design.dropout)
         self.blocks = nn.ModuleList(block(design, where, layer) for layer in range(design.depth))
-        self.norm = norm(design.norm, self.dim) if design.final_norm else nn.Identity()
+        self.norm = norm(design.norm, self.dim, design.eps) if design.final_norm else nn.Identity()
         self.head = None if design.tied else nn.Linear(self.dim, vocab, bias=False)
         begin(self, design)
 
@@ -92,9 +92,11 @@ class GPT(nn.Module):
         self, tokens: Tokens, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
     ) -> Wide:
         """Return token vectors with the positions that are added to them."""
-        starts = cache[0].lengths if cache else (0,)
-        new = (tokens.shape[1],) * len(starts) if lengths is None or not cache else lengths
-        longest = max((start + more for start, more in zip(starts, new, strict=True)), default=0)
+        starts, longest = (0,), tokens.shape[1]
+        if cache:
+            starts = cache[0].lengths
+            new = lengths or (longest,) * len(starts)
+            longest = max((start + more for start, more in zip(starts, new, strict=True)), default=0)
         if longest > self.context:
             raise ShapeError(
                 f"{longest} tokens are more than the context of {self.context}; "
@@ -215,7 +217,8 @@ def block(design: Design, where: Places, layer: int) -> Block:
         dropout=design.dropout,
     )
     alpha = deepnorm(design.depth)[0]
-    return Block(dim, attention, feed(design), norm=design.norm, order=design.order, alpha=alpha)
+    order, eps = design.order, design.eps
+    return Block(dim, attention, feed(design), norm=design.norm, order=order, alpha=alpha, eps=eps)
 
 
 def feed(design: Design) -> nn.Module | None:
@@ -231,5 +234,13 @@ def feed(design: Design) -> nn.Module | None:
             expand=design.expand,
             bend=design.feed,
             dropout=design.dropout,
+            inner=design.inner,
         )
-    return FeedForward(dim, expand=design.expand, bend=design.feed, bias=design.bias, dropout=design.dropout)
+    return FeedForward(
+        dim,
+        expand=design.expand,
+        bend=design.feed,
+        bias=design.bias,
+        dropout=design.dropout,
+        inner=design.inner,
+    )

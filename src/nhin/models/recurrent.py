@@ -45,8 +45,8 @@ class Recurrent(GPT):
     unbounded = True
 
     def __init__(self, vocab: int, design: Design) -> None:
-        if design.memory < 1:
-            raise UsageError(f"memory is {design.memory}; a recurrent model needs 1 or more vectors of it")
+        if not design.memory:
+            raise UsageError("memory is 0; a recurrent model needs 1 or more vectors of it")
         super().__init__(vocab, design)
         self.segment = design.context
         self.context = design.segments * design.context
