@@ -111,6 +111,7 @@ def settled(design: Design) -> Design:
         ShapeError: Sizes are not positive, beyond any machine, or do not divide.
         UsageError: The mechanism cannot be causal, or parts do not go together.
     """
+    _check_names(design)
     for name, least in _LEAST.items():
         _within(name, getattr(design, name), least)
     if design.inner is not None:
@@ -121,7 +122,6 @@ def settled(design: Design) -> Design:
         raise ShapeError(f"heads is {heads}, which does not divide dim {dim}; choose a divisor")
     design = _preset(replace(design, dim=dim, heads=heads), heads)
     design = design if design.kv_heads is not None else replace(design, kv_heads=heads)
-    _check_names(design)
     _check_parts(design)
     return _mechanism(design)
 
@@ -190,7 +190,9 @@ def _check_parts(design: Design) -> None:
     if design.memory and design.exits:
         raise UsageError("memory and exits do not go together; give one of them")
     if (design.memory or design.exits) and not design.depth:
-        raise UsageError(f"{'memory needs' if design.memory else 'exits need'} blocks; give a depth of 1 or more")
+        raise UsageError(
+            f"{'memory needs' if design.memory else 'exits need'} blocks; give a depth of 1 or more"
+        )
     _check_positions(design)
 
 
