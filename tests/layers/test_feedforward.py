@@ -1,4 +1,4 @@
-"""Feed-forwards: three ways to bend, with about as many weights."""
+"""Feed-forwards: ways to bend, with about as many weights."""
 
 import pytest
 import torch
@@ -10,6 +10,9 @@ from nhin.layers.feedforward import BENDS, FeedForward
 
 FORMULAS = {
     "gelu": lambda wide: F.gelu(wide),
+    "gelu-tanh": lambda wide: (
+        wide / 2 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (wide + 0.044715 * wide**3)))
+    ),
     "relu2": lambda wide: torch.where(wide > 0, wide * wide, 0.0),
     "swiglu": lambda wide: wide[..., :24] * torch.sigmoid(wide[..., :24]) * wide[..., 24:],
 }
@@ -28,6 +31,13 @@ def test_a_feed_forward_is_its_formula(bend, bias):
 def test_all_bends_have_about_as_many_weights():
     sizes = [sum(p.numel() for p in FeedForward(96, bend=bend, bias=False).parameters()) for bend in BENDS]
     assert max(sizes) <= 1.05 * min(sizes)
+
+
+@pytest.mark.parametrize("bend", BENDS)
+def test_the_inner_width_may_be_said_outright(bend):
+    made = FeedForward(6, bend=bend, inner=11)
+    assert made.narrow.in_features == 11
+    assert made(torch.randn(2, 6)).shape == (2, 6)
 
 
 def test_an_unknown_bend_names_the_nearest():

@@ -35,3 +35,9 @@ def test_the_size_of_a_place_does_not_pass_a_norm_and_nothing_stays_finite(name)
     made(nothing).sum().backward()
     assert made(nothing).isfinite().all()
     assert nothing.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_what_norms_divide_by_is_never_less_than_eps_asks(name):
+    x = 1e-3 * torch.randn(4, 8)
+    assert norm(name, 8, 1.0)(x).abs().max() < 0.1 < norm(name, 8)(x).abs().max()

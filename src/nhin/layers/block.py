@@ -39,9 +39,10 @@ class Block(nn.Module):
         norm: A name in ``layers.norm.NORMS``.
         order: Where norms stand.
         alpha: Weight of the shortcut with ``order="deep"``; see ``deepnorm``.
+        eps: What keeps norms from dividing by zero; their own when None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts, and how they are put together
         self,
         dim: int,
         attention: MultiHead,
@@ -51,14 +52,15 @@ class Block(nn.Module):
         norm: str = "layer",
         order: Order = "pre",
         alpha: float = 1.0,
+        eps: float | None = None,
     ) -> None:
         super().__init__()
         self.order, self.alpha = order, alpha if order == "deep" else 1.0
-        self.norm = build_norm(norm, dim)
+        self.norm = build_norm(norm, dim, eps)
         self.attention = attention
-        self.cross_norm = build_norm(norm, dim) if cross else None
+        self.cross_norm = build_norm(norm, dim, eps) if cross else None
         self.cross = cross
-        self.feed_norm = build_norm(norm, dim) if feed else None
+        self.feed_norm = build_norm(norm, dim, eps) if feed else None
         self.feed = feed
 
     def forward(  # noqa: PLR0913  # what each part may be given

@@ -35,6 +35,7 @@ class Experts(nn.Module):
         expand: Inner width over ``dim``, of each.
         bend: A name in ``feedforward.BENDS``.
         dropout: Chance of dropping an output channel.
+        inner: Inner width of each, where ``expand`` does not say it.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class Experts(nn.Module):
         expand: int = 4,
         bend: str = "gelu",
         dropout: float = 0.0,
+        inner: int | None = None,
     ) -> None:
         super().__init__()
         if not 1 <= active <= experts:
             raise UsageError(f"active is {active}; give 1 to {experts}, the number of experts")
-        inner = inner_width(dim, expand, bend)
+        inner = inner or inner_width(dim, expand, bend)
         self.experts, self.active, self.bend = experts, active, bend
         self.router = nn.Linear(dim, experts, bias=False)
         wide = 2 * inner if bend == "swiglu" else inner

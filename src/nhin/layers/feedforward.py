@@ -2,6 +2,7 @@ r"""What every place does by itself: widen, bend, narrow again.
 
 .. math::
     \text{gelu}: W_2\, \mathrm{GELU}(W_1 x) \qquad
+    \text{gelu-tanh}: \text{the same with } \tfrac{x}{2} (1 + \tanh \sqrt{2/\pi} (x + 0.044715 x^3)) \qquad
     \text{relu2}: W_2\, \max(0, W_1 x)^2 \qquad
     \text{swiglu}: W_2 (\mathrm{SiLU}(W_g x) \odot W_1 x)
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from nhin.errors import UnknownName
 
-BENDS = ("gelu", "relu2", "swiglu")
+BENDS = ("gelu", "gelu-tanh", "relu2", "swiglu")
 
 
 class FeedForward(nn.Module):
@@ -26,18 +27,26 @@ class FeedForward(nn.Module):
     Args:
         dim: Width of inputs and outputs.
         expand: Inner width over ``dim``.
-        bend: A name in ``BENDS``.
+        bend: A name in ``BENDS``; gelu-tanh is GPT-2's way to write GELU.
         bias: Give the linear layers a bias.
         dropout: Chance of dropping an output channel.
+        inner: Inner width, where ``expand`` does not say it.
     """
 
     def __init__(
-        self, dim: int, *, expand: int = 4, bend: str = "gelu", bias: bool = True, dropout: float = 0.0
+        self,
+        dim: int,
+        *,
+        expand: int = 4,
+        bend: str = "gelu",
+        bias: bool = True,
+        dropout: float = 0.0,
+        inner: int | None = None,
     ) -> None:
         super().__init__()
         if bend not in BENDS:
             raise UnknownName("bend of a feed-forward", bend, BENDS)
-        inner = inner_width(dim, expand, bend)
+        inner = inner or inner_width(dim, expand, bend)
         self.bend = bend
         self.widen = nn.Linear(dim, 2 * inner if bend == "swiglu" else inner, bias=bias)
         self.narrow = nn.Linear(inner, dim, bias=bias)
@@ -57,6 +66,8 @@ def bent(x: Float[Tensor, "*rest wide"], bend: str) -> Float[Tensor, "*rest inne
     """Bend what was widened; for SwiGLU the gate comes first, then what it lets through."""
     if bend == "gelu":
         return F.gelu(x)
+    if bend == "gelu-tanh":
+        return F.gelu(x, approximate="tanh")
     if bend == "relu2":
         return F.relu(x).square()
     gate, through = x.chunk(2, dim=-1)

@@ -21,30 +21,37 @@ class ScaleNorm(nn.Module):
 
     Args:
         dim: Channels; the length begins at its root, as that of a place of unit variance.
+        eps: The least length that is divided by.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, eps: float = _LEAST) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.tensor(dim**0.5))
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
         """Return places of one length."""
-        return x * (self.weight / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(_LEAST))
+        return x * (self.weight / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(self.eps))
 
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
+NORMS: dict[str, Callable[..., nn.Module]] = {
     "layer": nn.LayerNorm,
     "rms": nn.RMSNorm,
     "scale": ScaleNorm,
 }
 
 
-def norm(name: str, dim: int) -> nn.Module:
+def norm(name: str, dim: int, eps: float | None = None) -> nn.Module:
     """Build the norm of that name over ``dim`` channels.
+
+    Args:
+        name: A name in ``NORMS``.
+        dim: Channels.
+        eps: What keeps it from dividing by zero; the norm's own when None.
 
     Raises:
         UnknownName: No norm is called that; the message offers near ones.
     """
     if name not in NORMS:
         raise UnknownName("norm", name, NORMS)
-    return NORMS[name](dim)
+    return NORMS[name](dim) if eps is None else NORMS[name](dim, eps=eps)
