@@ -79,6 +79,7 @@ def test_a_design_builds_the_model_it_describes():
 
 
 SIZES = {
+    "inner is 0; give 1 to": {"inner": 0},
     "depth is -1; give 0 to 1024": {"depth": -1},
     "depth is 1025; give 0 to 1024": {"depth": 1025},
     "dim is 0; give 1 to 65536": {"dim": 0},
@@ -129,6 +130,8 @@ USES = {
     "active is 3; give 1 to 2, the number of experts": {"experts": 2, "active": 3},
     "active is 0; give 1 to 2": {"experts": 2, "active": 0},
     "experts are feed-forwards; give feed=": {"experts": 2, "feed": "none"},
+    "eps is 0.0; give more than 0": {"eps": 0.0},
+    "eps is nan": {"eps": float("nan")},
     "balance is -1": {"balance": -1.0},
     "balance is inf": {"balance": float("inf")},
 }
