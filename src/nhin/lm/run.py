@@ -1,4 +1,4 @@
-"""What a run left: a model, its tokenizer and its recipe, ready to be used."""
+"""What a run left: a model or counts, the tokenizer and the recipe, ready to be used."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,12 +6,16 @@ from pathlib import Path
 import torch
 
 from nhin.config import build
-from nhin.errors import CheckpointError, NhinError
+from nhin.errors import CheckpointError, NhinError, UsageError
+from nhin.lm.ngram import NGram
+from nhin.lm.place import is_run
 from nhin.lm.recipe import Recipe
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer, tokenizer_of
 from nhin.training import checkpoint as checkpoints
+
+__all__ = ["Counted", "Run", "is_run", "load_weights", "open_any", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +28,34 @@ class Run:
     step: int
 
 
-def is_run(path: Path) -> bool:
-    """Say whether there is a language model in a run's folder, or in a checkpoint's."""
-    return any((place / "tokenizer.json").is_file() for place in (path / "checkpoint", path))
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Counted n-grams with all that belongs to them."""
+
+    model: NGram
+    tokenizer: Tokenizer
+    recipe: Recipe
+    step: int
 
 
 def open_run(path: Path) -> Run:
-    """Load the model of a run's folder, or of a checkpoint's.
+    """Load the network of a run's folder, or of a checkpoint's.
 
     Raises:
         CheckpointError: There is none, or it is torn, foreign or not finite.
+        UsageError: It is a run that counted n-grams.
+    """
+    run = open_any(path)
+    if isinstance(run, Counted):
+        raise UsageError(f"{path} holds counted n-grams, and this needs a network; nhin train makes one")
+    return run
+
+
+def open_any(path: Path) -> Run | Counted:
+    """Load what a run's folder or a checkpoint's holds, be it a network or n-grams.
+
+    Raises:
+        CheckpointError: There is nothing, or it is torn, foreign or not finite.
     """
     place = path / "checkpoint" if checkpoints.exists(path / "checkpoint") else path
     held = checkpoints.load(place)
@@ -46,6 +68,9 @@ def open_run(path: Path) -> Run:
         if isinstance(why, NhinError) and not isinstance(why, KeyError):
             raise
         raise CheckpointError(f"{place} is not a language model: {why}") from why
+    if recipe.ngram:
+        tables = {name: tensor.numpy() for name, tensor in weights.items()}
+        return Counted(NGram.from_tensors(tokenizer.vocab, tables, str(place)), tokenizer, recipe, step)
     model = build_lm(tokenizer.vocab, recipe.model)
     load_weights(model, weights, str(place))
     return Run(model.eval(), tokenizer, recipe, step)

@@ -1,0 +1,92 @@
+"""The run of the control: n-grams are counted, and kept as a network would be."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nhin.config import as_tree
+from nhin.errors import CheckpointError, DataError, UsageError
+from nhin.lm.ngram import check, count
+from nhin.lm.recipe import Recipe
+from nhin.text.tokenizers import Tokenizer
+from nhin.training import checkpoint as checkpoints
+from nhin.training.log import Log
+from nhin.training.run import hold
+
+MOST_BYTES = 2**32
+_BYTES_PER_GRAM = 32
+
+
+class Tokens(Protocol):
+    """Tokens in a row, read as they are asked for."""
+
+    def __len__(self) -> int:
+        """Count them."""
+        ...
+
+    def read(self, start: int, stop: int, /) -> NDArray[np.int64]:
+        """Return those from ``start`` up to ``stop``."""
+        ...
+
+
+def train_ngram(
+    recipe: Recipe, split: Tokens, tokenizer: Tokenizer, out: Path | str, resume: bool = False
+) -> Path:
+    """Count the n-grams of a text into a run folder: recipe.json, log.jsonl and checkpoint/.
+
+    Args:
+        recipe: Its ``ngram`` is the order.
+        split: What to count.
+        tokenizer: What made the tokens.
+        out: The run's folder; made when missing.
+        resume: Leave a run that is there as it is: what was counted was counted to the end.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        UsageError: The folder holds a run and resume is off, or another process trains in it.
+        ShapeError: The order or the vocabulary is out of range.
+        DataError: There are more tokens than can be counted here.
+        CheckpointError: There is no room to save.
+    """
+    out, order = Path(out), recipe.ngram
+    place = out / "checkpoint"
+    check(tokenizer.vocab, order)
+    if (most := most_tokens(order)) < len(split):
+        raise DataError(
+            f"{len(split)} tokens are too many to count in memory with ngram={order}; "
+            f"give {most} at most, or a smaller order"
+        )
+    with hold(out):
+        if checkpoints.exists(place):
+            if not resume:
+                raise UsageError(f"{out} already holds a run; name another folder")
+            return place
+        model = count(split.read(0, len(split)), tokenizer.vocab, order)
+        _write(out / "recipe.json", as_tree(recipe))
+        tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
+        values = {"recipe": as_tree(recipe), "tokenizer": tokenizer.as_tree(), "trainer": {"step": 0}}
+        checkpoints.save(place, checkpoints.Checkpoint({"model": tensors}, values))
+        log, grams = Log(out / "log.jsonl", 0), sum(len(table.keys) for table in model.tables)
+        log.event("counted", 0, tokens=len(split), order=order, grams=grams)
+        log.say(f"{grams} different n-grams in {len(split)} tokens; saved in {place}")
+    return place
+
+
+def most_tokens(order: int) -> int:
+    """Say how many tokens can be counted in memory: each may end a gram of every order seen but once."""
+    return MOST_BYTES // (_BYTES_PER_GRAM * order)
+
+
+def _write(path: Path, tree: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(json.dumps(tree, ensure_ascii=False, indent=1), encoding="utf-8")
+        beside.replace(path)
+    except OSError as why:
+        raise CheckpointError(f"cannot write {path}: {why.strerror or why}") from why
