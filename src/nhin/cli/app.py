@@ -18,7 +18,10 @@ COMMANDS = {
     ),
     "show": ("nhin.cli.show:show", "Draw what attention looks at, as PNG and SVG."),
     "synth": ("nhin.cli.synth:synth", "Make synthetic pictures of words and lines, with their text."),
+    "prepare": ("nhin.cli.prepare:prepare", "Turn text into tokens that a language model trains on."),
     "train": ("nhin.cli.train:train", "Train a reader."),
+    "sample": ("nhin.cli.sample:sample", "Let a language model write."),
+    "inspect": ("nhin.cli.inspect:inspect", "Tell what a language model consists of and costs."),
     "evaluate": ("nhin.cli.evaluate:evaluate", "Measure a reader on labelled crops."),
     "export": ("nhin.cli.export:export", "Turn a checkpoint into the ONNX pair that reading uses."),
 }

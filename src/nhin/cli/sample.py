@@ -1,0 +1,193 @@
+"""The command that lets a language model write."""
+
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from nhin.errors import UsageError
+
+if TYPE_CHECKING:
+    from nhin.decoding.beams import Beams
+    from nhin.decoding.sampling import Sampling
+    from nhin.lm.run import Run
+    from nhin.text.tokenizers import Tokenizer
+
+MOST = {"tokens": 10_000_000, "count": 10_000, "threads": 1024}
+MOST_BYTES = 2**24
+TEMPERATURE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that is being written, and what is told of it."""
+
+    ids: Iterable[int]
+    told: Mapping[str, Any]
+
+
+def sample(  # noqa: PLR0913  # every option is one word of the command line
+    run: Path,
+    /,
+    *,
+    prompt: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+    tokens: int = 200,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    seed: int | None = None,
+    count: int = 1,
+    beams: int | None = None,
+    confidence: float | None = None,
+    no_cache: bool = False,
+    json: bool = False,
+    stream: Annotated[bool | None, Parameter(negative="--no-stream")] = None,
+    threads: int = 1,
+) -> int:
+    """Let a language model go on with a text; Ctrl-C ends it.
+
+    Args:
+        run: The folder of a run, or of one checkpoint.
+        prompt: The text it goes on with; - reads standard input, nothing begins a new text.
+        tokens: Most tokens that are written; fewer where the model ends the text.
+        temperature: 0 takes the likeliest token each time, 1 what the model says, above rarer ones; 0.8 when
+            not given.
+        top_k: Choose among so many of the likeliest tokens.
+        top_p: Choose among the likeliest that together have this probability.
+        min_p: Choose among those that have this share of the likeliest one's probability.
+        repetition_penalty: Above 1 makes tokens that were read already less likely.
+        seed: The same one writes the same text; another each time when not given, told by --json.
+        count: So many texts, the seed of each one more than that of the last.
+        beams: Search the likeliest text with so many beams instead of choosing by chance.
+        confidence: Leave out blocks where a token is so sure (0 to 1); for models trained with exits.
+        no_cache: Read everything again for every token: slow, and the same text.
+        json: Write one JSON object per text.
+        stream: Write tokens as they come; the default on a terminal.
+        threads: Processors to use.
+    """
+    for name, value in (("tokens", tokens), ("count", count), ("threads", threads)):
+        if not 1 <= value <= MOST[name]:
+            raise UsageError(f"--{name} is {value}; give 1 to {MOST[name]}")
+    if stream and (json or beams is not None):
+        raise UsageError(f"{'--json' if json else '--beams'} tells whole texts; leave out --stream")
+    chance = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+    }
+    how = _how({name: value for name, value in chance.items() if value is not None}, beams, tokens, count)
+    words = _given() if prompt == "-" else prompt
+    opened = _opened(run, threads, confidence)
+    asked = opened.tokenizer.encode(words) or [opened.tokenizer.end]
+    texts = _texts(opened, asked, how, tokens, cache=not no_cache)
+    live = sys.stdout.isatty() if stream is None else stream
+    for number, text in zip(range(count), texts, strict=False):
+        if json:
+            _write_json(words, text, opened.tokenizer)
+        else:
+            if count > 1:
+                title = ", ".join(f"{name} {value:.10g}" for name, value in text.told.items())
+                sys.stdout.write(f"{chr(10) if number else ''}==> {title} <==\n")
+            _write(words, _pieces(text.ids, opened.tokenizer), live)
+    return 0
+
+
+def _how(chance: dict[str, Any], beams: int | None, tokens: int, count: int) -> "Sampling | Beams":
+    """Say how tokens are chosen, or which options do not go together."""
+    from nhin.decoding.beams import Beams
+    from nhin.decoding.sampling import Sampling
+
+    if beams is None:
+        return Sampling(**{"temperature": TEMPERATURE, "seed": secrets.randbelow(2**32)} | chance)
+    search = Beams(beams, tokens)
+    for name in chance:
+        raise UsageError(f"--beams leaves nothing to chance; leave out --{name.replace('_', '-')}")
+    if count > beams:
+        raise UsageError(f"--count is {count} and there are {beams} beams; give --beams {count} or more")
+    return search
+
+
+def _given() -> str:
+    """Read the prompt from standard input, as it is."""
+    data = sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"the prompt on standard input is longer than {MOST_BYTES} bytes; shorten it")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as why:
+        raise UsageError(f"the prompt on standard input is not UTF-8: byte {why.start} is wrong") from None
+
+
+def _opened(path: Path, threads: int, confidence: float | None) -> "Run":
+    import torch
+
+    from nhin.lm.run import open_run
+    from nhin.models.exits import EarlyExits
+
+    torch.set_num_threads(threads)
+    run = open_run(path)
+    if confidence is not None:
+        if not isinstance(run.model, EarlyExits):
+            raise UsageError("--confidence is for models trained with exits, and this one was not")
+        run.model.confidence = confidence
+    return run
+
+
+def _texts(
+    run: "Run", asked: Sequence[int], how: "Sampling | Beams", tokens: int, *, cache: bool
+) -> Iterator[Text]:
+    """Yield texts without an end of them, each written while its ids are taken; or those that were found."""
+    from nhin.decoding.beams import Beams
+    from nhin.lm.generate import beam_search, generate
+
+    stop = {run.tokenizer.end}
+    if isinstance(how, Beams):
+        for found in beam_search(run.model, asked, replace(how, stop=stop), cache=cache):
+            yield Text(found.ids, {"score": found.score, "log_prob": found.log_prob})
+        return
+    while True:
+        ids = generate(run.model, asked, tokens=tokens, sampling=how, stop=stop, cache=cache)
+        yield Text(ids, {"seed": how.seed})
+        how = replace(how, seed=how.seed + 1)
+
+
+def _write(words: str, pieces: Iterable[str], live: bool) -> None:
+    """Write a prompt and what follows, and end the line whatever happens meanwhile."""
+    try:
+        for piece in chain([words], pieces):
+            sys.stdout.write(piece)
+            if live:
+                sys.stdout.flush()
+    finally:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+def _pieces(ids: Iterable[int], tokenizer: "Tokenizer") -> Iterator[str]:
+    """Yield text as tokens come, in whole characters."""
+    from nhin.text.tokenizers import Streamer
+
+    streamer = Streamer(tokenizer)
+    for i in ids:
+        yield streamer.push(i)
+    yield streamer.finish()
+
+
+def _write_json(words: str, text: Text, tokenizer: "Tokenizer") -> None:
+    ids = list(text.ids)
+    ended = ids[-1] == tokenizer.end
+    ids = ids[:-1] if ended else ids
+    tree = {"prompt": words, "text": tokenizer.decode(ids), "ids": ids, "ended": ended, **text.told}
+    sys.stdout.write(dumps(tree, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
