@@ -6,14 +6,25 @@ import os
 import sys
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from runs import TEXT, TINY, tiny_run
 
 from nhin.cli.app import main
+from nhin.lm.counted import train_ngram
+from nhin.lm.recipe import Recipe
 from nhin.lm.run import open_run
 from nhin.ocr.recipe import Recipe as ReaderRecipe
+from nhin.text.tokenizers import learn
 from nhin.training.checkpoint import Checkpoint, load, save
+
+
+class Held(list):
+    """Tokens as a split gives them."""
+
+    def read(self, start, stop):
+        return np.array(self[start:stop])
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +220,20 @@ def test_places_may_leave_early_where_the_model_was_trained_to(run, tmp_path, ca
     assert said(capsys, early, *given, "--confidence", "0") != deep
     assert main(["sample", str(run), "--confidence", "0.5"]) == 2
     assert "models trained with exits" in capsys.readouterr().err
+
+
+def test_counted_n_grams_go_on_with_a_text(tmp_path, capsys):
+    tokenizer = learn("char", lambda: [TEXT])
+    tokens = np.array(tokenizer.encode(TEXT * 3))
+    run = tmp_path / "run"
+    train_ngram(Recipe(ngram=5), Held(tokens), tokenizer, run)
+    capsys.readouterr()
+    given = (run, "--prompt", "a bird", "--tokens", "8")
+    assert said(capsys, *given, "--temperature", "0") == "a bird sang to\n"
+    assert said(capsys, *given, "--seed", "3") == said(capsys, *given, "--seed", "3")
+    assert said(capsys, run, "--tokens", "3", "--no-cache", "--seed", "1")
+    assert main(["sample", str(run), "--beams", "2"]) == 2
+    assert "--beams is for networks" in capsys.readouterr().err
 
 
 WRONG = [

@@ -16,7 +16,7 @@ from nhin.errors import UsageError
 if TYPE_CHECKING:
     from nhin.decoding.beams import Beams
     from nhin.decoding.sampling import Sampling
-    from nhin.lm.run import Run
+    from nhin.lm.run import Counted, Run
     from nhin.text.tokenizers import Tokenizer
 
 MOST = {"tokens": 10_000_000, "count": 10_000, "threads": 1024}
@@ -129,14 +129,14 @@ def _given() -> str:
         raise UsageError(f"the prompt on standard input is not UTF-8: byte {why.start} is wrong") from None
 
 
-def _opened(path: Path, threads: int, confidence: float | None) -> "Run":
+def _opened(path: Path, threads: int, confidence: float | None) -> "Run | Counted":
     import torch
 
-    from nhin.lm.run import open_run
+    from nhin.lm.run import open_any
     from nhin.models.exits import EarlyExits
 
     torch.set_num_threads(threads)
-    run = open_run(path)
+    run = open_any(path)
     if confidence is not None:
         if not isinstance(run.model, EarlyExits):
             raise UsageError("--confidence is for models trained with exits, and this one was not")
@@ -145,19 +145,24 @@ def _opened(path: Path, threads: int, confidence: float | None) -> "Run":
 
 
 def _texts(
-    run: "Run", asked: Sequence[int], how: "Sampling | Beams", tokens: int, *, cache: bool
+    run: "Run | Counted", asked: Sequence[int], how: "Sampling | Beams", tokens: int, *, cache: bool
 ) -> Iterator[Text]:
     """Yield texts without an end of them, each written while its ids are taken; or those that were found."""
     from nhin.decoding.beams import Beams
+    from nhin.lm.following import Following
     from nhin.lm.generate import beam_search, generate
+    from nhin.lm.ngram import NGram
 
     stop = {run.tokenizer.end}
+    model = Following(run.model) if isinstance(run.model, NGram) else run.model
     if isinstance(how, Beams):
-        for found in beam_search(run.model, asked, replace(how, stop=stop), cache=cache):
+        if isinstance(model, Following):
+            raise UsageError("--beams is for networks, and this run holds counted n-grams; leave it out")
+        for found in beam_search(model, asked, replace(how, stop=stop), cache=cache):
             yield Text(found.ids, {"score": found.score, "log_prob": found.log_prob})
         return
     while True:
-        ids = generate(run.model, asked, tokens=tokens, sampling=how, stop=stop, cache=cache)
+        ids = generate(model, asked, tokens=tokens, sampling=how, stop=stop, cache=cache)
         yield Text(ids, {"seed": how.seed})
         how = replace(how, seed=how.seed + 1)
 
