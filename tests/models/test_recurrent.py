@@ -1,0 +1,231 @@
+"""Recurrent memory: the only way from one segment to the next, and it can be learned to be used."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from nhin.errors import ShapeError, UsageError
+from nhin.models.design import Design
+from nhin.models.gpt import GPT, cross_entropy
+from nhin.models.recurrent import Recurrent
+
+SEGMENT = 4
+MADE = {
+    "softmax": {},
+    "window": {"mechanism": "window", "settings": {"window": 3}},
+    "linear": {"mechanism": "linear"},
+    "learned": {"positions": "learned", "norm": "layer"},
+    "sinusoidal": {"positions": "sinusoidal"},
+    "post": {"order": "post", "final_norm": False},
+    "experts": {"experts": 3},
+    "one place": {"memory": 1},
+}
+each = pytest.mark.parametrize("name", MADE)
+
+
+def built(name="softmax", **changes):
+    """Build a model whose weights are large enough that every part has a say."""
+    torch.manual_seed(0)
+    design = {"depth": 2, "dim": 16, "heads": 2, "context": SEGMENT, "memory": 3, "segments": 3}
+    model = Recurrent(7, Design(**design | MADE[name] | changes))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p) * 0.4)
+    return model.double().eval()
+
+
+def tokens(length, batch=2):
+    return torch.randint(7, (batch, length))
+
+
+def by_hand(model, t):
+    """Read segment after segment with the parts of the model, always writing the memory."""
+    memory, out, m = model.memory.expand(len(t), -1, -1), [], model.design.memory
+    for piece in t.split(SEGMENT, 1):
+        x = torch.cat([memory, model.embedding(piece), memory], 1)
+        table = model.waves if model.positions is None else model.positions.table
+        x = x if table is None else x + table[: x.shape[1]]
+        for one in model.blocks:
+            x = one(x, causal=True)
+        out.append(model.scores(x[:, m:-m]))
+        memory = model.norm(x[:, -m:])
+    return torch.cat(out, 1)
+
+
+@each
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 8, 11, 17])
+def test_it_is_its_formula_for_any_number_of_segments(name, length):
+    model, t = built(name), tokens(length)
+    assert_close(model(t), by_hand(model, t))
+
+
+@each
+def test_in_chunks_and_step_by_step_is_all_at_once(name):
+    model = built(name)
+
+    @settings(max_examples=8)
+    @given(cuts=st.lists(st.integers(0, 9), min_size=1, max_size=6), batch=st.integers(1, 3))
+    def holds(cuts, batch):
+        t = tokens(sum(cuts), batch)
+        with torch.inference_mode():
+            cache = model.new_cache(batch)
+            steps = [model(part, cache=cache) for part in t.split(cuts, 1)]
+            assert_close(torch.cat(steps, 1), model(t), rtol=0, atol=1e-9)
+        assert cache[0].lengths == (sum(cuts),) * batch
+
+    holds()
+
+
+def test_segments_meet_only_in_the_memory():
+    model, t = built(), tokens(12)
+    changed = torch.cat([(t[:, :4] + 1) % 7, t[:, 4:]], 1)
+    assert (model(t)[:, 8:] - model(changed)[:, 8:]).abs().amax() > 1e-4
+    model._written = torch.zeros_like
+    assert_close(model(t)[:, 4:], model(changed)[:, 4:])
+
+
+def test_the_gradient_runs_back_through_the_memory():
+    model, t = built(), tokens(12)
+    seen = []
+    model.embedding.register_forward_hook(lambda _, __, out: seen.append(out) or out.retain_grad())
+    model(t)[:, 8:].square().sum().backward()
+    assert all((x.grad.abs().sum(-1) > 0).all() for x in seen)
+    assert (model.memory.grad.abs().sum(-1) > 0).all()
+
+
+def test_no_later_token_changes_an_earlier_score():
+    model, t = built(), tokens(12)
+    changed = torch.cat([t[:, :6], (t[:, 6:] + 1) % 7], 1)
+    assert_close(model(t)[:, :6], model(changed)[:, :6])
+
+
+@each
+def test_the_loss_is_that_of_all_segments(name):
+    model, t, targets = built(name), tokens(12), tokens(12)
+    targets[0, 5:] = -100
+    parts = model.loss(t, targets)
+    assert_close(parts.get("nats", parts["loss"]), cross_entropy(model(t), targets))
+    if "balance" in parts:
+        assert_close(parts["loss"], parts["nats"] + 0.01 * parts["balance"], check_dtype=False)
+
+
+def test_the_balance_is_the_mean_of_the_segments():
+    model, t = built("experts"), tokens(8)
+    balances = []
+    for one in model.blocks:
+        one.feed.register_forward_hook(lambda layer, *_: balances.append(layer.balance))
+    told = model.loss(t, t)["balance"]
+    assert len(balances) == 4
+    assert_close(told, sum(balances) / 4)
+
+
+def test_it_says_how_much_is_trained_on_and_that_it_reads_on():
+    model = built()
+    assert (model.context, model.unbounded) == (12, True)
+    assert not GPT(7, Design(depth=1, dim=8)).unbounded
+
+
+def test_the_state_of_a_long_text_is_no_larger():
+    model = built()
+    with torch.inference_mode():
+        cache = model.new_cache(2)
+        size = cache[0].size
+        model(tokens(50), cache=cache)
+    assert cache[0].size == size == sum(s.size for s in cache[0].states) + 2 * 3 * 16 * 8
+
+
+@pytest.mark.parametrize("name", ["softmax", "window", "linear"])
+@pytest.mark.parametrize("first", [0, 2, 4, 6, 8])
+def test_back_from_a_wrong_turn_and_rows_that_go_on_from_others(name, first):
+    model, t = built(name), tokens(first + 7, 3)
+    rows = torch.tensor([2, 0, 0])
+    with torch.inference_mode():
+        cache = model.new_cache(3)
+        model(t[:, :first], cache=cache)
+        held = cache[0].snapshot()
+        for _ in range(2):
+            model(tokens(7, 3), cache=cache)
+            cache[0].restore(held)
+        cache[0].reorder(rows)
+        assert cache[0].lengths == (first,) * 3
+        mixed = torch.cat([t[rows, :first], t[:, first:]], 1)
+        assert_close(model(t[:, first:], cache=cache), model(mixed)[:, first:])
+
+
+@pytest.mark.parametrize(("held", "length"), [(7, 5), (7, 4), (8, 4), (8, 8), (3, 0)])
+def test_what_was_truncated_never_was(held, length):
+    model, t = built(), tokens(12)
+    with torch.inference_mode():
+        cache = model.new_cache(2)
+        model(torch.cat([t[:, :length], tokens(held - length)], 1), cache=cache)
+        cache[0].truncate(length)
+        assert cache[0].lengths == (length, length)
+        assert_close(model(t[:, length:], cache=cache), model(t)[:, length:])
+
+
+def test_a_passage_refuses_what_it_cannot_do():
+    model, t = built(), tokens(7)
+    with torch.inference_mode():
+        cache = model.new_cache(2)
+        model(t, cache=cache)
+        for length in (3, 8, -1):
+            with pytest.raises(UsageError, match=f"7 tokens cannot be truncated to {length}: .* began at 4"):
+                cache[0].truncate(length)
+        with pytest.raises(UsageError, match=r"lengths is \[7, 5\].*read texts of different lengths apart"):
+            model(t, cache=cache, lengths=[7, 5])
+        for foreign in ({}, cache[0].snapshot() | {"memory": torch.zeros(1)}):
+            with pytest.raises(ShapeError, match="another state"):
+                cache[0].restore(foreign)
+        with pytest.raises(UsageError, match="its own cache"):
+            model(t, cache=GPT(7, model.design).new_cache(2))
+        x = torch.zeros(2, 1, 2, 8)
+        with pytest.raises(UsageError, match="belongs to a whole model"):
+            cache[0].prefill(x, x, x)
+        assert cache[0].lengths == (7, 7)
+        more = tokens(3)
+        assert_close(model(more, cache=cache), model(torch.cat([t, more], 1))[:, 7:])
+    with pytest.raises(UsageError, match="inference_mode"):
+        model(t, cache=model.new_cache(2))
+
+
+def test_explaining_shows_the_last_segment_with_the_memory_it_reads():
+    model, t = built(depth=1, feed="none"), tokens(10)
+    shown = model.explain(t)[0]
+    assert shown["weights"].shape == (2, 2, 5, 5)
+    other = model.explain(torch.cat([(t[:, :4] + 1) % 7, t[:, 4:]], 1))[0]
+    assert (shown["weights"] - other["weights"]).abs().amax() > 1e-4
+    assert_close(model.explain(t[:, :2])[0]["weights"].sum(-1), torch.ones(2, 2, 5, dtype=torch.float64))
+
+
+def riddle(batch, segments):
+    """A token, then nothing but zeros; what is asked at the end is that token."""
+    t = torch.zeros(batch, segments * SEGMENT, dtype=torch.long)
+    targets = torch.full_like(t, -100)
+    t[:, 0] = targets[:, -1] = torch.randint(1, 5, (batch,))
+    return t, targets
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_it_learns_to_carry_what_a_model_without_memory_cannot_know(blocked):
+    design = Design(depth=1, dim=32, heads=2, context=SEGMENT, memory=1, segments=2, tied=False)
+    model = Recurrent(5, design)
+    if blocked:
+        model._written = torch.zeros_like
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(220):
+        optimizer.zero_grad()
+        loss = model.loss(*riddle(32, 2))["loss"]
+        loss.backward()
+        optimizer.step()
+    if blocked:
+        assert loss > 0.9 * math.log(4)
+        return
+    assert loss < 0.1
+    # Nor does it forget it over more segments than it was trained on.
+    for segments in (2, 3, 6):
+        t, targets = riddle(64, segments)
+        assert (model(t)[:, -1].argmax(-1) == targets[:, -1]).float().mean() > 0.9
