@@ -20,12 +20,12 @@ from torch.utils.checkpoint import checkpoint
 from nhin.attention.base import State
 from nhin.attention.positions import Learned, sinusoidal
 from nhin.errors import ShapeError
-from nhin.layers.block import Block, deepnorm
+from nhin.layers.block import Block
 from nhin.layers.experts import Experts
-from nhin.layers.feedforward import FeedForward
-from nhin.layers.multihead import MultiHead, Wide
+from nhin.layers.multihead import Wide
 from nhin.layers.norm import norm
-from nhin.models.design import Design, Places, places, settled
+from nhin.models.design import Design, places, settled
+from nhin.models.parts import block
 from nhin.models.start import begin
 
 Tokens = Int[Tensor, "B T"]
@@ -197,50 +197,3 @@ class GPT(nn.Module):
 def cross_entropy(logits: Logits, targets: Tokens) -> Float[Tensor, ""]:
     """Return the mean nats per asked token, in float32."""
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-
-
-def block(design: Design, where: Places, layer: int) -> Block:
-    """Build one block of a settled design."""
-    dim, heads = design.dim or 0, design.heads or 1
-    settings = dict(design.settings)
-    if design.mechanism == "interleaved" and "layer" not in settings:
-        settings["layer"] = layer
-    attention = MultiHead(
-        dim,
-        heads,
-        kv_heads=design.kv_heads,
-        mechanism=design.mechanism,
-        settings=settings,
-        rotary=where.rotary,
-        qk_norm=design.qk_norm,
-        bias=design.bias,
-        dropout=design.dropout,
-    )
-    alpha = deepnorm(design.depth)[0]
-    order, eps = design.order, design.eps
-    return Block(dim, attention, feed(design), norm=design.norm, order=order, alpha=alpha, eps=eps)
-
-
-def feed(design: Design) -> nn.Module | None:
-    """Build what follows attention in a block of a settled design."""
-    dim = design.dim or 0
-    if design.feed == "none":
-        return None
-    if design.experts:
-        return Experts(
-            dim,
-            design.experts,
-            active=design.active,
-            expand=design.expand,
-            bend=design.feed,
-            dropout=design.dropout,
-            inner=design.inner,
-        )
-    return FeedForward(
-        dim,
-        expand=design.expand,
-        bend=design.feed,
-        bias=design.bias,
-        dropout=design.dropout,
-        inner=design.inner,
-    )

@@ -15,20 +15,18 @@ Differs: what is carried is normed by the model's last norm, as what goes to the
          like tokens; gradients run through all segments of a training text.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from einops import repeat
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nhin.attention.base import Keys, Queries, State
-from nhin.errors import ShapeError, UsageError
+from nhin.attention.base import State
+from nhin.errors import UsageError
 from nhin.layers.multihead import Wide
 from nhin.models.design import Design
 from nhin.models.gpt import GPT, Tokens, cross_entropy
-
-Memory = Float[Tensor, "B memory C"]
+from nhin.models.passage import Memory, Passage
 
 
 class Recurrent(GPT):
@@ -99,7 +97,7 @@ class Recurrent(GPT):
         start, stop = memory.shape[1], memory.shape[1] + piece.shape[1]
         return made[:, start:stop], self._written(made[:, stop:]) if writes else memory
 
-    def _read_on(self, tokens: Tokens, passage: "Passage", lengths: Sequence[int] | None) -> Wide:
+    def _read_on(self, tokens: Tokens, passage: Passage, lengths: Sequence[int] | None) -> Wide:
         """Read tokens where a passage stands, turning to a new segment when one is full."""
         length = tokens.shape[1]
         if lengths is not None and any(more != length for more in lengths):
@@ -118,7 +116,7 @@ class Recurrent(GPT):
             passage.go_on(piece.shape[1])
         return torch.cat(made, 1)
 
-    def _step(self, x: Wide, passage: "Passage") -> Wide:
+    def _step(self, x: Wide, passage: Passage) -> Wide:
         """Put vectors through the blocks from where the segment stands."""
         return self.through(self.placed(x, passage.states[0].lengths), passage.states)
 
@@ -128,84 +126,6 @@ class Recurrent(GPT):
     def _written(self, made: Memory) -> Memory:
         """Return the memory that the last block's answer at its places means."""
         return self.norm(made)
-
-
-class Passage(State):
-    """Where in its texts a recurrent model is: the memory, and what its blocks hold of the segment.
-
-    Args:
-        memory: What the segment reads.
-        states: One empty state per block.
-    """
-
-    def __init__(self, memory: Memory, states: Sequence[State]) -> None:
-        self.memory, self.states = memory, list(states)
-        self.lengths: tuple[int, ...] = (0,) * memory.shape[0]
-        self.read = 0
-        self._empty = [state.snapshot() for state in self.states]
-
-    @property
-    def size(self) -> int:
-        """Bytes taken, filled or not."""
-        return self.memory.nbytes + sum(state.size for state in self.states)
-
-    def go_on(self, more: int) -> None:
-        """Count tokens that the states have read."""
-        self.read += more
-        self.lengths = tuple(length + more for length in self.lengths)
-
-    def turn(self, memory: Memory) -> None:
-        """Begin a new segment that reads ``memory``."""
-        for state, empty in zip(self.states, self._empty, strict=True):
-            state.restore(empty)
-        self.memory, self.read = memory, 0
-
-    def prefill(self, q: Queries, k: Keys, v: Keys, *, lengths: Sequence[int] | None = None) -> Queries:
-        """Refuse: a passage is read by its model."""
-        raise UsageError("a passage belongs to a whole model; call model(tokens, cache=[passage])")
-
-    def snapshot(self) -> Mapping[str, object]:
-        """Return a copy of what is held."""
-        held = [state.snapshot() for state in self.states]
-        return {"lengths": self.lengths, "read": self.read, "memory": self.memory.clone(), "states": held}
-
-    def restore(self, snapshot: Mapping[str, object]) -> None:
-        """Go back to what was held when ``snapshot`` was taken."""
-        lengths, read, memory, held = (snapshot.get(key) for key in ("lengths", "read", "memory", "states"))
-        if not (
-            isinstance(lengths, tuple)
-            and isinstance(read, int)
-            and isinstance(held, list)
-            and len(held) == len(self.states)
-            and isinstance(memory, Tensor)
-            and memory.shape == self.memory.shape
-        ):
-            raise ShapeError("this snapshot is of another state; restore one taken from this state")
-        for state, one in zip(self.states, held, strict=True):
-            state.restore(one)
-        self.lengths, self.read, self.memory = lengths, read, memory.clone()
-
-    def truncate(self, length: int) -> None:
-        """Forget every token from ``length`` on, within the segment that is being read."""
-        longest = max(self.lengths, default=0)
-        back = longest - length
-        if not 0 <= back <= self.read:
-            raise UsageError(
-                f"a passage of {longest} tokens cannot be truncated to {length}: its segment began at "
-                f"{longest - self.read}; take snapshot() before and restore(...) it"
-            )
-        for state, empty in zip(self.states, self._empty, strict=True):
-            if back == self.read:
-                state.restore(empty)
-            elif back:
-                state.truncate(max(state.lengths, default=0) - back)
-        self.go_on(-back)
-
-    def reorder(self, rows: Int[Tensor, " B"]) -> None:
-        """Let row i continue what row ``rows[i]`` was."""
-        for state in self.states:
-            state.reorder(rows)
-        self.memory = self.memory.index_select(0, rows.to(self.memory.device))
 
 
 def _passage(cache: Sequence[State]) -> Passage:
