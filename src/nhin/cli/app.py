@@ -22,7 +22,10 @@ COMMANDS = {
     "train": ("nhin.cli.train:train", "Train a reader."),
     "sample": ("nhin.cli.sample:sample", "Let a language model write."),
     "inspect": ("nhin.cli.inspect:inspect", "Tell what a language model consists of and costs."),
-    "evaluate": ("nhin.cli.evaluate:evaluate", "Measure a reader on labelled crops."),
+    "evaluate": (
+        "nhin.cli.evaluate:evaluate",
+        "Measure a reader on labelled crops, or a language model on text.",
+    ),
     "export": ("nhin.cli.export:export", "Turn a checkpoint into the ONNX pair that reading uses."),
 }
 _USAGE, _INTERRUPTED, _PIPE = 2, 130, 141

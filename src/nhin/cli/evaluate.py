@@ -1,121 +1,54 @@
-"""The command that measures."""
+"""The command that measures: a reader on crops, a language model on text."""
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from nhin.errors import UsageError
 
-if TYPE_CHECKING:
-    from rich.table import Table
 
-    from nhin.ocr.evaluate import Measured
-
-_FORMS = {"strict": "", "ignoring case": "_no_case", "ignoring marks": "_no_marks"}
-_MOST_CONFUSIONS = 6
-
-
-def evaluate(
-    weights: str,
+def evaluate(  # noqa: PLR0913  # every option is one word of the command line
+    model: str,
     data: Path,
     /,
     *,
     json: bool = False,
     limit: int | None = None,
-    mode: Literal["both", "exact", "fast"] = "both",
+    mode: Literal["both", "exact", "fast"] | None = None,
+    split: Literal["train", "validation", "test"] | None = None,
+    stride: int | None = None,
     threads: int = 2,
 ) -> int:
-    """Measure a reader on labelled crops.
+    """Measure a reader on labelled crops, or a language model on text.
 
     Args:
-        weights: A name of shipped weights, a folder with an ONNX pair, or a checkpoint.
-        data: A folder, a zip or a TSV file of labelled crops, or VinText as VinAI lays it out.
+        model: A reader: a name of shipped weights, a folder with an ONNX pair, or a checkpoint. Or the run of
+            a language model.
+        data: For a reader a folder, a zip or a TSV file of labelled crops, or VinText as VinAI lays it out;
+            for a language model a folder that nhin prepare made, or a text file.
         json: Write one JSON object instead of tables.
-        limit: Read only so many crops, taken evenly from all of them.
-        mode: fast takes what the CTC head drafts; exact lets the decoder verify it; both takes whichever the
-            two heads together find likelier.
+        limit: Readers: read only so many crops, taken evenly from all of them.
+        mode: Readers: fast takes what the CTC head drafts; exact lets the decoder verify it; both, the
+            default, takes whichever the two heads together find likelier.
+        split: Language models: which part of a prepared text; validation when not given.
+        stride: Language models: from window to window, in tokens. Less than the context gives every token
+            more before it, and takes longer; the context when not given.
         threads: Processors to use.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1, not {limit}")
-    from nhin.data.crops import open_crops
-    from nhin.ocr.evaluate import evaluate as measure
-    from nhin.ocr.evaluate import open_reader
+    from nhin.lm.place import is_run
 
-    reader, crops = open_reader(weights, mode, threads), open_crops(data)
-    if limit is not None and limit < len(crops):
-        crops = [crops[i * len(crops) // limit] for i in range(limit)]
-    with _progress(len(crops)) as seen:
-        measured = measure(reader, crops, seen)
-    sys.stdout.write(_as_json(measured.as_tree()) if json else "")
-    if not json:
-        _show(measured)
-    return 0
+    if is_run(Path(model)):
+        from nhin.cli.evaluate_lm import measure_lm
+
+        _refuse("a language model", "a reader", limit=limit, mode=mode)
+        return measure_lm(Path(model), data, split, stride, threads, json)
+    from nhin.cli.evaluate_reader import measure_reader
+
+    _refuse("a reader", "a language model", split=split, stride=stride)
+    return measure_reader(model, data, limit, mode or "both", threads, json)
 
 
-def _as_json(tree: dict[str, Any]) -> str:
-    return json.dumps(tree, ensure_ascii=False, indent=1) + "\n"
-
-
-def _show(measured: "Measured") -> None:
-    """Draw the tables."""
-    from rich.console import Console
-
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(_rates(measured))
-    console.print(_parts(measured.breakdown))
-    console.print(
-        f"{measured.count} crops, {1000 * measured.seconds_per_crop:.1f} ms each; "
-        f"mean confidence {measured.confidence:.1%}, calibration error {measured.ece:.1%}"
-    )
-
-
-def _rates(measured: "Measured") -> "Table":
-    from rich.table import Table
-
-    from nhin.metrics.rates import FIGURES
-
-    table = Table("", *_FORMS)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name in FIGURES:
-        values = [measured.figures[name + ending] for ending in _FORMS.values()]
-        shown = [f"{value:.2f}" if name == "mean_edit_distance" else f"{value:.2%}" for value in values]
-        label = name.upper() if name in ("cer", "wer") else name.replace("_", " ")
-        table.add_row(label, *shown)
-    return table
-
-
-def _parts(breakdown: dict[str, Any]) -> "Table":
-    """Tabulate what is wrong in wrong letters, and the commonest confusions."""
-    from rich.table import Table
-
-    table = Table("wrong in a letter", "letters", "of all", "nothing else wrong", "most often (true → read)")
-    for column in table.columns[1:4]:
-        column.justify = "right"
-    for part, count in breakdown["wrong"].items():
-        rows = breakdown.get(f"{part}s", [])[:_MOST_CONFUSIONS]
-        often = ", ".join(f"{row['true']} → {row['read']} {row['count']}" for row in rows)
-        share, only = breakdown["share"][part], breakdown["only"][part]
-        table.add_row(part, str(count), f"{share:.2%}", str(only), often)
-    total = max(1, breakdown["characters"])
-    for kind in ("missing", "extra"):
-        table.add_row(f"{kind} altogether", str(breakdown[kind]), f"{breakdown[kind] / total:.2%}", "", "")
-    return table
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None] | None]:
-    """Show a bar to a person who watches; stay silent in a log."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=total)
-        yield lambda more: bar.update(task, advance=more)
+def _refuse(given: str, other: str, **options: object) -> None:
+    """Refuse options that mean something for the other kind of model only."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name} is for {other}, and this is {given}; leave it out")

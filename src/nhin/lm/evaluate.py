@@ -1,0 +1,169 @@
+"""Measure a language model on a whole text, and the n-gram beside it.
+
+A network reads the text in windows of its context, one after the other; every token but the first is
+predicted once. With a stride shorter than the context windows overlap, and tokens are counted in the first
+window they come in, so all but the first few have at least ``context - stride`` tokens before them.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from nhin.data.shards import Corpus
+from nhin.errors import DataError, Diverged, UsageError
+from nhin.lm.counted import Tokens, most_tokens
+from nhin.lm.ngram import NGram, count
+from nhin.lm.recipe import Recipe
+from nhin.lm.run import Counted, Run
+from nhin.metrics.perplexity import Cost
+from nhin.models.gpt import GPT
+from nhin.text.tokenizers import Tokenizer
+
+ORDER, ORDER_OF_PAIRS = 5, 3
+_PIECE = 2**18
+_TOKENS_AT_ONCE, _SCORES_AT_ONCE = 2**13, 2**25
+
+Costs = NDArray[np.float64]
+Seen = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What came of measuring: the cost of the text, and how long computing it took."""
+
+    cost: Cost
+    seconds: float
+
+    def as_tree(self) -> dict[str, Any]:
+        """Return everything as one flat table for JSON; None for what no number is large enough for."""
+        figures = {k: v if math.isfinite(v) else None for k, v in self.cost.figures().items()}
+        size = {"tokens": self.cost.tokens, "characters": self.cost.characters, "bytes": self.cost.bytes}
+        return {**figures, **size, "seconds": self.seconds}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Tokens ``start`` up to ``stop`` are read; what follows the last ``new`` of them is counted."""
+
+    start: int
+    stop: int
+    new: int
+
+
+def evaluate(
+    run: Run | Counted,
+    text: Tokens,
+    *,
+    stride: int | None = None,
+    batch: int | None = None,
+    seen: Seen | None = None,
+) -> Measured:
+    """Measure a model on all of a text.
+
+    Args:
+        run: A network, or n-grams: these have all that is before a token for context, without windows.
+        text: Read piece by piece; it need not fit in memory.
+        stride: From window to window, 1 to the context; the context when None, so that none overlap.
+        batch: Windows that are read at once; as many as fit in little memory when None.
+        seen: Told how many more tokens are done, every now and then.
+
+    Raises:
+        UsageError: ``stride`` or ``batch`` is out of range.
+        DataError: The text has fewer than two tokens.
+        Diverged: What the model says is no number.
+    """
+    if len(text) < 2:
+        raise DataError(f"there is nothing to predict: the text has {len(text)} tokens, and 2 are needed")
+    if isinstance(run, Counted):
+        if stride is not None:
+            raise UsageError("a stride is for networks; n-grams have all that is before a token anyway")
+        costs = _looked_up(run.model, text)
+    else:
+        costs = _computed(run.model, text, stride, batch)
+    total, done, begin = 0.0, 1, time.perf_counter()
+    for some in costs:
+        if not np.isfinite(some).all():
+            raise Diverged(f"the model's answers after token {done} are not numbers; its weights are broken")
+        total, done = total + float(some.sum()), done + len(some)
+        if seen is not None:
+            seen(len(some))
+    assert done == len(text), f"{done} of {len(text)} tokens were counted"
+    return Measured(_cost(total, text, run.tokenizer), time.perf_counter() - begin)
+
+
+def control(corpus: Corpus, order: int | None = None) -> tuple[Counted, int]:
+    """Count the n-grams of a prepared text's training split, as a model to compare others with.
+
+    Args:
+        corpus: The text.
+        order: 5 for characters and bytes, 3 for byte pairs when None.
+
+    Returns:
+        The model, and how many tokens were counted: all, or those from the beginning that fit in memory.
+    """
+    if order is None:
+        order = ORDER_OF_PAIRS if corpus.tokenizer.name.startswith("bpe") else ORDER
+    train = corpus.split("train")
+    taken = min(len(train), most_tokens(order))
+    model = count(train.read(0, taken), corpus.tokenizer.vocab, order)
+    return Counted(model, corpus.tokenizer, Recipe(ngram=order), 0), taken
+
+
+def windows(length: int, context: int, stride: int) -> Iterator[Window]:
+    """Yield the windows in which every token of ``length`` but the first is predicted once."""
+    start, done = 0, 0
+    while done < length - 1:
+        stop = min(start + context, length - 1)
+        yield Window(start, stop, stop - done)
+        start, done = start + stride, stop
+
+
+def _looked_up(model: NGram, text: Tokens) -> Iterator[Costs]:
+    for start in range(1, len(text), _PIECE):
+        before = min(start, model.order - 1)
+        ids = text.read(start - before, min(start + _PIECE, len(text)))
+        yield model.nats(ids)[before:]
+
+
+def _computed(model: GPT, text: Tokens, stride: int | None, batch: int | None) -> Iterator[Costs]:
+    context = model.context
+    stride = context if stride is None else stride
+    if not 1 <= stride <= context:
+        raise UsageError(f"stride is {stride}; give 1 to {context}, the model's context")
+    if batch is None:
+        batch = max(1, min(_TOKENS_AT_ONCE, _SCORES_AT_ONCE // model.vocab) // context)
+    if batch < 1:
+        raise UsageError(f"batch is {batch}; give 1 or more")
+    # The last window may be shorter than the others, and windows of a batch are equally long.
+    for _, alike in groupby(windows(len(text), context, stride), lambda window: window.stop - window.start):
+        while some := [window for _, window in zip(range(batch), alike, strict=False)]:
+            yield _predicted(model, text, some)
+
+
+@torch.inference_mode()
+def _predicted(model: GPT, text: Tokens, some: list[Window]) -> Costs:
+    """Return what the counted tokens of some windows cost, in the order of the text."""
+    rows = torch.from_numpy(np.stack([text.read(window.start, window.stop + 1) for window in some]))
+    scores = model(rows[:, :-1]).float()
+    costs = F.cross_entropy(scores.transpose(1, 2), rows[:, 1:], reduction="none")
+    return np.concatenate(
+        [row[-window.new :] for row, window in zip(costs.double().numpy(), some, strict=True)]
+    )
+
+
+def _cost(total: float, text: Tokens, tokenizer: Tokenizer) -> Cost:
+    """Count the characters and bytes that all tokens but the first stand for."""
+    pieces = tokenizer.pieces
+    sizes = np.array([[len(piece), sum(byte & 0xC0 != 0x80 for byte in piece)] for piece in pieces])
+    sums = np.zeros(2, np.int64)
+    for start in range(1, len(text), _PIECE):
+        sums += sizes[text.read(start, min(start + _PIECE, len(text)))].sum(0)
+    return Cost(total, len(text) - 1, characters=int(sums[1]), bytes=int(sums[0]))

@@ -1,0 +1,328 @@
+"""Laws of measuring a language model: every token counts once, with what stands before it."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runs import TEXT, TINY, tiny_run
+
+import nhin
+from nhin.cli.app import main
+from nhin.data.shards import Cut, open_tokens, prepare
+from nhin.errors import DataError, Diverged, UsageError
+from nhin.lm.counted import train_ngram
+from nhin.lm.evaluate import control, evaluate, windows
+from nhin.lm.heldout import Text, encoded, held_out, own_data
+from nhin.lm.ngram import count
+from nhin.lm.recipe import Data, Recipe
+from nhin.lm.run import Counted, Run, open_any, open_run
+from nhin.metrics.perplexity import FIGURES
+from nhin.models.build import build_lm
+from nhin.text.tokenizers import learn
+from nhin.training.checkpoint import load, save
+
+LONG = "".join(f"{n} {TEXT}" for n in range(20))
+SIZES = {"tokens", "characters", "bytes", "seconds"}
+
+
+def text_of(ids):
+    return Text(np.array(ids, np.uint32))
+
+
+def network(tokenizer, design=TINY, scale=3.0):
+    """Build a model whose answers differ from token to token."""
+    model = build_lm(tokenizer.vocab, design).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(scale)
+    return Run(model, tokenizer, Recipe(model=design), 0)
+
+
+@torch.inference_mode()
+def slow(run, ids, before):
+    """Predict every token by itself, after so many of those before it as ``before`` says."""
+    total = 0.0
+    for i in range(1, len(ids)):
+        scores = run.model(torch.tensor([ids[i - before(i) : i]]))[0, -1].double()
+        total -= float(scores.log_softmax(-1)[ids[i]])
+    return total
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return learn("char", lambda: [LONG])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tokenizer):
+    """Prepare a text; return the folder of its tokens."""
+    place = tmp_path_factory.mktemp("data")
+    (place / "text.txt").write_text(LONG, encoding="utf-8")
+    return prepare(str(place / "text.txt"), tokenizer, place / "tokens", Cut(block=200))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return the folder of a run over the same characters."""
+    return tiny_run(tmp_path_factory.mktemp("runs") / "tiny", LONG)
+
+
+@settings(max_examples=200)
+@given(length=st.integers(2, 60), context=st.integers(1, 9), data=st.data())
+def test_every_token_but_the_first_is_predicted_once(length, context, data):
+    stride = data.draw(st.integers(1, context))
+    predicted = []
+    for window in windows(length, context, stride):
+        assert 0 <= window.start < window.stop < length
+        assert 1 <= window.new <= window.stop - window.start <= context
+        places = range(window.stop - window.new + 1, window.stop + 1)
+        if window.start:
+            assert window.stop - window.start - window.new >= context - stride
+        predicted += places
+    assert predicted == list(range(1, length))
+
+
+@pytest.mark.parametrize("length", [2, 16, 17, 18, 60])
+@pytest.mark.parametrize("batch", [None, 1, 2])
+def test_windows_cost_what_each_token_costs_by_itself(tokenizer, length, batch):
+    run, ids = network(tokenizer), tokenizer.encode(LONG)[:length]
+    context = run.model.context
+    measured = evaluate(run, text_of(ids), batch=batch)
+    want = slow(run, ids, lambda i: (i - 1) % context + 1)
+    assert measured.cost.total == pytest.approx(want, rel=1e-5)
+    assert measured.cost.tokens == length - 1
+
+
+@pytest.mark.parametrize("stride", [1, 5, 15])
+def test_overlapping_windows_give_every_token_more_before_it(tokenizer, stride):
+    run, ids = network(tokenizer), tokenizer.encode(LONG)[:60]
+    context = run.model.context
+
+    def before(i):
+        if i <= context:
+            return i
+        return i - stride * math.ceil((i - context) / stride)
+
+    measured = evaluate(run, text_of(ids), stride=stride)
+    assert measured.cost.total == pytest.approx(slow(run, ids, before), rel=1e-5)
+
+
+def test_who_knows_nothing_is_as_unsure_as_among_all(tokenizer):
+    run = network(tokenizer, scale=0.0)
+    figures = evaluate(run, text_of(tokenizer.encode(LONG)[:50])).cost.figures()
+    assert figures["perplexity"] == pytest.approx(tokenizer.vocab)
+    assert figures["nats"] == pytest.approx(math.log(tokenizer.vocab))
+
+
+@pytest.mark.parametrize("spec", ["char", "byte", "bpe:300"])
+def test_sizes_are_those_of_the_text_after_its_first_token(spec):
+    words = "phở bò tái, 25.000đ một tô. 🍜 " * 12
+    tokenizer = learn(spec, lambda: [words])
+    ids = tokenizer.encode(words)
+    ids.insert(len(ids) // 2, tokenizer.end)
+    first = tokenizer.raw(ids[:1])
+    cost = evaluate(network(tokenizer), text_of(ids)).cost
+    assert cost.tokens == len(ids) - 1
+    assert cost.bytes == len(words.encode()) - len(first)
+    assert cost.characters == len(words) - len(first.decode())
+
+
+def test_ngrams_know_all_before_a_token_however_the_text_is_read(tokenizer, monkeypatch):
+    ids = tokenizer.encode(LONG)
+    model = count(ids[:400], tokenizer.vocab, 4)
+    monkeypatch.setattr("nhin.lm.evaluate._PIECE", 7)
+    cost = evaluate(Counted(model, tokenizer, Recipe(), 0), text_of(ids)).cost
+    assert cost.total == pytest.approx(model.nats(ids)[1:].sum())
+    assert (cost.tokens, cost.characters, cost.bytes) == (len(ids) - 1,) * 3
+
+
+def test_all_of_it_is_told_to_who_watches(tokenizer):
+    seen = []
+    evaluate(network(tokenizer), text_of(tokenizer.encode(LONG)[:50]), batch=1, seen=seen.append)
+    assert sum(seen) == 49
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize(
+    ("length", "options", "says", "error"),
+    [
+        (1, {}, "2 are needed", DataError),
+        (0, {}, "2 are needed", DataError),
+        (9, {"stride": 0}, "1 to 16", UsageError),
+        (9, {"stride": 17}, "1 to 16", UsageError),
+        (9, {"batch": 0}, "batch", UsageError),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(tokenizer, length, options, says, error):
+    with pytest.raises(error, match=says):
+        evaluate(network(tokenizer), text_of([1] * length), **options)
+
+
+def test_answers_that_are_no_numbers_are_said(tokenizer):
+    run = network(tokenizer)
+    with torch.no_grad():
+        run.model.embedding.weight[3] = math.nan
+    with pytest.raises(Diverged, match="not numbers"):
+        evaluate(run, text_of([3, 1, 2]))
+
+
+def test_the_control_is_counted_on_the_training_split_alone(folder, tokenizer, monkeypatch):
+    corpus = open_tokens(folder)
+    counted, taken = control(corpus, 3)
+    train = corpus.split("train").read(0, len(corpus.split("train")))
+    want = count(train, tokenizer.vocab, 3)
+    assert taken == len(train)
+    np.testing.assert_array_equal(counted.model.nats(train), want.nats(train))
+    assert control(corpus)[0].model.order == 5
+    monkeypatch.setattr("nhin.lm.counted.MOST_BYTES", 32 * 3 * 50)
+    assert control(corpus, 3)[1] == 50
+
+
+def test_byte_pairs_are_controlled_by_shorter_grams(tmp_path):
+    (tmp_path / "text.txt").write_text(LONG, encoding="utf-8")
+    prepare(str(tmp_path / "text.txt"), "bpe:300", tmp_path / "tokens", Cut(block=200))
+    assert control(open_tokens(tmp_path / "tokens"))[0].model.order == 3
+
+
+def test_a_file_costs_what_its_tokens_cost(tmp_path, tokenizer):
+    (tmp_path / "text.txt").write_text(LONG, encoding="utf-8")
+    held = held_out(tmp_path / "text.txt", tokenizer)
+    assert held.tokens.read(0, len(held.tokens)).tolist() == tokenizer.encode(LONG)
+    assert held.corpus is None
+
+
+def test_a_file_is_compared_with_what_the_run_was_trained_on(tmp_path, folder, tokenizer):
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    named = own_data(tmp_path / "run", Recipe(data=Data(path=str(folder))))
+    assert held_out(text, tokenizer, trained_on=named).corpus is not None
+    assert held_out(text, learn("byte", lambda: []), trained_on=named).corpus is None
+    assert held_out(text, tokenizer, trained_on=own_data(tmp_path / "run", Recipe())).corpus is None
+    prepare(str(text), tokenizer, tmp_path / "run" / "data", Cut(block=20))
+    for place in (tmp_path / "run", tmp_path / "run" / "checkpoint"):
+        found = held_out(text, tokenizer, trained_on=own_data(place, Recipe())).corpus
+        assert found is not None
+        assert found.folder.samefile(tmp_path / "run" / "data")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"", "2 are needed"), (b"c", "2 are needed"), (b"a\0b", "binary"), ("cơm".encode(), "ơ")],
+)
+def test_texts_that_cannot_be_measured_are_one_line(run, tmp_path, capsys, data, says):
+    (tmp_path / "text.txt").write_bytes(data)
+    assert main(["evaluate", str(run), str(tmp_path / "text.txt")]) == 3
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert says in said.err
+
+
+def test_a_text_too_large_is_not_read(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr("nhin.lm.heldout.LARGEST_TEXT", 3)
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(DataError, match="nhin prepare"):
+        encoded(tmp_path / "text.txt", tokenizer)
+
+
+def test_json_holds_every_key_for_both(run, folder, capsys):
+    assert main(["evaluate", str(run), str(folder), "--json", "--split", "test", "--stride", "9"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert {*FIGURES, *SIZES, "ngram", "step", "data"} == tree.keys()
+    assert {*FIGURES, *SIZES, "order", "counted"} == tree["ngram"].keys()
+    assert tree["tokens"] == tree["ngram"]["tokens"] == len(open_tokens(folder).split("test")) - 1
+    want = evaluate(open_run(run), open_tokens(folder).split("test"), stride=9)
+    assert tree["nats"] == pytest.approx(want.cost.nats)
+    assert tree["ngram"]["order"] == 5
+
+
+def test_a_table_shows_the_ngram_beside_it(run, folder, capsys):
+    assert main(["evaluate", str(run), str(folder)]) == 0
+    shown = capsys.readouterr().out
+    rows = {words[1]: words for line in shown.splitlines() if len(words := line.split()) > 5}
+    want = evaluate(open_run(run), open_tokens(folder).split("validation")).cost
+    beside = evaluate(control(open_tokens(folder))[0], open_tokens(folder).split("validation")).cost
+    assert f"{want.nats:.4f}" in rows["tiny"]
+    assert f"{beside.bits_per_byte:.4f}" in rows["5-gram"]
+    assert f"{want.tokens} tokens: validation of " in shown
+
+
+def test_a_run_of_counts_is_measured_as_any(folder, tokenizer, tmp_path, capsys):
+    corpus = open_tokens(folder)
+    train_ngram(Recipe(ngram=5), corpus.split("train"), tokenizer, tmp_path / "run")
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), str(folder), "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["nats"] == tree["ngram"]["nats"] < math.log(tokenizer.vocab) / 2
+    with pytest.raises(UsageError, match="stride"):
+        evaluate(open_any(tmp_path / "run"), corpus.split("test"), stride=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--mode", "fast"], "--mode is for a reader"),
+        (["--limit", "3"], "--limit is for a reader"),
+        (["--stride", "99"], "give 1 to 16"),
+        (["--split", "tset"], "tset"),
+        (["--threads", "0"], "--threads"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(run, folder, capsys, options, says):
+    assert main(["evaluate", str(run), str(folder), *options]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert says in said.err
+
+
+def test_options_of_language_models_are_refused_for_readers(tmp_path, capsys):
+    for option in (["--split", "test"], ["--stride", "3"]):
+        assert main(["evaluate", "vi-small", str(tmp_path), *option]) == 2
+        assert "is for a language model" in capsys.readouterr().err
+
+
+def test_a_split_of_a_single_file_is_refused(run, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    assert main(["evaluate", str(run), str(tmp_path / "text.txt"), "--split", "test"]) == 2
+    assert "without splits" in capsys.readouterr().err
+
+
+def test_tokens_of_another_tokenizer_are_refused(run, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(LONG, encoding="utf-8")
+    prepare(str(tmp_path / "text.txt"), "byte", tmp_path / "tokens", Cut(block=200))
+    assert main(["evaluate", str(run), str(tmp_path / "tokens")]) == 3
+    said = capsys.readouterr().err
+    assert "another tokenizer" in said
+    assert learn("byte", lambda: []).fingerprint[:8] in said
+
+
+def test_a_folder_that_was_never_prepared_is_refused(run, tmp_path, capsys):
+    assert main(["evaluate", str(run), str(tmp_path)]) == 3
+    assert "nhin prepare" in capsys.readouterr().err
+    assert main(["evaluate", str(run), str(tmp_path / "gone")]) == 3
+    assert "no folder or file" in capsys.readouterr().err
+
+
+def test_broken_weights_are_refused(run, folder, tmp_path, capsys):
+    held = load(run / "checkpoint")
+    weights = dict(held.tensors["model"])
+    weights["embedding.weight"] = weights["embedding.weight"] * math.nan
+    save(tmp_path / "run" / "checkpoint", type(held)({"model": weights}, held.values))
+    assert main(["evaluate", str(tmp_path / "run"), str(folder)]) == 4
+    assert "NaN" in capsys.readouterr().err
+
+
+def test_a_run_is_told_from_a_reader_without_torch(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from nhin.lm.place import is_run; "
+        "assert not is_run(Path(sys.argv[1])); assert 'torch' not in sys.modules"
+    )
+    home = {**os.environ, "PYTHONPATH": str(Path(nhin.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, env=home)
