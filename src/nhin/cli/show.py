@@ -1,16 +1,18 @@
 """The command that draws attention."""
 
 import json
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from nhin.cli.files import replace_whole, watched
-from nhin.errors import NhinError, UsageError
+from nhin.cli.files import watched
+from nhin.cli.pictures import save
+from nhin.cli.show_run import Reading, show_run
+from nhin.errors import UsageError
+from nhin.lm.place import is_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +76,7 @@ class Look:
                 raise UsageError(f"--{name} is {size}; give 1 to {most}")
 
 
-_CARD = Look()
+_CARD, _NOTHING = Look(), Reading()
 
 
 def show(
@@ -85,25 +87,33 @@ def show(
     weights: Path | None = None,
     out: Path = Path("attention"),
     look: Look = _CARD,
+    reading: Reading = _NOTHING,
 ) -> int:
     """Draw what attention looks at, as PNG and SVG.
 
-    Nothing is trained: words become vectors of their letters, so weights show like words finding each other
-    under each mechanism's rules. Weights of your own come from a file.
+    Of a mechanism, nothing is trained: words become vectors of their letters, so weights show like words
+    finding each other under each mechanism's rules. Weights of your own come from a file. Of a trained
+    language model, every layer and head that reads --prompt is drawn: scaled QK, mask and softmax, and all
+    softmaxes on one page; --kind weights draws that page alone, --kind steps the formula step by step.
 
     Args:
         subject: attention.
-        names: Mechanisms: softmax window bigbird. nhin list has them all.
+        names: Mechanisms: softmax window bigbird; nhin list has them all. Or the folder of one run.
         every: Draw every mechanism.
         weights: A matrix of weights to draw: .npy (T S or H T S), .tsv with names, or .json.
         out: The folder that pictures go to.
         look: Who looks at what.
+        reading: What a trained model reads, and what of it is drawn.
     """
     look.check()
+    if len(names) == 1 and not every and weights is None and is_run(Path(names[0])):
+        return show_run(Path(names[0]), out, look.kind, reading)
+    if reading != _NOTHING:
+        raise UsageError("--prompt, --layer, --head and --matrices are for one language model: give its run")
     if weights is not None:
         if names or every:
             raise UsageError("give mechanisms or --weights, not both")
-        return _save(out, [weights.stem], partial(_of_file, weights))
+        return save(out, [weights.stem], partial(_of_file, weights))
     if every and names:
         raise UsageError("give mechanisms or --all, not both")
     if not (names or every):
@@ -111,34 +121,7 @@ def show(
     from nhin.attention.registry import MECHANISMS
 
     chosen = list(MECHANISMS) if every else list(dict.fromkeys(names))
-    return _save(out, chosen, partial(_of_mechanism, look), f"-{look.drawn}")
-
-
-def _save(out: Path, names: list[str], draw: Any, ending: str = "") -> int:
-    """Draw each and write both files of it; one that cannot be drawn does not stop the others."""
-    from nhin.viz.drawing import written
-
-    worst = 0
-    for name in names:
-        try:
-            figure = draw(name)
-            pictures = {form: written(figure, form) for form in ("png", "svg")}
-        except NhinError as why:
-            if len(names) == 1:
-                raise
-            sys.stderr.write(f"nhin: {name}: {' '.join(str(why).split())}\n")
-            worst = max(worst, why.exit_code)
-            continue
-        for form, data in pictures.items():
-            path = out / f"{name}{ending}.{form}"
-            try:
-                out.mkdir(parents=True, exist_ok=True)
-                replace_whole(path, data)
-            except OSError as why:
-                raise UsageError(f"{path} cannot be written: {why.strerror or why}") from why
-            sys.stdout.write(f"{path}\n")
-        sys.stdout.flush()
-    return worst
+    return save(out, chosen, partial(_of_mechanism, look), f"-{look.drawn}")
 
 
 def _of_file(path: Path, name: str) -> "Figure":

@@ -1,7 +1,9 @@
 """Matrices of attention as figures: PNG for people, SVG for papers, the same numbers the same bytes."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -22,6 +24,21 @@ _STYLE: dict[Any, Any] = {
 }
 # A file that says when it was made differs each time.
 _UNDATED: Mapping[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One matrix of a table of them.
+
+    Args:
+        title: Stands above it.
+        matrix: The matrix; its first head is drawn.
+        seen: It says only who sees whom.
+    """
+
+    title: str
+    matrix: Matrix
+    seen: bool = False
 
 
 def card(title: str, panels: Sequence[tuple[str, Matrix, bool]]) -> Figure:
@@ -46,6 +63,19 @@ def heads(title: str, matrix: Matrix) -> Figure:
     figure, axes = _grid(title, count, min(count, 4), _size(matrix), tall)
     for number, (axis, values) in enumerate(zip(axes, matrix.values, strict=True)):
         _image(axis, f"head {number}" if count > 1 else "", values, matrix)
+    return figure
+
+
+def table(title: str, rows: Sequence[Sequence[Panel]], *, bars: bool = True) -> Figure:
+    """Draw rows of panels; without ``bars`` each is small and its colours go from nothing to its largest."""
+    columns = max(map(len, rows))
+    inches = max([_size(panel.matrix) for row in rows for panel in row], default=2.9) if bars else 1.7
+    figure, axes = _grid(title, len(rows) * columns, columns, inches)
+    for row, places in zip(rows, range(0, len(axes), columns), strict=True):
+        for panel, axis in zip(row, axes[places:], strict=False):
+            _image(axis, panel.title, panel.matrix.values[0], panel.matrix, seen=panel.seen, bar=bars)
+            if not bars:
+                axis.set(xlabel="", ylabel="")
     return figure
 
 
@@ -79,7 +109,7 @@ def _grid(
         rows = -(-count // columns)
         size = (max(3.4, inches * columns), ((inches - 0.6) * tall + 0.75) * rows + 0.3)
         figure = Figure(size, layout="constrained")
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(textwrap.fill(title, int(13 * size[0])), fontsize=9)
         axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for axis in axes[count:]:
             axis.set_axis_off()
@@ -99,6 +129,7 @@ def _image(
     matrix: Matrix,
     *,
     seen: bool = False,
+    bar: bool = True,
     aspect: Literal["equal", "auto"] = "equal",
 ) -> None:
     with mpl.rc_context(_STYLE):
@@ -115,9 +146,9 @@ def _image(
         )  # fmt: skip
         axis.set_title(title, fontsize=8)
         _named(axis, matrix)
-        if not seen:
-            bar = axis.figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
-            bar.ax.tick_params(labelsize=6)
+        if bar and not seen:
+            scale = axis.figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
+            scale.ax.tick_params(labelsize=6)
 
 
 def _extent(values: np.ndarray, matrix: Matrix) -> tuple[float, float, float, float]:
