@@ -128,6 +128,15 @@ def test_discounts_of_known_counts():
     np.testing.assert_array_equal(discounts(np.array([7, 9])), [0, 0.5, 0.5, 0.5])
 
 
+@settings(max_examples=200)
+@given(classes=st.lists(st.integers(0, 30), min_size=5, max_size=5))
+def test_no_discount_takes_nothing_or_more_than_there_is(classes):
+    """Few grams seen once and many seen more often make the estimate negative."""
+    taken = discounts(np.repeat([1, 2, 3, 4, 5], classes))[1:]
+    assert (taken >= 0.1).all()
+    assert (taken <= [1, 2, 3]).all()
+
+
 @settings(max_examples=50)
 @given(text=texts, order=orders)
 def test_what_is_stored_is_the_whole_model(text, order):
