@@ -1,0 +1,204 @@
+"""Every text comes back from its ids as it was; a tree from elsewhere is believed only when it is whole."""
+
+import json
+import os
+import sys
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nhin.errors import CheckpointError, DataError, MissingExtra, UnknownName, UsageError
+from nhin.text.tokenizers import Streamer, learn, tokenizer_of
+from nhin.text.tokenizers.pairs import LONGEST_PIECE, BytePairs
+
+KIEU = "Trăm năm trong cõi người ta,\nChữ tài chữ mệnh khéo là ghét nhau.\r\n"
+TEXT = KIEU * 3 + "the cat sat on the mat, the cat sat. " * 5 + "e\u0302\u0323 👩‍👩‍👧 \t  \n" + "-" * 200
+MADE = {spec: learn(spec, lambda: [TEXT]) for spec in ("char", "byte", "bpe:320")}
+
+each = pytest.mark.parametrize("tokenizer", MADE.values(), ids=MADE)
+anything = pytest.mark.parametrize("tokenizer", [MADE["byte"], MADE["bpe:320"]], ids=["byte", "bpe"])
+
+
+@anything
+@given(text=st.text() | st.text("aát \r\n\t\u0302👩\u200d\ufeff"))
+@example("\r\n \r  \n\n ")
+@example("Nghiêng mình 👩‍👩‍👧‍👦 <|endoftext|>\ufffe\x00")
+def test_every_text_comes_back_exactly(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert all(0 <= i < tokenizer.end for i in ids)
+
+
+@given(text=st.text(sorted(set(TEXT))))
+def test_characters_give_one_id_each_and_come_back(text):
+    tokenizer = MADE["char"]
+    ids = tokenizer.encode(text)
+    assert len(ids) == len(text)
+    assert tokenizer.decode(ids) == text
+
+
+def test_characters_stand_in_the_order_of_code_points_and_the_end_comes_last():
+    tokenizer = learn("char", lambda: ["bđ", "a"])
+    assert tokenizer.encode("abđ") == [0, 1, 2]
+    assert (tokenizer.end, tokenizer.vocab) == (3, 4)
+
+
+@each
+def test_an_end_prints_as_nothing(tokenizer):
+    ids = tokenizer.encode("mat")
+    assert tokenizer.end == tokenizer.vocab - 1
+    assert tokenizer.decode([tokenizer.end, *ids, tokenizer.end]) == "mat"
+
+
+@each
+@pytest.mark.parametrize("wrong", [-1, 10**6])
+def test_an_id_that_is_none_is_named(tokenizer, wrong):
+    with pytest.raises(DataError, match=f"no token {wrong}:"):
+        tokenizer.decode([wrong])
+
+
+def test_an_unknown_character_is_named_with_its_code_point():
+    with pytest.raises(UsageError, match=r"'ß' \(U\+00DF\)"):
+        MADE["char"].encode("großer")
+
+
+@anything
+def test_half_a_character_is_named(tokenizer):
+    with pytest.raises(UsageError, match=r"U\+DC80"):
+        tokenizer.encode("a\udc80")
+
+
+@each
+@given(data=st.data())
+def test_what_streams_is_what_is_decoded_and_never_half_a_character(tokenizer, data):
+    """Also for ids that no text has: bytes out of order."""
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab - 1)))
+    streamer = Streamer(tokenizer)
+    parts = [streamer.push(i) for i in ids]
+    assert "".join(parts) + streamer.finish() == tokenizer.decode(ids)
+
+
+def test_a_character_of_many_tokens_is_told_when_it_is_whole():
+    streamer = Streamer(MADE["byte"])
+    assert [streamer.push(byte) for byte in "ệ".encode()] == ["", "", "ệ"]
+    assert streamer.push(*"ệ".encode()[:2]) == ""
+    assert streamer.finish() == "\ufffd"
+
+
+def test_byte_pairs_make_texts_shorter_with_as_many_ids_as_asked():
+    tokenizer = MADE["bpe:320"]
+    assert tokenizer.vocab == 320
+    assert tokenizer.name == "bpe:320"
+    assert len(tokenizer.encode(TEXT)) < 0.8 * len(TEXT.encode())
+    assert max(map(len, tokenizer.pieces)) <= LONGEST_PIECE
+
+
+def test_a_text_with_few_pairs_gives_fewer_ids():
+    tokenizer = learn("bpe:8192", lambda: ["ab ab", " cd"])
+    assert tokenizer.pieces[256:] == (b"ab", b"")
+    assert tokenizer.name == "bpe:258"
+
+
+def test_learning_is_the_same_twice_and_leaves_the_environment_alone():
+    before = dict(os.environ)
+    texts = ["the cat", " sat on the mat; ", KIEU]
+    assert learn("bpe:300", lambda: texts).as_tree() == learn("bpe:300", lambda: iter(texts)).as_tree()
+    assert dict(os.environ) == before
+
+
+def test_a_failure_of_the_texts_is_the_failure():
+    def texts():
+        yield "abc"
+        raise DataError("the disk is gone")
+
+    with pytest.raises(DataError, match="disk is gone"):
+        learn("bpe:300", texts)
+
+
+@each
+def test_a_tree_survives_json_and_gives_the_same_tokenizer(tokenizer):
+    tree = json.loads(json.dumps(tokenizer.as_tree()))
+    again = tokenizer_of(tree)
+    assert again.fingerprint == tokenizer.fingerprint
+    assert again.encode(KIEU) == tokenizer.encode(KIEU)
+    assert (again.name, again.pieces) == (tokenizer.name, tokenizer.pieces)
+
+
+def test_every_tokenizer_has_a_fingerprint_of_its_own():
+    trees = [*(made.as_tree() for made in MADE.values()), {"kind": "bpe", "merges": [[97, 98]]}]
+    trees += [{"kind": "char", "chars": "ab"}, {"kind": "char", "chars": "abc"}]
+    assert len({tokenizer_of(tree).fingerprint for tree in trees}) == len(trees)
+
+
+DOUBLED = [[97, 97], *([i, i] for i in range(256, 300))]  # each piece twice as long: 2**45 bytes at the end
+WRONG = [
+    None,
+    [],
+    {},
+    {"kind": "wordpiece"},
+    {"kind": ["char"]},
+    {"kind": "char"},
+    {"kind": "char", "chars": ""},
+    {"kind": "char", "chars": "ba"},
+    {"kind": "char", "chars": "aa"},
+    {"kind": "char", "chars": "a\ud800"},
+    {"kind": "char", "chars": ["a"]},
+    {"kind": "byte", "more": 1},
+    {"kind": "bpe"},
+    {"kind": "bpe", "merges": {}},
+    {"kind": "bpe", "merges": [[1]]},
+    {"kind": "bpe", "merges": [["a", "b"]]},
+    {"kind": "bpe", "merges": [[True, 1]]},
+    {"kind": "bpe", "merges": [[1, 256]]},
+    {"kind": "bpe", "merges": [[-1, 5]]},
+    {"kind": "bpe", "merges": [[1, 2]], "normalizer": "x"},
+    {"kind": "bpe", "merges": DOUBLED},
+    {"kind": "bpe", "merges": [[1, 2]] * (2**20 + 1)},
+]
+
+
+@pytest.mark.parametrize("tree", WRONG, ids=range(len(WRONG)))
+def test_a_torn_foreign_or_huge_tree_is_refused(tree):
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        tokenizer_of(tree)
+
+
+@pytest.mark.parametrize(
+    "spec", ["bpe", "bpe:", "bpe:x", "bpe:256", "bpe:1048577", "bpe:-5", "bpe:٣٠٠", "bpe:" + "9" * 5000]
+)
+def test_a_number_out_of_bounds_is_refused(spec):
+    with pytest.raises(UsageError):
+        learn(spec, lambda: ["text"])
+
+
+@pytest.mark.parametrize("spec", ["", "chars", "char:5", "unigram:300"])
+def test_an_unknown_kind_offers_the_known(spec):
+    with pytest.raises(UnknownName, match="char"):
+        learn(spec, lambda: ["text"])
+
+
+def test_no_text_has_no_characters():
+    with pytest.raises(DataError, match="no text"):
+        learn("char", lambda: ["", ""])
+
+
+def test_without_the_package_byte_pairs_decode_and_say_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    pairs = BytePairs([(97, 98)])
+    assert pairs.decode([256, 99]) == "abc"
+    for ask in (lambda: pairs.encode("ab"), lambda: learn("bpe:300", lambda: ["ab"])):
+        with pytest.raises(MissingExtra, match="pip install"):
+            ask()
+
+
+@given(text=st.text() | st.text("the catsăệ \n"))
+def test_the_librarys_own_file_gives_the_same_ids_and_the_same_text(text):
+    from tokenizers import Tokenizer
+
+    ours = MADE["bpe:320"]
+    theirs = Tokenizer.from_str(ours.as_library())
+    ids = ours.encode(text)
+    assert theirs.encode(text).ids == ids
+    assert theirs.decode(ids) == text
+    assert theirs.token_to_id("<|endoftext|>") == ours.end
