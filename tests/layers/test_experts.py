@@ -20,7 +20,8 @@ def slow(layer, x):
         gates = (layer.router.weight @ place).softmax(0)
         best = gates.argsort(descending=True)[: layer.active]
         made = [layer.narrow[e] @ bent(layer.widen[e] @ place, layer.bend) for e in best]
-        rows.append(sum(gates[e] / gates[best].sum() * one for e, one in zip(best, made, strict=True)))
+        total = gates[best].sum() if layer.active > 1 else 1.0
+        rows.append(sum(gates[e] / total * one for e, one in zip(best, made, strict=True)))
     return torch.stack(rows).view_as(x)
 
 
@@ -55,7 +56,8 @@ def test_no_place_is_dropped_when_all_want_one_expert():
     layer, x = Experts(4, 4, active=1), torch.rand(50, 4) + 0.1
     with torch.no_grad():
         layer.router.weight.zero_()[2] = 9.0
-    assert_close(layer(x), bent(x @ layer.widen[2].T, "gelu") @ layer.narrow[2].T)
+    gate = layer.router(x).softmax(-1)[:, 2:3]
+    assert_close(layer(x), gate * (bent(x @ layer.widen[2].T, "gelu") @ layer.narrow[2].T))
 
 
 def test_places_do_not_meet():
@@ -73,8 +75,9 @@ def test_the_balance_is_1_when_all_work_alike_and_the_number_of_experts_when_one
     assert_close(layer.balance, torch.tensor(4.0))
 
 
-def test_the_balance_and_the_answer_teach_the_router():
-    layer, x = Experts(6, 4), torch.randn(9, 6)
+@pytest.mark.parametrize("active", [1, 2, 4])
+def test_the_balance_and_the_answer_teach_the_router(active):
+    layer, x = Experts(6, 4, active=active), torch.randn(30, 6)
     out = layer(x)
     for loss in (layer.balance, out.square().sum()):
         grad = torch.autograd.grad(loss, layer.router.weight, retain_graph=True)[0]

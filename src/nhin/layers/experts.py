@@ -10,8 +10,8 @@ used alike and grows to E where one does all the work.
 
 Cost:    the weights of E feed-forwards, the time of ``active`` of them.
 Source:  Shazeer et al. 2017, arXiv:1701.06538; the balance loss: Fedus et al. 2021, arXiv:2101.03961, eq. 4.
-Differs: no capacity: a place is never dropped, however many choose its expert; gates of the chosen are
-         scaled to sum to one; no noise on the gates.
+Differs: no capacity: a place is never dropped, however many choose its expert; no noise on the gates; where
+         only one is chosen, its gate is not scaled to one (Fedus et al., eq. 2).
 """
 
 from typing import Any
@@ -67,7 +67,8 @@ class Experts(nn.Module):
         gates = self._gates(places)
         best, chosen = gates.topk(self.active, dim=-1)
         self.balance = self._balance(gates, chosen)
-        shares = (best / best.sum(-1, keepdim=True)).to(x.dtype)
+        # A single share scaled to one would not hang on the router, which then learned nothing.
+        shares = (best if self.active == 1 else best / best.sum(-1, keepdim=True)).to(x.dtype)
         out = torch.zeros_like(places)
         for expert in range(self.experts):
             place, slot = (chosen == expert).nonzero(as_tuple=True)
