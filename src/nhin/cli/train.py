@@ -1,37 +1,121 @@
 """The command that trains."""
 
+from dataclasses import dataclass, replace
+from json import loads
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+from nhin.errors import CheckpointError, MissingExtra, UsageError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Budget:
+    """How long a language model is trained; the schedule is fitted to it.
+
+    Args:
+        steps: So many steps.
+        tokens: So many tokens.
+        cpu_seconds: Steps that take so many CPU-seconds of each process.
+    """
+
+    steps: Annotated[int | None, Parameter("--budget-steps")] = None
+    tokens: Annotated[int | None, Parameter("--budget-tokens")] = None
+    cpu_seconds: Annotated[float | None, Parameter("--budget-cpu-seconds")] = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there is one."""
+        return self != Budget()
+
+
+_RECIPES = Budget()
 
 
 def train(
     recipe: str,
     *,
-    out: Path,
+    out: Path | None = None,
     resume: bool = False,
     set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    data: Path | None = None,
     validate: Path | None = None,
+    budget: Budget = _RECIPES,
 ) -> int:
-    """Train a reader; Ctrl-C saves and ends, --resume continues bit for bit.
+    """Train a reader or a language model; Ctrl-C saves and ends, --resume continues bit for bit.
 
     Args:
-        recipe: A shipped recipe (reader-tiny, reader-small, reader-resnet18) or a TOML file.
-        out: Folder of the run: recipe.json, log.jsonl, checkpoint.
+        recipe: A shipped recipe (reader-tiny, reader-small, reader-resnet18; lm-ngram, lm-bigram,
+            lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-modern) or a TOML file.
+        out: Folder of the run: recipe.json, log.jsonl, checkpoint; runs/RECIPE when not given.
         resume: Continue the run in that folder.
         set: Change a setting of the recipe, such as --set schedule.steps=2000; repeatable.
-        validate: Labelled crops (folder, TSV, zip or VinAI's layout) to measure on now and then.
+        data: Tokens made by nhin prepare, or a text to prepare, for a language model; the sources of Python's
+            own library when not given.
+        validate: Labelled crops (folder, TSV, zip or VinAI's layout) to measure a reader on now and then.
+        budget: How long.
     """
-    from nhin.config import load
-    from nhin.errors import MissingExtra
+    from nhin.config import override, read_tree
 
     try:
         import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
     except ImportError as why:
         raise MissingExtra("training needs PyTorch: pip install 'nhin[torch]'") from why
+    out = out or Path("runs") / Path(recipe).stem
+    tree = override(read_tree(recipe), set)
+    if tree.get("workflow") == "lm":
+        if validate is not None:
+            raise UsageError("--validate is for readers; a language model has a validation split in --data")
+        if resume and not budget.given and not any(one.lstrip().startswith("schedule") for one in set):
+            tree = _as_begun(tree, out)
+        return _train_lm(tree, recipe, out, resume, data, budget)
+    for option, given in (("--data", data is not None), ("--budget-...", budget.given)):
+        if given:
+            raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
+    from nhin.config import build
     from nhin.ocr.recipe import Recipe
     from nhin.ocr.train import train as run
 
-    run(load(Recipe, recipe, set), out, resume, validate)
+    run(build(Recipe, tree, recipe), out, resume, validate)
     return 0
+
+
+def _train_lm(
+    tree: dict[str, Any], name: str, out: Path, resume: bool, data: Path | None, budget: Budget
+) -> int:
+    """Train a language model, its text prepared first where it is not."""
+    from nhin.config import build
+    from nhin.lm.budgets import Budget as Given
+    from nhin.lm.budgets import fitted
+    from nhin.lm.corpus import corpus_of
+    from nhin.lm.counted import train_ngram
+    from nhin.lm.recipe import Recipe
+    from nhin.lm.train import train as run
+    from nhin.training.together import together
+
+    recipe = build(Recipe, tree, name)
+    if data is not None:
+        recipe = replace(recipe, data=replace(recipe.data, path=str(data)))
+    given = Given(budget.steps, budget.tokens, budget.cpu_seconds)
+    with together():
+        corpus = corpus_of(recipe.data, out)
+        if recipe.ngram:
+            train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resume)
+            return 0
+        if given.given:
+            recipe = fitted(recipe, corpus, given)
+        run(recipe, corpus, out, resume)
+    return 0
+
+
+def _as_begun(tree: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Keep the schedule that a run was begun with, if a budget has fitted it."""
+    path = out / "recipe.json"
+    try:
+        begun = loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        kept = {"schedule": begun["schedule"], "fitted": True} if begun.get("fitted") else {}
+    except (OSError, ValueError, KeyError, AttributeError) as why:
+        raise CheckpointError(f"{path} is torn: {why}; give a budget or --set schedule.steps=...") from why
+    return tree | kept

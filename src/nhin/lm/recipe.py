@@ -29,11 +29,15 @@ class Training:
 
     ``optimizer`` muon takes the matrices inside blocks with Muon, everything else with AdamW; ``muon_rate``
     is its rate as a multiple of the schedule's. ``average`` is the decay of the mean weights, 0 for none.
-    After ``patience`` validations without a better one training ends; 0 never ends it. Times are in seconds.
+    After ``patience`` validations without a better one training ends; 0 never ends it. ``parallel`` says what
+    the processes of ``torchrun`` share: gradients, each having the whole model (ddp), or the weights (fsdp).
+    Validations look at ``validate_tokens``, the last one at all. Times are in seconds.
     """
 
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     threads: int = 2
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     compile: bool = False
     optimizer: Literal["adamw", "muon"] = "adamw"
     muon_rate: float = 1.0
@@ -50,11 +54,16 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The frozen settings of one run; ``ngram`` above 0 counts n-grams instead of training a network."""
+    """The frozen settings of one run.
+
+    ``ngram`` above 0 counts n-grams instead of training a network. ``fitted`` says that a budget, not the
+    recipe's author, has set the steps.
+    """
 
     workflow: Literal["lm"] = "lm"
     seed: int = 0
     ngram: int = 0
+    fitted: bool = False
     model: Design = Design()  # noqa: RUF009 - frozen
     data: Data = Data()
     schedule: Schedule = Schedule()

@@ -20,10 +20,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from nhin.errors import CheckpointError
+from nhin.training.sharding import placed
 
 Tensors = Mapping[str, Tensor]
 
@@ -190,23 +190,6 @@ def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[s
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as why:
         raise CheckpointError(f"the optimiser's state does not fit this model: {why}") from why
-
-
-def rows(tensors: Tensors, rank: int) -> Tensors:
-    """Return this process's rows of sharded tensors; what is whole belongs to the first process."""
-    return {
-        name: x.to_local() if isinstance(x, DTensor) else x
-        for name, x in tensors.items()
-        if rank == 0 or isinstance(x, DTensor)
-    }
-
-
-def placed(whole: Tensor, like: Tensor) -> Tensor:
-    """Shard a whole tensor as another of its shape is."""
-    if not isinstance(like, DTensor) or whole.shape != like.shape:
-        return whole
-    whole = whole.to(like.device)
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def pack_random() -> str:

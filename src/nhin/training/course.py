@@ -97,8 +97,8 @@ class Task(Protocol):
         """Cut a batch into pieces whose gradients are computed one after the other."""
         ...
 
-    def validate(self, progress: Progress, log: Log, last: bool) -> bool:
-        """Measure the model, say how it went, and return whether training should go on."""
+    def validate(self, progress: Progress, log: Log | None, last: bool) -> bool:
+        """Measure the model, tell the log if there is one, and return whether training should go on."""
         ...
 
 
@@ -137,9 +137,7 @@ def follow(task: Task, out: Path | str, resume: bool = False) -> Path:
     with together() as team, stoppable() as stop, computing(team.threads(task.pacing.threads)):
         job = Job(task, out / "checkpoint", team, stop)
         if not team.first:
-            progress = _begin(job, resume)
-            for _ in _steps(job, progress):
-                pass
+            _follow(job, _begin(job, resume))
             return job.place
         with hold(out):
             _lead(job, resume)
@@ -152,15 +150,14 @@ def _lead(job: Job, resume: bool) -> None:
     if checkpoints.exists(job.place) and not resume:
         raise UsageError(f"{out} already holds a run; continue it with --resume, or name another folder")
     progress = _begin(job, resume)
-    budget, every = pacing.schedule.steps, pacing.validate_steps
+    budget = pacing.schedule.steps
     log = Log(out / "log.jsonl", budget, progress.step, pacing.log_seconds, unit=pacing.unit)
     _note(job, progress, log)
     go_on = True
     for step, samples in _steps(job, progress):
         log.step(step, samples)
-        last = step.number == budget
-        if last or (every and step.number % every == 0):
-            go_on = task.validate(progress, log, last)
+        if _measured(pacing, step.number):
+            go_on = task.validate(progress, log, step.number == budget)
             if not go_on:
                 job.stop.asked = True
     done = progress.step >= budget or not go_on
@@ -168,6 +165,21 @@ def _lead(job: Job, resume: bool) -> None:
         f"step {progress.step}: {'finished' if done else 'stopped; continue with --resume'}; "
         f"saved in {job.place}"
     )
+
+
+def _follow(job: Job, progress: Progress) -> None:
+    """Train as a process that only computes."""
+    task, pacing = job.task, job.task.pacing
+    for step, _ in _steps(job, progress):
+        # Of sharded weights this process holds a part that the first one needs.
+        if sharded(progress) and _measured(pacing, step.number):
+            job.stop.asked |= not task.validate(progress, None, step.number == pacing.schedule.steps)
+
+
+def _measured(pacing: Pacing, step: int) -> bool:
+    """Say whether the model is measured after a step."""
+    every = pacing.validate_steps
+    return step == pacing.schedule.steps or bool(every and step % every == 0)
 
 
 def _steps(job: Job, progress: Progress) -> Iterator[tuple[Step, int]]:

@@ -14,11 +14,10 @@ from nhin.training.checkpoint import (
     Checkpoint,
     pack_optimizer,
     pack_random,
-    placed,
-    rows,
     unpack_optimizer,
     unpack_random,
 )
+from nhin.training.sharding import placed, rows
 
 if TYPE_CHECKING:
     from nhin.training.course import Progress

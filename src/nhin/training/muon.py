@@ -10,8 +10,7 @@ factor gives updates the size that AdamW's have, so that one rate serves both.
 Source:  Jordan et al. 2024, Muon: An optimizer for hidden layers; the factor: Liu et al. 2025,
          arXiv:2502.16982; AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101.
 Differs: matrices of one shape are taken together, and those fused in one parameter (keys and values, gates,
-         experts) apart; in the weights' own numbers, where ``torch.optim.Muon`` takes one at a time in
-         bfloat16.
+         experts) apart, where ``torch.optim.Muon`` takes one at a time.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +19,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
+
+from nhin.training.sharding import placed, whole
 
 STEPS = 5
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
@@ -29,16 +30,22 @@ _LIKE_ADAMW = 0.2
 Stack = Float[Tensor, "matrices rows columns"]
 
 
-def orthogonal(matrices: Stack, steps: int = STEPS) -> Stack:
-    """Return matrices with the same singular vectors and singular values of about 1 (0.7 to 1.2)."""
+def orthogonal(matrices: Stack, steps: int = STEPS, dtype: torch.dtype | None = None) -> Stack:
+    """Return matrices with the same singular vectors and singular values of about 1 (0.7 to 1.2).
+
+    Args:
+        matrices: One below the other.
+        steps: Of the polynomial.
+        dtype: In which numbers to compute; those of the matrices when None.
+    """
     a, b, c = _POLYNOMIAL
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x = (matrices.mT if tall else matrices).to(dtype or matrices.dtype)
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Muon(AdamW):
@@ -51,6 +58,7 @@ class Muon(AdamW):
         betas: Of AdamW.
         weight_decay: How fast weights shrink, per unit of rate.
         steps: Of the polynomial.
+        dtype: In which numbers matrices are made orthogonal; their own when None.
     """
 
     def __init__(
@@ -62,9 +70,15 @@ class Muon(AdamW):
         betas: tuple[float, float] = (0.9, 0.95),
         weight_decay: float = 0.0,
         steps: int = STEPS,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        self._dtype = dtype
         filled = [{"matrices": 0, "momentum": momentum, "steps": steps, **group} for group in groups]
         super().__init__(filled, lr, betas, weight_decay=weight_decay)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a saved state as it is; AdamW would look for its own in every parameter."""
+        Optimizer.__setstate__(self, state)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
@@ -83,15 +97,15 @@ class Muon(AdamW):
         """Move matrices along their orthogonal gradients, those of one shape together."""
         shapes: dict[tuple[int, int], list[tuple[Tensor, Stack]]] = {}
         for p in moved:
-            ahead = matrices_of(self._ahead(p, group["momentum"]), group["matrices"])
+            ahead = matrices_of(whole(self._ahead(p, group["momentum"])), group["matrices"])
             shapes.setdefault((ahead.shape[1], ahead.shape[2]), []).append((p, ahead))
         for shape, members in shapes.items():
             size = -group["lr"] * _LIKE_ADAMW * max(shape) ** 0.5
-            turned = orthogonal(torch.cat([ahead for _, ahead in members]), group["steps"])
+            turned = orthogonal(torch.cat([ahead for _, ahead in members]), group["steps"], self._dtype)
             parts = turned.split([len(ahead) for _, ahead in members])
             for (p, _), part in zip(members, parts, strict=True):
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])
-                p.add_(part.reshape(p.shape), alpha=size)
+                p.add_(placed(part.reshape(p.shape), p), alpha=size)
 
     def _ahead(self, p: Tensor, momentum: float) -> Tensor:
         """Add a gradient to its momentum; return where the momentum points next (Nesterov)."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from nhin.training.muon import Muon
@@ -29,7 +29,7 @@ def adamw(
 
 def muon(
     model: nn.Module,
-    matrices: Mapping[nn.Parameter, int],
+    matrices: Mapping[Tensor, int],
     rate: float,
     scale: float = 1.0,
     **settings: Any,

@@ -76,12 +76,17 @@ class Together:
 
 @contextmanager
 def together() -> Iterator[Together]:
-    """Join the processes that ``torchrun`` started; alone when it did not."""
+    """Join the processes that ``torchrun`` started; alone when it did not. Joined already, stay so."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Together()
         return
-    distributed.init_process_group("gloo")
+    if distributed.is_initialized():
+        yield Together(distributed.get_rank(), world)
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Together(distributed.get_rank(), world)
     finally:

@@ -1,0 +1,277 @@
+"""Laws of training a language model: stopping in any way, in pieces or in processes, changes nothing."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nhin.config import as_tree, build
+from nhin.data.shards import Cut, open_tokens, prepare
+from nhin.errors import CheckpointError, Diverged, UsageError
+from nhin.lm.budgets import Budget, fitted
+from nhin.lm.recipe import Recipe
+from nhin.lm.run import open_run
+from nhin.lm.train import Writing, matrices, nats_of, train
+from nhin.models.gpt import GPT
+from nhin.training import checkpoint as checkpoints
+from nhin.training.run import hold
+from nhin.training.together import Together
+
+SOURCE = Path(__file__).parents[2] / "src"
+FILES = ("model", "optimizer")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Sentences that follow rules, so that there is something to learn; few, so that epochs are short."""
+    folder = tmp_path_factory.mktemp("text")
+    rng = random.Random(0)
+    said = [f"{rng.choice('abc') * 3} sees {rng.choice('xyz') * 2}.\n" for _ in range(60)]
+    (folder / "text.txt").write_text("".join(said), encoding="utf-8")
+    prepare(str(folder / "text.txt"), "char", folder / "tokens", Cut(validation=0.2, test=0.0))
+    return open_tokens(folder / "tokens")
+
+
+def recipe(steps=20, **changes):
+    tree = {
+        "model": {"depth": 1, "dim": 16, "heads": 2, "context": 8, "dropout": 0.1},
+        "data": {"batch": 4},
+        "schedule": {"steps": steps, "warmup": 2, "rate": 1e-2, "shape": "constant"},
+        "training": {"threads": 1, "precision": "float32", "optimizer": "muon", "log_seconds": 0.0},
+    }
+    for table, entries in changes.items():
+        tree[table] = {**tree[table], **entries}
+    return build(Recipe, tree, "test")
+
+
+def end_of(run):
+    return {name: load_file(run / "checkpoint" / f"{name}.safetensors") for name in FILES}
+
+
+def same(a, b):
+    return all(a[f].keys() == b[f].keys() and all(torch.equal(a[f][k], b[f][k]) for k in a[f]) for f in FILES)
+
+
+def losses(run):
+    rows = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [row["loss"] for row in rows if row["event"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def straight(corpus, tmp_path_factory):
+    run = tmp_path_factory.mktemp("straight") / "run"
+    train(recipe(), corpus, run)
+    return run
+
+
+@pytest.mark.parametrize("cuts", [(1,), (7, 13)])
+def test_any_number_of_stops_gives_the_weights_of_none_across_epochs(corpus, straight, tmp_path, cuts):
+    for steps in (*cuts, 20):
+        train(recipe(steps), corpus, tmp_path / "run", resume=steps > cuts[0])
+    assert same(end_of(tmp_path / "run"), end_of(straight))
+    held = checkpoints.load(straight / "checkpoint")
+    assert held.values["trainer"]["position"]["epoch"] >= 1
+
+
+def toml(path, wanted):
+    """Write a recipe as people do."""
+    tree = as_tree(wanted)
+    words = 'workflow = "lm"\n'
+    for table in ("model", "data", "schedule", "training"):
+        entries = {k: v for k, v in tree[table].items() if v is not None and v != {}}
+        words += f"[{table}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in entries.items())
+    path.write_text(words, encoding="utf-8")
+    return path
+
+
+def start(path, corpus, run, *more, **env):
+    command = [
+        sys.executable,
+        "-m",
+        "nhin",
+        "train",
+        str(path),
+        "--data",
+        str(corpus.folder),
+        "--out",
+        str(run),
+    ]
+    env = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", **env}
+    return subprocess.Popen([*command, *more], env=env, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(corpus, straight, tmp_path):
+    path, run = toml(tmp_path / "mine.toml", recipe(training={"save_seconds": 0.0})), tmp_path / "run"
+    moment = random.Random(time.time_ns())  # a new moment on every run is the point
+    for kill in range(2):
+        with start(path, corpus, run, *(["--resume"] if kill else [])) as process:
+            log = run / "log.jsonl"
+            while process.poll() is None and (not log.exists() or log.read_text().count("\n") < 3 + 6 * kill):
+                time.sleep(0.01)
+            time.sleep(moment.random() * 0.05)
+            process.send_signal(signal.SIGKILL)
+    with start(path, corpus, run, "--resume") as process:
+        assert process.wait() == 0, process.stderr and process.stderr.read()
+    assert same(end_of(run), end_of(straight))
+
+
+def test_a_batch_in_pieces_moves_the_weights_as_a_whole_one_does(corpus, tmp_path):
+    plain = {"model": {"dropout": 0.0}, "training": {"optimizer": "adamw"}}
+    for name, pieces in (("whole", 1), ("pieces", 4)):
+        train(recipe(5, data={"batch": 8, "accumulate": pieces}, **plain), corpus, tmp_path / name)
+    whole, pieces = (end_of(tmp_path / name)["model"] for name in ("whole", "pieces"))
+    for name, weight in whole.items():
+        torch.testing.assert_close(pieces[name], weight, rtol=1e-3, atol=1e-4)
+    assert losses(tmp_path / "pieces") == pytest.approx(losses(tmp_path / "whole"), abs=2e-5)
+
+
+def together(path, corpus, run, *more):
+    """Train in two processes, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    workers = [start(path, corpus, run, *more, RANK=rank, LOCAL_RANK=rank, **shared) for rank in "01"]
+    for worker in workers:
+        _, said = worker.communicate(timeout=180)
+        assert worker.returncode == 0, said
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_have_the_losses_of_one_and_what_they_save_goes_on_alone(corpus, tmp_path, parallel):
+    def wanted(steps, by="ddp"):
+        return recipe(steps, model={"dropout": 0.0, "depth": 2}, training={"parallel": by})
+
+    path = toml(tmp_path / "mine.toml", wanted(50, parallel))
+    together(path, corpus, tmp_path / "two")
+    train(wanted(50), corpus, tmp_path / "one")
+    assert len(losses(tmp_path / "two")) == 50
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1.1e-5)
+    assert len(list((tmp_path / "two" / "checkpoint").glob("model*"))) == (2 if parallel == "fsdp" else 1)
+    # What two saved, one takes up; what one saved, two take up.
+    train(wanted(55), corpus, tmp_path / "two", resume=True)
+    train(wanted(55), corpus, tmp_path / "one", resume=True)
+    assert losses(tmp_path / "two")[50:] == pytest.approx(losses(tmp_path / "one")[50:], abs=2e-5)
+    together(toml(tmp_path / "more.toml", wanted(60, parallel)), corpus, tmp_path / "one", "--resume")
+    train(wanted(60), corpus, tmp_path / "two", resume=True)
+    assert losses(tmp_path / "one")[55:] == pytest.approx(losses(tmp_path / "two")[55:], abs=2e-5)
+
+
+def test_it_learns_and_leaves_curves_and_samples(corpus, tmp_path):
+    train(recipe(120, model={"dropout": 0.0}, training={"validate_steps": 60}), corpus, tmp_path / "run")
+    assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0] / 2
+    assert (tmp_path / "run" / "curves.png").read_bytes()[1:4] == b"PNG"
+    assert "==> step 60 <==" in (tmp_path / "run" / "samples.txt").read_text(encoding="utf-8")
+    run = open_run(tmp_path / "run")
+    whole = nats_of(run.model, corpus.split("validation"), 10**9)
+    rows = map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    told = [row for row in rows if row["event"] == "validation"]
+    assert [row["step"] for row in told] == [60, 120]
+    assert told[-1]["nats"] == pytest.approx(whole, abs=1e-4)
+
+
+def test_nats_of_a_text_are_those_of_its_windows_one_by_one(corpus):
+    model, split = GPT(corpus.tokenizer.vocab, recipe().model).eval(), corpus.split("validation")
+    total = 0.0
+    for first in range(0, len(split) - 1, 8):
+        ids = torch.from_numpy(split.read(first, min(first + 9, len(split))))[None]
+        with torch.no_grad():
+            logs = model(ids[:, :-1]).log_softmax(-1)
+        total -= float(logs.gather(-1, ids[:, 1:, None]).sum())
+    assert nats_of(model, split, 10**9) == pytest.approx(total / (len(split) - 1), abs=1e-5)
+
+
+def test_it_ends_when_validation_gets_no_better(corpus, tmp_path):
+    still = recipe(40, schedule={"rate": 1e-12}, training={"validate_steps": 2, "patience": 3})
+    train(still, corpus, tmp_path / "run")
+    assert len(losses(tmp_path / "run")) < 15
+
+
+def test_budgets_fit_the_schedule(corpus, monkeypatch):
+    wanted = recipe(100, schedule={"warmup": 10})
+    assert fitted(wanted, corpus, Budget(steps=50)).schedule.steps == 50
+    assert fitted(wanted, corpus, Budget(steps=50)).schedule.warmup == 5
+    assert fitted(wanted, corpus, Budget(tokens=4 * 8 * 7 + 5)).schedule.steps == 7
+    monkeypatch.setattr("nhin.lm.budgets.cost_of_a_step", lambda recipe, corpus: 0.5)
+    assert fitted(wanted, corpus, Budget(cpu_seconds=30.0)).schedule.steps in (59, 60)
+    assert fitted(wanted, corpus, Budget()) == wanted
+    with pytest.raises(UsageError, match="less than one step, which is 32"):
+        fitted(wanted, corpus, Budget(tokens=31))
+    with pytest.raises(UsageError, match="give one budget, not 2"):
+        Budget(steps=1, tokens=1)
+    with pytest.raises(UsageError, match="cpu-seconds is nan"):
+        Budget(cpu_seconds=float("nan"))
+
+
+def test_the_cost_of_a_step_is_found_on_a_model_that_is_thrown_away(corpus, straight, tmp_path):
+    budgeted = fitted(recipe(), corpus, Budget(cpu_seconds=60.0))
+    assert budgeted.schedule.steps > 20
+    train(recipe(), corpus, tmp_path / "run")
+    assert same(end_of(tmp_path / "run"), end_of(straight))
+
+
+def test_pieces_are_the_batch(corpus):
+    task = Writing(recipe(data={"batch": 4, "accumulate": 2}), corpus)
+    with task.batches(task.begin(Together()), Together()) as stream:
+        batch = next(stream)
+    assert batch.samples == 4 * 8
+    assert torch.equal(batch.tokens[:, 1:], batch.targets[:, :-1])
+    pieces = task.pieces(batch)
+    assert [len(piece.tokens) for piece in pieces] == [2, 2]
+    assert torch.equal(torch.cat([piece.targets for piece in pieces]), batch.targets)
+
+
+def test_muon_takes_the_matrices_of_blocks_and_nothing_else():
+    model = GPT(11, recipe(model={"feed": "swiglu", "positions": "learned"}).model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {names[id(p)]: count for p, count in matrices(model).items()}
+    assert found == {
+        "blocks.0.attention.query.weight": 1,
+        "blocks.0.attention.key_value.weight": 2,
+        "blocks.0.attention.out.weight": 1,
+        "blocks.0.feed.widen.weight": 2,
+        "blocks.0.feed.narrow.weight": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {"batch": 4, "accumulate": 3}}, "does not divide the batch of 4"),
+        ({"training": {"betas": [0.9]}}, "give two numbers"),
+        ({"training": {"parallel": "fsdp", "average": 0.9}}, "no average"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(corpus, changes, words):
+    with pytest.raises(UsageError, match=words):
+        Writing(recipe(**changes), corpus)
+
+
+def test_a_run_is_not_written_over_nor_shared_nor_taken_up_with_another_text(corpus, straight, tmp_path):
+    before = end_of(straight)
+    with pytest.raises(UsageError, match="--resume"):
+        train(recipe(), corpus, straight)
+    with hold(tmp_path / "held"), pytest.raises(UsageError, match="another training is running"):
+        train(recipe(), corpus, tmp_path / "held")
+    (tmp_path / "other.txt").write_text("áo dài " * 80, encoding="utf-8")
+    prepare(str(tmp_path / "other.txt"), "char", tmp_path / "other", Cut(test=0.0))
+    with pytest.raises(CheckpointError, match="trained with another tokenizer"):
+        train(recipe(), open_tokens(tmp_path / "other"), straight, resume=True)
+    assert same(end_of(straight), before)
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(corpus, tmp_path):
+    train(recipe(3), corpus, tmp_path / "run")
+    before = end_of(tmp_path / "run")
+    with pytest.raises(Diverged):
+        train(recipe(9, schedule={"rate": 1e38}), corpus, tmp_path / "run", resume=True)
+    assert same(end_of(tmp_path / "run"), before)
