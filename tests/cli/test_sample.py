@@ -123,10 +123,12 @@ def test_every_option_reaches_the_choice(run, capsys):
 
 
 @pytest.mark.parametrize("way", [["--seed", "4"], ["--beams", "3"]])
-def test_without_the_cache_the_text_is_the_same(way, run, capsys):
+def test_without_the_cache_the_text_is_the_same(way, run, capsys, monkeypatch):
     """Also beyond the context, which is 16."""
     given = (run, "--prompt", "the cat", "--tokens", "30", *way)
-    assert said(capsys, *given) == said(capsys, *given, "--no-cache")
+    cached = said(capsys, *given)
+    monkeypatch.setattr("nhin.lm.generate.Cached", None)
+    assert said(capsys, *given, "--no-cache") == cached
 
 
 def test_a_text_goes_on_from_standard_input_as_it_is(run, capsys, monkeypatch):
@@ -144,16 +146,21 @@ def test_no_prompt_begins_where_texts_begin(run, capsys):
 
 
 def test_the_end_of_a_text_ends_it_and_is_not_shown(tmp_path, capsys):
-    run = tiny_run(tmp_path)
-    held, opened = load(run / "checkpoint"), open_run(run)
-    weights = dict(opened.model.state_dict())
-    weights["embedding.weight"] = torch.zeros_like(weights["embedding.weight"])
+    run = tiny_run(tmp_path, design=replace(TINY, depth=0, tied=False))
+    held, end = load(run / "checkpoint"), open_run(run).tokenizer.end
+    weights = {name: torch.ones_like(x) for name, x in held.tensors["model"].items()}
+    weights["head.weight"][end] *= 1.1  # 16 channels: about five times as likely as any other
     save(run / "checkpoint", Checkpoint({"model": weights}, held.values))
-    flat = objects(capsys, run, "--prompt", "the", "--tokens", "200", "--temperature", "1", "--seed", "1")[0]
-    assert flat["ended"]
-    assert len(flat["ids"]) < 200
-    assert opened.tokenizer.end not in flat["ids"]
-    assert said(capsys, run, "--prompt", "the", "--temperature", "1", "--seed", "1") == f"the{flat['text']}\n"
+    given = (run, "--prompt", "the", "--tokens", "200")
+    (told,) = objects(capsys, *given, "--temperature", "1", "--seed", "1")
+    assert told["ended"]
+    assert 0 < len(told["ids"]) < 200
+    assert end not in told["ids"]
+    assert said(capsys, *given, "--temperature", "1", "--seed", "1") == f"the{told['text']}\n"
+    for way in (["--temperature", "0"], ["--beams", "2"]):
+        (told,) = objects(capsys, *given, *way)
+        assert (told["text"], told["ids"], told["ended"]) == ("", [], True)
+        assert said(capsys, *given, *way) == "the\n"
 
 
 def test_beams_give_the_best_first_with_their_scores(run, capsys):
@@ -191,6 +198,24 @@ def test_only_whole_characters_are_shown(tmp_path, monkeypatch):
     whole = screen.getvalue()
     assert not whole.isascii()
     assert all(whole.startswith(shown) for shown in screen.shown)
+
+
+def test_half_a_character_at_the_end_is_shown_as_one_that_is_none(tmp_path, capsys):
+    run = tiny_run(tmp_path, "ả" * 30, tokenizer="byte", steps=80)
+    given = (run, "--prompt", "ả", "--tokens", "4", "--temperature", "0")
+    (told,) = objects(capsys, *given)
+    assert told["text"] == "ả\ufffd"
+    assert said(capsys, *given) == "ảả\ufffd\n"
+
+
+def test_as_many_processors_are_used_as_are_asked_for(run, capsys):
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            said(capsys, run, "--tokens", "1", "--threads", threads)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_ctrl_c_keeps_what_was_written_and_ends_its_line(run, monkeypatch, capsys):

@@ -158,14 +158,22 @@ def test_scores_are_asked_for_the_last_place_alone(monkeypatch):
     assert set(asked) == {(1, 1)}
 
 
-@pytest.mark.parametrize("cache", [True, False])
-def test_a_cache_has_room_for_the_text_and_no_more(cache):
-    network = model(context=4096)
-    scorer = (Cached if cache else Uncached)(network, most=20)
-    scorer.start(PROMPT)
-    assert scorer.room == 20
-    if cache:
-        assert sum(state.size for state in scorer._cache) == 2 * 2 * 20 * 16 * 4
+def test_a_cache_has_room_for_the_text_and_no_more(monkeypatch):
+    network, made = model(context=4096), []
+    new_cache = network.new_cache
+    monkeypatch.setattr(network, "new_cache", lambda *room: made.append(new_cache(*room)) or made[-1])
+    list(generate(network, PROMPT, tokens=15))
+    assert [state.size for state in made[0]] == [2 * 20 * 16 * 4] * 2
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("kind", [Cached, Uncached])
+def test_without_a_limit_there_is_room_for_any_text(kind):
+    for network in (model(), model(memory=1, context=6)):
+        one, two = kind(network), kind(network, most=45)
+        np.testing.assert_array_equal(one.start(PROMPT), two.start(PROMPT))
+        for id in range(40):
+            np.testing.assert_array_equal(one.step(id % VOCAB), two.step(id % VOCAB))
 
 
 @pytest.mark.parametrize("tokens", [1, 7])
@@ -214,6 +222,15 @@ class Counting:
 
 def test_whatever_scores_tokens_can_go_on():
     assert list(generate(Counting(), [20], tokens=5)) == [21, 22, 0, 1, 2]
+
+
+def test_the_prompt_counts_as_read():
+    class Same(Counting):
+        def step(self, id):
+            return np.array([1.5, 1.2, 1.0])
+
+    way = Sampling(temperature=0, repetition_penalty=2.0)
+    assert list(generate(Same(), [0], tokens=2, sampling=way)) == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["softmax", "window", "linear", "lsh", "strided"])
