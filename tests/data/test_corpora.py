@@ -89,6 +89,11 @@ def test_a_link_to_a_file_inside_the_folder_is_that_file(tmp_path):
     assert told(open_source(str(tmp_path))) == ["a", "a"]
 
 
+def test_a_folder_of_one_text_is_that_text(tmp_path):
+    put(tmp_path / "deep" / "a.txt", "a")
+    assert open_source(str(tmp_path)).single
+
+
 def test_a_letter_across_the_end_of_what_is_looked_at_is_text(tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "_PIECE", 4)
     put(tmp_path / "a.txt", "aaaệ")

@@ -74,6 +74,7 @@ def test_epochs_differ_in_their_order_and_in_where_they_begin():
     assert len({drawn.phase(epoch) for epoch in range(8)}) > 3
     assert len({tuple(order - order.min()) for order in orders}) == 8
     assert not np.array_equal(drawn.order(0), np.sort(drawn.order(0)))
+    assert len({Windows(1001, 10, 4, seed).phase(0) for seed in range(8)}) > 3
     assert not np.array_equal(drawn.order(0), Windows(1001, 10, 4, seed=1).order(0))
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nhin.errors import CheckpointError, DataError, MissingExtra, UnknownName, UsageError
-from nhin.text.tokenizers import Streamer, learn, tokenizer_of
+from nhin.text.tokenizers import Streamer, learn, pairs, tokenizer_of
 from nhin.text.tokenizers.pairs import LONGEST_PIECE, BytePairs
 
 KIEU = "Trăm năm trong cõi người ta,\nChữ tài chữ mệnh khéo là ghét nhau.\r\n"
@@ -100,7 +100,25 @@ def test_a_text_with_few_pairs_gives_fewer_ids():
     assert tokenizer.name == "bpe:258"
 
 
-def test_learning_is_the_same_twice_and_leaves_the_environment_alone():
+def test_no_piece_grows_without_bound():
+    tokenizer = learn("bpe:400", lambda: ["=" * 2000] * 3)
+    assert LONGEST_PIECE // 2 < max(map(len, tokenizer.pieces)) <= LONGEST_PIECE
+    assert tokenizer.decode(tokenizer.encode("=" * 999)) == "=" * 999
+
+
+def test_two_ways_to_one_piece_give_one_id():
+    merges = [(97, 98), (98, 99), (256, 99), (97, 257), (258, 100)]
+    tokenizer = BytePairs(merges)
+    assert tokenizer.pieces[256:] == (b"ab", b"bc", b"abc", b"abcd", b"")
+    assert tokenizer.encode("abcd") == [259]
+    kept = json.loads(tokenizer.as_library())["model"]["merges"]
+    assert pairs._merges(kept) == merges
+
+
+@pytest.mark.parametrize("before", [None, "true"])
+def test_learning_is_the_same_twice_and_leaves_the_environment_alone(monkeypatch, before):
+    name = "TOKENIZERS_PARALLELISM"
+    monkeypatch.delenv(name, raising=False) if before is None else monkeypatch.setenv(name, before)
     before = dict(os.environ)
     texts = ["the cat", " sat on the mat; ", KIEU]
     assert learn("bpe:300", lambda: texts).as_tree() == learn("bpe:300", lambda: iter(texts)).as_tree()
@@ -185,9 +203,9 @@ def test_no_text_has_no_characters():
 
 def test_without_the_package_byte_pairs_decode_and_say_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    pairs = BytePairs([(97, 98)])
-    assert pairs.decode([256, 99]) == "abc"
-    for ask in (lambda: pairs.encode("ab"), lambda: learn("bpe:300", lambda: ["ab"])):
+    tokenizer = BytePairs([(97, 98)])
+    assert tokenizer.decode([256, 99]) == "abc"
+    for ask in (lambda: tokenizer.encode("ab"), lambda: learn("bpe:300", lambda: ["ab"])):
         with pytest.raises(MissingExtra, match="pip install"):
             ask()
 
