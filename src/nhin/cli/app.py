@@ -19,14 +19,18 @@ COMMANDS = {
     "show": ("nhin.cli.show:show", "Draw what attention looks at, as PNG and SVG."),
     "synth": ("nhin.cli.synth:synth", "Make synthetic pictures of words and lines, with their text."),
     "prepare": ("nhin.cli.prepare:prepare", "Turn text into tokens that a language model trains on."),
-    "train": ("nhin.cli.train:train", "Train a reader."),
+    "train": ("nhin.cli.train:train", "Train a reader or a language model."),
     "sample": ("nhin.cli.sample:sample", "Let a language model write."),
     "inspect": ("nhin.cli.inspect:inspect", "Tell what a language model consists of and costs."),
     "evaluate": (
         "nhin.cli.evaluate:evaluate",
         "Measure a reader on labelled crops, or a language model on text.",
     ),
-    "export": ("nhin.cli.export:export", "Turn a checkpoint into the ONNX pair that reading uses."),
+    "export": (
+        "nhin.cli.export:export",
+        "Turn a reader into the pair that reads, a language model into Hugging Face's layout.",
+    ),
+    "import": ("nhin.cli.adopt:import_", "Make a run of a language model in Hugging Face's layout."),
 }
 _USAGE, _INTERRUPTED, _PIPE = 2, 130, 141
 

@@ -1,9 +1,9 @@
-"""The command that turns a checkpoint into weights for reading."""
+"""The command that hands a model on: a reader as the pair that reads, a language model to other libraries."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nhin.errors import UsageError
 
@@ -12,33 +12,65 @@ if TYPE_CHECKING:
     from nhin.reading.recognise import Recogniser
 
 
-def export(
+def export(  # noqa: PLR0913  # every option is one word of the command line
     checkpoint: Path,
     out: Path,
     /,
     *,
     name: str | None = None,
     data: Path | None = None,
-    crops: int = 64,
+    crops: int | None = None,
     last: bool = False,
     whole: bool = False,
+    format: Literal["auto", "gpt2", "llama"] | None = None,
 ) -> int:
-    """Turn a checkpoint into the ONNX pair that reading uses, without torch.
+    """Turn a reader's checkpoint into the ONNX pair that reading uses, or a language model into a folder.
 
-    The pair is kept only when it reads the same as torch: the same texts, confidences within 0.0001.
+    The pair is kept only when it reads the same as torch: the same texts, confidences within 0.0001. A
+    language model's folder is laid out as Hugging Face's libraries read it.
 
     Args:
         checkpoint: The checkpoint's folder, or that of its run.
-        out: Folder for the pair; new, or an earlier export, which is replaced.
-        name: What the weights are called; the folder's name when not given.
-        data: Labelled crops to compare on; all of them are then read once more, for the figures in the
-            card. Rendered crops when not given.
-        crops: How many crops to compare on.
-        last: Export the last weights instead of their running mean.
-        whole: Store weights in single precision, twice as large.
+        out: The folder to write; new, or an earlier export, which is replaced.
+        name: Readers: what the weights are called; the folder's name when not given.
+        data: Readers: labelled crops to compare on; all of them are then read once more, for the figures in
+            the card. Rendered crops when not given.
+        crops: Readers: how many crops to compare on; 64 when not given.
+        last: Readers: export the last weights instead of their running mean.
+        whole: Readers: store weights in single precision, twice as large.
+        format: Language models: gpt2 holds layer norms and learned positions, llama RMS norms, rotary
+            positions and SwiGLU; auto, the default, takes the one that fits.
     """
+    from nhin.lm.place import is_run
+
+    if is_run(checkpoint):
+        options = {"name": name, "data": data, "crops": crops, "last": last or None, "whole": whole or None}
+        for option, value in options.items():
+            if value is not None:
+                raise UsageError(
+                    f"--{option} is for a reader, and {checkpoint} is a language model; leave it out"
+                )
+        return _language_model(checkpoint, out, format or "auto")
+    if format is not None:
+        raise UsageError(f"--format is for a language model, and there is none in {checkpoint}")
+    crops = 64 if crops is None else crops
     if crops < 1:
         raise UsageError(f"--crops must be at least 1, not {crops}")
+    return _reader(checkpoint, out, name, data, crops, not last, not whole)
+
+
+def _language_model(checkpoint: Path, out: Path, form: str) -> int:
+    from nhin.lm.huggingface.exporting import export as write
+    from nhin.lm.run import open_run
+
+    done = write(open_run(checkpoint), out, form)
+    sys.stdout.write(f"{out}: {done.layout}, {done.tensors} tensors, {done.size / 2**20:.1f} MiB\n")
+    return 0
+
+
+def _reader(
+    checkpoint: Path, out: Path, name: str | None, data: Path | None, crops: int, average: bool, half: bool
+) -> int:
     from nhin.config import as_tree
     from nhin.data.crops import open_crops
     from nhin.ocr.export import export as write
@@ -46,7 +78,7 @@ def export(
     from nhin.ocr.recipe import load_model
 
     place = checkpoint / "checkpoint" if (checkpoint / "checkpoint").is_dir() else checkpoint
-    model, charset, recipe = load_model(place, average=not last)
+    model, charset, recipe = load_model(place, average=average)
     labelled = open_crops(data) if data else ()
     count = min(crops, len(labelled))
     pictures = [labelled[i * len(labelled) // count].picture for i in range(count)] or sample_crops(crops)
@@ -55,7 +87,7 @@ def export(
         charset,
         out,
         pictures,
-        half=not whole,
+        half=half,
         notes={"name": name or out.name, "recipe": as_tree(recipe)},
         measure=(lambda reader: _measured(reader, labelled, data)) if data else None,
     )

@@ -6,7 +6,7 @@ Hugging Face's ``tokenizers`` counts and applies them; only merges are kept, so 
 can hold is checked entirely.
 
 Source:  Sennrich et al. 2016, arXiv:1508.07909; bytes as letters: GPT-2 (Radford et al. 2019, section 2.2).
-Differs: a pair is merged when it is seen twice or more, and no id stands for more than 64 bytes.
+Differs: a pair is merged when it is seen twice or more, and into at most 64 bytes.
 """
 
 import json
@@ -20,7 +20,8 @@ from typing import Any
 from nhin.errors import DataError, MissingExtra
 from nhin.text.tokenizers.base import Tokenizer, utf8
 
-LONGEST_PIECE = 64
+LONGEST_PIECE = 64  # of those learned
+LONGEST_READ = 128  # of those read: GPT-2 has one so long
 _PARALLEL = "TOKENIZERS_PARALLELISM"
 
 Merge = tuple[int, int]
@@ -53,8 +54,8 @@ class BytePairs(Tokenizer):
             if not (0 <= left < len(pieces) and 0 <= right < len(pieces)):
                 raise DataError(f"merge {number} joins {left} and {right}, and there are {len(pieces)} ids")
             piece = pieces[left] + pieces[right]
-            if len(piece) > LONGEST_PIECE:
-                raise DataError(f"merge {number} makes a piece of {len(piece)} bytes, over {LONGEST_PIECE}")
+            if len(piece) > LONGEST_READ:
+                raise DataError(f"merge {number} makes a piece of {len(piece)} bytes, over {LONGEST_READ}")
             if piece not in known:
                 known[piece] = len(pieces)
                 pieces.append(piece)

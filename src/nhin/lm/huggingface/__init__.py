@@ -1,0 +1,1 @@
+"""Language models as Hugging Face lays them out, there and back."""

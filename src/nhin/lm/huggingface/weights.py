@@ -1,0 +1,133 @@
+"""The tensors of a folder of safetensors, one file or several with an index, read one by one.
+
+Names, shapes and kinds are known from the headers before a single tensor is taken into memory.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nhin.errors import CheckpointError, UsageError
+from nhin.lm.huggingface.config import read_json
+
+ONE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MOST_INDEX, MOST_FILES = 2**26, 4096
+_KINDS = {"F32", "F16", "BF16", "F64"}
+
+
+class Foreign(Mapping[str, Tensor]):
+    """Tensors by name, as float32; each is read when it is asked for.
+
+    Args:
+        folder: Holds ``model.safetensors``, or the files that ``model.safetensors.index.json`` names.
+        prefix: What names may lack at their beginning.
+        tables: Endings of names that are no weights.
+
+    Raises:
+        CheckpointError: There are none, or they are torn or foreign.
+        UsageError: There are only pickled weights.
+    """
+
+    def __init__(self, folder: Path, prefix: str = "", tables: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self._places: dict[str, tuple[Any, str]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for file, named in _files(folder).items():
+            held = _opened(folder / file)
+            names = set(held.keys())
+            if missing := (named or names) - names:
+                raise CheckpointError(
+                    f"{folder / file} lacks the tensor {min(missing)}, which the index names"
+                )
+            for name in sorted(names if named is None else named):
+                if name.endswith(tables):
+                    continue
+                part = held.get_slice(name)
+                if part.get_dtype() not in _KINDS:
+                    raise CheckpointError(f"{folder / file}: {name} is {part.get_dtype()}; nhin reads floats")
+                known = name if name.startswith((prefix, "lm_head.")) else prefix + name
+                self._places[known], self.shapes[known] = (held, name), tuple(part.get_shape())
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read a tensor.
+
+        Raises:
+            CheckpointError: It is torn, or holds NaN or infinity.
+        """
+        held, there = self._places[name]
+        try:
+            tensor = held.get_tensor(there).to(torch.float32)
+        except (SafetensorError, OSError) as why:
+            raise CheckpointError(f"{self.folder} is torn: {why}") from why
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{self.folder}: {name} holds NaN or infinity")
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Count the tensors."""
+        return len(self._places)
+
+    def check(self, wanted: Mapping[str, tuple[int, ...]], spare: tuple[str, ...] = ()) -> None:
+        """Refuse tensors that are missing, of another shape, or strange.
+
+        Args:
+            wanted: Shapes by name.
+            spare: Names that may be there and are not read.
+
+        Raises:
+            CheckpointError: The message names the first.
+        """
+        for name, shape in wanted.items():
+            if name not in self.shapes:
+                raise CheckpointError(f"{self.folder} lacks the tensor {name}")
+            if self.shapes[name] != shape:
+                raise CheckpointError(
+                    f"{self.folder}: {name} has shape {self.shapes[name]}; its config.json means {shape}"
+                )
+        for name in self.shapes:
+            if name not in wanted and name not in spare:
+                raise CheckpointError(
+                    f"{self.folder} has a tensor {name}, of which its config.json knows nothing"
+                )
+
+
+def _files(folder: Path) -> dict[str, set[str] | None]:
+    """Return the files of a folder with the tensors each should hold; None for all it does."""
+    if (folder / ONE).is_file():
+        return {ONE: None}
+    if not (folder / INDEX).is_file():
+        if any(folder.glob("*.bin")):
+            raise UsageError(
+                f"{folder} holds pickled weights (.bin), which can run code; convert them to safetensors"
+            )
+        raise CheckpointError(f"there is no {ONE} in {folder}")
+    placed = read_json(folder / INDEX, MOST_INDEX).get("weight_map")
+    if not isinstance(placed, dict) or not placed:
+        raise CheckpointError(f"{folder / INDEX} places no tensors")
+    files: dict[str, set[str] | None] = {}
+    for name, file in placed.items():
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{folder / INDEX}: {name} is in {str(file)[:80]!r}, which is no file of this folder"
+            )
+        held = files.setdefault(file, set())
+        assert held is not None
+        held.add(name)
+    if len(files) > MOST_FILES:
+        raise CheckpointError(f"{folder / INDEX} names {len(files)} files; at most {MOST_FILES} are read")
+    return files
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as why:
+        raise CheckpointError(f"cannot read {path}: {why}") from why
