@@ -18,9 +18,10 @@ from nhin.config import as_tree, build
 from nhin.data.shards import Cut, open_tokens, prepare
 from nhin.errors import CheckpointError, Diverged, UsageError
 from nhin.lm.budgets import Budget, fitted
+from nhin.lm.evaluate import mean_nats
 from nhin.lm.recipe import Recipe
 from nhin.lm.run import open_run
-from nhin.lm.train import Writing, matrices, nats_of, train
+from nhin.lm.train import Writing, matrices, train
 from nhin.models.gpt import GPT
 from nhin.training import checkpoint as checkpoints
 from nhin.training.run import hold
@@ -172,7 +173,7 @@ def test_it_learns_and_leaves_curves_and_samples(corpus, tmp_path):
     assert (tmp_path / "run" / "curves.png").read_bytes()[1:4] == b"PNG"
     assert "==> step 60 <==" in (tmp_path / "run" / "samples.txt").read_text(encoding="utf-8")
     run = open_run(tmp_path / "run")
-    whole = nats_of(run.model, corpus.split("validation"), 10**9)
+    whole = mean_nats(run.model, corpus.split("validation"))
     rows = map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
     told = [row for row in rows if row["event"] == "validation"]
     assert [row["step"] for row in told] == [60, 120]
@@ -187,7 +188,7 @@ def test_nats_of_a_text_are_those_of_its_windows_one_by_one(corpus):
         with torch.no_grad():
             logs = model(ids[:, :-1]).log_softmax(-1)
         total -= float(logs.gather(-1, ids[:, 1:, None]).sum())
-    assert nats_of(model, split, 10**9) == pytest.approx(total / (len(split) - 1), abs=1e-5)
+    assert mean_nats(model, split) == pytest.approx(total / (len(split) - 1), abs=1e-5)
 
 
 def test_it_ends_when_validation_gets_no_better(corpus, tmp_path):

@@ -7,9 +7,9 @@ window they come in, so all but the first few have at least ``context - stride``
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from nhin.lm.run import Counted, Run
 from nhin.metrics.perplexity import Cost
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
+from nhin.training.precision import autocast
 
 ORDER, ORDER_OF_PAIRS = 5, 3
 _PIECE = 2**18
@@ -99,6 +100,32 @@ def evaluate(
     return Measured(_cost(total, text, run.tokenizer), time.perf_counter() - begin)
 
 
+def mean_nats(model: GPT, text: Tokens, most: int | None = None, dtype: torch.dtype = torch.float32) -> float:
+    """Return the mean nats per token of a text, or of about ``most`` tokens taken evenly from it.
+
+    Args:
+        model: In any mode; it is measured without dropout, and left as it was.
+        text: At least two tokens.
+        most: All when None.
+        dtype: In which numbers to compute.
+
+    Raises:
+        Diverged: They are no number.
+    """
+    was = model.training
+    model.eval()
+    every = 1 if most is None else max(1, round(len(text) / max(1, most)))
+    taken = islice(windows(len(text), model.context, model.context), 0, None, every)
+    total, count = 0.0, 0
+    with autocast(dtype, next(model.parameters()).device.type):
+        for costs in _in_batches(model, text, taken):
+            total, count = total + float(costs.sum()), count + len(costs)
+    model.train(was)
+    if not math.isfinite(total):
+        raise Diverged("the model's answers are not numbers; a lower rate may help")
+    return total / count
+
+
 def control(corpus: Corpus, order: int | None = None) -> tuple[Counted, int]:
     """Count the n-grams of a prepared text's training split, as a model to compare others with.
 
@@ -138,24 +165,31 @@ def _computed(model: GPT, text: Tokens, stride: int | None, batch: int | None) -
     stride = context if stride is None else stride
     if not 1 <= stride <= context:
         raise UsageError(f"stride is {stride}; give 1 to {context}, the model's context")
-    if batch is None:
-        batch = max(1, min(_TOKENS_AT_ONCE, _SCORES_AT_ONCE // model.vocab) // context)
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise UsageError(f"batch is {batch}; give 1 or more")
+    yield from _in_batches(model, text, windows(len(text), context, stride), batch)
+
+
+def _in_batches(
+    model: GPT, text: Tokens, taken: Iterable[Window], batch: int | None = None
+) -> Iterator[Costs]:
+    if batch is None:
+        batch = max(1, min(_TOKENS_AT_ONCE, _SCORES_AT_ONCE // model.vocab) // model.context)
     # The last window may be shorter than the others, and windows of a batch are equally long.
-    for _, alike in groupby(windows(len(text), context, stride), lambda window: window.stop - window.start):
-        while some := [window for _, window in zip(range(batch), alike, strict=False)]:
+    for _, alike in groupby(taken, lambda window: window.stop - window.start):
+        while some := list(islice(alike, batch)):
             yield _predicted(model, text, some)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _predicted(model: GPT, text: Tokens, some: list[Window]) -> Costs:
     """Return what the counted tokens of some windows cost, in the order of the text."""
     rows = torch.from_numpy(np.stack([text.read(window.start, window.stop + 1) for window in some]))
+    rows = rows.to(model.embedding.weight.device)
     scores = model(rows[:, :-1]).float()
     costs = F.cross_entropy(scores.transpose(1, 2), rows[:, 1:], reduction="none")
     return np.concatenate(
-        [row[-window.new :] for row, window in zip(costs.double().numpy(), some, strict=True)]
+        [row[-window.new :] for row, window in zip(costs.double().cpu().numpy(), some, strict=True)]
     )
 
 

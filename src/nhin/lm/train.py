@@ -6,32 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nhin.data.tokens import Corpus, Split
-from nhin.data.windows import Place, Windows, disjoint, gather
-from nhin.errors import Diverged, UsageError
+from nhin.data.tokens import Corpus
+from nhin.data.windows import Place, Windows, gather
+from nhin.errors import UsageError
 from nhin.layers.experts import Experts
 from nhin.layers.feedforward import FeedForward
 from nhin.layers.multihead import MultiHead
+from nhin.lm.evaluate import mean_nats
 from nhin.lm.leavings import leave
 from nhin.lm.recipe import Recipe
 from nhin.models.build import build_lm
-from nhin.models.gpt import GPT, IGNORED
+from nhin.models.gpt import GPT
 from nhin.training.course import Pacing, Progress, follow
 from nhin.training.ema import Average
 from nhin.training.log import Log
 from nhin.training.optimizers import adamw, muon
-from nhin.training.precision import autocast, chosen
+from nhin.training.precision import chosen
 from nhin.training.sharding import shard
 from nhin.training.together import Together
 
 Ids = Int[Tensor, "B T"]
-_AT_ONCE = 2**14  # tokens of a validation that are read together
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +159,8 @@ class Writing:
         model = progress.model if progress.average is None else progress.average.model
         go_on = True
         if self.held is not None:
-            most = len(self.held) if last else self.recipe.training.validate_tokens
-            nats = nats_of(model, self.held, most, chosen(self.recipe.training.precision))
+            most = None if last else self.recipe.training.validate_tokens
+            nats = mean_nats(model, self.held, most, chosen(self.recipe.training.precision))
             better = nats < notes.get("best", float("inf"))
             notes["best"] = nats if better else notes["best"]
             notes["worse"] = 0 if better else notes.get("worse", 0) + 1
@@ -173,37 +172,6 @@ class Writing:
         if log is not None and self.out is not None and self.recipe.training.parallel == "ddp":
             leave(self.out, model, self.corpus.tokenizer, progress.step, last)
         return go_on
-
-
-@torch.no_grad()
-def nats_of(model: GPT, split: Split, most: int, dtype: torch.dtype = torch.float32) -> float:
-    """Return the mean nats per token of a text, or of about ``most`` tokens taken evenly from it.
-
-    Raises:
-        Diverged: They are no number.
-    """
-    was, device = model.training, next(model.parameters()).device
-    model.eval()
-    windows = disjoint(len(split), model.context)
-    step = max(1, round(len(split) / max(1, most)))
-    windows = windows[::step]
-    total, count, rows = 0.0, 0, max(1, _AT_ONCE // model.context)
-    for first in range(0, len(windows), rows):
-        some = windows[first : first + rows]
-        ids = np.full((len(some), int((some[:, 1] - some[:, 0]).max())), IGNORED, np.int64)
-        for row, (start, stop) in zip(ids, some, strict=True):
-            row[: stop - start] = split.read(int(start), int(stop))
-        tokens = torch.from_numpy(ids).to(device)
-        asked = int((tokens[:, 1:] != IGNORED).sum())
-        with autocast(dtype, device.type):
-            logits = model(tokens[:, :-1].clamp_min(0))
-        flat = logits.float().flatten(0, 1)
-        total += float(nn.functional.cross_entropy(flat, tokens[:, 1:].flatten(), reduction="sum"))
-        count += asked
-    model.train(was)
-    if not np.isfinite(total):
-        raise Diverged("the model gives numbers that are none; a lower rate may help")
-    return total / count
 
 
 def train(recipe: Recipe, corpus: Corpus, out: Path | str, resume: bool = False) -> Path:
