@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nhin.data.windows import MOST, Place, Windows, disjoint
+from nhin.data.windows import MOST, Place, Windows
 from nhin.errors import CheckpointError, DataError, UsageError
 
 lengths, batches, seeds = st.integers(1, 9), st.integers(1, 9), st.integers(0, 5)
@@ -102,19 +102,3 @@ def test_impossible_wishes_are_refused(wrong):
 def test_a_place_that_is_not_in_the_text_is_refused(place):
     with pytest.raises(CheckpointError, match="no window"):
         Windows(51, 5, 2).next(place)
-
-
-@given(tokens=st.integers(2, 100), length=lengths)
-def test_windows_that_measure_foretell_every_token_but_the_first_once(tokens, length):
-    spans = disjoint(tokens, length)
-    targets = [i for start, stop in spans for i in range(start + 1, stop)]
-    assert targets == list(range(1, tokens))
-    sizes = spans[:, 1] - spans[:, 0]
-    assert sizes.min() >= 2
-    assert (sizes[:-1] == length + 1).all()
-
-
-@pytest.mark.parametrize("tokens", [0, 1])
-def test_nothing_to_foretell_is_nothing_to_measure(tokens):
-    with pytest.raises(DataError, match="nothing to foretell"):
-        disjoint(tokens, 4)

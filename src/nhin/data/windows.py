@@ -127,18 +127,3 @@ def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int32]:
 def gather(split: Split, starts: Sequence[int] | NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Read windows: batch x (length + 1) tokens, the last of each only to be foretold."""
     return np.stack([split.read(int(start), int(start) + length + 1) for start in starts])
-
-
-def disjoint(tokens: int, length: int) -> NDArray[np.int64]:
-    """Return the windows that measure a whole text: count x 2, where each starts and stops.
-
-    Every token but the first is a target once. A window holds ``length`` + 1 tokens, the last one perhaps
-    fewer, but never less than two.
-
-    Raises:
-        DataError: There is nothing to foretell.
-    """
-    if tokens < 2:
-        raise DataError(f"a text of {tokens} tokens has nothing to foretell")
-    starts = np.arange(0, tokens - 1, length, dtype=np.int64)
-    return np.stack([starts, np.minimum(starts + length + 1, tokens)], axis=1)
