@@ -56,13 +56,17 @@ def test_the_zero_start_keeps_variance_and_adds_nothing(experts):
 
 
 @feeds
-def test_deepnorm_makes_all_but_queries_and_keys_smaller(experts):
-    model = GPT(100, Design(**DESIGN, experts=experts, order="deep"))
+@pytest.mark.parametrize("start", ["small", "zero"])
+@pytest.mark.parametrize("feed", ["gelu", "swiglu"])
+def test_deepnorm_is_xaviers_start_and_all_but_queries_and_keys_smaller(experts, start, feed):
+    model = GPT(100, Design(**DESIGN, experts=experts, order="deep", start=start, feed=feed))
     alpha, gain = deepnorm(8)
+    inner = 344 if feed == "swiglu" else 512
     for one in model.blocks:
         assert one.alpha == alpha
         for name, size in deviations(one).items():
-            assert size == pytest.approx(0.02 * (1.0 if name in ("query", "keys") else gain), rel=0.05)
+            xavier = math.sqrt(2 / (128 + (inner if name in ("widen", "narrow") else 128)))
+            assert size == pytest.approx(xavier * (1.0 if name in ("query", "keys") else gain), rel=0.05)
 
 
 @pytest.mark.parametrize(
