@@ -15,7 +15,7 @@ from nhin.layers.feedforward import BENDS
 from nhin.layers.norm import NORMS
 from nhin.layers.presets import PRESETS
 
-WIDTH_OF_A_LAYER, SMALL_HEAD, LARGE_HEAD, WIDE = 32, 32, 64, 512
+WIDTH_OF_A_LAYER, SMALL_HEAD, LARGE_HEAD, WIDE = 48, 32, 64, 128
 Feed = Literal["none", "gelu", "gelu-tanh", "relu2", "swiglu"]
 Start = Literal["small", "zero"]
 _LEAST = {"depth": 0, "context": 1, "expand": 1, "experts": 0, "memory": 0, "segments": 1}
@@ -28,8 +28,8 @@ class Design:
 
     Args:
         depth: Blocks; 0 for a model that knows only the token before.
-        dim: Width; 32 for every block when None.
-        heads: Query heads; as many as make each 32 wide (64 from a width of 512 on), or wider where that
+        dim: Width; 48 for every block when None, and for at least two.
+        heads: Query heads; as many as make each 32 wide (64 from a width of 128 on), or wider where that
             does not divide, when None.
         kv_heads: Key/value heads; as many as ``heads`` when None.
         context: Most tokens it looks at; with ``memory``, those of one segment.
