@@ -29,7 +29,8 @@ class Look:
     Args:
         kind: card: who sees whom, the same causally, and weights. pattern: who sees whom. weights: every
             head. alignment: which word of the target looks at which of the source. steps: every
-            intermediate of the formula.
+            intermediate of the formula. Of a run, card: scores, mask and weights of every layer and head,
+            and weights: the weights alone, on one page.
         length: Places of the sequence.
         keys: Places that are looked at, when they are another sequence.
         causal: Hide later keys.
