@@ -48,7 +48,7 @@ class Passage(State):
     def snapshot(self) -> Mapping[str, object]:
         """Return a copy of what is held."""
         held = [state.snapshot() for state in self.states]
-        return {"lengths": self.lengths, "read": self.read, "memory": self.memory.clone(), "states": held}
+        return {"lengths": self.lengths, "read": self.read, "memory": self.memory, "states": held}
 
     def restore(self, snapshot: Mapping[str, object]) -> None:
         """Go back to what was held when ``snapshot`` was taken."""
@@ -64,7 +64,7 @@ class Passage(State):
             raise ShapeError("this snapshot is of another state; restore one taken from this state")
         for state, one in zip(self.states, held, strict=True):
             state.restore(one)
-        self.lengths, self.read, self.memory = lengths, read, memory.clone()
+        self.lengths, self.read, self.memory = lengths, read, memory
 
     def truncate(self, length: int) -> None:
         """Forget every token from ``length`` on, within the segment that is being read."""
