@@ -95,6 +95,8 @@ def build(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
         UnknownName: A key is not a field; the message offers the nearest.
         RecipeError: A value has the wrong type, or a field is missing; the message names its path.
     """
+    if not isinstance(tree, Mapping):
+        raise RecipeError(f"{where} wants a table, got {str(tree)[:80]!r}")
     hints = get_type_hints(cls)
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}

@@ -71,16 +71,25 @@ def open_any(path: Path) -> Run | Counted:
     if recipe.ngram:
         tables = {name: tensor.numpy() for name, tensor in weights.items()}
         return Counted(NGram.from_tensors(tokenizer.vocab, tables, str(place)), tokenizer, recipe, step)
+    # Its shapes first: a recipe from a stranger may ask for more memory than there is.
+    with torch.device("meta"):
+        check_weights(build_lm(tokenizer.vocab, recipe.model), weights, str(place))
     model = build_lm(tokenizer.vocab, recipe.model)
-    load_weights(model, weights, str(place))
+    model.load_state_dict(weights)
     return Run(model.eval(), tokenizer, recipe, step)
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Put weights into a model, or say which is missing, foreign, of another shape or not finite.
+    """Put weights into a model, or say what is wrong with them; see ``check_weights``."""
+    check_weights(model, weights, where)
+    model.load_state_dict(weights)
+
+
+def check_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
+    """Say which weight is missing, foreign, of another shape than a model's, or not finite.
 
     Raises:
-        CheckpointError: They do not fit; the model is as it was.
+        CheckpointError: They do not fit.
     """
     wanted = model.state_dict()
     for name, tensor in wanted.items():
@@ -96,4 +105,3 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
             raise CheckpointError(f"{where} has a tensor {name}, which the recipe does not")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{where}: {name} holds NaN or infinity; resume from an earlier checkpoint")
-    model.load_state_dict(weights)
