@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 import torch
@@ -34,7 +34,12 @@ class Tokens(Protocol):
 
 
 def train_ngram(
-    recipe: Recipe, split: Tokens, tokenizer: Tokenizer, out: Path | str, resume: bool = False
+    recipe: Recipe,
+    split: Tokens,
+    tokenizer: Tokenizer,
+    out: Path | str,
+    resume: bool = False,
+    screen: TextIO | None = None,
 ) -> Path:
     """Count the n-grams of a text into a run folder: recipe.json, log.jsonl and checkpoint/.
 
@@ -44,6 +49,7 @@ def train_ngram(
         tokenizer: What made the tokens.
         out: The run's folder; made when missing.
         resume: Leave a run that is there as it is: what was counted was counted to the end.
+        screen: Where the readable line goes; standard error when None.
 
     Returns:
         The folder of the checkpoint.
@@ -72,7 +78,7 @@ def train_ngram(
         tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
         values = {"recipe": as_tree(recipe), "tokenizer": tokenizer.as_tree(), "trainer": {"step": 0}}
         checkpoints.save(place, checkpoints.Checkpoint({"model": tensors}, values))
-        log, grams = Log(out / "log.jsonl", 0), sum(len(table.keys) for table in model.tables)
+        log, grams = Log(out / "log.jsonl", 0, screen=screen), sum(len(table.keys) for table in model.tables)
         log.event("counted", 0, tokens=len(split), order=order, grams=grams)
         log.say(f"{grams} different n-grams in {len(split)} tokens; saved in {place}")
     return place

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -104,15 +104,16 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What stays the same while training: the task, the checkpoint's place, who trains, who may stop it."""
+    """What stays the same while training: the task, the checkpoint's place, who trains, stops and is told."""
 
     task: Task
     place: Path
     team: Together
     stop: Stop
+    screen: TextIO | None = None
 
 
-def follow(task: Task, out: Path | str, resume: bool = False) -> Path:
+def follow(task: Task, out: Path | str, resume: bool = False, screen: TextIO | None = None) -> Path:
     """Train into a run folder: recipe.json, log.jsonl and checkpoint/, the latest.
 
     Ctrl-C ends it after the step at hand, saved. Resuming continues bit for bit where the checkpoint
@@ -122,6 +123,7 @@ def follow(task: Task, out: Path | str, resume: bool = False) -> Path:
         task: What to train.
         out: The run's folder; made when missing.
         resume: Continue the run in it; it begins anew where none was saved yet.
+        screen: Where the readable lines go; standard error when None.
 
     Returns:
         The folder of the last checkpoint.
@@ -135,7 +137,7 @@ def follow(task: Task, out: Path | str, resume: bool = False) -> Path:
     if resume and not out.is_dir():
         raise CheckpointError(f"there is no run in {out} to resume")
     with together() as team, stoppable() as stop, computing(team.threads(task.pacing.threads)):
-        job = Job(task, out / "checkpoint", team, stop)
+        job = Job(task, out / "checkpoint", team, stop, screen)
         if not team.first:
             _follow(job, _begin(job, resume))
             return job.place
@@ -151,7 +153,8 @@ def _lead(job: Job, resume: bool) -> None:
         raise UsageError(f"{out} already holds a run; continue it with --resume, or name another folder")
     progress = _begin(job, resume)
     budget = pacing.schedule.steps
-    log = Log(out / "log.jsonl", budget, progress.step, pacing.log_seconds, unit=pacing.unit)
+    path, every = out / "log.jsonl", pacing.log_seconds
+    log = Log(path, budget, progress.step, every, unit=pacing.unit, screen=job.screen)
     _note(job, progress, log)
     go_on = True
     for step, samples in _steps(job, progress):
