@@ -38,3 +38,17 @@ def test_the_sign_says_what_is_written_beside_it():
 
 def test_the_sign_is_small_enough_to_carry():
     assert (CARRIED / "street_sign.png").stat().st_size < 150_000
+
+
+def test_a_language_model_is_trained_and_writes(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(
+        "".join(f"{a} and {b} and {a}.\n" for a in "abcdefgh" for b in "stuvwxyz" * 4), encoding="utf-8"
+    )
+    script = ROOT / "examples" / "language_model.py"
+    ran = subprocess.run(
+        [sys.executable, str(script), str(text), "6"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "nats per character; 5-grams" in ran.stdout
+    assert len(ran.stdout) > 200
