@@ -18,6 +18,7 @@ from nhin.lm.ladder.settings import Settings
 from nhin.lm.ladder.table import Ladder, ladder
 from nhin.lm.ladder.words import spoken
 from nhin.lm.place import is_run
+from nhin.training.memory import keep_freed
 from nhin.training.precision import computing
 from nhin.training.run import Stop, hold, stoppable
 
@@ -48,6 +49,7 @@ def climb(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("one process climbs the ladder; start it without torchrun")
     _check(out, resume)
+    keep_freed()  # else a step costs what steps before it happened to leave
     with hold(out), computing(settings.threads):
         stands = ground(settings, out)
         every = rungs(settings)
