@@ -40,9 +40,15 @@ def test_every_error_is_drawn_in_the_tree_with_its_exit_code():
 
 @pytest.mark.parametrize("name", config.recipe_names())
 def test_every_recipe_loads(name):
-    from nhin.ocr.recipe import Recipe
+    from nhin.lm.recipe import Recipe as OfLanguage
+    from nhin.models.design import settled
+    from nhin.ocr.recipe import Recipe as OfReader
 
-    assert config.load(Recipe, name).schedule.steps > 0
+    recipe = config.load(OfLanguage if name.startswith("lm-") else OfReader, name)
+    assert recipe.schedule.steps > 0
+    assert recipe.workflow == ("lm" if name.startswith("lm-") else "reader")
+    if isinstance(recipe, OfLanguage):
+        assert settled(recipe.model).depth == recipe.model.depth
 
 
 def test_every_dependency_has_an_exact_version_inside_its_range():

@@ -6,6 +6,8 @@ from typing import Literal
 
 import torch
 
+from nhin.training.memory import keep_freed
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -32,9 +34,10 @@ def autocast(dtype: torch.dtype, device: str = "cpu") -> AbstractContextManager[
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """Compute with this many threads, and without denormal numbers, which are slow and say nothing."""
+    """Compute with so many threads, keep freed memory, and take denormal numbers (slow) for zero."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    keep_freed()
     torch.set_flush_denormal(True)
     try:
         yield
