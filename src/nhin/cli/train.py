@@ -34,8 +34,8 @@ class Budget:
 
 _RECIPES = Budget()
 
-# Threads that wait for each other burn time before they sleep. By default so long that one busy program beside
-# makes training 20 times slower; with so few turns 2 to 4 times, and no slower when the machine is quiet.
+# Threads that wait for each other burn time before they sleep: by default so long that one busy program
+# beside makes training 20 times slower; with so few turns 2 to 4 times, and no slower on a quiet machine.
 _SPINS = "5000"
 
 
