@@ -26,6 +26,14 @@ def kept_files() -> list[Path]:
     return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
+def test_the_repository_holds_no_links():
+    """A link to a folder of one machine breaks every other clone."""
+    done = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a clone: what git keeps cannot be asked")
+    assert [row for row in done.stdout.splitlines() if row.startswith("120000")] == []
+
+
 def test_every_error_is_drawn_in_the_tree_with_its_exit_code():
     drawn = dict(re.findall(r"^[├└]── (\w+) .*\(exit code (\d)\)$", errors.__doc__ or "", re.MULTILINE))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
