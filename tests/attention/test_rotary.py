@@ -274,3 +274,17 @@ def test_a_position_comes_by_name_with_its_settings():
         turning("yran", 8)
     with pytest.raises(UnknownName, match="no setting of yarn named 'factors'; did you mean factor"):
         turning({"name": "yarn", "factors": 2.0}, 8)
+
+
+@pytest.mark.parametrize("name", [name for name in ON_HEADS if name not in ("rotary-2d", "xpos")])
+@given(
+    start=st.integers(0, 40), heads=st.integers(1, 4), dtype=st.sampled_from([torch.float32, torch.bfloat16])
+)
+@settings(max_examples=10, deadline=None)
+def test_one_place_turns_bit_for_bit_as_many_do(name, start, heads, dtype):
+    """Reading with a cache and without must give one text."""
+    rotary = POSITIONS[name].make(8)
+    q, k = torch.randn(2, 1, 2 * heads, 8, dtype=dtype), torch.randn(2, 1, heads, 8, dtype=dtype)
+    for got, alone in zip(rotary.pair(q, k, start=start), (q, k), strict=True):
+        assert got.dtype == dtype
+        assert_close(got, rotary(alone, start=start), atol=0, rtol=0)

@@ -47,7 +47,7 @@ class Softmax(Scored):
         """Mix values with softmax weights; see ``attention.base`` for the contract."""
         self.check(q, k, v, causal=causal, keep=keep)
         # The last query sees every key, so one query alone is never limited by causality.
-        if q.shape[1] == 1 and keep is None and k.shape[2] != q.shape[2]:
+        if q.shape[1] == 1 and keep is None:
             return _decode(q, k, v)
         k, v, broken = hide(k, keep), hide(v, keep), None
         causal = causal and q.shape[1] != 1

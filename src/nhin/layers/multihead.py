@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -91,7 +90,8 @@ class MultiHead(nn.Module):
                 once and then read, so the context is projected only at the first call.
             lengths: How many places of ``x`` are real in each row, padding after them; with a cache.
         """
-        q: Float[Tensor, "B T H D"] = rearrange(self.query(x), "b t (h d) -> b t h d", d=self.head_dim)
+        # Plain operations here and below: with einops a step of a small decoder takes a tenth longer.
+        q: Float[Tensor, "B T H D"] = self.query(x).unflatten(-1, (-1, self.head_dim))
         if context is not None:
             mixed = self.mechanism(q, *self._context(context, q.dtype, cache), causal=causal, keep=keep)
         else:
@@ -105,11 +105,11 @@ class MultiHead(nn.Module):
                 )
             else:
                 mixed = cache.prefill(q, k, v, lengths=lengths)
-        return self.dropout(self.out(rearrange(mixed, "b t h d -> b t (h d)")))
+        return self.dropout(self.out(mixed.flatten(-2)))
 
     def looked(self, x: Wide) -> tuple[Float[Tensor, "B T H D"], Keys, Keys]:
         """Return the queries, keys and values of ``x`` as the mechanism is given them."""
-        q: Float[Tensor, "B T H D"] = rearrange(self.query(x), "b t (h d) -> b t h d", d=self.head_dim)
+        q: Float[Tensor, "B T H D"] = self.query(x).unflatten(-1, (-1, self.head_dim))
         k, v = self._project(x)
         return (*self._placed(q, k, None), v)
 
@@ -147,5 +147,5 @@ class MultiHead(nn.Module):
         return k.to(dtype), v.to(dtype)
 
     def _project(self, x: Float[Tensor, "B S C"]) -> tuple[Keys, Keys]:
-        k, v = rearrange(self.key_value(x), "b s (two g d) -> two b s g d", two=2, d=self.head_dim)
+        k, v = self.key_value(x).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
         return k, v

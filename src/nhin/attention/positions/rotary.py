@@ -10,7 +10,7 @@ angle between them, that is on :math:`m - n`, so nothing need be added to the in
 distance anew. It pays nearly everywhere and is the usual choice. Angles beyond those met in training are
 strange to a model; ``far`` squeezes them: see ``interpolation``, ``ntk``, ``dynamic_ntk`` and ``yarn``.
 
-Cost:    time O(T H D); a table of context x D/2 cosines and as many sines.
+Cost:    time O(T H D); tables of context x D/2 cosines, of as many sines, and of both for every channel.
 Source:  Su et al. 2021, arXiv:2104.09864, eq. (34).
 Differs: pairs are channel i and i + D/2 (the half convention of GPT-NeoX and LLaMA) unless
          ``pairs="interleaved"`` asks for 2i and 2i + 1 as in the paper; ``permute_heads`` goes between them.
@@ -76,6 +76,7 @@ class Rotary(nn.Module):
 
     cos: Tensor
     sin: Tensor
+    whole: Float[Tensor, "2 L D"]
 
     def __init__(
         self,
@@ -111,9 +112,17 @@ class Rotary(nn.Module):
         """Turn queries and keys that stand at the same places."""
         if q.shape[1] != 1 or q.dtype != k.dtype:
             return self(q, start=start), self(k, start=start)
-        # One place is little work and much calling: both at once take 18 us instead of 34.
-        both = self(torch.cat([q, k], dim=2), start=start)
-        return both[:, :, : q.shape[2]], both[:, :, q.shape[2] :]
+        # One place is little work and much calling: both at once take 18 us instead of 34, turned by half
+        # as many operations 13.
+        both = torch.cat([q, k], dim=2)
+        if isinstance(start, int) and self.pairs == "half":
+            self._grow(both, start)
+            cos, sin = self.whole.narrow(1, start, 1).unbind()
+            both = (both * cos + both.roll(self.head_dim // 2, -1) * sin).to(q.dtype)
+        else:
+            both = self(both, start=start)
+        q, k = both.split((q.shape[2], k.shape[2]), 2)
+        return q, k
 
     def angles(self, places: Places) -> Angles:
         """Return by how much each pair turns at each place, in float64."""
@@ -142,6 +151,9 @@ class Rotary(nn.Module):
             angles = self.angles(torch.arange(places, dtype=torch.float64))
             self.register_buffer("cos", (gain * angles.cos()).float().to(device), persistent=False)
             self.register_buffer("sin", (gain * angles.sin()).float().to(device), persistent=False)
+            # For every channel what it and what its partner are multiplied by.
+            cos, sin = torch.cat([self.cos, self.cos], -1), torch.cat([-self.sin, self.sin], -1)
+            self.register_buffer("whole", torch.stack([cos, sin]), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
         """Follow ``.to(device)`` but not ``.to(dtype)``: rounded tables misplace far tokens."""
