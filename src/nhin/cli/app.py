@@ -27,6 +27,10 @@ COMMANDS = {
         "nhin.cli.evaluate:evaluate",
         "Measure a reader on labelled crops, or a language model on text.",
     ),
+    "replicate": (
+        "nhin.cli.replicate:replicate",
+        "Softmax against linear attention: the numbers of arXiv:2310.11685, exactly and beyond.",
+    ),
     "export": (
         "nhin.cli.export:export",
         "Turn a reader into the pair that reads, a language model into Hugging Face's layout.",

@@ -1,0 +1,184 @@
+"""One experiment with attention in words: what each row says, what fires, how often, and why."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nhin.replication.attention.exact import given, outcomes, patterns
+from nhin.replication.attention.rows import Row, row
+from nhin.replication.attention.setting import Setting
+from nhin.replication.choices import KINDS, RECONSTRUCTION
+from nhin.replication.nets import CODES, GUARD, NETS, SUCCESS, WORDS, fired
+from nhin.replication.table import markdown
+
+_LEAST = 5e-4
+_NAMES = {"exp": "softmax", "lin": "linear"}
+_INNER = {"eye": "vec(I)", "ones": "1"}
+
+
+def explain(setting: Setting) -> str:
+    """Return a page about one experiment."""
+    return "\n".join([*_given(setting), *_rows(setting), *_chances(setting), *_reasons(setting)]) + "\n"
+
+
+def fires(setting: Setting, said: Row, last: int = 1) -> int | None:
+    """Return the least sum T of class signs at which a row fires; None where no sum does.
+
+    The row's own class and the spike key's are taken to be positive, and y_1 is.
+    """
+    base = said.alpha + said.gamma + said.delta + setting.c * last
+    k = setting.classes
+    for total in range(-k, k + 1, 2):
+        if base + said.beta * total > setting.threshold + GUARD:
+            return total
+    return None
+
+
+def _given(setting: Setting) -> Iterator[str]:
+    kind = f"{setting.kind}: {KINDS[setting.kind]}"
+    yield f"# n = {setting.n}, d = {setting.d}, X = {_INNER[setting.inner]}"
+    yield ""
+    yield (
+        f"{setting.classes} classes of {setting.copies} rows each, m = {setting.m} random columns, spikes "
+        f"a0 = {setting.a0:g} and a1 = {setting.a1:g}, b = {setting.b:g}, c = {setting.c:g}; {kind}; y is "
+        f"{setting.weights}."
+    )
+    if setting.kind != "self":
+        yield f"\nNote: {RECONSTRUCTION}."
+    yield ""
+    yield (
+        f"A network fires when some row's inner product with some column exceeds c + {setting.margin:g} = "
+        f"{setting.threshold:g}, in units of sqrt(ln n) = {math.sqrt(setting.log_n):.4g}."
+    )
+
+
+def _rows(setting: Setting) -> Iterator[str]:
+    yield "\n## The rows there are\n"
+    yield (
+        "Each says `alpha y_1 + beta T + gamma s_own + delta s_key + c y_d` to a column y; T is the sum of "
+        f"the {setting.classes} class signs, s_own the sign of the row's class, s_key that of the spike "
+        "key's.\n"
+    )
+    header = ["network", "row", "alpha", "beta", "gamma", "delta", "fires from T ="]
+    yield markdown(header, (_told(setting, *which) for which in _kinds(setting))).rstrip()
+
+
+def _kinds(setting: Setting) -> Iterator[tuple[str, str, float, float, bool]]:
+    """Yield network, name, spike of the key, spike of the query and whether the class is the key's."""
+    for dataset, a in zip(("D1", "D0"), setting.spikes, strict=True):
+        usual = 0.0 if setting.lone else setting.query_spike(a)
+        for name in _NAMES.values():
+            about = f"{name} on {dataset}"
+            yield about, "of another class than the spike's", a, usual, False
+            yield about, "of the spike key's class", a, usual, True
+            if setting.lone:
+                yield about, "with the spike", a, setting.query_spike(a), True
+            if setting.lone and setting.kind != "self":
+                yield about, "with the spike, of another class", a, setting.query_spike(a), False
+
+
+def _told(setting: Setting, about: str, name: str, a: float, query: float, own: bool) -> list[str]:
+    said = row(setting, "exp" if about.startswith("softmax") else "lin", a, query, own)
+    total = fires(setting, said)
+    numbers = [f"{x:.5f}" for x in (said.alpha, said.beta, said.gamma, said.delta)]
+    return [about, name, *numbers, "never" if total is None else str(total)]
+
+
+def _chances(setting: Setting) -> Iterator[str]:
+    every = outcomes(setting)
+    yield "\n## What happens\n"
+    if setting.weights == "shared":
+        likeliest = max(patterns(setting), key=lambda pattern: pattern.chance)
+        silent = likeliest.silent
+        q, r = silent[CODES - 1 - SUCCESS], silent[CODES - 1]
+        yield (
+            f"One column leaves softmax on D0 and linear on both silent with q = {q:.6f}, and softmax on D1 "
+            f"too with r = {r:.6f}; so {setting.m} columns succeed with q^m - r^m = "
+            f"{given(setting, likeliest)[SUCCESS]:.6f} (where spikes stand in different classes as they do "
+            f"with {likeliest.chance:.3f})."
+        )
+    yield f"Over all places of the spikes success has the probability **{every[SUCCESS]:.6f}**.\n"
+    yield from chances(every)
+
+
+def chances(every: NDArray[np.float64]) -> Iterator[str]:
+    """Yield how often each condition holds, and what happens instead of success, most often first.
+
+    Args:
+        every: (16,): how likely exactly each set of networks fires.
+    """
+    rates = fired(every)
+    yield markdown(
+        ["condition", "holds with"],
+        (
+            [WORDS[net] if net == "exp1" else WORDS[net].replace("fires", "is silent"), f"{held:.6f}"]
+            for net, rate in zip(NETS, rates, strict=True)
+            for held in (rate if net == "exp1" else 1 - rate,)
+        ),
+    )
+    yield "What happens instead of success, most often first:\n"
+    order = sorted((code for code in range(CODES) if code != SUCCESS), key=lambda code: -every[code])
+    shown = [code for code in order if every[code] >= _LEAST]
+    yield markdown(["probability", "what fires"], ([f"{every[code]:.6f}", _said(code)] for code in shown))
+
+
+def _said(code: int) -> str:
+    return "; ".join(WORDS[net] for bit, net in enumerate(NETS) if code >> bit & 1) or "nothing fires"
+
+
+def _reasons(setting: Setting) -> Iterator[str]:
+    yield "## Why\n"
+    yield from (f"* {reason}" for reason in reasons(setting))
+
+
+def reasons(setting: Setting) -> Sequence[str]:
+    """Return what decides the outcome, in sentences, the costliest first."""
+    every = outcomes(setting)
+    rates = dict(zip(NETS, fired(every), strict=True))
+    found: list[tuple[float, str]] = []
+    noise = row(setting, "exp", setting.a0, 0.0, False)
+    total = fires(setting, noise)
+    k = setting.classes
+    if total is not None:
+        tail = sum(math.comb(k, (k + t) // 2) for t in range(total, k + 1, 2)) / 2**k
+        found.append(
+            (
+                rates["exp0"],
+                f"Softmax fires on D0 with {rates['exp0']:.4f}: with only K = {k} classes their signs sum to "
+                f"{total} or more in {tail:.3g} of all columns, which is more than the margin of "
+                f"{setting.margin:g} (y_d = 1 and y_1 = 1). More columns d, or less b, make that rare.",
+            )
+        )
+    found.append(
+        (
+            rates["lin0"],
+            f"Linear fires on D0 with {rates['lin0']:.4f}, from the same noise: its rows have nearly the "
+            "same coefficients there.",
+        )
+    )
+    extra = rates["lin1"] - rates["lin0"]
+    spike = row(setting, "lin", setting.a1, setting.query_spike(setting.a1) if setting.lone else 0.0, True)
+    why = (
+        f"the spike alone adds alpha = {spike.alpha:.4f}, "
+        + ("more" if spike.alpha > setting.margin else "less")
+        + f" than the margin of {setting.margin:g}"
+    )
+    found.append(
+        (
+            rates["lin1"] - 1e-9,
+            f"Linear fires on D1 with {rates['lin1']:.4f}, {abs(extra):.4f} "
+            f"{'more' if extra >= 0 else 'less'} often than on D0: {why}. Where it fires on D1, success "
+            "fails because linear attention succeeds.",
+        )
+    )
+    floor = 1 - 0.75**setting.m
+    found.append(
+        (
+            1 - rates["exp1"],
+            f"Softmax fires on D1 with {rates['exp1']:.4f}; a clear spike needs one column with y_1 = y_d = "
+            f"1, which {setting.m} columns have with 1 - (3/4)^m = {floor:.4f}.",
+        )
+    )
+    return [sentence for _, sentence in sorted(found, key=lambda pair: -pair[0])]

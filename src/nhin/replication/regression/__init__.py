@@ -1,0 +1,1 @@
+"""The family without attention: softmax regression on one vector."""

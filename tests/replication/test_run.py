@@ -1,0 +1,191 @@
+"""A run: the same seed gives the same bytes, its folder is whole or not there, its words are true."""
+
+import csv
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.random import SeedSequence
+
+from nhin.errors import UnknownName, UsageError
+from nhin.replication import folder, run
+from nhin.replication.attention import mc
+from nhin.replication.attention.setting import Setting
+from nhin.replication.choices import AMBIGUITIES
+from nhin.replication.measure import Result, measured
+from nhin.replication.nets import CODES, SUCCESS
+from nhin.replication.regression import mc as regression
+from nhin.replication.regression.setting import Setting as Regression
+from nhin.replication.report import crossings
+from nhin.replication.rows import agreement, row
+from nhin.replication.stats import deviation, wilson
+from nhin.replication.sweeps import Choices, points
+from nhin.replication.table import csv as as_csv
+
+FILES = {
+    "results.csv",
+    "report.md",
+    "manifest.json",
+    *(f"self{about}.{kind}" for about in ("", "-conditions") for kind in ("png", "svg")),
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    out = tmp_path_factory.mktemp("replicated") / "run"
+    run.run(run.Request(("self",), sweep="d", repeats=30, seed=3), out)
+    return out
+
+
+def rows_of(out):
+    return list(csv.DictReader(io.StringIO((out / "results.csv").read_text("utf-8"))))
+
+
+def test_a_run_writes_everything_and_the_manifest_knows_every_file(done):
+    assert {path.name for path in done.iterdir()} == FILES
+    kept = json.loads((done / "manifest.json").read_text("utf-8"))
+    assert kept["files"].keys() == FILES - {"manifest.json"}
+    for name, digest in kept["files"].items():
+        assert hashlib.sha256((done / name).read_bytes()).hexdigest() == digest
+    assert len(kept["ambiguities"]) == len(AMBIGUITIES)
+    assert kept["settings"]["seed"] == 3
+    assert "reconstruction" in kept["cross-attention"]
+
+
+def test_rows_say_what_was_drawn_and_what_is_exact(done):
+    rows = rows_of(done)
+    assert len(rows) == 12
+    for told in rows:
+        low, high = float(told["lo"]), float(told["hi"])
+        assert 0 <= low <= int(told["k"]) / int(told["R"]) <= high <= 1
+        assert int(told["R"]) == 30
+        assert all(0 <= float(told[f"{net}_exact"]) <= 1 for net in ("exp1", "lin1", "exp0", "lin0"))
+        assert float(told["exact"]) <= float(told["exp1_exact"]) + 1e-12
+
+
+def test_the_dense_method_gives_the_same_bytes_but_its_name(done, tmp_path):
+    run.run(run.Request(("self",), sweep="d", repeats=30, seed=3, method="dense"), tmp_path / "dense")
+    want = (done / "results.csv").read_text("utf-8").replace(",mc,", ",dense,")
+    assert (tmp_path / "dense" / "results.csv").read_text("utf-8") == want
+
+
+def test_another_seed_draws_something_else(done, tmp_path):
+    run.run(run.Request(("self",), sweep="d", repeats=30, seed=4), tmp_path / "other")
+    one, two = rows_of(done), rows_of(tmp_path / "other")
+    assert [told["exact"] for told in one] == [told["exact"] for told in two]
+    assert [told["k"] for told in one] != [told["k"] for told in two]
+
+
+@given(block=st.integers(1, 4000))
+@settings(max_examples=10, deadline=None)
+def test_the_size_of_blocks_changes_no_count(block):
+    one, two = Setting(n=20, d=12), Regression(40, 9)
+    for method, setting in ((mc, one), (regression, two)):
+        want = method.count(setting, 25, SeedSequence(1))
+        assert np.array_equal(method.count(setting, 25, SeedSequence(1), block), want)
+
+
+def test_a_point_is_drawn_alike_whatever_else_is_run():
+    alone = points("self", Choices(), ("ones",), "d")[-1:]
+    among = points("self", Choices(), sweep="d")
+    (one,) = measured(alone, "mc", 20, 5)
+    two = list(measured(among, "mc", 20, 5))[-1]
+    assert np.array_equal(one.counts, two.counts)
+
+
+def test_one_draw_serves_the_sweep_over_columns_or_each_point_has_its_own():
+    some = points("regression", Choices(), sweep="m")[:12]
+    nested = [result.counts for result in measured(some, "mc", 50, 1)]
+    dense = [result.counts for result in measured(some, "dense", 50, 1)]
+    apart = [result.counts for result in measured(some, "mc", 50, 1, independent=True)]
+    assert np.array_equal(nested, dense)
+    assert not np.array_equal(nested, apart)
+    # More columns of one draw let a network fire that fired with fewer.
+    assert all(np.diff([counts[SUCCESS] for counts in nested]) >= 0)
+
+
+@pytest.mark.parametrize("there", ["file", "folder", "link"])
+def test_what_is_there_stays(tmp_path, there):
+    out = tmp_path / "out"
+    if there == "file":
+        out.write_text("mine")
+    elif there == "folder":
+        out.mkdir()
+        (out / "results.csv").write_text("mine")
+    else:
+        out.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="choose another --out"):
+        run.run(run.Request(("self",), sweep="d", method="exact"), out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_run_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "success", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.run(run.Request(("self",), sweep="d", method="exact"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_may_be_filled(tmp_path):
+    with folder.whole(tmp_path) as inside:
+        (inside / "a").write_text("b")
+    assert (tmp_path / "a").read_text() == "b"
+
+
+def test_requests_that_make_no_sense_are_refused_before_anything_is_written(tmp_path):
+    for wrong in ({"repeats": 0}, {"repeats": -1}, {"seed": -1}):
+        with pytest.raises(UsageError):
+            run.Request(("self",), **wrong)
+    with pytest.raises(UnknownName):
+        run.run(run.Request(("regression",), sweep="d"), tmp_path / "out")
+    with pytest.raises(UsageError):
+        Choices(tau=2.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(trials=st.integers(1, 10_000), share=st.floats(0, 1))
+def test_wilsons_interval_holds_what_was_counted(trials, share):
+    successes = round(share * trials)
+    low, high = wilson(successes, trials)
+    assert 0 <= low <= successes / trials <= high <= 1
+    mirrored = wilson(trials - successes, trials)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@pytest.mark.parametrize("chance", [0.02, 0.3, 0.5, 0.95])
+def test_wilsons_interval_covers_as_often_as_it_says(chance):
+    drawn = np.random.default_rng(0).binomial(100, chance, 4000)
+    covered = np.mean([low <= chance <= high for low, high in (wilson(int(k), 100) for k in drawn)])
+    assert 0.92 < covered < 0.98
+
+
+def test_agreement_is_near_one_for_draws_and_far_for_others():
+    some = points("self", Choices(), ("eye",), "m")
+    results = list(measured(some, "mc", 100, 0))
+    found = agreement(results)
+    assert 0.6 < found.square < 1.5
+    assert found.covered >= 0.85 * found.points
+    wrong = [Result(r.point, np.roll(r.exact, 1), r.counts) for r in results]
+    assert agreement(wrong).square > 4
+    assert agreement([Result(r.point, r.exact, None) for r in results]) is None
+
+
+def test_crossings_are_where_half_is_passed():
+    some = points("self", Choices(), ("eye",), "a1")
+    found = crossings(list(measured(some, "exact", 1, 0)))
+    assert [word.split()[0] for word in found] == ["rises", "falls"]
+    assert [float(word.split()[1]) for word in found] == pytest.approx([0.72, 1.83], abs=0.02)
+
+
+def test_cells_are_numbers_of_twelve_digits():
+    result = Result(points("self", Choices(), ("eye",), "d")[0], np.full(CODES, 1 / CODES), None)
+    told = row(result, "exact", 0)
+    line = as_csv([told]).splitlines()[1].split(",")
+    assert told["lo"] is None
+    assert line[list(told).index("lo")] == ""
+    assert line[list(told).index("exp1_exact")] == "0.5"
+    assert deviation(5, 10, 0.5) == 0
