@@ -7,10 +7,11 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
+from nhin.errors import UsageError
 from nhin.replication.attention.setting import Setting
 from nhin.replication.nets import NETS
 
-BLOCK = 1 << 24  # signs drawn at once
+BLOCK, MOST = 1 << 22, 1 << 27  # signs drawn at once, and most of one repeat
 _WORD = 64
 
 
@@ -37,12 +38,19 @@ def draw(setting: Setting, repeats: int, seed: SeedSequence, block: int = BLOCK)
         repeats: How many.
         seed: The same seed, the same draws.
         block: Most signs held at once.
+
+    Raises:
+        UsageError: One repeat has more signs than memory is for.
     """
     places, bits, orders = (
         default_rng(child) for child in SeedSequence(seed.entropy, spawn_key=seed.spawn_key).spawn(3)
     )
     columns = 1 if setting.weights == "shared" else len(NETS)
     each = columns * setting.d * setting.m
+    if each > MOST:
+        raise UsageError(
+            f"d x m is {setting.d * setting.m}: too many signs to draw; the exact method draws none"
+        )
     step = max(1, block // each)
     for start in range(0, repeats, step):
         many = min(step, repeats - start)

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.random import SeedSequence, default_rng
 from numpy.typing import NDArray
 
+from nhin.errors import UsageError
 from nhin.replication.nets import NETS
 from nhin.replication.regression.setting import HIGH, LOW, SPIKE, Setting
 
-BLOCK = 1 << 21  # numbers drawn at once
+BLOCK, MOST = 1 << 21, 1 << 26  # numbers drawn at once, and most of one repeat
 _BYTE = 8
 
 
@@ -35,9 +36,14 @@ def draw(setting: Setting, repeats: int, seed: SeedSequence, block: int = BLOCK)
         repeats: How many.
         seed: The same seed, the same draws.
         block: Most numbers held at once.
+
+    Raises:
+        UsageError: One repeat has more signs than memory is for.
     """
     n, groups = setting.n, -(-setting.m // _BYTE)
     nets = 1 if setting.weights == "shared" else len(NETS)
+    if nets * groups * n > MOST:
+        raise UsageError(f"n x m is {n * setting.m}: too many signs to draw; the exact method draws none")
     numbers, places, bits = (
         default_rng(child) for child in SeedSequence(seed.entropy, spawn_key=seed.spawn_key).spawn(3)
     )
