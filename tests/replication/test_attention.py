@@ -199,3 +199,22 @@ def test_unknown_choices_are_refused():
 def test_matrices_that_would_fill_the_memory_are_refused():
     with pytest.raises(UsageError, match="n x n"):
         dense.count(Setting(n=20_000), 1, SeedSequence(0))
+
+
+@pytest.mark.parametrize("inner", INNERS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_two_classes_of_one_row_say_what_the_definition_says(kind, inner):
+    """The row with the spike is all its class has: with two classes that is half of what is heard."""
+    setting = Setting(n=2, d=4, m=1, kind=kind, inner=inner, b=0.5, c=0.3, a0=0.4)
+    for draws in draw(setting, 300, SeedSequence(0)):
+        want = loudest_by_definition(setting, draws)
+        np.testing.assert_allclose(mc.loudest(setting, draws), want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", [mc, dense])
+def test_what_stands_at_the_threshold_does_not_fire(method):
+    """Without a spike a row hears b T / K + c y_d: with K = 4 classes T = 2 is the margin, T = 4 more."""
+    setting = Setting(n=8, d=6, m=1, a0=0.0, a1=0.0, inner="ones")
+    np.testing.assert_allclose(fired(exact.outcomes(setting)), 1 / 32, atol=1e-15)
+    counted = fired(method.count(setting, 2000, SeedSequence(0)).astype(float))
+    assert (abs(counted - 2000 / 32) < 4.5 * np.sqrt(2000 / 32)).all()

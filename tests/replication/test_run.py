@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from numpy.random import SeedSequence
 from nhin.errors import UnknownName, UsageError
 from nhin.replication import folder, run
 from nhin.replication.attention import mc
+from nhin.replication.attention.rows import row as attention_row
 from nhin.replication.attention.setting import Setting
 from nhin.replication.choices import AMBIGUITIES
+from nhin.replication.explain import fires
 from nhin.replication.measure import Result, measured
 from nhin.replication.nets import CODES, SUCCESS
 from nhin.replication.regression import mc as regression
 from nhin.replication.regression.setting import Setting as Regression
-from nhin.replication.report import crossings
+from nhin.replication.report import crossings, worst
 from nhin.replication.rows import agreement, row
 from nhin.replication.stats import deviation, wilson
 from nhin.replication.sweeps import Choices, points
@@ -189,3 +192,56 @@ def test_cells_are_numbers_of_twelve_digits():
     assert line[list(told).index("lo")] == ""
     assert line[list(told).index("exp1_exact")] == "0.5"
     assert deviation(5, 10, 0.5) == 0
+
+
+def test_every_point_has_draws_of_its_own():
+    """Of this sweep all points have one chance, and the same signs would give them one count."""
+    some = points("self", Choices(), ("ones",), "n")
+    results = list(measured(some, "mc", 100, 0))
+    assert len({round(result.chance, 9) for result in results}) == 1
+    assert len({result.successes for result in results}) > 10
+
+
+def test_what_the_paper_leaves_open_reaches_every_point():
+    choices = Choices(
+        tau=0.3, margin=0.2, rounding="floor", tied=True, weights="independent", cross="c3", independent=True
+    )
+    for point in points("cross", choices):
+        assert point.setting.b == pytest.approx(1 - point.setting.c)
+        assert (point.setting.margin, point.setting.kind, point.setting.weights) == (0.2, "c3", "independent")
+    some = points("regression", choices)
+    assert {point.setting.tau for point in some} == {0.3}
+    assert [point.setting.m for point in some if point.sweep == "n"][0::190] == [4, 7]
+
+
+def test_what_comes_to_be_meanwhile_stays(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="another run"), folder.whole(out) as inside:
+        (inside / "a").write_text("mine")
+        out.mkdir()
+        (out / "theirs").write_text("theirs")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "theirs"]
+
+
+def test_the_report_names_the_condition_that_fails_most():
+    for changed, said in (({"a1": 2.8}, "linear fires on D1"), ({"a1": 0.3}, "softmax is silent on D1")):
+        setting = Setting(**changed)
+        point = replace(points("self", Choices(), ("eye",), "d")[0], setting=setting)
+        (result,) = measured([point], "exact", 1, 0)
+        assert worst(result).startswith(said)
+
+
+def test_rounding_puts_no_chance_outside_an_interval():
+    point = points("self", Choices(), ("eye",), "d")[0]
+    every, counts = np.zeros(CODES), np.zeros(CODES, np.int64)
+    every[0], every[SUCCESS], counts[0] = 1.0 + 1e-13, -1e-13, 100
+    assert agreement([Result(point, every, counts)]).covered == 1
+
+
+def test_words_tell_from_which_sum_noise_fires():
+    """The noise of K = 20 classes passes the margin of .1 at b T / K = .1."""
+    setting = Setting()
+    for kernel in ("exp", "lin"):
+        assert fires(setting, attention_row(setting, kernel, setting.a0, 0.0, False)) == 10
+    assert fires(replace(setting, margin=0.1025), attention_row(setting, "exp", 0.01, 0.0, False)) == 12
+    assert fires(replace(setting, margin=5.0), attention_row(setting, "exp", 0.01, 0.0, False)) is None

@@ -20,7 +20,7 @@ def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
 
 def deviation(successes: int, trials: int, chance: float) -> float:
     """Return how many standard errors a count is from its chance; 0 where there is nothing to err."""
-    error = math.sqrt(chance * (1 - chance) / trials)
+    error = math.sqrt(max(0.0, chance * (1 - chance)) / trials)
     difference = successes / trials - chance
     if error < 1e-9:
         return 0.0 if abs(difference) < 1e-9 else math.inf
