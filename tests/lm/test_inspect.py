@@ -243,6 +243,7 @@ def test_a_recipe_is_looked_into_without_a_run(tmp_path, capsys):
     ("words", "code", "says"),
     [
         (["nowhere"], 2, "no recipe named 'nowhere'"),
+        (["reader-small"], 2, "a reader's recipe"),
         (["RUN", "--vocab", "3"], 2, "leave out --set and --vocab"),
         (["RECIPE", "--vocab", "0"], 3, "vocab is 0; give 1 to"),
         (["RECIPE", "--set", "data.tokenizer=char"], 2, "say with --vocab how many"),

@@ -67,10 +67,14 @@ def _of_run(path: Path) -> "tuple[int, Design]":
 
 def _of_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple[int, Design]":
     """Return the vocabulary and the design of a recipe."""
-    from nhin.config import load
+    from nhin.config import load, read_tree, recipe_names
     from nhin.lm.recipe import Recipe
     from nhin.text.tokenizers import check_spec
 
+    if name in recipe_names() and read_tree(name).get("workflow") != "lm":
+        raise UsageError(
+            f"{name} is the recipe of a reader; inspect looks into language models, such as lm-modern"
+        )
     recipe = load(Recipe, name, changes)
     if recipe.ngram:
         raise UsageError(f"{name} counts n-grams; there is no network to look into")

@@ -1,6 +1,7 @@
 """The command that trains."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from json import loads
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from nhin.errors import CheckpointError, MissingExtra, UsageError
+from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError
 
 
 @Parameter(name="*")
@@ -76,7 +77,14 @@ def train(
             raise UsageError("--validate is for readers; a language model has a validation split in --data")
         if resume and not budget.given and not any(one.lstrip().startswith("schedule") for one in set):
             tree = _as_begun(tree, out)
-        return _train_lm(tree, recipe, out, resume, data, budget)
+        there = out.exists()
+        try:
+            return _train_lm(tree, recipe, out, resume, data, budget)
+        except NhinError:
+            if not there:
+                with suppress(OSError):  # it holds something, which stays
+                    out.rmdir()
+            raise
     for option, given in (("--data", data is not None), ("--budget-...", budget.given)):
         if given:
             raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
