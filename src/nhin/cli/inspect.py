@@ -73,7 +73,7 @@ def _of_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple
 
     if name in recipe_names() and read_tree(name).get("workflow") != "lm":
         raise UsageError(
-            f"{name} is the recipe of a reader; inspect looks into language models, such as lm-modern"
+            f"{name} is a reader's recipe; inspect looks into language models, such as lm-modern"
         )
     recipe = load(Recipe, name, changes)
     if recipe.ngram:
