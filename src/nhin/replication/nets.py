@@ -55,6 +55,13 @@ def outcomes_of(silent: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(out, 0.0, 1.0)
 
 
+def outcomes_apart(silent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the same where every network has columns of its own: only its own silence matters."""
+    alone = silent[[1 << place for place in range(len(NETS))]]
+    bits = (np.arange(CODES)[:, None] >> np.arange(len(NETS))) & 1
+    return np.where(bits == 1, 1 - alone, alone).prod(1)
+
+
 def silent_of(outcomes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn how often exactly each set fires into how often all networks of each set are silent."""
     sums = np.array(outcomes, dtype=np.float64)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nhin.replication.attention.rows import Column, strongest
 from nhin.replication.attention.setting import Setting
-from nhin.replication.nets import CODES, GUARD, NETS, codes, outcomes_of, silent_of
+from nhin.replication.nets import CODES, GUARD, NETS, codes, outcomes_apart, outcomes_of, silent_of
 
 Places = tuple[int, int, int, int]
 
@@ -49,11 +49,7 @@ def outcomes(setting: Setting) -> NDArray[np.float64]:
 def given(setting: Setting, pattern: Pattern) -> NDArray[np.float64]:
     """Return how likely exactly each set of networks fires, given how spikes coincide."""
     silent = np.array(pattern.silent) ** setting.m
-    if setting.weights == "shared":
-        return outcomes_of(silent)
-    alone = silent[[1 << place for place in range(len(NETS))]]
-    bits = (np.arange(CODES)[:, None] >> np.arange(len(NETS))) & 1
-    return np.where(bits == 1, 1 - alone, alone).prod(1)
+    return (outcomes_of if setting.weights == "shared" else outcomes_apart)(silent)
 
 
 def patterns(setting: Setting) -> tuple[Pattern, ...]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import UsageError
-from nhin.replication.nets import CODES, NETS, outcomes_of
+from nhin.replication.nets import CODES, NETS, outcomes_apart, outcomes_of
 from nhin.replication.regression.setting import HIGH, LOW, SPIKE, Setting
 
 Values = NDArray[np.float64]
@@ -78,11 +78,7 @@ def outcomes(setting: Setting) -> Values:
         UsageError: tau is so near 1 that the spike alone does not decide.
     """
     silent = np.array(_silent(setting.n, setting.tau)) ** setting.m
-    if setting.weights == "shared":
-        return outcomes_of(silent)
-    alone = silent[[1 << place for place in range(len(NETS))]]
-    bits = (np.arange(CODES)[:, None] >> np.arange(len(NETS))) & 1
-    return np.where(bits == 1, 1 - alone, alone).prod(1)
+    return (outcomes_of if setting.weights == "shared" else outcomes_apart)(silent)
 
 
 @lru_cache(maxsize=1024)
