@@ -79,6 +79,17 @@ def test_b_may_be_tied_to_c(capsys):
         (["regression", "--tau", "1.5"], "tau is 1.5"),
         (["regression", "--sweep", "d"], "no sweep"),
         (["slef"], "slef"),
+        (["self", "--sigmas", ".1"], "of train"),
+        (["train", "--sweep", "n"], "leave out"),
+        (["explain", "--repeats", "3"], "leave out"),
+        (["kernels", "poly5"], "no kernel named"),
+        (["train", "softmaxx"], "no kernel named"),
+        (["train", "--sigmas", "a,b"], "--sigmas looks like"),
+        (["train", "--sigmas", "nan"], "sigma is nan"),
+        (["train", "--sigmas=-1"], "sigma is -1"),
+        (["train", "--lengths", "50"], "multiple of d - 2"),
+        (["train", "--seeds", "0"], "seeds is 0"),
+        (["train", "--steps", "0"], "steps is 0"),
     ],
 )
 def test_wrong_words_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, words, said):
@@ -88,3 +99,41 @@ def test_wrong_words_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsy
     assert said in told.err
     assert told.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_kernels_are_put_to_the_test(tmp_path, capsys):
+    out = tmp_path / "kernels"
+    assert main(["replicate", "kernels", "lin", "poly4", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "scores to the power 4" in said
+    assert {path.name for path in out.iterdir()} >= {
+        "kernels.csv",
+        "kernels.md",
+        "kernels.png",
+        "kernels.svg",
+    }
+    assert main(["replicate", "kernels", "--out", str(out)]) == 2
+
+
+def test_a_study_of_training_is_written_and_gone_on_with(tmp_path, capsys):
+    out = tmp_path / "study"
+    words = [
+        "replicate",
+        "train",
+        "softmax",
+        "--sigmas",
+        ".1",
+        "--lengths",
+        "",
+        "--seeds",
+        "1",
+        "--steps",
+        "3",
+    ]
+    assert main([*words, "--out", str(out)]) == 0
+    assert "Bayes" in capsys.readouterr().out
+    runs = (out / "runs.jsonl").read_bytes()
+    assert main([*words, "--out", str(out)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*words, "--out", str(out), "--resume"]) == 0
+    assert (out / "runs.jsonl").read_bytes() == runs

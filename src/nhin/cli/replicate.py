@@ -1,18 +1,19 @@
 """The command that runs the experiments of arXiv:2310.11685, and what lies beyond them."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from nhin.cli.files import progress
+from nhin.cli.replicate_beyond import Training, kernels, train
 from nhin.errors import UnknownName, UsageError
 from nhin.replication.choices import CrossDef, Inner, Method, Rounding, Weights
 from nhin.replication.sweeps import FAMILIES, INNERS, Choices, Family
 
-What = Literal["regression", "self", "cross", "all", "explain"]
+What = Literal["regression", "self", "cross", "all", "explain", "kernels", "train"]
 Sweep = Literal["n", "d", "m", "a1", "a0", "c", "all"]
 
 
@@ -54,20 +55,37 @@ class Open:
         )
 
 
-_USUAL = Open()
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Swept:
+    """What is swept, and how it is measured.
+
+    Args:
+        inner: X: eye for vec(I_d), ones for all ones; both when not given.
+        sweep: What is swept; all of them when not given.
+        repeats: Of every point; 1,000 of the regression and 100 of attention when not given, as in the paper.
+        method: exact draws nothing; mc draws, fast; dense draws the same and computes every matrix. The exact
+            chances stand beside those that draw.
+    """
+
+    inner: Annotated[Inner | None, Parameter(("--X", "--x"))] = None
+    sweep: Sweep = "all"
+    repeats: int | None = None
+    method: Method = "mc"
 
 
-def replicate(  # noqa: PLR0913  # every option is one word of the command line
+_ALL, _USUAL, _NONE = Swept(), Open(), Training()
+
+
+def replicate(
     what: What,
     /,
     *words: str,
-    inner: Annotated[Inner | None, Parameter(("--X", "--x"))] = None,
-    sweep: Sweep = "all",
-    repeats: int | None = None,
     seed: int = 0,
-    method: Method = "mc",
     out: Path | None = None,
+    swept: Swept = _ALL,
     choices: Open = _USUAL,
+    training: Training = _NONE,
 ) -> int:
     """Run softmax against linear attention: the published sweeps, or one experiment explained in words.
 
@@ -75,36 +93,48 @@ def replicate(  # noqa: PLR0913  # every option is one word of the command line
 
     Args:
         what: regression, self, cross or all: the sweeps of the paper. explain: one experiment, such as
-            explain n=200 d=22 a1=2, or explain cross n=1000 d=12.
-        words: Of explain: a family, and what is set, NAME=VALUE.
-        inner: X: eye for vec(I_d), ones for all ones; both when not given.
-        sweep: What is swept; all of them when not given.
-        repeats: Of every point; 1,000 of the regression and 100 of attention when not given, as in the paper.
+            explain n=200 d=22 a1=2, or explain cross n=1000 d=12. kernels: the same test for every kernel of
+            nhin's registry and some more. train: the same networks, trained on data with noise.
+        words: Of explain: a family, and what is set, NAME=VALUE. Of kernels and train: which kernels.
         seed: Of all draws: the same seed, the same results.
-        method: exact draws nothing; mc draws, fast; dense draws the same and computes every matrix. The exact
-            chances stand beside those that draw.
         out: Folder of the results; runs/replicate-WHAT when not given.
+        swept: What is swept, and how it is measured.
         choices: What the paper leaves open.
+        training: What is trained.
     """
+    _fitting(what, swept, choices, training)
+    out = Path(f"runs/replicate-{what}") if out is None else out
     if what == "explain":
-        return _explain(words, inner, choices)
+        return _explain(words, swept.inner, choices)
+    if what == "kernels":
+        return kernels(words, seed, out)
+    if what == "train":
+        return train(words, seed, out, training)
     if words:
         raise UsageError(f"{words[0]!r} is one word too many: only explain takes settings, as NAME=VALUE")
+    return _sweeps(FAMILIES if what == "all" else (what,), seed, out, swept, choices)
+
+
+def _fitting(what: What, swept: Swept, choices: Open, training: Training) -> None:
+    """Refuse options that would do nothing."""
+    if training != _NONE and what != "train":
+        raise UsageError(f"--sigmas, --lengths, --seeds, --steps and --resume are of train, not of {what}")
+    if what in ("kernels", "train") and (swept != _ALL or choices != _USUAL):
+        raise UsageError(f"{what} has neither sweeps nor open choices: leave out their options")
+    if what == "explain" and replace(swept, inner=None) != _ALL:
+        raise UsageError(
+            "explain tells of one experiment, exactly: leave out --sweep, --repeats and --method"
+        )
+
+
+def _sweeps(families: tuple[Family, ...], seed: int, out: Path, swept: Swept, choices: Open) -> int:
+    """Run the paper's sweeps and print the report."""
     import matplotlib  # noqa: F401 - asked for before anything is computed
 
     from nhin.replication.run import Request, run
 
-    families: tuple[Family, ...] = FAMILIES if what == "all" else (what,)
-    request = Request(
-        families,
-        INNERS if inner is None else (inner,),
-        sweep,
-        method,
-        repeats,
-        seed,
-        choices.choices(),
-    )
-    out = Path(f"runs/replicate-{what}") if out is None else out
+    inners = INNERS if swept.inner is None else (swept.inner,)
+    request = Request(families, inners, swept.sweep, swept.method, swept.repeats, seed, choices.choices())
     total = sum(len(request.points(family)) for family in families)
     with progress(total, "replicating") as told:
         run(request, out, None if told is None else lambda _done, _of: told(1))

@@ -1,0 +1,127 @@
+r"""Kernels to be put to the paper's test: those of the registry whose scores are one, and what it lacks.
+
+.. math::
+    C_t = \frac{\sum_s \kappa(q_t, k_s)\, v_s}{\sum_s \kappa(q_t, k_s)}
+
+The paper compares :math:`\kappa = \exp(q^\top k)` with :math:`\kappa = q^\top k`, neither divided by
+:math:`\sqrt d`. Every mechanism of the registry that belongs to the linear family takes part, so a new one
+does too. The paper's matrices hold no negative numbers, so features that are ReLU change nothing there.
+
+Source:  arXiv:2310.11685, Definitions 3.4, 3.5 and C.3; the mechanisms' own pages.
+Differs: FAVOR+ divides queries and keys by d^(1/4) itself and is given them multiplied by it, so it
+         estimates the paper's kernel. Rotary positions come from nhin's tables, which are float32; all
+         else is float64.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nhin.attention.positions import Rotary
+from nhin.attention.registry import MECHANISMS, build
+from nhin.errors import UnknownName
+
+Matrix = NDArray[np.float64]
+Mix = Callable[[Matrix, Matrix, Matrix], Matrix]
+
+DEGREES = (2, 4, 8)
+FEATURES = (64, 1024)
+GROUPS = {"softmax": "exponentials", "linear": "linear attention", "powers": "powers of scores"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel.
+
+    Args:
+        name: Its key in ``kernels``.
+        title: Its name in plain words.
+        group: A key of ``GROUPS``.
+        make: Takes the width d and a seed, and gives what mixes (n, d) queries, keys and values.
+    """
+
+    name: str
+    title: str
+    group: str
+    make: Callable[[int, int], Mix]
+
+
+def kernels(names: Iterable[str] = ()) -> tuple[Kernel, ...]:
+    """Return kernels by name, in the order of the table; all when no name is given.
+
+    Raises:
+        UnknownName: There is no such kernel; the message offers near ones.
+    """
+    table = {kernel.name: kernel for kernel in _all()}
+    names = tuple(names)
+    for name in names:
+        if name not in table:
+            raise UnknownName("kernel", name, table)
+    return tuple(kernel for name, kernel in table.items() if not names or name in names)
+
+
+def _all() -> Iterator[Kernel]:
+    yield Kernel("dot", "softmax, unscaled (the paper's)", "softmax", partial(_registered, "dot"))
+    yield Kernel("softmax", "softmax, scores over √d", "softmax", partial(_registered, "softmax"))
+    yield Kernel("dot-rotary", "softmax, unscaled, rotary", "softmax", _turned)
+    yield Kernel("lin", "linear (the paper's)", "linear", partial(_power, 1))
+    for name, kind in MECHANISMS.items():
+        if kind.facts.family != "linear":
+            continue
+        if name == "performer":
+            for features in FEATURES:
+                title = f"FAVOR+, {features} features"
+                yield Kernel(f"{name}-{features}", title, "linear", partial(_estimated, features))
+        else:
+            yield Kernel(name, kind.facts.title.lower(), "linear", partial(_registered, name))
+    for degree in DEGREES:
+        title = f"scores to the power {degree}"
+        yield Kernel(f"poly{degree}", title, "powers", partial(_power, degree))
+
+
+def _registered(name: str, d: int, seed: int, **settings: object) -> Mix:
+    """Run a mechanism of the registry with one batch and one head, in float64."""
+    if "seed" in signature(MECHANISMS[name]).parameters:
+        settings["seed"] = seed
+    # A mechanism with parameters draws them from torch's own state, which is given back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mechanism = build(name, heads=1, head_dim=d, **settings).double().eval()
+
+    def mix(q: Matrix, k: Matrix, v: Matrix) -> Matrix:
+        heads = (torch.from_numpy(np.ascontiguousarray(x))[None, :, None] for x in (q, k, v))
+        with torch.inference_mode():
+            return mechanism(*heads)[0, :, 0].numpy()
+
+    return mix
+
+
+def _estimated(features: int, d: int, seed: int) -> Mix:
+    mix, undo = _registered("performer", d, seed, features=features), d**0.25
+    return lambda q, k, v: mix(q * undo, k * undo, v)
+
+
+def _turned(d: int, seed: int) -> Mix:
+    mix, rotary = _registered("dot", d, seed), Rotary(d)
+
+    def turn(x: Matrix) -> Matrix:
+        return rotary(torch.from_numpy(x)[None, :, None])[0, :, 0].numpy()
+
+    return lambda q, k, v: mix(turn(q), turn(k), v)
+
+
+def _power(degree: int, d: int, seed: int) -> Mix:
+    """Weigh by a power of the scores: the paper's linear attention at 1; nothing is drawn."""
+
+    def mix(q: Matrix, k: Matrix, v: Matrix) -> Matrix:
+        scores = q @ k.T
+        # Of one row only ratios matter, and those of its largest do not overflow.
+        raised = (scores / np.abs(scores).max(1, keepdims=True)) ** degree
+        return (raised / raised.sum(1, keepdims=True)) @ v
+
+    return mix
