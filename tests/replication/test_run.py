@@ -177,11 +177,18 @@ def test_agreement_is_near_one_for_draws_and_far_for_others():
     assert agreement([Result(r.point, r.exact, None) for r in results]) is None
 
 
-def test_crossings_are_where_half_is_passed():
-    some = points("self", Choices(), ("eye",), "a1")
-    found = crossings(list(measured(some, "exact", 1, 0)))
-    assert [word.split()[0] for word in found] == ["rises", "falls"]
-    assert [float(word.split()[1]) for word in found] == pytest.approx([0.72, 1.83], abs=0.02)
+@pytest.mark.parametrize(
+    ("sweep", "inner", "turns", "where"),
+    [
+        ("a1", "eye", ["rises", "falls"], [0.72, 1.83]),
+        ("a0", "eye", ["falls"], [0.72]),
+        ("a0", "ones", ["falls"], [0.44]),
+    ],
+)
+def test_crossings_are_where_half_is_passed(sweep, inner, turns, where):
+    found = crossings(list(measured(points("self", Choices(), (inner,), sweep), "exact", 1, 0)))
+    assert [word.split()[0] for word in found] == turns
+    assert [float(word.split()[1]) for word in found] == pytest.approx(where, abs=0.02)
 
 
 def test_cells_are_numbers_of_twelve_digits():

@@ -154,6 +154,7 @@ GOLDEN = [
     ({"weights": "independent"}, 0.593, None),
     ({"kind": "c1"}, 0.787, 0.892),
     ({"kind": "c1", "n": 256, "d": 66}, 0.985, 0.986),
+    ({"margin": 0.0999}, 0.763, 0.843),  # sums stand at the threshold itself
     ({"a1": 2.0}, None, 0.786),
     ({"a1": 3.0}, None, 0.446),
 ]
@@ -183,6 +184,14 @@ def test_known_counts_of_the_regression_are_near(n, floor, ceil):
         m = getattr(math, rounding)(math.log(n))
         chance = regression_exact.outcomes(Regression(n, m))[SUCCESS]
         assert abs(chance - want) <= 3 * math.sqrt(chance * (1 - chance) / 1000)
+
+
+@pytest.mark.parametrize(
+    ("tau", "want"), [(0.05, 0.0), (0.10, 0.547), (0.15, 0.995), (0.20, 1.0), (0.9, 1.0)]
+)
+def test_the_threshold_of_the_regression_matters_only_where_noise_reaches_it(tau, want):
+    chance = regression_exact.outcomes(Regression(1000, 100, tau))[SUCCESS]
+    assert abs(chance - want) <= 3 * math.sqrt(max(chance * (1 - chance), 1e-6) / 1000)
 
 
 def test_large_spikes_fail_because_linear_attention_fires():
