@@ -52,3 +52,12 @@ def test_a_language_model_is_trained_and_writes(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "nats per character; 5-grams" in ran.stdout
     assert len(ran.stdout) > 200
+
+
+def test_the_chances_of_separation_are_printed():
+    script = ROOT / "examples" / "separation.py"
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in ran.stdout.splitlines()[1:]]
+    assert [row[1] for row in rows if row[0] == "1.2"] == ["0.763"]
+    # At the largest spike success is lost because linear attention fires.
+    assert float(rows[-1][1]) < 0.05 and float(rows[-1][3]) > 0.95
