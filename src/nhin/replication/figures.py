@@ -1,6 +1,5 @@
 """Figures of a family: success against every sweep, and which of the four conditions failed."""
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import numpy as np
 from nhin.replication.choices import RECONSTRUCTION
 from nhin.replication.measure import Result
 from nhin.replication.nets import NETS
+from nhin.replication.pictures import bytes_of
 from nhin.replication.rows import by_sweep
 from nhin.replication.stats import wilson
 
@@ -41,13 +41,15 @@ TITLES = {
 }
 
 
-def success(family: str, results: Sequence[Result], kind: str = "png") -> bytes:
+def success(family: str, results: Sequence[Result]) -> dict[str, bytes]:
     """Draw how often softmax succeeds and linear does not, over every sweep.
 
     Args:
         family: Of the results.
         results: All of it.
-        kind: "png" or "svg".
+
+    Returns:
+        PNG and SVG, by ending.
     """
     panels = list(dict.fromkeys(result.point.sweep for result in results))
     figure, axes = _grid(len(panels), f"{TITLES[family]}: softmax tells D1 from D0 and linear does not")
@@ -58,16 +60,18 @@ def success(family: str, results: Sequence[Result], kind: str = "png") -> bytes:
         _frame(of, sweep)
         if place == 0:
             of.legend(frameon=False, fontsize=8, loc="best")
-    return _saved(figure, kind)
+    return bytes_of(figure)
 
 
-def conditions(family: str, results: Sequence[Result], kind: str = "png") -> bytes:
+def conditions(family: str, results: Sequence[Result]) -> dict[str, bytes]:
     """Draw how often each of the four conditions of success holds, over every sweep.
 
     Args:
         family: Of the results.
         results: All of it.
-        kind: "png" or "svg".
+
+    Returns:
+        PNG and SVG, by ending.
     """
     panels = sorted(by_sweep(results), key=lambda panel: panel[1])
     figure, axes = _grid(len(panels), f"{TITLES[family]}: which of the four conditions fails")
@@ -85,7 +89,7 @@ def conditions(family: str, results: Sequence[Result], kind: str = "png") -> byt
             of.set_title(_NAMED[inner], fontsize=9, loc="left")
         if place == 0:
             of.legend(frameon=False, fontsize=8, loc="best")
-    return _saved(figure, kind)
+    return bytes_of(figure)
 
 
 def _success(of: "Axes", some: list[Result], colour: str, label: str) -> None:
@@ -133,26 +137,13 @@ def _frame(of: "Axes", sweep: str) -> None:
 
 
 def _grid(panels: int, title: str) -> tuple["Figure", list["Axes"]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(panels, 3)
     rows = -(-panels // columns)
     figure = Figure(figsize=(4.3 * columns + 0.6, 3.1 * rows + 0.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[panels:]:
         spare.set_visible(False)
     return figure, axes[:panels]
-
-
-def _saved(figure: "Figure", kind: str) -> bytes:
-    from matplotlib import rc_context
-
-    out = io.BytesIO()
-    blank = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    # A salt instead of a random one, and text as text: the same figure is the same file.
-    with rc_context({"svg.hashsalt": "nhin", "svg.fonttype": "none"}):
-        figure.savefig(out, format=kind, metadata=blank)
-    return out.getvalue()

@@ -103,8 +103,8 @@ def _write(request: Request, folder: Path, found: dict[Family, list[Result]]) ->
     (folder / "results.csv").write_text(csv(rows), encoding="utf-8")
     for family, results in found.items():
         for name, draw in ((family, success), (f"{family}-conditions", conditions)):
-            for kind in ("png", "svg"):
-                (folder / f"{name}.{kind}").write_bytes(draw(family, results, kind))
+            for ending, data in draw(family, results).items():
+                (folder / f"{name}.{ending}").write_bytes(data)
     checked = check(request, found) if request.method == "mc" else ""
     (folder / "report.md").write_text(report(found, checked), encoding="utf-8")
     settings = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from nhin.errors import CheckpointError
 from nhin.replication.beyond.detectors import DETECTORS, HELD, accuracies
 from nhin.replication.beyond.mixers import MIXERS
-from nhin.replication.beyond.pictures import COLOURS, bytes_of, plain
 from nhin.replication.beyond.study import Plan, Run, write
 from nhin.replication.beyond.task import KINDS
+from nhin.replication.pictures import COLOURS, bytes_of, plain
 from nhin.replication.table import Cell, csv, markdown
 
 if TYPE_CHECKING:

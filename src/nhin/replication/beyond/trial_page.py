@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nhin.replication.beyond.kernels import GROUPS, kernels
-from nhin.replication.beyond.pictures import COLOURS, bytes_of, plain
 from nhin.replication.beyond.trial import Estimate, Point, Trial, titles
 from nhin.replication.folder import whole
+from nhin.replication.pictures import COLOURS, bytes_of, plain
 from nhin.replication.table import Cell, csv, markdown
 
 if TYPE_CHECKING:

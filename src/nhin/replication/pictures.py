@@ -20,7 +20,7 @@ def bytes_of(figure: "Figure") -> dict[str, bytes]:
     out = {}
     for ending, metadata in undated.items():
         data = io.BytesIO()
-        with mpl.rc_context({"svg.hashsalt": "nhin"}):
+        with mpl.rc_context({"svg.hashsalt": "nhin", "svg.fonttype": "none"}):
             FigureCanvasAgg(figure)
             figure.savefig(data, format=ending, dpi=110, metadata=metadata)
         out[ending] = data.getvalue()
