@@ -1,7 +1,7 @@
 """One experiment with attention in words: what each row says, what fires, how often, and why."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,50 +135,42 @@ def _reasons(setting: Setting) -> Iterator[str]:
 
 def reasons(setting: Setting) -> Sequence[str]:
     """Return what decides the outcome, in sentences, the costliest first."""
-    every = outcomes(setting)
-    rates = dict(zip(NETS, fired(every), strict=True))
-    found: list[tuple[float, str]] = []
-    noise = row(setting, "exp", setting.a0, 0.0, False)
-    total = fires(setting, noise)
-    k = setting.classes
-    if total is not None:
-        tail = sum(math.comb(k, (k + t) // 2) for t in range(total, k + 1, 2)) / 2**k
-        found.append(
-            (
-                rates["exp0"],
-                f"Softmax fires on D0 with {rates['exp0']:.4f}: with only K = {k} classes their signs sum to "
-                f"{total} or more in {tail:.3g} of all columns, which is more than the margin of "
-                f"{setting.margin:g} (y_d = 1 and y_1 = 1). More columns d, or less b, make that rare.",
-            )
-        )
-    found.append(
-        (
-            rates["lin0"],
-            f"Linear fires on D0 with {rates['lin0']:.4f}, from the same noise: its rows have nearly the "
-            "same coefficients there.",
-        )
-    )
-    extra = rates["lin1"] - rates["lin0"]
-    spike = row(setting, "lin", setting.a1, setting.query_spike(setting.a1) if setting.lone else 0.0, True)
-    why = (
-        f"the spike alone adds alpha = {spike.alpha:.4f}, "
-        + ("more" if spike.alpha > setting.margin else "less")
-        + f" than the margin of {setting.margin:g}"
-    )
-    found.append(
-        (
-            rates["lin1"] - 1e-9,
-            f"Linear fires on D1 with {rates['lin1']:.4f}, {abs(extra):.4f} "
-            f"{'more' if extra >= 0 else 'less'} often than on D0: {why}. Where it fires on D1, success "
-            "fails because linear attention succeeds.",
-        )
-    )
-    floor = 1 - 0.75**setting.m
-    found.append(
-        (
-            1 - rates["exp1"],
-            f"Softmax fires on D1 with {rates['exp1']:.4f}; a clear spike needs one column with y_1 = y_d = "
-            f"1, which {setting.m} columns have with 1 - (3/4)^m = {floor:.4f}.",
-        )
-    )
+    rates = {str(net): float(rate) for net, rate in zip(NETS, fired(outcomes(setting)), strict=True)}
+    # Of equals the noise comes first, which both networks hear alike.
+    found = [
+        (rates["exp0"], _of_noise(setting, rates)),
+        (rates["lin1"] - 1e-9, _of_linear(setting, rates)),
+        (1 - rates["exp1"], _of_softmax(setting, rates)),
+    ]
     return [sentence for _, sentence in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _of_noise(setting: Setting, rates: Mapping[str, float]) -> str:
+    k, total = setting.classes, fires(setting, row(setting, "exp", setting.a0, 0.0, False))
+    said = f"Softmax fires on D0 with {rates['exp0']:.4f} and linear with {rates['lin0']:.4f}"
+    if total is None:
+        return f"{said}: no sum of the K = {k} class signs is more than the margin of {setting.margin:g}."
+    tail = sum(math.comb(k, (k + t) // 2) for t in range(total, k + 1, 2)) / 2**k
+    return (
+        f"{said}: with K = {k} classes their signs sum to {total} or more in {tail:.3g} of all columns, "
+        f"which is more than the margin of {setting.margin:g} (where y_d = y_1 = 1). A larger d or a smaller b "
+        "makes that rare."
+    )
+
+
+def _of_linear(setting: Setting, rates: Mapping[str, float]) -> str:
+    usual = setting.query_spike(setting.a1) if setting.lone else 0.0
+    alpha, extra = row(setting, "lin", setting.a1, usual, True).alpha, rates["lin1"] - rates["lin0"]
+    how = "more than" if alpha > setting.margin else "less than, so that noise must help,"
+    return (
+        f"Linear fires on D1 with {rates['lin1']:.4f}, {abs(extra):.4f} {'more' if extra >= 0 else 'less'} "
+        f"often than on D0: the spike alone adds alpha = {alpha:.4f}, {how} the margin "
+        f"of {setting.margin:g}. Where it fires on D1, success fails because linear attention succeeds."
+    )
+
+
+def _of_softmax(setting: Setting, rates: Mapping[str, float]) -> str:
+    return (
+        f"Softmax fires on D1 with {rates['exp1']:.4f}; of a clear spike one column with y_1 = y_d = 1 is "
+        f"enough, which {setting.m} columns have with 1 - (3/4)^m = {1 - 0.75**setting.m:.4f}."
+    )
