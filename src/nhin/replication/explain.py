@@ -153,18 +153,18 @@ def _of_noise(setting: Setting, rates: Mapping[str, float]) -> str:
     tail = sum(math.comb(k, (k + t) // 2) for t in range(total, k + 1, 2)) / 2**k
     return (
         f"{said}: with K = {k} classes their signs sum to {total} or more in {tail:.3g} of all columns, "
-        f"which is more than the margin of {setting.margin:g} (where y_d = y_1 = 1). A larger d or a smaller b "
-        "makes that rare."
+        f"which is more than the margin of {setting.margin:g} (where y_d = y_1 = 1). A larger d or a smaller "
+        "b makes that rare."
     )
 
 
 def _of_linear(setting: Setting, rates: Mapping[str, float]) -> str:
     usual = setting.query_spike(setting.a1) if setting.lone else 0.0
     alpha, extra = row(setting, "lin", setting.a1, usual, True).alpha, rates["lin1"] - rates["lin0"]
-    how = "more than" if alpha > setting.margin else "less than, so that noise must help,"
+    how = "which alone is more than" if alpha > setting.margin else "which takes noise to pass"
     return (
         f"Linear fires on D1 with {rates['lin1']:.4f}, {abs(extra):.4f} {'more' if extra >= 0 else 'less'} "
-        f"often than on D0: the spike alone adds alpha = {alpha:.4f}, {how} the margin "
+        f"often than on D0: the spike adds alpha = {alpha:.4f}, {how} the margin "
         f"of {setting.margin:g}. Where it fires on D1, success fails because linear attention succeeds."
     )
 
