@@ -4,6 +4,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,6 +111,11 @@ def _memory(rung: Rung, stands: Ground) -> int | None:
         return kept(build_lm(vocab, design).train(), torch.randint(vocab, (1, design.context)))
 
 
+def _titled(source: str) -> str:
+    """Return what a text is called: not where it lies on one machine."""
+    return source if source.startswith("hf:") else Path(source).name
+
+
 def _about(plan: Plan, stands: Ground) -> dict[str, Any]:
     """Say on what all was measured."""
     settings, corpus = plan.settings, stands.corpus
@@ -117,7 +123,7 @@ def _about(plan: Plan, stands: Ground) -> dict[str, Any]:
         name: getattr(settings, name) for name in ("dim", "heads", "context", "batch", "seeds", "threads")
     }
     return {
-        "text": corpus.manifest.source.name,
+        "text": _titled(corpus.manifest.source.name),
         "tokenizer": corpus.tokenizer.name,
         "vocab": corpus.tokenizer.vocab,
         "trained_on": len(corpus.split("train")),
