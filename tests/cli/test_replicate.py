@@ -20,6 +20,7 @@ def test_one_family_is_written_and_reported(tmp_path, capsys):
     assert said.err == ""
     assert (out / "cross.png").read_bytes().startswith(b"\x89PNG")
     assert "reconstruction" in (out / "cross.svg").read_text("utf-8")
+    assert (out / "results.csv").read_text("utf-8").count(",reconstruction,") == 6
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert main(["replicate", "self", "--sweep", "d", "--out", str(out)]) == 2
     assert "holds another run" in capsys.readouterr().err

@@ -62,6 +62,7 @@ def test_a_run_writes_everything_and_the_manifest_knows_every_file(done):
 def test_rows_say_what_was_drawn_and_what_is_exact(done):
     rows = rows_of(done)
     assert len(rows) == 12
+    assert {told["definition"] for told in rows} == {"paper"}
     for told in rows:
         low, high = float(told["lo"]), float(told["hi"])
         assert 0 <= low <= int(told["k"]) / int(told["R"]) <= high <= 1

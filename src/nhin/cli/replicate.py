@@ -92,9 +92,10 @@ def replicate(
     Writes results.csv, figures, a report and a manifest to a folder, which is there whole or not at all.
 
     Args:
-        what: regression, self, cross or all: the sweeps of the paper. explain: one experiment, such as
-            explain n=200 d=22 a1=2, or explain cross n=1000 d=12. kernels: the same test for every kernel of
-            nhin's registry and some more. train: the same networks, trained on data with noise.
+        what: regression, self, cross (a reconstruction) or all: the sweeps of the paper. explain: one
+            experiment, such as explain n=200 d=22 a1=2, or explain cross n=1000 d=12. kernels: the same test
+            for every kernel of nhin's registry and some more. train: the same networks, trained on data with
+            noise.
         words: Of explain: a family, and what is set, NAME=VALUE. Of kernels and train: which kernels.
         seed: Of all draws: the same seed, the same results.
         out: Folder of the results; runs/replicate-WHAT when not given.

@@ -19,6 +19,7 @@ def row(result: Result, method: Method, seed: int) -> dict[str, Cell]:
     """Return one row of the tidy table."""
     point, setting = result.point, result.point.setting
     cells: dict[str, Cell] = {"family": point.family, "X": point.inner, "sweep": point.sweep, "x": point.x}
+    cells["definition"] = "reconstruction" if point.family == "cross" else "paper"
     attention = isinstance(setting, Attention)
     for name in ("n", "d", "m", "a0", "a1", "b", "c", "margin"):
         cells[name] = getattr(setting, name, None)
