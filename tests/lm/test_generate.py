@@ -52,12 +52,12 @@ def slowly(network, prompt, tokens, sampling, context):
     return ids[len(prompt) :]
 
 
-def texts(network, tokens=20, **settings):
+def texts(network, tokens=13, **settings):
     """Go on from one prompt in several ways."""
     return [list(generate(network, PROMPT, tokens=tokens, sampling=way, **settings)) for way in WAYS]
 
 
-def same_cached_and_not(network, tokens=20):
+def same_cached_and_not(network, tokens=13):
     cached = texts(network, tokens)
     assert cached == texts(network, tokens, cache=False)
     assert all(len(text) == tokens for text in cached)
