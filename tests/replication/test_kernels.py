@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.random import SeedSequence
 from numpy.testing import assert_allclose
 
 from nhin.attention import registry
@@ -16,7 +17,7 @@ from nhin.replication.attention import dense, exact
 from nhin.replication.attention.setting import Setting
 from nhin.replication.beyond import trial_page
 from nhin.replication.beyond.kernels import kernels
-from nhin.replication.beyond.trial import Trial, auc, jackknife, measure, titles
+from nhin.replication.beyond.trial import Trial, _seed_of, auc, jackknife, measure, titles
 from nhin.replication.nets import NETS, fired
 
 NAMES = [kernel.name for kernel in kernels()]
@@ -170,3 +171,20 @@ def test_what_cannot_be_measured_is_refused(wrong, error, words):
 def test_rotary_positions_want_an_even_width():
     with pytest.raises(ShapeError, match="even"):
         mixing("dot-rotary", 7)
+
+
+def test_rotary_positions_turn_queries_and_keys_alike():
+    """Only the distance is heard: rows that stand three places later mix as they did."""
+    rng = np.random.default_rng(0)
+    q, k, v = rng.normal(size=(3, 6, 8))
+    mix, early = mixing("dot-rotary", 8), np.zeros((3, 8))
+    later_q, later_k = (np.concatenate([early, x]) for x in (q, k))
+    later = mix(later_q, later_k, np.concatenate([early, v]))[3:]
+    # What the early rows took of every row's weight is given back to the others.
+    taken = mix(later_q, later_k, np.concatenate([early + 1, 0 * v]))[3:]
+    assert_allclose(later / (1 - taken), mix(q, k, v), atol=1e-5)
+
+
+def test_every_draw_of_spikes_has_features_of_its_own():
+    children = SeedSequence(0).spawn(20)
+    assert len({_seed_of(child) for child in children}) == 20
