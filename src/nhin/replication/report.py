@@ -62,7 +62,8 @@ def _family(family: str, results: Sequence[Result]) -> Iterator[str]:
 
 
 def _sweep(sweep: str, inner: str, some: Sequence[Result]) -> list[str]:
-    least, most = min(some, key=_best), max(some, key=_best)
+    # Of a plateau, whose chances differ by rounding, the first point.
+    least, most = min(some, key=_rounded), max(some, key=_rounded)
     return [
         sweep,
         _INNER[inner],
@@ -76,7 +77,7 @@ def _sweep(sweep: str, inner: str, some: Sequence[Result]) -> list[str]:
 
 def crossings(some: Sequence[Result]) -> list[str]:
     """Return where success rises or falls through half of its greatest chance."""
-    half = max(map(_best, some)) / 2
+    half = max(result.best for result in some) / 2
     found = []
     for one, two in pairwise(some):
         if (one.best < half) != (two.best < half):
@@ -95,5 +96,5 @@ def worst(result: Result) -> str:
     return f"{said}: {failing[place]:.3f}"
 
 
-def _best(result: Result) -> float:
-    return result.best
+def _rounded(result: Result) -> float:
+    return round(result.best, 9)
