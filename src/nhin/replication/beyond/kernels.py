@@ -119,9 +119,10 @@ def _power(degree: int, d: int, seed: int) -> Mix:
     """Weigh by a power of the scores: the paper's linear attention at 1; nothing is drawn."""
 
     def mix(q: Matrix, k: Matrix, v: Matrix) -> Matrix:
-        scores = q @ k.T
+        queries, keys, values = map(torch.from_numpy, (q, k, v))
+        scores = queries @ keys.T
         # Of one row only ratios matter, and those of its largest do not overflow.
-        raised = (scores / np.abs(scores).max(1, keepdims=True)) ** degree
-        return (raised / raised.sum(1, keepdims=True)) @ v
+        raised = (scores / scores.abs().amax(1, keepdim=True)) ** degree
+        return ((raised / raised.sum(1, keepdim=True)) @ values).numpy()
 
     return mix

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
@@ -166,13 +167,14 @@ def _heard(trial: Trial, mix: Mix, seed: SeedSequence) -> tuple[Heard, list[Hear
     """Return the largest inner product with each y of one draw: on D0, and on D1 for every spike."""
     setting = trial.setting
     drawn = next(draw(setting, trial.ys, seed, block=HELD))
-    y = np.moveaxis(drawn.signs[:, 0], 0, 1).reshape(setting.d, -1).astype(np.float64)
+    # By torch, whose threads the mechanisms use too: numpy's beside them make all four times as slow.
+    y = torch.from_numpy(np.moveaxis(drawn.signs[:, 0], 0, 1).reshape(setting.d, -1).astype(np.float64))
     query1, key1, query0, key0 = map(int, drawn.rows[0])
 
     def loudest(a: float, query: int, key: int) -> Heard:
         keys = dense.matrix(setting, a, key)
         queries = keys if setting.kind == "self" else dense.queries(setting, a, query, drawn.order[0])
-        heard = mix(queries, keys, keys) @ y / math.sqrt(setting.log_n)
+        heard = (torch.from_numpy(mix(queries, keys, keys)) @ y).numpy() / math.sqrt(setting.log_n)
         # Rounded, so that what is equal counts as equal however sums were added up.
         return heard.reshape(setting.n, trial.ys, setting.m).max((0, 2)).round(11)
 
