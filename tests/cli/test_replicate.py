@@ -83,6 +83,7 @@ def test_b_may_be_tied_to_c(capsys):
         (["self", "--sigmas", ".1"], "of train"),
         (["train", "--sweep", "n"], "leave out"),
         (["explain", "--repeats", "3"], "leave out"),
+        (["explain", "--out", "here"], "leave out"),
         (["kernels", "poly5"], "no kernel named"),
         (["train", "softmaxx"], "no kernel named"),
         (["train", "--sigmas", "a,b"], "--sigmas looks like"),

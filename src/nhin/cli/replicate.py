@@ -104,6 +104,8 @@ def replicate(
         training: What is trained.
     """
     _fitting(what, swept, choices, training)
+    if what == "explain" and (seed or out is not None):
+        raise UsageError("explain draws nothing and writes no files: leave out --seed and --out")
     out = Path(f"runs/replicate-{what}") if out is None else out
     if what == "explain":
         return _explain(words, swept.inner, choices)

@@ -43,14 +43,14 @@ def kernels(names: tuple[str, ...], seed: int, out: Path) -> int:
     """
     _need_torch()
     from nhin.replication.beyond.trial import Trial, measure
-    from nhin.replication.beyond.trial_page import page, save
+    from nhin.replication.beyond.trial_page import save
     from nhin.replication.folder import refuse
 
     trial = Trial(names=names, seed=seed)
     refuse(out)
     points = measure(trial, _told)
     save(trial, points, out)
-    sys.stdout.write(f"{page(trial, points)}\nall in {out}\n")
+    sys.stdout.write((out / "kernels.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0
 
 
@@ -65,7 +65,7 @@ def train(names: tuple[str, ...], seed: int, out: Path, training: Training) -> i
     """
     _need_torch()
     from nhin.replication.beyond.study import Plan, study
-    from nhin.replication.beyond.study_page import detected, page, save
+    from nhin.replication.beyond.study_page import save
     from nhin.replication.beyond.training import Course
 
     usual = Plan()
@@ -79,7 +79,7 @@ def train(names: tuple[str, ...], seed: int, out: Path, training: Training) -> i
     )
     runs = study(plan, out, resume=training.resume, told=_told)
     save(plan, runs, out)
-    sys.stdout.write(f"{page(plan, runs, detected(plan))}\nall in {out}\n")
+    sys.stdout.write((out / "training.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0
 
 

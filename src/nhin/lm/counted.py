@@ -2,20 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nhin.config import as_tree
-from nhin.errors import CheckpointError, DataError, UsageError
+from nhin.errors import DataError, UsageError
 from nhin.lm.ngram import check, count
 from nhin.lm.recipe import Recipe
 from nhin.text.tokenizers import Tokenizer
 from nhin.training import checkpoint as checkpoints
 from nhin.training.log import Log
 from nhin.training.run import hold
+from nhin.training.whole import write
 
 MOST_BYTES = 2**32
 _BYTES_PER_GRAM = 32
@@ -74,7 +75,7 @@ def train_ngram(
                 raise UsageError(f"{out} already holds a run; name another folder")
             return place
         model = count(split.read(0, len(split)), tokenizer.vocab, order)
-        _write(out / "recipe.json", as_tree(recipe))
+        write(out / "recipe.json", json.dumps(as_tree(recipe), ensure_ascii=False, indent=1).encode())
         tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
         values = {"recipe": as_tree(recipe), "tokenizer": tokenizer.as_tree(), "trainer": {"step": 0}}
         checkpoints.save(place, checkpoints.Checkpoint({"model": tensors}, values))
@@ -87,12 +88,3 @@ def train_ngram(
 def most_tokens(order: int) -> int:
     """Say how many tokens can be counted in memory: each may end a gram of every order seen but once."""
     return MOST_BYTES // (_BYTES_PER_GRAM * order)
-
-
-def _write(path: Path, tree: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        beside.write_text(json.dumps(tree, ensure_ascii=False, indent=1), encoding="utf-8")
-        beside.replace(path)
-    except OSError as why:
-        raise CheckpointError(f"cannot write {path}: {why.strerror or why}") from why

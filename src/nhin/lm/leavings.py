@@ -9,6 +9,7 @@ from nhin.lm.generate import generate
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
 from nhin.training.curves import draw, read_log
+from nhin.training.whole import write
 
 _LENGTH, _AT_END, _TEMPERATURE = 200, 400, 0.8
 
@@ -21,9 +22,7 @@ def leave(out: Path, model: GPT, tokenizer: Tokenizer, step: int, last: bool) ->
     """
     guess = {"a guess": math.log(tokenizer.vocab)}
     try:
-        beside = out / ".curves.png.new"
-        beside.write_bytes(draw(read_log(out / "log.jsonl"), guess))
-        beside.replace(out / "curves.png")
+        write(out / "curves.png", draw(read_log(out / "log.jsonl"), guess))
         with (out / "samples.txt").open("a", encoding="utf-8") as file:
             file.write(f"==> step {step} <==\n{written(model, tokenizer, _AT_END if last else _LENGTH)}\n\n")
     except OSError as why:

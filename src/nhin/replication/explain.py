@@ -23,12 +23,12 @@ def explain(setting: Setting) -> str:
     return "\n".join([*_given(setting), *_rows(setting), *_chances(setting), *_reasons(setting)]) + "\n"
 
 
-def fires(setting: Setting, said: Row, last: int = 1) -> int | None:
+def fires(setting: Setting, said: Row) -> int | None:
     """Return the least sum T of class signs at which a row fires; None where no sum does.
 
-    The row's own class and the spike key's are taken to be positive, and y_1 is.
+    The row's own class and the spike key's are taken to be positive, and y_1 and y_d are.
     """
-    base = said.alpha + said.gamma + said.delta + setting.c * last
+    base = said.alpha + said.gamma + said.delta + setting.c
     k = setting.classes
     for total in range(-k, k + 1, 2):
         if base + said.beta * total > setting.threshold + GUARD:
@@ -65,12 +65,12 @@ def _rows(setting: Setting) -> Iterator[str]:
     yield markdown(header, (_told(setting, *which) for which in _kinds(setting))).rstrip()
 
 
-def _kinds(setting: Setting) -> Iterator[tuple[str, str, float, float, bool]]:
-    """Yield network, name, spike of the key, spike of the query and whether the class is the key's."""
+def _kinds(setting: Setting) -> Iterator[tuple[tuple[str, str], str, float, float, bool]]:
+    """Yield kernel and data set, name, spikes of key and query, and whether the class is the key's."""
     for dataset, a in zip(("D1", "D0"), setting.spikes, strict=True):
         usual = 0.0 if setting.lone else setting.query_spike(a)
-        for name in _NAMES.values():
-            about = f"{name} on {dataset}"
+        for kernel in _NAMES:
+            about = kernel, dataset
             yield about, "of another class than the spike's", a, usual, False
             yield about, "of the spike key's class", a, usual, True
             if setting.lone:
@@ -79,11 +79,14 @@ def _kinds(setting: Setting) -> Iterator[tuple[str, str, float, float, bool]]:
                 yield about, "with the spike, of another class", a, setting.query_spike(a), False
 
 
-def _told(setting: Setting, about: str, name: str, a: float, query: float, own: bool) -> list[str]:
-    said = row(setting, "exp" if about.startswith("softmax") else "lin", a, query, own)
+def _told(
+    setting: Setting, about: tuple[str, str], name: str, a: float, query: float, own: bool
+) -> list[str]:
+    kernel, dataset = about
+    said = row(setting, kernel, a, query, own)
     total = fires(setting, said)
     numbers = [f"{x:.5f}" for x in (said.alpha, said.beta, said.gamma, said.delta)]
-    return [about, name, *numbers, "never" if total is None else str(total)]
+    return [f"{_NAMES[kernel]} on {dataset}", name, *numbers, "never" if total is None else str(total)]
 
 
 def _chances(setting: Setting) -> Iterator[str]:
@@ -96,8 +99,8 @@ def _chances(setting: Setting) -> Iterator[str]:
         yield (
             f"One column leaves softmax on D0 and linear on both silent with q = {q:.6f}, and softmax on D1 "
             f"too with r = {r:.6f}; so {setting.m} columns succeed with q^m - r^m = "
-            f"{given(setting, likeliest)[SUCCESS]:.6f} (where spikes stand in different classes as they do "
-            f"with {likeliest.chance:.3f})."
+            f"{given(setting, likeliest)[SUCCESS]:.6f} (for the likeliest way in which spikes share "
+            f"classes, whose chance is {likeliest.chance:.3f})."
         )
     yield f"Over all places of the spikes success has the probability **{every[SUCCESS]:.6f}**.\n"
     yield from chances(every)

@@ -3,12 +3,10 @@
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from nhin.errors import UsageError
 from nhin.replication.explain import chances
 from nhin.replication.nets import SUCCESS
-from nhin.replication.regression.exact import outcomes
+from nhin.replication.regression.exact import outcomes, spread
 from nhin.replication.regression.setting import HIGH, LOW, SPIKE, Setting
 from nhin.replication.table import markdown
 
@@ -25,20 +23,6 @@ def explain(setting: Setting) -> str:
             "nhin replicate regression --tau"
         )
     return "\n".join([*_given(setting), *_chances(setting), *_reasons(setting)]) + "\n"
-
-
-def spread(setting: Setting) -> tuple[float, float]:
-    """Return how far inner products on D0 are spread around 0, for softmax and for linear attention.
-
-    The root of the expected squared length of f, its sum being what is expected.
-    """
-    nodes, shares = np.polynomial.legendre.leggauss(64)
-    u = LOW + (HIGH - LOW) * (nodes + 1) / 2
-    far = []
-    for weights in (np.exp((u - HIGH) * setting.log_n), u):
-        mean, square = (weights * shares).sum() / 2, (weights**2 * shares).sum() / 2
-        far.append(math.sqrt(square / setting.n) / mean)
-    return far[0], far[1]
 
 
 def _given(setting: Setting) -> Iterator[str]:
@@ -60,13 +44,13 @@ def _chances(setting: Setting) -> Iterator[str]:
 
 def _reasons(setting: Setting) -> Iterator[str]:
     exp, lin = spread(setting)
-    others = (setting.n - 1) * setting.n ** (HIGH - SPIKE)
+    lost = setting.others / (1 + setting.others)
     yield "## Why\n"
     yield (
-        f"* Softmax gives the spike all but {others / (1 + others):.2g} of its weight at least, so it fires "
-        f"on D1 just where y is 1 there: {setting.m} columns are -1 there with 2^-m = {0.5**setting.m:.3g}.\n"
-        f"* Linear attention gives the spike about {SPIKE / (LOW + HIGH) * 2 / setting.n:.2g}, far less than "
-        "tau.\n* On D0 only noise could fire:\n"
+        f"* Softmax gives the spike all but {lost:.2g} of its weight at least, so it fires on D1 just "
+        f"where y is 1 there: {setting.m} columns are -1 there with 2^-m = {0.5**setting.m:.3g}.\n"
+        f"* Linear attention gives the spike {SPIKE / ((LOW + HIGH) / 2 * setting.n):.2g} on average; tau is "
+        f"{setting.tau:g}.\n* On D0 only noise could fire:\n"
     )
     rows = [
         [name, f"{far:.4f}", f"{setting.tau / far:.1f}", _hoeffding(setting, far)]

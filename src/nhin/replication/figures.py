@@ -53,13 +53,11 @@ def success(family: str, results: Sequence[Result]) -> dict[str, bytes]:
     """
     panels = list(dict.fromkeys(result.point.sweep for result in results))
     figure, axes = _grid(len(panels), f"{TITLES[family]}: softmax tells D1 from D0 and linear does not")
-    for place, (sweep, of) in enumerate(zip(panels, axes, strict=False)):
-        for name, inner, some in by_sweep(results):
-            if name == sweep:
-                _success(of, some, _OF_X[inner], _NAMED[inner])
+    for sweep, inner, some in by_sweep(results):
+        _success(axes[panels.index(sweep)], some, _OF_X[inner], _NAMED[inner])
+    for sweep, of in zip(panels, axes, strict=True):
         _frame(of, sweep)
-        if place == 0:
-            of.legend(frameon=False, fontsize=8, loc="best")
+    axes[0].legend(frameon=False, fontsize=8, loc="best")
     return bytes_of(figure)
 
 

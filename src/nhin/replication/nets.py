@@ -14,6 +14,7 @@ WORDS = {
 }
 CODES = 1 << len(NETS)
 SUCCESS = 1  # exp1 fires, the others stay silent
+BITS = (np.arange(CODES)[:, None] >> np.arange(len(NETS))) & 1  # (16, 4): which fire, by code
 GUARD = 1e-12  # strictly above the threshold, rounding aside
 
 
@@ -35,8 +36,7 @@ def fired(outcomes: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         (..., 4).
     """
-    bits = (np.arange(CODES)[:, None] >> np.arange(len(NETS))) & 1
-    return (outcomes[..., :, None] * bits).sum(-2)
+    return (outcomes[..., :, None] * BITS).sum(-2)
 
 
 def outcomes_of(silent: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -58,8 +58,7 @@ def outcomes_of(silent: NDArray[np.float64]) -> NDArray[np.float64]:
 def outcomes_apart(silent: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the same where every network has columns of its own: only its own silence matters."""
     alone = silent[[1 << place for place in range(len(NETS))]]
-    bits = (np.arange(CODES)[:, None] >> np.arange(len(NETS))) & 1
-    return np.where(bits == 1, 1 - alone, alone).prod(1)
+    return np.where(BITS == 1, 1 - alone, alone).prod(1)
 
 
 def silent_of(outcomes: NDArray[np.float64]) -> NDArray[np.float64]:

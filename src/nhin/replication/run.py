@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nhin.replication.bounds import whole
 from nhin.replication.choices import Inner, Method
 from nhin.replication.figures import conditions, success
-from nhin.replication.folder import whole
+from nhin.replication.folder import whole as whole_folder
 from nhin.replication.manifest import manifest
 from nhin.replication.measure import Result, count, measured
 from nhin.replication.report import report
@@ -20,12 +21,10 @@ from nhin.replication.sweeps import (
     Family,
     Point,
     points,
-    whole_repeats,
-    whole_seed,
 )
 from nhin.replication.table import csv
 
-USUAL = Choices()
+USUAL, MOST_REPEATS = Choices(), 10**7
 CHECKED = 10  # repeats of the definition, step by step, in the middle of every sweep
 
 
@@ -53,9 +52,9 @@ class Request:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing, before anything is computed."""
-        whole_seed(self.seed)
+        whole("seed", self.seed, 0, 2**63)
         if self.repeats is not None:
-            whole_repeats(self.repeats)
+            whole("repeats", self.repeats, 1, MOST_REPEATS)
 
     def points(self, family: Family) -> list[Point]:
         """Return the points of a family."""
@@ -81,7 +80,7 @@ def run(
     """
     wanted: dict[Family, list[Point]] = {family: request.points(family) for family in request.families}
     total = sum(map(len, wanted.values()))
-    with whole(out) as folder:
+    with whole_folder(out) as folder:
         found: dict[Family, list[Result]] = {}
         done = 0
         for family, some in wanted.items():

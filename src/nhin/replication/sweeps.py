@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from nhin.errors import UnknownName, UsageError
+from nhin.errors import UnknownName
 from nhin.replication.attention.setting import Setting as Attention
-from nhin.replication.bounds import finite, whole
+from nhin.replication.bounds import finite
 from nhin.replication.choices import CrossDef, Inner, Rounding, Weights
 from nhin.replication.regression.setting import Setting as Regression
 from nhin.replication.regression.setting import columns_for
@@ -19,7 +19,6 @@ FAMILIES: tuple[Family, ...] = ("regression", "self", "cross")
 INNERS: tuple[Inner, ...] = ("eye", "ones")
 DELTA, LEAST_COLUMNS = 0.01, 15
 REPEATS = {"regression": 1000, "self": 100, "cross": 100}
-MOST_REPEATS = 10**7
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +114,6 @@ def points(
     return [
         point for inner in inners for name in chosen for point in _attention(family, inner, name, choices)
     ]
-
-
-def whole_repeats(repeats: int) -> int:
-    """Return a number of repeats.
-
-    Raises:
-        UsageError: It is none.
-    """
-    return whole("repeats", repeats, 1, MOST_REPEATS)
-
-
-def whole_seed(seed: int) -> int:
-    """Return a seed.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if seed < 0:
-        raise UsageError(f"seed is {seed}; give 0 or more")
-    return seed
 
 
 def _regression(sweep: str, choices: Choices) -> Iterator[Point]:

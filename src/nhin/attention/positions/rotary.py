@@ -10,7 +10,7 @@ angle between them, that is on :math:`m - n`, so nothing need be added to the in
 distance anew. It pays nearly everywhere and is the usual choice. Angles beyond those met in training are
 strange to a model; ``far`` squeezes them: see ``interpolation``, ``ntk``, ``dynamic_ntk`` and ``yarn``.
 
-Cost:    time O(T H D); tables of context x D/2 cosines, of as many sines, and of both for every channel.
+Cost:    time O(T H D); a table of context x D cosines and as many sines.
 Source:  Su et al. 2021, arXiv:2104.09864, eq. (34).
 Differs: pairs are channel i and i + D/2 (the half convention of GPT-NeoX and LLaMA) unless
          ``pairs="interleaved"`` asks for 2i and 2i + 1 as in the paper; ``permute_heads`` goes between them.
@@ -74,8 +74,6 @@ class Rotary(nn.Module):
         far: How angles are squeezed beyond the training length; None leaves them.
     """
 
-    cos: Tensor
-    sin: Tensor
     whole: Float[Tensor, "2 L D"]
 
     def __init__(
@@ -124,6 +122,16 @@ class Rotary(nn.Module):
         q, k = both.split((q.shape[2], k.shape[2]), 2)
         return q, k
 
+    @property
+    def cos(self) -> Float[Tensor, "L pairs"]:
+        """The cosine of every angle, place by place."""
+        return self.whole[0, :, self.head_dim // 2 :]
+
+    @property
+    def sin(self) -> Float[Tensor, "L pairs"]:
+        """The sine of every angle."""
+        return self.whole[1, :, self.head_dim // 2 :]
+
     def angles(self, places: Places) -> Angles:
         """Return by how much each pair turns at each place, in float64."""
         if self.far is not None:
@@ -149,11 +157,10 @@ class Rotary(nn.Module):
         gain = 1.0 if self.far is None else self.far.gain
         with torch.inference_mode(False):
             angles = self.angles(torch.arange(places, dtype=torch.float64))
-            self.register_buffer("cos", (gain * angles.cos()).float().to(device), persistent=False)
-            self.register_buffer("sin", (gain * angles.sin()).float().to(device), persistent=False)
+            cos, sin = (gain * angles.cos()).float(), (gain * angles.sin()).float()
             # For every channel what it and what its partner are multiplied by.
-            cos, sin = torch.cat([self.cos, self.cos], -1), torch.cat([-self.sin, self.sin], -1)
-            self.register_buffer("whole", torch.stack([cos, sin]), persistent=False)
+            whole = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
+            self.register_buffer("whole", whole.to(device), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
         """Follow ``.to(device)`` but not ``.to(dtype)``: rounded tables misplace far tokens."""

@@ -20,6 +20,7 @@ from nhin.models.design import Design, settled
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
 from nhin.training.checkpoint import Checkpoint, save
+from nhin.training.whole import write
 
 _ROWS = ("embedding.weight", "head.weight")  # one for each token
 
@@ -101,7 +102,4 @@ def _save(out: Path, model: GPT, tokenizer: Tokenizer) -> None:
     values = {"recipe": recipe, "tokenizer": tokenizer.as_tree(), "trainer": {"step": 0}}
     weights: dict[str, Tensor] = model.state_dict()
     save(out / "checkpoint", Checkpoint({"model": weights}, values))
-    try:
-        (out / "recipe.json").write_text(json.dumps(recipe, ensure_ascii=False, indent=1), encoding="utf-8")
-    except OSError as why:
-        raise CheckpointError(f"cannot write {out / 'recipe.json'}: {why.strerror or why}") from why
+    write(out / "recipe.json", json.dumps(recipe, ensure_ascii=False, indent=1).encode())

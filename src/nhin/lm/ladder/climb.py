@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nhin.errors import CheckpointError, UsageError
-from nhin.lm.ladder.files import write, write_json
+from nhin.lm.ladder.files import write_json
 from nhin.lm.ladder.ground import Ground, ground
 from nhin.lm.ladder.jobs import Job, jobs
 from nhin.lm.ladder.page import page
@@ -21,6 +21,7 @@ from nhin.lm.place import is_run
 from nhin.training.memory import keep_freed
 from nhin.training.precision import computing
 from nhin.training.run import Stop, hold, stoppable
+from nhin.training.whole import write
 
 
 def climb(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,31 +9,14 @@ from typing import Any, TypeVar
 
 from nhin.config import build
 from nhin.errors import CheckpointError, NhinError
+from nhin.training.whole import write
 
 T = TypeVar("T")
 _LARGEST = 2**26
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write beside, have it on the disk, then rename.
-
-    Raises:
-        CheckpointError: There is no room or no permission; what was there is intact.
-    """
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as why:
-        raise CheckpointError(f"cannot write {path}: {why.strerror or why}") from why
-
-
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write plain values; see ``write``."""
+    """Write plain values; see ``training.whole``."""
     write(path, (json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())
 
 

@@ -61,7 +61,6 @@ def patterns(setting: Setting) -> tuple[Pattern, ...]:
 def _patterns(setting: Setting) -> tuple[Pattern, ...]:
     found = []
     for places, chance in _coincidences(setting):
-        single = np.zeros(CODES)
         cases, likely = _cases(setting, places)
         fires = np.stack(
             [
@@ -71,7 +70,7 @@ def _patterns(setting: Setting) -> tuple[Pattern, ...]:
             ],
             -1,
         )
-        single += np.bincount(codes(fires), weights=likely, minlength=CODES)
+        single = np.bincount(codes(fires), weights=likely, minlength=CODES).astype(np.float64)
         found.append(Pattern(places, chance, tuple(silent_of(single))))
     return tuple(found)
 

@@ -19,6 +19,7 @@ from nhin.replication.beyond.task import KINDS, Task
 from nhin.replication.beyond.training import Course, check_size, run
 from nhin.replication.bounds import finite, whole
 from nhin.training.run import hold
+from nhin.training.whole import write
 
 Key = tuple[str, str, int, float, int]
 
@@ -238,16 +239,6 @@ def _append(path: Path, run: Run) -> None:
         file.write(json.dumps(asdict(run), allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write beside, have it on the disk, then rename."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def _key(kernel: str, task: Task, seed: int) -> Key:

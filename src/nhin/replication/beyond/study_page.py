@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nhin.errors import CheckpointError
 from nhin.replication.beyond.detectors import DETECTORS, HELD, accuracies
 from nhin.replication.beyond.mixers import MIXERS
-from nhin.replication.beyond.study import Plan, Run, write
+from nhin.replication.beyond.study import Plan, Run
 from nhin.replication.beyond.task import KINDS
 from nhin.replication.pictures import COLOURS, bytes_of, plain
 from nhin.replication.table import Cell, csv, markdown
+from nhin.training.whole import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +40,8 @@ def save(plan: Plan, runs: Sequence[Run], out: Path) -> None:
     Raises:
         CheckpointError: There is no room or no permission.
     """
-    try:
-        for name, data in files(plan, runs).items():
-            write(out / name, data)
-    except OSError as why:
-        raise CheckpointError(f"cannot write in {out}: {why.strerror or why}") from why
+    for name, data in files(plan, runs).items():
+        write(out / name, data)
 
 
 def detected(plan: Plan) -> Known:

@@ -81,6 +81,18 @@ def outcomes(setting: Setting) -> Values:
     return (outcomes_of if setting.weights == "shared" else outcomes_apart)(silent)
 
 
+def spread(setting: Setting) -> tuple[float, float]:
+    """Return how far inner products on D0 are spread around 0, for softmax and for linear attention.
+
+    The root of the expected squared length of f, its sum being what is expected.
+    """
+    far = []
+    for weights in (_raised(setting.n), _U):
+        mean, square = (weights * _SHARES).sum(), (weights**2 * _SHARES).sum()
+        far.append(math.sqrt(square / setting.n) / mean)
+    return far[0], far[1]
+
+
 @lru_cache(maxsize=1024)
 def _silent(n: int, tau: float) -> tuple[float, ...]:
     """Return how likely one column leaves all networks of a set silent, by code."""
@@ -110,7 +122,7 @@ def _silent(n: int, tau: float) -> tuple[float, ...]:
 def _without_spike(n: int, tau: float, plus: NDArray[np.int64]) -> tuple[Values, Values, Values]:
     """Return how likely both networks, softmax and linear are silent on D0, by the number of ones."""
     ones = plus.astype(float)
-    lin, exp = Sum(_U, 0.0, n, tau), Sum(np.exp((_U - HIGH) * math.log(n)), 0.0, n, tau)
+    lin, exp = Sum(_U, 0.0, n, tau), Sum(_raised(n), 0.0, n, tau)
     lin0, exp0 = _not_positive(lin, ones), _not_positive(exp, ones)
     both = np.minimum(lin0, exp0)
     # Where either is decided, both are silent as often as the other one.
@@ -118,6 +130,11 @@ def _without_spike(n: int, tau: float, plus: NDArray[np.int64]) -> tuple[Values,
     if unsure.any():
         both[unsure] = _neither_positive(lin, exp, ones[unsure], lin0[unsure], exp0[unsure])
     return both, exp0, lin0
+
+
+def _raised(n: int) -> Values:
+    """Return what softmax makes of u, n^u, relative to the largest it can be."""
+    return np.exp((_U - HIGH) * math.log(n))
 
 
 def _not_positive(total: Sum, plus: Values) -> Values:

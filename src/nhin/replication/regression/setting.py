@@ -44,12 +44,13 @@ class Setting:
 
     @property
     def spike_decides(self) -> bool:
-        """Whether softmax fires on D1 exactly where y is 1 at the spike, whatever else is drawn.
+        """Whether softmax fires on D1 exactly where y is 1 at the spike, whatever else is drawn."""
+        return (1 - self.tau) > self.others * (1 + self.tau)
 
-        Beside the spike's weight of n^4 all others weigh (n - 1) n^1.4 at most.
-        """
-        others = (self.n - 1) * self.n ** (HIGH - SPIKE)
-        return (1 - self.tau) > others * (1 + self.tau)
+    @property
+    def others(self) -> float:
+        """What all places but the spike weigh at most, as a share of the spike: of n^4, (n - 1) n^1.4."""
+        return (self.n - 1) * self.n ** (HIGH - SPIKE)
 
 
 def columns_for(n: int, rounding: Rounding) -> int:
