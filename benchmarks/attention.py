@@ -39,9 +39,9 @@ import torch.nn.functional as F
 from measuring import MOST_SECONDS, Cell, Run, exponent, peak, seconds, spread, told, why_not
 from torch import Tensor
 
-from nhin.attention.base import Mechanism, Room, State
+from nhin.attention.base import Cache, CacheSpec, Mechanism
+from nhin.attention.kv_cache import KVCache
 from nhin.attention.registry import MECHANISMS, build
-from nhin.attention.states import KeyValues
 from nhin.errors import NhinError
 
 HEADS, WIDTH = 8, 64
@@ -144,10 +144,10 @@ class Step:
     undo: Run = lambda: None
 
 
-def filled(mechanism: Mechanism, keys: int, groups: int) -> State | str:
+def filled(mechanism: Mechanism, keys: int, groups: int) -> Cache | str:
     """Return a state that has read ``keys`` places, or why it took too long."""
-    state = mechanism.new_state(Room(1, keys + 1024, groups, WIDTH))
-    if type(state) is KeyValues:  # it keeps nothing but these, so nobody needs to look while it is filled
+    state = mechanism.init_cache(CacheSpec(1, keys + 1024, groups, WIDTH))
+    if type(state) is KVCache:  # it keeps nothing but these, so nobody needs to look while it is filled
         state.append(*torch.randn(2, 1, keys, groups, WIDTH))
         return state
     spent = 0.0
@@ -161,7 +161,7 @@ def filled(mechanism: Mechanism, keys: int, groups: int) -> State | str:
     return state
 
 
-def stepping(mechanism: Mechanism, state: State, groups: int) -> Step:
+def stepping(mechanism: Mechanism, state: Cache, groups: int) -> Step:
     """Return the step of a mechanism from its filled state."""
     keys = state.lengths[0]
     q, (k, v) = torch.randn(1, 1, HEADS, WIDTH), torch.randn(2, 1, 1, groups, WIDTH)
@@ -177,8 +177,8 @@ def plain_steps(keys: int) -> dict[str, Step]:
     new, softmax = torch.randn(1, HEADS, 1, WIDTH), build("softmax")
     # All of 8:2 read the same memory: what one leaves in the processor's cache serves the next.
     state = filled(softmax, keys, 2)
-    assert isinstance(state, KeyValues), "keys and values are written, not read in"
-    few_k, few_v = (x.transpose(1, 2) for x in state.filled)
+    assert isinstance(state, KVCache), "keys and values are written, not read in"
+    few_k, few_v = (x.transpose(1, 2) for x in state.contents)
 
     def written() -> None:
         k[:, :, -1:], v[:, :, -1:] = new, new

@@ -32,10 +32,10 @@ import torch
 from measuring import Cell
 
 from nhin.attention.registry import MECHANISMS
-from nhin.decoding.sampling import Sampling
+from nhin.decoding.sampling import SamplingParams
 from nhin.lm.generate import generate
 from nhin.models.build import build_lm
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT
 
 DEPTH, DIM, VOCAB, TOKENS, CONTEXT, ROUNDS = 4, 256, 256, 200, 256, 5
@@ -46,7 +46,9 @@ CAUSAL = [name for name, made in MECHANISMS.items() if "causal" in made.facts.ab
 def model(name: str) -> GPT:
     """Build a model whose scores are far apart, as a trained one's are."""
     torch.manual_seed(0)
-    built = build_lm(VOCAB, Design(depth=DEPTH, dim=DIM, heads=8, context=CONTEXT, mechanism=name)).eval()
+    built = build_lm(
+        VOCAB, ModelConfig(depth=DEPTH, dim=DIM, heads=8, context=CONTEXT, mechanism=name)
+    ).eval()
     torch.nn.init.normal_(built.embedding.weight)
     return built
 
@@ -54,7 +56,7 @@ def model(name: str) -> GPT:
 def timed(built: GPT, cache: bool) -> tuple[list[int], list[float]]:
     """Write one text; return it and what each token took, in seconds."""
     ids, marks = [], [time.thread_time()]
-    for chosen in generate(built, [0], tokens=TOKENS, sampling=Sampling(temperature=0), cache=cache):
+    for chosen in generate(built, [0], tokens=TOKENS, sampling=SamplingParams(temperature=0), cache=cache):
         ids.append(chosen)
         marks.append(time.thread_time())
     return ids, [after - before for before, after in pairwise(marks)]

@@ -25,13 +25,13 @@ from typing import Any
 
 import torch
 
-from nhin.config import as_tree, load
-from nhin.data.shards import Corpus, Cut, open_tokens, prepare
+from nhin.config import load_recipe, to_dict
+from nhin.data.text.prepare import Corpus, SplitConfig, open_tokens, prepare
 from nhin.errors import NhinError
-from nhin.lm.budgets import scaled
+from nhin.lm.budget import scale_schedule
 from nhin.lm.evaluate import mean_nats
-from nhin.lm.ngram import count
-from nhin.lm.recipe import Recipe
+from nhin.lm.ngram import count_ngrams
+from nhin.lm.recipe import LMRecipe
 from nhin.lm.train import Writing
 from nhin.training.loop import How, Pace, train
 from nhin.training.precision import chosen, computing
@@ -41,7 +41,7 @@ RECIPES = ["lm-nano", "lm-fast", "lm-small"]
 ORDER = 5
 
 
-def measured(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
+def measured(recipe: LMRecipe, corpus: Corpus) -> dict[str, Any]:
     """Train one model and measure it on the whole held-out text."""
     with computing(1):
         torch.manual_seed(recipe.seed)
@@ -73,7 +73,9 @@ def control(corpus: Corpus) -> dict[str, Any]:
     ids, held = (corpus.split(name) for name in ("train", "validation"))
     for name, continued in (("absolute discounting", False), ("Kneser-Ney", True)):
         begin = time.process_time()
-        model = count(ids.read(0, len(ids)), corpus.tokenizer.vocab, ORDER, continued=continued)
+        model = count_ngrams(
+            ids.read(0, len(ids)), corpus.tokenizer.vocab, ORDER, continuation_counts=continued
+        )
         nats = float(model.nats(held.read(0, len(held)))[1:].mean())
         out[name] = {"nats": round(nats, 4), "cpu_seconds": round(time.process_time() - begin, 2)}
     return out
@@ -111,13 +113,13 @@ def main() -> int:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in asked.recipes}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            how = Cut("tail", validation=0.1, test=0.0)
+            how = SplitConfig("tail", validation=0.1, test=0.0)
             corpus = open_tokens(prepare(str(asked.text), "char", Path(folder) / "tokens", how))
             grams = control(corpus)
             for seed in range(asked.seeds):
                 for name in asked.recipes:
-                    recipe = replace(load(Recipe, name), seed=seed)
-                    recipe = scaled(recipe, asked.steps) if asked.steps else recipe
+                    recipe = replace(load_recipe(LMRecipe, name), seed=seed)
+                    recipe = scale_schedule(recipe, asked.steps) if asked.steps else recipe
                     found[name].append(measured(recipe, corpus))
                     print(f"seed {seed}", told(name, found[name][-1:], []), flush=True)
     except NhinError as why:
@@ -130,7 +132,7 @@ def main() -> int:
         "sha256": hashlib.sha256(asked.text.read_bytes()).hexdigest(),
         "characters": len(asked.text.read_text()),
     }
-    settings = {name: as_tree(load(Recipe, name)) for name in asked.recipes}
+    settings = {name: to_dict(load_recipe(LMRecipe, name)) for name in asked.recipes}
     tree = {**out, "text": text, "ngram": grams, "recipes": found, "settings": settings}
     whole = not asked.steps and asked.recipes == RECIPES
     place = asked.json or (Path(__file__).with_name("lm.json") if whole else None)

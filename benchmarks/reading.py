@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.data.crops import open_crops
-from nhin.data.synth import Synth
-from nhin.reading.recognise import Mode
-from nhin.reading.weights import load_pair
-from nhin.text.letters import nfc, without_marks
+from nhin.data.images.datasets import open_crops
+from nhin.data.images.synthetic import SyntheticSource
+from nhin.reading.onnx_model import load_recognizer
+from nhin.reading.recognizer import Mode
+from nhin.text.letters import nfc, strip_marks
 
 Pixels = NDArray[np.uint8]
 Read = Callable[[list[Pixels]], list[str]]
@@ -35,7 +35,7 @@ ROUNDS = 5
 def crops(where: str | None) -> tuple[list[Pixels], list[str]]:
     """Return crops and their texts, from DATA or drawn here."""
     if where is None:
-        samples = [Synth(seed=2026, lines=0.0, blanks=0.0).sample(i) for i in range(CROPS)]
+        samples = [SyntheticSource(seed=2026, lines=0.0, blanks=0.0).sample(i) for i in range(CROPS)]
         return [s.picture for s in samples], [s.text for s in samples]
     found = open_crops(Path(where))
     chosen = np.random.default_rng(0).permutation(len(found))[:CROPS]
@@ -44,7 +44,7 @@ def crops(where: str | None) -> tuple[list[Pixels], list[str]]:
 
 def ours(mode: Mode) -> Read:
     """Return nhin's recogniser in one mode, one thread."""
-    recogniser = load_pair(threads=1, mode=mode)
+    recogniser = load_recognizer(threads=1, mode=mode)
     return lambda pictures: [reading.text for reading in recogniser.read(pictures)]
 
 
@@ -85,9 +85,7 @@ def main() -> int:
     for name, read in readers.items():
         said = read(pictures)
         right = sum(a == b for a, b in zip(said, texts, strict=True)) / len(texts)
-        plain = sum(without_marks(a) == without_marks(b) for a, b in zip(said, texts, strict=True)) / len(
-            texts
-        )
+        plain = sum(strip_marks(a) == strip_marks(b) for a, b in zip(said, texts, strict=True)) / len(texts)
         rows.append({"reader": name, "word_accuracy": right, "word_accuracy_no_marks": plain})
     for batch in (1, 32):
         taken: dict[str, list[float]] = {name: [] for name in readers}

@@ -4,25 +4,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nhin.config import load
-from nhin.data.shards import open_tokens, prepare
-from nhin.decoding.sampling import Sampling
-from nhin.lm.budgets import scaled
-from nhin.lm.evaluate import control, evaluate
+from nhin.config import load_recipe
+from nhin.data.text.prepare import open_tokens, prepare
+from nhin.decoding.sampling import SamplingParams
+from nhin.lm.budget import scale_schedule
+from nhin.lm.evaluate import build_ngram_baseline, evaluate
 from nhin.lm.generate import generate
-from nhin.lm.recipe import Recipe
-from nhin.lm.run import open_run
+from nhin.lm.loading import open_run
+from nhin.lm.recipe import LMRecipe
 from nhin.lm.train import train
 
 
 def main(text: str, steps: int, folder: Path) -> None:
     """Prepare, train, measure beside counted n-grams, write."""
     corpus = open_tokens(prepare(text, "char", folder / "tokens"))
-    run = open_run(train(scaled(load(Recipe, "lm-fast"), steps), corpus, folder / "run"))
+    run = open_run(train(scale_schedule(load_recipe(LMRecipe, "lm-fast"), steps), corpus, folder / "run"))
     held = corpus.split("validation")
-    ours, grams = evaluate(run, held), evaluate(control(corpus)[0], held)
+    ours, grams = evaluate(run, held), evaluate(build_ngram_baseline(corpus)[0], held)
     print(f"{ours.cost.figures()['nats']:.3f} nats per character; 5-grams {grams.cost.figures()['nats']:.3f}")
-    ids = generate(run.model, [run.tokenizer.end], tokens=200, sampling=Sampling(temperature=0.8, seed=1))
+    ids = generate(
+        run.model, [run.tokenizer.eos_id], tokens=200, sampling=SamplingParams(temperature=0.8, seed=1)
+    )
     print(run.tokenizer.decode(list(ids)))
 
 

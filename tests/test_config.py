@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from nhin.config import as_tree, build, load, override, recipe_names
+from nhin.config import from_dict, load_recipe, override, recipe_names, to_dict
 from nhin.errors import RecipeError, UnknownName
 
 
@@ -26,14 +26,14 @@ class Settings:
 
 
 def test_what_is_not_said_keeps_its_default():
-    built = build(Settings, {"model": {"dim": 8, "rate": 1, "names": ["a"]}}, "x")
+    built = from_dict(Settings, {"model": {"dim": 8, "rate": 1, "names": ["a"]}}, "x")
     assert built == Settings(model=Model(dim=8, rate=1.0, names=("a",)))
     assert type(built.model.rate) is float
 
 
 def test_an_unknown_key_is_refused_with_the_nearest():
     with pytest.raises(UnknownName, match=r"x:model:dmi.*did you mean dim"):
-        build(Settings, {"model": {"dmi": 8}}, "x")
+        from_dict(Settings, {"model": {"dmi": 8}}, "x")
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_an_unknown_key_is_refused_with_the_nearest():
 )
 def test_a_wrong_type_is_refused_with_its_path(tree, words):
     with pytest.raises(RecipeError, match=words):
-        build(Settings, tree, "x")
+        from_dict(Settings, tree, "x")
 
 
 def test_a_choice_outside_its_list_is_refused_with_the_nearest():
     with pytest.raises(UnknownName, match="did you mean cosine"):
-        build(Settings, {"model": {"shape": "cosin"}}, "x")
+        from_dict(Settings, {"model": {"shape": "cosin"}}, "x")
 
 
 def test_building_undoes_as_tree():
     settings = Settings(seed=3, model=Model(names=("a", "b"), cache="c"), extra={"k": [1, 2]})
-    assert build(Settings, as_tree(settings), "x") == settings
+    assert from_dict(Settings, to_dict(settings), "x") == settings
 
 
 def test_overrides_are_toml_or_bare_words_and_leave_the_tree_alone():
@@ -85,9 +85,9 @@ def test_an_override_that_is_none_is_refused(wrong):
 def test_a_recipe_is_found_by_path_and_missed_by_name_with_a_hint(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("seed = 4\n[model]\ndim = 8\n", encoding="utf-8")
-    assert load(Settings, path, ["model.dim=9"]) == Settings(seed=4, model=Model(dim=9))
+    assert load_recipe(Settings, path, ["model.dim=9"]) == Settings(seed=4, model=Model(dim=9))
     with pytest.raises(UnknownName, match="did you mean reader-tiny"):
-        load(Settings, "reader-tny")
+        load_recipe(Settings, "reader-tny")
 
 
 @pytest.mark.parametrize("content", [b"seed = ", b"\xff\xfe"])
@@ -95,7 +95,7 @@ def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path, content):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(RecipeError, match=r"mine\.toml is not TOML"):
-        load(Settings, path)
+        load_recipe(Settings, path)
 
 
 def test_recipes_come_with_nhin():

@@ -48,15 +48,15 @@ def test_every_error_is_drawn_in_the_tree_with_its_exit_code():
 
 @pytest.mark.parametrize("name", config.recipe_names())
 def test_every_recipe_loads(name):
-    from nhin.lm.recipe import Recipe as OfLanguage
-    from nhin.models.design import settled
-    from nhin.ocr.recipe import Recipe as OfReader
+    from nhin.lm.recipe import LMRecipe as OfLanguage
+    from nhin.models.config import resolve
+    from nhin.ocr.recipe import OCRRecipe as OfReader
 
-    recipe = config.load(OfLanguage if name.startswith("lm-") else OfReader, name)
+    recipe = config.load_recipe(OfLanguage if name.startswith("lm-") else OfReader, name)
     assert recipe.schedule.steps > 0
     assert recipe.workflow == ("lm" if name.startswith("lm-") else "reader")
     if isinstance(recipe, OfLanguage):
-        assert settled(recipe.model).depth == recipe.model.depth
+        assert resolve(recipe.model).depth == recipe.model.depth
 
 
 def test_every_dependency_has_an_exact_version_inside_its_range():

@@ -24,7 +24,7 @@ def recipe_names() -> list[str]:
     return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".toml"))
 
 
-def read_tree(name: str | Path) -> dict[str, Any]:
+def read_recipe(name: str | Path) -> dict[str, Any]:
     """Read a recipe's settings: a shipped name, or the path of a TOML file.
 
     Raises:
@@ -44,9 +44,9 @@ def read_tree(name: str | Path) -> dict[str, Any]:
         raise RecipeError(f"cannot read {name}: {why.strerror or why}") from why
 
 
-def load(cls: type[R], name: str | Path, overrides: Iterable[str] = ()) -> R:
+def load_recipe(cls: type[R], name: str | Path, overrides: Iterable[str] = ()) -> R:
     """Load a recipe by shipped name or path, with overrides such as ``model.dim=128`` applied."""
-    return build(cls, override(read_tree(name), overrides), str(name))
+    return from_dict(cls, override(read_recipe(name), overrides), str(name))
 
 
 def override(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def override(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any
             here = here.setdefault(key, {})
             if not isinstance(here, dict):
                 raise RecipeError(f"override {assignment!r}: {key} is a value, not a table")
-        here[keys[-1]] = _value(words.strip())
+        here[keys[-1]] = _parse_value(words.strip())
     return out
 
 
@@ -74,16 +74,16 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
 
 
-def _value(words: str) -> Any:
+def _parse_value(text: str) -> Any:
     """Read one TOML value; a bare word is a string, so that no quoting through a shell is needed."""
     try:
-        parsed = tomllib.loads(f"value = {words}")
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        return words
-    return parsed["value"] if len(parsed) == 1 else words
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
-def build(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
+def from_dict(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
     """Turn nested settings into the frozen dataclass ``cls``.
 
     Args:
@@ -103,35 +103,35 @@ def build(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
     for key, value in tree.items():
         if key not in known:
             raise UnknownName(f"setting {where}:{key}", key, known)
-        values[key] = _fit(hints[key], value, f"{where}:{key}")
+        values[key] = _coerce(hints[key], value, f"{where}:{key}")
     try:
         return cls(**values)
     except TypeError as why:
         raise RecipeError(f"{where}: {why}") from why
 
 
-def _fit(want: Any, value: Any, where: str) -> Any:
+def _coerce(expected: Any, value: Any, where: str) -> Any:
     """Return value as the type wanted, or say where it is not."""
-    origin = get_origin(want)
-    if want is Any:
+    origin = get_origin(expected)
+    if expected is Any:
         return value
-    if is_dataclass(want) and isinstance(want, type):
+    if is_dataclass(expected) and isinstance(expected, type):
         if not isinstance(value, Mapping):
             raise RecipeError(f"{where} wants a table, got {value!r}")
-        return build(want, value, where)
+        return from_dict(expected, value, where)
     if origin in (Union, UnionType):
-        if value is None and NoneType in get_args(want):
+        if value is None and NoneType in get_args(expected):
             return None
-        return _fit(next(arm for arm in get_args(want) if arm is not NoneType), value, where)
+        return _coerce(next(arm for arm in get_args(expected) if arm is not NoneType), value, where)
     if origin is Literal:
-        if value not in get_args(want):
-            raise UnknownName(f"choice {where}", str(value), map(str, get_args(want)))
+        if value not in get_args(expected):
+            raise UnknownName(f"choice {where}", str(value), map(str, get_args(expected)))
         return value
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise RecipeError(f"{where} wants a list, got {value!r}")
-        return tuple(_fit(get_args(want)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    plain = origin or want
+        return tuple(_coerce(get_args(expected)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    plain = origin or expected
     if plain is float and type(value) is int:
         return float(value)
     if type(value) is not plain:
@@ -139,6 +139,6 @@ def _fit(want: Any, value: Any, where: str) -> Any:
     return value
 
 
-def as_tree(recipe: Any) -> dict[str, Any]:
+def to_dict(recipe: Any) -> dict[str, Any]:
     """Return a recipe as plain nested values, fit for JSON; the inverse of ``build``."""
     return dataclasses.asdict(recipe)

@@ -7,8 +7,8 @@ import torch
 from cases import LAWS, Sizes, applies, draw, same, some_keys
 from torch.testing import assert_close
 
-from nhin.attention.linformer import Linformer
-from nhin.attention.naive import Naive
+from nhin.attention.exact.naive import Naive
+from nhin.attention.low_rank.linformer import Linformer
 from nhin.errors import ShapeError, UsageError
 
 CASES = [Sizes(t=4, s=7), Sizes(t=7, s=4, each=1), Sizes(b=3, t=1, s=6, groups=1, each=3, d=5)]
@@ -52,27 +52,27 @@ class Swapped(Linformer):
     """Mixes keys with F and values with E."""
 
     def mixed_keys(self, k, keep):
-        return super().mixed_values(k, keep)
+        return super().project_values(k, keep)
 
     def mixed_values(self, v, keep):
-        return super().mixed_keys(v, keep)
+        return super().project_keys(v, keep)
 
 
 class LastColumns(Linformer):
     """Lets fewer places stand at the end of F, not at its start."""
 
     def _of_values(self):
-        return super()._of_values().flip(1)
+        return super()._value_projection().flip(1)
 
 
 class SeesHiddenKeys(Linformer):
     def mixed_keys(self, k, keep):
-        return super().mixed_keys(k, None)
+        return super().project_keys(k, None)
 
 
 class SeesHiddenValues(Linformer):
     def mixed_values(self, v, keep):
-        return super().mixed_values(v, None)
+        return super().project_values(v, None)
 
 
 class ScaledByRank(Linformer):

@@ -9,10 +9,10 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nhin.attention import _bucketed as engine
-from nhin.attention import lsh as module
-from nhin.attention.lsh import LSH
-from nhin.attention.naive import Naive
+from nhin.attention.exact.naive import Naive
+from nhin.attention.lsh import kernel as engine
+from nhin.attention.lsh import lsh as module
+from nhin.attention.lsh.lsh import LSH
 from nhin.errors import ShapeError, UsageError
 
 CASES = [Sizes(t=9, s=9, d=4), Sizes(t=4, s=9, groups=1, each=3), Sizes(t=9, s=4, each=1), Sizes(t=1, s=8)]
@@ -26,9 +26,9 @@ def small(d=4, kind=LSH, **settings):
 @pytest.fixture
 def quick(monkeypatch):
     """Send every call over the fast path, in tiles of few queries and blocks of few tiles."""
-    monkeypatch.setattr(module, "SMALL", 0)
-    monkeypatch.setattr(engine, "ROWS", 2)
-    monkeypatch.setattr(engine, "SCORES", 12)
+    monkeypatch.setattr(module, "MAX_DENSE_PAIRS", 0)
+    monkeypatch.setattr(engine, "MAX_TILE_ROWS", 2)
+    monkeypatch.setattr(engine, "MAX_BATCH_SCORES", 12)
 
 
 @pytest.fixture(params=["table", "buckets"])
@@ -42,7 +42,7 @@ class AllOne(LSH):
     """Everything falls into one bucket."""
 
     def hashed(self, x):
-        return super().hashed(x) * 0
+        return super().hash_buckets(x) * 0
 
 
 def bucket(x, directions):
@@ -98,8 +98,8 @@ def test_the_law_holds_bucket_by_bucket(law, quick):
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 64), (32, 1 << 18)], ids=str)
 def test_the_size_of_blocks_does_not_matter(size, quick, monkeypatch):
-    monkeypatch.setattr(engine, "ROWS", size[0])
-    monkeypatch.setattr(engine, "SCORES", size[1])
+    monkeypatch.setattr(engine, "MAX_TILE_ROWS", size[0])
+    monkeypatch.setattr(engine, "MAX_BATCH_SCORES", size[1])
     for law in (TWIN, "what_a_later_key_holds_never_leaks"):
         holds(law)
 
@@ -124,7 +124,7 @@ def test_long_texts_go_by_buckets_and_agree_with_the_table(way, monkeypatch):
     mechanism = LSH(8, buckets=8, rounds=3)
     out = mechanism(*inputs, **way)
     assert taken == [1]
-    same(out, mechanism.slowly(*inputs, **way), inputs)
+    same(out, mechanism.forward_reference(*inputs, **way), inputs)
     assert taken == [1]
 
 
@@ -188,8 +188,8 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("kind", [LSH, AllOne])
 def test_no_tensor_grows_like_the_table_of_scores(kind, monkeypatch):
     """Backwards included, and also where one bucket holds everything."""
-    monkeypatch.setattr(module, "SMALL", 0)
-    monkeypatch.setattr(engine, "SCORES", 1 << 12)
+    monkeypatch.setattr(module, "MAX_DENSE_PAIRS", 0)
+    monkeypatch.setattr(engine, "MAX_BATCH_SCORES", 1 << 12)
     found = []
     for length in (256, 512):
         q, k, v = long(length, length, torch.float32)
@@ -239,38 +239,42 @@ def backward_hashes_anew(monkeypatch):
     real = engine._backward
 
     def backward(grad, delta, inputs, log, sorting):
-        return real(grad, delta, inputs, log, sorting._replace(held=(sorting.held + 1) % sorting.buckets))
+        return real(
+            grad, delta, inputs, log, sorting._replace(held=(sorting.held + 1) % sorting.bucket_count)
+        )
 
     monkeypatch.setattr(engine, "_backward", backward)
 
 
 def pairs_counted_in_every_round(monkeypatch):
-    real = engine._round
+    real = engine._iter_round
 
     def alone(sorting, r):
         part = sorting._replace(asked=sorting.asked[r : r + 1], held=sorting.held[r : r + 1])
         return real(part, 0)
 
-    monkeypatch.setattr(engine, "_round", alone)
+    monkeypatch.setattr(engine, "_iter_round", alone)
 
 
 def own_place_dropped(monkeypatch):
-    monkeypatch.setattr(engine, "_own", lambda sorting: iter(()))
+    monkeypatch.setattr(engine, "_iter_own_keys", lambda sorting: iter(()))
 
 
 def own_place_counted_again(monkeypatch):
-    real = engine._own
+    real = engine._iter_own_keys
     # With buckets that nothing shares, the own key counts as never met.
-    monkeypatch.setattr(engine, "_own", lambda sorting: real(sorting._replace(asked=sorting.asked * 0 - 1)))
+    monkeypatch.setattr(
+        engine, "_iter_own_keys", lambda sorting: real(sorting._replace(asked=sorting.asked * 0 - 1))
+    )
 
 
 def later_rounds_left_out(monkeypatch):
-    real = engine._round
-    monkeypatch.setattr(engine, "_round", lambda sorting, r: real(sorting, r) if r == 0 else iter(()))
+    real = engine._iter_round
+    monkeypatch.setattr(engine, "_iter_round", lambda sorting, r: real(sorting, r) if r == 0 else iter(()))
 
 
 def causal_from_the_start(monkeypatch):
-    monkeypatch.setattr(engine.Sorting, "ahead", 0)
+    monkeypatch.setattr(engine.BucketOrder, "ahead", 0)
 
 
 def hidden_keys_kept(monkeypatch):
@@ -279,13 +283,13 @@ def hidden_keys_kept(monkeypatch):
 
 
 def last_block_dropped(monkeypatch):
-    real = engine.blocks
+    real = engine.iter_tile_batches
 
     def fewer(sorting):
         *most, _ = real(sorting)
         yield from most
 
-    monkeypatch.setattr(engine, "blocks", fewer)
+    monkeypatch.setattr(engine, "iter_tile_batches", fewer)
 
 
 def blocks_not_rescaled(monkeypatch):
@@ -324,24 +328,24 @@ class DrawsAgain(LSH):
 
     def hashed(self, x):
         self.directions = torch.randn_like(self.directions)
-        return super().hashed(x)
+        return super().hash_buckets(x)
 
 
 class HashesKeysApart(LSH):
     """Queries and keys by different directions."""
 
     def sees(self, q, k, p, s, size):
-        return super().sees(q.roll(1, -1), k, p, s, size)
+        return super().mask(q.roll(1, -1), k, p, s, size)
 
 
 class OwnPlaceUnseen(LSH):
     def sees(self, q, k, p, s, size):
-        return super().sees(q, k, p - k.shape[1], s, size)
+        return super().mask(q, k, p - k.shape[1], s, size)
 
 
 class OneRoundOnly(LSH):
     def hashed(self, x):
-        return super().hashed(x)[:1]
+        return super().hash_buckets(x)[:1]
 
 
 class AllRoundsMustAgree(LSH):
@@ -352,7 +356,7 @@ class AllRoundsMustAgree(LSH):
         for directions in self.directions:
             one = small(q.shape[-1], rounds=1)
             one.directions = directions[None]
-            each.append(one.sees(q, k, p, s, size))
+            each.append(one.mask(q, k, p, s, size))
         return torch.stack(torch.broadcast_tensors(*each)).all(0)
 
 

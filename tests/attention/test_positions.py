@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from nhin.attention.positions import POSITIONS, Learned, Rotary, sinusoidal, sinusoidal_2d
+from nhin.attention.position_registry import POSITIONS
+from nhin.attention.positions import LearnedEmbedding, Rotary, sinusoidal, sinusoidal_2d
 from nhin.errors import ShapeError
 
 
@@ -36,7 +37,7 @@ def test_sinusoidal_positions_refuse_no_channels():
 
 
 def test_learned_positions_start_anywhere_and_end_at_the_context():
-    places = Learned(8, 4)
+    places = LearnedEmbedding(8, 4)
     assert_close(places(3, start=5), places.table[5:8])
     assert places(8).requires_grad
     with pytest.raises(ShapeError, match=r"places 5 to 8 .* context is 8, .* larger context"):

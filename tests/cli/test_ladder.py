@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from nhin.cli.app import main
-from nhin.data.shards import Cut, prepare
+from nhin.data.text.prepare import SplitConfig, prepare
 from nhin.lm.ladder.runs import Climbing
 
 SMALL = ["--dim", "8", "--heads", "2", "--context", "8", "--batch", "2", "--depths", "1,2", "--seeds", "2"]
@@ -20,7 +20,9 @@ def text(tmp_path_factory):
     rng = random.Random(0)
     said = "".join(f"{rng.choice('abc') * 3} sees {rng.choice('xyz') * 2}.\n" for _ in range(60))
     (folder / "text.txt").write_text(said, encoding="utf-8")
-    prepare(str(folder / "text.txt"), "char", folder / "tokens", Cut(block=100, validation=0.3, test=0.0))
+    prepare(
+        str(folder / "text.txt"), "char", folder / "tokens", SplitConfig(block=100, validation=0.3, test=0.0)
+    )
     return folder / "tokens"
 
 

@@ -5,15 +5,14 @@ import json
 import pytest
 
 from nhin.attention.base import ABILITIES
-from nhin.attention.positions import POSITIONS
-from nhin.attention.registry import MECHANISMS
-from nhin.attention.states import STATES
+from nhin.attention.position_registry import POSITIONS
+from nhin.attention.registry import CACHES, MECHANISMS
 from nhin.cli.app import main
+from nhin.layers.head_sharing import SHARING
 from nhin.layers.presets import PRESETS
-from nhin.layers.sharing import SHARING
 from nhin.viz.catalogue import FAMILIES
 
-EVERYTHING = {*MECHANISMS, *POSITIONS, *STATES, *SHARING, *PRESETS}
+EVERYTHING = {*MECHANISMS, *POSITIONS, *CACHES, *SHARING, *PRESETS}
 # The rows of the table that the library promises.
 PROMISED = set(
     """

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from nhin.cli.app import main
-from nhin.data.shards import open_tokens
+from nhin.data.text.prepare import open_tokens
 
 TEXT = "".join(f"line {i}, xin chào\n" for i in range(200))
 

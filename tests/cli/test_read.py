@@ -12,19 +12,19 @@ from PIL import Image
 
 from nhin.cli.app import main
 from nhin.reading import reader as reading
-from nhin.reading.types import Recognised
+from nhin.reading.result import Recognition
 
 
 class Sized:
     """Reads every crop as its size."""
 
-    def read(self, crops: Sequence[np.ndarray]) -> list[Recognised]:
-        return [Recognised(f"{crop.shape[1]}x{crop.shape[0]}", 0.5) for crop in crops]
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
+        return [Recognition(f"{crop.shape[1]}x{crop.shape[0]}", 0.5) for crop in crops]
 
 
 @pytest.fixture(autouse=True)
 def recogniser(monkeypatch):
-    monkeypatch.setattr(reading, "load_pair", lambda name: Sized())
+    monkeypatch.setattr(reading, "load_recognizer", lambda name: Sized())
 
 
 def grain(width: int = 60, height: int = 30) -> Image.Image:
@@ -118,9 +118,9 @@ def test_an_animation_is_read_by_its_first_frame(tmp_path, capsys):
 
 
 def test_weights_that_are_not_there_are_said_once(words, monkeypatch, capsys):
-    from nhin.reading import weights
+    from nhin.reading import onnx_model
 
-    monkeypatch.setattr(reading, "load_pair", weights.load_pair)
+    monkeypatch.setattr(reading, "load_recognizer", onnx_model.load_recognizer)
     assert main(["read", "--crop", "--weights", "không-có", str(words)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

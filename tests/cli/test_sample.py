@@ -12,11 +12,11 @@ import torch
 from runs import TEXT, TINY, tiny_run
 
 from nhin.cli.app import main
-from nhin.lm.counted import train_ngram
-from nhin.lm.recipe import Recipe
-from nhin.lm.run import open_run
-from nhin.ocr.recipe import Recipe as ReaderRecipe
-from nhin.text.tokenizers import learn
+from nhin.lm.loading import open_run
+from nhin.lm.recipe import LMRecipe
+from nhin.lm.train_ngram import train_ngram
+from nhin.ocr.recipe import OCRRecipe as ReaderRecipe
+from nhin.text.tokenizers import train_tokenizer
 from nhin.training.checkpoint import Checkpoint, load, save
 
 
@@ -127,7 +127,7 @@ def test_without_the_cache_the_text_is_the_same(way, run, capsys, monkeypatch):
     """Also beyond the context, which is 16."""
     given = (run, "--prompt", "the cat", "--tokens", "30", *way)
     cached = said(capsys, *given)
-    monkeypatch.setattr("nhin.lm.generate.Cached", None)
+    monkeypatch.setattr("nhin.lm.generate.CachedDecoder", None)
     assert said(capsys, *given, "--no-cache") == cached
 
 
@@ -140,14 +140,14 @@ def test_no_prompt_begins_where_texts_begin(run, capsys):
     """The end of one document is what the first token of the next was trained to follow."""
     opened = open_run(run)
     with torch.no_grad():
-        want = opened.model(torch.tensor([[opened.tokenizer.end]]))[0, -1].argmax().item()
+        want = opened.model(torch.tensor([[opened.tokenizer.eos_id]]))[0, -1].argmax().item()
     for given in ([], ["--prompt", ""]):
         assert objects(capsys, run, "--tokens", "1", "--temperature", "0", *given)[0]["ids"] == [want]
 
 
 def test_the_end_of_a_text_ends_it_and_is_not_shown(tmp_path, capsys):
     run = tiny_run(tmp_path, design=replace(TINY, depth=0, tied=False))
-    held, end = load(run / "checkpoint"), open_run(run).tokenizer.end
+    held, end = load(run / "checkpoint"), open_run(run).tokenizer.eos_id
     weights = {name: torch.ones_like(x) for name, x in held.tensors["model"].items()}
     weights["head.weight"][end] *= 1.1  # 16 channels: about five times as likely as any other
     save(run / "checkpoint", Checkpoint({"model": weights}, held.values))
@@ -223,14 +223,14 @@ def test_ctrl_c_keeps_what_was_written_and_ends_its_line(run, monkeypatch, capsy
 
     whole = said(capsys, run, "--prompt", "the", "--tokens", "9", "--seed", "1")
     steps = iter(range(4))
-    step = generating.Cached.step
+    step = generating.CachedDecoder.step
 
     def interrupted(self, id):
         if next(steps, None) is None:
             raise KeyboardInterrupt
         return step(self, id)
 
-    monkeypatch.setattr(generating.Cached, "step", interrupted)
+    monkeypatch.setattr(generating.CachedDecoder, "step", interrupted)
     assert main(["sample", str(run), "--prompt", "the", "--tokens", "9", "--seed", "1"]) == 130
     out = capsys.readouterr()
     assert out.out == whole[: len("the") + 5] + "\n"
@@ -248,10 +248,10 @@ def test_places_may_leave_early_where_the_model_was_trained_to(run, tmp_path, ca
 
 
 def test_counted_n_grams_go_on_with_a_text(tmp_path, capsys):
-    tokenizer = learn("char", lambda: [TEXT])
+    tokenizer = train_tokenizer("char", lambda: [TEXT])
     tokens = np.array(tokenizer.encode(TEXT * 3))
     run = tmp_path / "run"
-    train_ngram(Recipe(ngram=5), Held(tokens), tokenizer, run)
+    train_ngram(LMRecipe(ngram=5), Held(tokens), tokenizer, run)
     capsys.readouterr()
     given = (run, "--prompt", "a bird", "--tokens", "8")
     assert said(capsys, *given, "--temperature", "0") == "a bird sang to\n"

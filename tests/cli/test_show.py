@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nhin.attention._patterns import drawn
+from nhin.attention.masks import dense_mask
 from nhin.attention.registry import MECHANISMS, build
 from nhin.cli.app import main
-from nhin.viz import drawing
-from nhin.viz.inputs import made, settings_for, vectors, words
-from nhin.viz.matrices import PIXELS, looked, read_matrix
+from nhin.viz import plots
+from nhin.viz.inputs import build_mechanism, embed_words, list_example_words, settings_for
+from nhin.viz.matrices import MAX_PIXELS, compute_weights, read_matrix
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -88,12 +88,12 @@ def test_one_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, capsys):
 def test_weights_of_many_places_are_those_of_few_pooled_by_the_largest():
     torch.manual_seed(0)
     mechanism, q, k = build("window", window=40), torch.randn(1, 1100, 2, 4), torch.randn(1, 700, 2, 4)
-    matrix = looked(mechanism, q, k, causal=True)
-    assert matrix.pooled
+    matrix = compute_weights(mechanism, q, k, causal=True)
+    assert matrix.is_pooled
     assert matrix.shape == (1100, 700)
     assert matrix.values.shape == (2, 367, 350)  # three rows to a point, and two columns
     whole = mechanism.weights(q, k, causal=True)[0]
-    assert max(matrix.values.shape[1:]) <= PIXELS
+    assert max(matrix.values.shape[1:]) <= MAX_PIXELS
     for row, column in ((0, 0), (200, 10), (366, 349), (250, 180)):
         part = whole[:, 3 * row : 3 * row + 3, 2 * column : 2 * column + 2]
         np.testing.assert_allclose(matrix.values[:, row, column], part.amax((1, 2)))
@@ -102,25 +102,28 @@ def test_weights_of_many_places_are_those_of_few_pooled_by_the_largest():
 def test_blocks_of_rows_are_the_whole(monkeypatch):
     from nhin.viz import matrices
 
-    mechanism, q = build("softmax"), vectors(words(30), 2, 4)
-    whole = looked(mechanism, q, q, causal=True).values
-    monkeypatch.setattr(matrices, "AT_ONCE", 100)
-    assert not looked(mechanism, q, q, causal=True).pooled
-    np.testing.assert_array_equal(looked(mechanism, q, q, causal=True).values, whole)
+    mechanism, q = build("softmax"), embed_words(list_example_words(30), 2, 4)
+    whole = compute_weights(mechanism, q, q, causal=True).values
+    monkeypatch.setattr(matrices, "MAX_CHUNK_WEIGHTS", 100)
+    assert not compute_weights(mechanism, q, q, causal=True).is_pooled
+    np.testing.assert_array_equal(compute_weights(mechanism, q, q, causal=True).values, whole)
 
 
 @pytest.mark.parametrize("name", ["window", "dilated", "sinks", "strided", "fixed", "bigbird", "longformer"])
 def test_what_is_drawn_as_seen_is_the_pattern_itself(name):
-    mechanism, q = made(name, 2, 8, settings_for(name, 24)), vectors(words(24), 2, 8)
+    mechanism, q = (
+        build_mechanism(name, 2, 8, settings_for(name, 24)),
+        embed_words(list_example_words(24), 2, 8),
+    )
     for causal in (False, True):
-        seen = looked(mechanism, q, q, causal=causal).values[0] != 0
-        np.testing.assert_array_equal(seen, drawn(mechanism.pattern, 24, 24, causal=causal).numpy())
+        seen = compute_weights(mechanism, q, q, causal=causal).values[0] != 0
+        np.testing.assert_array_equal(seen, dense_mask(mechanism.pattern, 24, 24, causal=causal).numpy())
 
 
 def test_like_words_look_at_each_other():
-    q = vectors(["ảnh", "chữ", "tôi"], 1, 16)
-    k = vectors(["tôi", "chữ", "ảnh"], 1, 16)
-    assert looked(build("softmax"), q, k, causal=False).values[0].argmax(-1).tolist() == [2, 1, 0]
+    q = embed_words(["ảnh", "chữ", "tôi"], 1, 16)
+    k = embed_words(["tôi", "chữ", "ảnh"], 1, 16)
+    assert compute_weights(build("softmax"), q, k, causal=False).values[0].argmax(-1).tolist() == [2, 1, 0]
 
 
 def matrix_file(path, kind):
@@ -229,5 +232,5 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, capsys):
 
 def test_what_is_no_number_is_left_grey_and_hurts_nothing():
     scores = np.array([[0.0, -np.inf], [np.nan, 1.0]])
-    figure = drawing.steps("scores", [("scores", scores, False), ("none", np.full((2, 2), np.nan), False)])
-    assert drawing.written(figure, "png").startswith(b"\x89PNG")
+    figure = plots.plot_steps("scores", [("scores", scores, False), ("none", np.full((2, 2), np.nan), False)])
+    assert plots.encode_figure(figure, "png").startswith(b"\x89PNG")

@@ -5,7 +5,7 @@ import torch
 from cases import Sizes, draw, law
 from torch.testing import assert_close
 
-from nhin.attention.base import Mechanism, Room, State
+from nhin.attention.base import Cache, CacheSpec, Mechanism
 from nhin.errors import ShapeError, UsageError
 
 
@@ -15,11 +15,11 @@ def square(n: Sizes) -> tuple[Sizes, int]:
     return Sizes(n.b, length, length, n.groups, n.each, n.d), min(n.t, n.s) - 1
 
 
-def begun(mechanism: Mechanism, n: Sizes) -> State:
-    return mechanism.new_state(Room(n.b, n.t, n.groups, n.d, torch.float64))
+def begun(mechanism: Mechanism, n: Sizes) -> Cache:
+    return mechanism.init_cache(CacheSpec(n.b, n.t, n.groups, n.d, torch.float64))
 
 
-def read(state: State, inputs, start: int, stop: int) -> torch.Tensor:
+def read(state: Cache, inputs, start: int, stop: int) -> torch.Tensor:
     """Read places one step at a time."""
     steps = [state.step(*(x[:, i : i + 1] for x in inputs)) for i in range(start, stop)]
     return torch.cat(steps, 1) if steps else inputs[0][:, :0]

@@ -27,8 +27,8 @@ Differs: nothing.
 
 import torch.nn.functional as F
 
-from nhin.attention._patterns import Window, at_least
-from nhin.attention._scored import Scored
+from nhin.attention.masks import Window, at_least
+from nhin.attention.softmax_base import Scored
 from nhin.attention.base import Facts
 
 

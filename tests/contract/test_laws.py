@@ -11,7 +11,7 @@ from cases import LAWS, Sizes, applies, draw, fitted, some_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.attention.base import ABILITIES, Mechanism, Room
+from nhin.attention.base import ABILITIES, CacheSpec, Mechanism
 from nhin.attention.registry import MECHANISMS, build
 from nhin.errors import UsageError
 
@@ -73,7 +73,7 @@ def test_an_ability_that_is_lacking_is_refused_with_those_that_have_it(name):
         "keep": lambda: mechanism(q, k, v, keep=some_keys(n)),
         "cross": lambda: mechanism(q[:, :3], k, v),
         "grouped": lambda: mechanism(q, k[:, :, :2], v[:, :, :2]),
-        "decode": lambda: mechanism.new_state(Room(2, 5, HEADS, HEAD_DIM)),
+        "decode": lambda: mechanism.init_cache(CacheSpec(2, 5, HEADS, HEAD_DIM)),
     }
     for ability, ask in asked.items():
         if ability in mechanism.facts.abilities:

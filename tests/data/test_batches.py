@@ -8,23 +8,31 @@ from fakes import Fake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.data.batches import Order, Position, batches, distort, gather, plan, prefetch
-from nhin.data.chunks import draw
-from nhin.data.stream import Chunks
+from nhin.data.images.bucket_sampler import (
+    BatchConfig,
+    StreamPosition,
+    augment,
+    collate,
+    iter_batches,
+    make_batches,
+    prefetch,
+)
+from nhin.data.images.chunk_cache import render_chunk
+from nhin.data.images.workers import ChunkLoader
 
-CHUNK = draw(Fake(), 0, 64)
-ORDER = Order(seed=3, pixels=8 * 40 * 64, cycle=3)
+CHUNK = render_chunk(Fake(), 0, 64)
+ORDER = BatchConfig(seed=3, pixels=8 * 40 * 64, cycle=3)
 
 
 def take(count, start=None, order=ORDER, size=32):
-    with Chunks(Fake(), size=size, workers=0) as chunks:
-        return list(islice(batches(chunks, order, start), count))
+    with ChunkLoader(Fake(), size=size, workers=0) as chunks:
+        return list(islice(iter_batches(chunks, order, start), count))
 
 
 @settings(max_examples=20, deadline=None)
 @given(sweep=st.integers(0, 5), number=st.integers(0, 5), pixels=st.integers(1, 10**6))
 def test_every_sample_comes_once_and_within_the_budget(sweep, number, pixels):
-    parts = plan(CHUNK, Order(pixels=pixels), sweep, number)
+    parts = make_batches(CHUNK, BatchConfig(pixels=pixels), sweep, number)
     assert sorted(np.concatenate(parts)) == list(range(len(CHUNK)))
     for part in parts:
         widths = CHUNK.widths[part]
@@ -33,8 +41,8 @@ def test_every_sample_comes_once_and_within_the_budget(sweep, number, pixels):
 
 
 def test_a_picture_and_its_text_stay_together():
-    for part in plan(CHUNK, ORDER, 0, 0):
-        stacked = gather(CHUNK, part)
+    for part in make_batches(CHUNK, ORDER, 0, 0):
+        stacked = collate(CHUNK, part)
         for picture, i in zip(stacked, part, strict=True):
             start, width = CHUNK.starts()[i], CHUNK.widths[i]
             want = CHUNK.pixels[start : start + 40 * width].reshape(40, width)
@@ -60,21 +68,21 @@ def test_a_second_pass_has_the_same_samples_in_another_order():
 
 
 def test_without_a_cycle_nothing_comes_twice():
-    texts = [text for batch in take(60, order=Order(pixels=8 * 40 * 64)) for text in batch.texts]
+    texts = [text for batch in take(60, order=BatchConfig(pixels=8 * 40 * 64)) for text in batch.texts]
     assert len(texts) == len(set(texts)) > 64
 
 
 def test_no_strength_changes_nothing_and_strength_changes_little():
-    stacked = gather(CHUNK, plan(CHUNK, ORDER, 0, 0)[0])
-    assert np.array_equal(distort(stacked, np.random.default_rng(0), 0.0), stacked)
-    moved = distort(stacked, np.random.default_rng(0))
+    stacked = collate(CHUNK, make_batches(CHUNK, ORDER, 0, 0)[0])
+    assert np.array_equal(augment(stacked, np.random.default_rng(0), 0.0), stacked)
+    moved = augment(stacked, np.random.default_rng(0))
     assert moved.shape == stacked.shape
     assert moved.dtype == np.uint8
     assert not np.array_equal(moved, stacked)
 
 
 def test_a_position_past_the_end_of_its_chunk_goes_on_with_the_next():
-    assert take(1, Position(0, 0, 10_000))[0].texts == take(1, Position(0, 1, 0))[0].texts
+    assert take(1, StreamPosition(0, 0, 10_000))[0].texts == take(1, StreamPosition(0, 1, 0))[0].texts
 
 
 def test_prefetch_gives_the_same_items_and_raises_what_was_raised():

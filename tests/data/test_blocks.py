@@ -5,15 +5,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nhin.data.blocks import Cut, cut, plan, scan
-from nhin.data.corpora import Source
+from nhin.data.text.sources import CorpusSource
+from nhin.data.text.splits import SplitConfig, iter_blocks, plan_splits, scan_blocks
 from nhin.errors import DataError, UnknownName, UsageError
 
 
-def source(*documents: str, piece: int = 7, single: bool = False) -> Source:
+def source(*documents: str, piece: int = 7, single: bool = False) -> CorpusSource:
     """Documents that come in pieces of one length."""
     pieces = [[text[i : i + piece] for i in range(0, len(text), piece)] for text in documents]
-    return Source("texts", lambda: map(iter, pieces), single=single)
+    return CorpusSource("texts", lambda: map(iter, pieces), single=single)
 
 
 texts = st.lists(st.text("aệ\n ", max_size=60), max_size=6)
@@ -25,7 +25,7 @@ texts = st.lists(st.text("aệ\n ", max_size=60), max_size=6)
 def test_blocks_together_are_the_text_whatever_the_pieces(documents, piece, size, borders):
     total = sum(map(len, documents))
     walls = sorted(wall for wall in borders if wall < total)
-    blocks = list(cut(source(*documents, piece=piece), size, walls))
+    blocks = list(iter_blocks(source(*documents, piece=piece), size, walls))
     parts = [part for block in blocks for part in block]
     assert all(text for text, _ in parts)
     assert "".join(text for text, _ in parts) == "".join(documents)
@@ -33,43 +33,48 @@ def test_blocks_together_are_the_text_whatever_the_pieces(documents, piece, size
     assert list(ends) == list(np.cumsum([len(text) for text in documents if text]))
     assert all(0 < sum(len(text) for text, _ in block) <= size for block in blocks)
     assert set(walls) <= set(np.cumsum([sum(len(text) for text, _ in block) for block in blocks]).tolist())
-    assert blocks == list(cut(source(*documents, piece=99), size, walls))
+    assert blocks == list(iter_blocks(source(*documents, piece=99), size, walls))
 
 
 @given(documents=texts, size=st.integers(2, 60))
 def test_a_document_shorter_than_half_a_block_is_never_divided(documents, size):
-    for block in cut(source(*documents), size):
+    for block in iter_blocks(source(*documents), size):
         for text, ended in block[:-1]:
             assert ended, text
-    whole = [text for block in cut(source(*documents), size) for text, ended in block if ended]
+    whole = [text for block in iter_blocks(source(*documents), size) for text, ended in block if ended]
     assert all(text in whole for text in documents if 0 < len(text) <= size // 2)
 
 
 def test_a_document_of_half_a_block_ends_it():
-    blocks = list(cut(source("aaaa", "bb", "cc", "ddddd", "e"), 10))
+    blocks = list(iter_blocks(source("aaaa", "bb", "cc", "ddddd", "e"), 10))
     assert [[text for text, _ in block] for block in blocks] == [["aaaa", "bb"], ["cc", "ddddd"], ["e"]]
 
 
 def test_blocks_end_at_the_end_of_a_line_when_one_is_past_the_middle():
     line = "mười hai ký.\n"
-    blocks = list(cut(source(line * 10), 30))
+    blocks = list(iter_blocks(source(line * 10), 30))
     assert [block[0][0] for block in blocks] == [line * 2] * 5
-    assert [block[0][0] for block in cut(source("ab\n" + "c" * 17), 10)] == ["ab\n" + "c" * 7, "c" * 10]
+    assert [block[0][0] for block in iter_blocks(source("ab\n" + "c" * 17), 10)] == [
+        "ab\n" + "c" * 7,
+        "c" * 10,
+    ]
 
 
 def test_a_scan_counts_and_names_what_is_there():
-    known = scan(cut(source("ab\n", "", "ệ"), 2))
+    known = scan_blocks(iter_blocks(source("ab\n", "", "ệ"), 2))
     assert (known.characters, known.documents, known.sizes.sum()) == (4, 2, 4)
-    assert known.sha256 == scan(cut(source("ab\n", "ệ", piece=1), 100)).sha256
-    assert known.sha256 != scan(cut(source("ab\nệ"), 2)).sha256
+    assert known.sha256 == scan_blocks(iter_blocks(source("ab\n", "ệ", piece=1), 100)).sha256
+    assert known.sha256 != scan_blocks(iter_blocks(source("ab\nệ"), 2)).sha256
 
 
-def dealt(text: str, how: Cut) -> list[str]:
+def dealt(text: str, how: SplitConfig) -> list[str]:
     """Return the text of each split."""
     here = source(text, piece=1000, single=True)
-    planned = plan(here, scan(cut(here, how.block)), how)
+    planned = plan_splits(here, scan_blocks(iter_blocks(here, how.block)), how)
     out = ["", "", ""]
-    for block, part in zip(cut(here, planned.size, planned.borders), planned.parts, strict=True):
+    for block, part in zip(
+        iter_blocks(here, planned.block_size, planned.borders), planned.split_ids, strict=True
+    ):
         out[part] += "".join(piece for piece, _ in block)
     return out
 
@@ -83,7 +88,9 @@ def dealt(text: str, how: Cut) -> list[str]:
 @example(length=300, validation=0.02, test=0.02, seed=0)
 def test_every_split_gets_text_and_its_share_to_half_a_block(length, validation, test, seed):
     """A block is a quarter of the smallest share, or 16 characters."""
-    parts = dealt("a few words on a line\n" * (length // 22 + 1), Cut("blocks", validation, test, seed=seed))
+    parts = dealt(
+        "a few words on a line\n" * (length // 22 + 1), SplitConfig("blocks", validation, test, seed=seed)
+    )
     total, shares = sum(map(len, parts)), (1 - validation - test, validation, test)
     block = max(16, total * min(share for share in shares if share) / 4)
     for text, share, blocks in zip(parts, shares, (2, 1, 1), strict=True):
@@ -94,15 +101,15 @@ def test_every_split_gets_text_and_its_share_to_half_a_block(length, validation,
 
 def test_the_seed_decides_which_blocks_are_held_out():
     text = "".join(f"line {i}\n" for i in range(500))
-    drawn = [tuple(dealt(text, Cut(seed=seed))) for seed in (0, 0, 1)]
+    drawn = [tuple(dealt(text, SplitConfig(seed=seed))) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_blocks_are_held_out_everywhere_and_the_tail_at_the_end():
     text = "".join(f"{i:04d}\n" for i in range(4000))
-    spread = dealt(text, Cut(validation=0.2, test=0.0))[1].split()
+    spread = dealt(text, SplitConfig(validation=0.2, test=0.0))[1].split()
     assert int(spread[0]) < 1500 < 2500 < int(spread[-1])
-    assert dealt(text, Cut("tail", 0.25, 0.5)) == [text[:5000], text[5000:10000], text[10000:]]
+    assert dealt(text, SplitConfig("tail", 0.25, 0.5)) == [text[:5000], text[5000:10000], text[10000:]]
 
 
 @given(
@@ -112,7 +119,7 @@ def test_blocks_are_held_out_everywhere_and_the_tail_at_the_end():
 )
 def test_a_tail_is_cut_at_the_character(length, validation, test):
     text = ("xin chào\n" * 400)[:length]
-    train, held_out, tested = dealt(text, Cut("tail", validation, test, block=50))
+    train, held_out, tested = dealt(text, SplitConfig("tail", validation, test, block=50))
     assert train + held_out + tested == text
     assert len(train) == int(round(1 - validation - test, 12) * length)
     assert len(train) + len(held_out) == int(round(1 - test, 12) * length)
@@ -130,7 +137,7 @@ def test_a_tail_is_cut_at_the_character(length, validation, test):
 @pytest.mark.parametrize("split", ["blocks", "tail"])
 def test_a_text_too_short_to_split_is_refused(text, words, split):
     with pytest.raises(DataError, match=words):
-        dealt(text, Cut(split))
+        dealt(text, SplitConfig(split))
 
 
 @pytest.mark.parametrize(
@@ -148,9 +155,9 @@ def test_a_text_too_short_to_split_is_refused(text, words, split):
 )
 def test_impossible_wishes_are_refused(wrong):
     with pytest.raises(UsageError):
-        Cut(**wrong).check()
+        SplitConfig(**wrong).check()
 
 
 def test_an_unknown_way_to_split_offers_the_known():
     with pytest.raises(UnknownName, match="did you mean tail"):
-        Cut("tails").check()
+        SplitConfig("tails").check()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhin.data import corpora
-from nhin.data.corpora import open_source
-from nhin.data.hub import keep
+from nhin.data.text import sources
+from nhin.data.text.hub import save_documents
+from nhin.data.text.sources import open_source
 from nhin.errors import DataError, MissingExtra, NhinError
 
 
@@ -32,7 +32,7 @@ def test_a_file_gives_its_text_exactly_whatever_the_pieces(tmp_path_factory, tex
     """Letters of several bytes lie across pieces; a mark of byte order further in is a character."""
     path = put(tmp_path_factory.mktemp("text") / "a.txt", text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpora, "_PIECE", piece)
+        patch.setattr(sources, "_CHUNK_BYTES", piece)
         source = open_source(str(path))
         assert told(source) == [text] == told(source)
 
@@ -51,7 +51,7 @@ def test_a_mark_of_byte_order_is_dropped(tmp_path):
 def test_a_byte_that_is_no_utf8_is_named(tmp_path_factory, before, piece, wrong):
     path = put(tmp_path_factory.mktemp("text") / "a.txt", before.encode() + wrong)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpora, "_PIECE", piece)
+        patch.setattr(sources, "_CHUNK_BYTES", piece)
         with pytest.raises(DataError, match=rf"a\.txt is not UTF-8 at byte {len(before.encode())};"):
             told(open_source(str(path)))
 
@@ -95,7 +95,7 @@ def test_a_folder_of_one_text_is_that_text(tmp_path):
 
 
 def test_a_letter_across_the_end_of_what_is_looked_at_is_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "_PIECE", 4)
+    monkeypatch.setattr(sources, "_CHUNK_BYTES", 4)
     put(tmp_path / "a.txt", "aaaệ")
     assert told(open_source(str(tmp_path))) == ["aaaệ"]
 
@@ -118,7 +118,7 @@ def test_python_is_on_every_machine_and_the_same_twice():
     texts = told(source)
     assert len(texts) > 100
     assert sum(map(len, texts)) > 2**21
-    assert next(beginning) == texts[0][: corpora._PIECE]
+    assert next(beginning) == texts[0][: sources._CHUNK_BYTES]
     assert any("class JSONDecoder" in text for text in texts)
     assert not any("class TestCase(" in text and "test_support" in text for text in texts)
     assert max(map(len, texts)) < 2**19
@@ -159,7 +159,7 @@ def test_the_hub_gives_a_column_row_by_row_and_is_asked_when_read(monkeypatch):
 
 def test_what_the_hub_gave_is_kept_and_not_asked_for_again(monkeypatch, tmp_path):
     package = hub(monkeypatch, [{"text": "a\u2028\x85\r\n"}, {"text": "b"}])
-    kept = keep(open_source("hf:ai/thơ"), tmp_path / "kept")
+    kept = save_documents(open_source("hf:ai/thơ"), tmp_path / "kept")
     assert told(kept) == ["a\u2028\x85\r\n", "b"] == told(kept)
     assert package.asked == 1
     assert (kept.name, kept.remote) == ("hf:ai/thơ", False)

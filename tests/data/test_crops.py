@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nhin.data.crops import Mixture, Shuffled, open_crops
-from nhin.data.vintext import rectify
+from nhin.data.images.datasets import MixedSource, ShuffledSource, open_crops
+from nhin.data.images.vintext import rectify
 from nhin.errors import DataError, NhinError
 
 LABELS = [("a.png", "phở"), ("trong/b c.png", "Bu\u0301n, chả"), ("c.png", ""), ("d.png", "  ")]
@@ -143,15 +143,15 @@ def test_a_box_without_area_still_gives_a_picture():
 
 def test_every_crop_comes_once_a_pass(folder):
     shutil.copy(folder / "a.png", folder / "e.png")
-    source = Shuffled(open_crops(folder), seed=1)
+    source = ShuffledSource(open_crops(folder), seed=1)
     for sweep in range(3):
         assert {source.sample(2 * sweep + i).name for i in range(2)} == {"a.png", "trong/b c.png"}
-    assert source.sample(3).name == Shuffled(open_crops(folder), seed=1).sample(3).name
+    assert source.sample(3).name == ShuffledSource(open_crops(folder), seed=1).sample(3).name
 
 
 def test_a_mixture_keeps_its_share_and_its_passes(folder):
-    real, drawn = Shuffled(open_crops(folder)), Shuffled(open_crops(folder), 5)
-    mixed = Mixture(drawn, real, 0.25)
+    real, drawn = ShuffledSource(open_crops(folder)), ShuffledSource(open_crops(folder), 5)
+    mixed = MixedSource(drawn, real, 0.25)
     taken = [i for i in range(400) if mixed.share * (i + 1) // 1 > mixed.share * i // 1]
     assert len(taken) == 100
     assert [mixed.sample(i).name for i in taken] == [real.sample(k).name for k in range(100)]

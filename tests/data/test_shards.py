@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import nhin.data.shards as made
-from nhin.data.corpora import Source, open_source
-from nhin.data.shards import Corpus, Cut, open_tokens, prepare
-from nhin.data.windows import gather
+import nhin.data.text.prepare as made
+from nhin.data.text.prepare import Corpus, SplitConfig, open_tokens, prepare
+from nhin.data.text.sampler import read_windows
+from nhin.data.text.sources import CorpusSource, open_source
 from nhin.errors import DataError, UnknownName, UsageError
-from nhin.text.tokenizers import learn
+from nhin.text.tokenizers import train_tokenizer
 
 TEXT = "".join(f"dòng thứ {i}: nghiêng mình 👩‍👩‍👧\r\n" for i in range(300))
 SPLITS = ("train", "validation", "test")
 
 
-def source(*documents: str) -> Source:
+def source(*documents: str) -> CorpusSource:
     """One text is a file, several are documents; they come in small pieces."""
     pieces = [[text[i : i + 50] for i in range(0, len(text), 50)] for text in documents]
-    return Source("texts", lambda: map(iter, pieces), single=len(documents) == 1)
+    return CorpusSource("texts", lambda: map(iter, pieces), single=len(documents) == 1)
 
 
 def everything(corpus: Corpus, name: str = "train") -> np.ndarray:
@@ -40,7 +40,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe:300"])
 def test_every_split_gives_back_its_text(tmp_path, tokenizer):
-    corpus = open_tokens(prepare(source(TEXT), tokenizer, tmp_path / "out", Cut("tail", 0.2, 0.1)))
+    corpus = open_tokens(prepare(source(TEXT), tokenizer, tmp_path / "out", SplitConfig("tail", 0.2, 0.1)))
     texts = [corpus.tokenizer.decode(everything(corpus, name)) for name in SPLITS]
     assert "".join(texts) == TEXT
     assert [len(text) for text in texts] == [corpus.split(name).characters for name in SPLITS]
@@ -56,9 +56,9 @@ def test_characters_and_bytes_of_one_file_are_counted_one_to_one(tmp_path):
 
 
 def test_every_document_has_an_end_and_a_single_file_has_none(tmp_path):
-    how = Cut("tail", 0.25, 0.0)
+    how = SplitConfig("tail", 0.25, 0.0)
     corpus = open_tokens(prepare(source("ab", "", "cde", "fgh"), "char", tmp_path / "several", how))
-    end = corpus.tokenizer.end
+    end = corpus.tokenizer.eos_id
     assert everything(corpus).tolist() == [0, 1, end, 2, 3, 4, end, 5]
     assert everything(corpus, "validation").tolist() == [6, 7, end]
     assert corpus.manifest.source.documents == 3
@@ -70,7 +70,7 @@ def test_every_document_has_an_end_and_a_single_file_has_none(tmp_path):
 def sharded(tmp_path_factory) -> Corpus:
     """A text of numbers in many small files."""
     text = "".join(map(chr, range(0x100, 0x100 + 997)))
-    how = Cut(validation=0.0, test=0.0, shard_tokens=10)
+    how = SplitConfig(validation=0.0, test=0.0, shard_tokens=10)
     return open_tokens(prepare(source(text), "char", tmp_path_factory.mktemp("shards") / "out", how))
 
 
@@ -87,7 +87,7 @@ def test_reading_runs_across_shards(sharded, start, more):
 
 
 def test_windows_are_read_where_they_start(sharded):
-    rows = gather(sharded.split("train"), np.array([0, 985, 8]), 11)
+    rows = read_windows(sharded.split("train"), np.array([0, 985, 8]), 11)
     np.testing.assert_array_equal(rows, np.array([[0], [985], [8]]) + np.arange(12))
 
 
@@ -95,33 +95,37 @@ def test_only_some_shards_are_held_open(sharded):
     split = sharded.split("train")
     for start in range(0, 990, 10):
         split.read(start, start + 1)
-    assert len(split._open) <= 64
+    assert len(split._open_shards) <= 64
 
 
 @pytest.mark.parametrize(("count", "dtype"), [(2**16 - 1, "uint16"), (2**16, "uint32")])
 def test_numbers_are_as_wide_as_the_vocabulary_needs(tmp_path, count, dtype):
     chars = [chr(i) for i in range(count + 2**11) if not 0xD800 <= i < 0xE000]
-    corpus = open_tokens(prepare(source("".join(chars)), "char", tmp_path / "out", Cut("tail", 0.1, 0.0)))
+    corpus = open_tokens(
+        prepare(source("".join(chars)), "char", tmp_path / "out", SplitConfig("tail", 0.1, 0.0))
+    )
     assert (corpus.tokenizer.vocab, corpus.manifest.dtype) == (count + 1, dtype)
     assert everything(corpus, "validation")[-1] == count - 1
 
 
 def test_byte_pairs_are_learned_from_the_training_split_and_characters_from_all(tmp_path):
     text = "ab" * 450 + "xy" * 50
-    corpus = open_tokens(prepare(source(text), "bpe:400", tmp_path / "bpe", Cut("tail", 0.1, 0.0)))
+    corpus = open_tokens(prepare(source(text), "bpe:400", tmp_path / "bpe", SplitConfig("tail", 0.1, 0.0)))
     learned = b"".join(corpus.tokenizer.pieces[256:])
     assert b"ab" in learned
     assert b"x" not in learned
-    corpus = open_tokens(prepare(source(text), "char", tmp_path / "char", Cut("tail", 0.1, 0.0)))
+    corpus = open_tokens(prepare(source(text), "char", tmp_path / "char", SplitConfig("tail", 0.1, 0.0)))
     assert corpus.tokenizer.vocab == 5
 
 
 def test_of_a_huge_text_byte_pairs_are_learned_from_blocks_all_over_it(tmp_path, monkeypatch):
     monkeypatch.setattr(made, "LEARN_CHARACTERS", 200)
     read = []
-    monkeypatch.setattr(made, "learn", lambda spec, texts: read.extend(texts()) or learn("byte", texts))
+    monkeypatch.setattr(
+        made, "train_tokenizer", lambda spec, texts: read.extend(texts()) or train_tokenizer("byte", texts)
+    )
     text = "".join(f"{i:09d}\n" for i in range(100))
-    prepare(source(text), "bpe:300", tmp_path / "out", Cut("blocks", 0.0, 0.0, block=20))
+    prepare(source(text), "bpe:300", tmp_path / "out", SplitConfig("blocks", 0.0, 0.0, block=20))
     starts = [int(text[:9]) for text in read]
     assert sum(map(len, read)) == 200
     assert starts == sorted(starts)
@@ -129,7 +133,7 @@ def test_of_a_huge_text_byte_pairs_are_learned_from_blocks_all_over_it(tmp_path,
 
 
 def test_a_tokenizer_of_ones_own_is_used_and_must_know_the_text(tmp_path):
-    mine = learn("char", lambda: [TEXT, "z"])
+    mine = train_tokenizer("char", lambda: [TEXT, "z"])
     corpus = open_tokens(prepare(source(TEXT), mine, tmp_path / "out"))
     assert corpus.tokenizer.fingerprint == mine.fingerprint
     with pytest.raises(UsageError, match="'ß'"):
@@ -142,7 +146,7 @@ def test_the_same_text_gives_the_same_bytes_in_any_process(tmp_path):
     text.write_text(TEXT, encoding="utf-8", newline="")
     prepare(open_source(str(text)), "bpe:300", tmp_path / "here")
     there = str(tmp_path / "there")
-    code = f"from nhin.data.shards import prepare; prepare({str(text)!r}, 'bpe:300', {there!r})"
+    code = f"from nhin.data.text.prepare import prepare; prepare({str(text)!r}, 'bpe:300', {there!r})"
     env = {**os.environ, "PYTHONPATH": str(Path(made.__file__).parents[2]), "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
     assert files(tmp_path / "here") == files(tmp_path / "there")
@@ -155,13 +159,13 @@ def test_the_same_text_gives_the_same_bytes_in_any_process(tmp_path):
 
 def test_what_is_there_already_is_not_made_again(tmp_path, monkeypatch):
     out = prepare(source(TEXT), "char", tmp_path / "out")
-    monkeypatch.setattr(made, "_fill", None)
+    monkeypatch.setattr(made, "_write_dataset", None)
     assert prepare(source(TEXT), "char", out) == out
 
 
 @pytest.mark.parametrize(
     ("text", "tokenizer", "how"),
-    [(TEXT + "!", "char", Cut()), (TEXT, "byte", Cut()), (TEXT, "char", Cut(seed=1))],
+    [(TEXT + "!", "char", SplitConfig()), (TEXT, "byte", SplitConfig()), (TEXT, "char", SplitConfig(seed=1))],
     ids=["text", "tokenizer", "settings"],
 )
 def test_another_preparation_is_never_overwritten(tmp_path, text, tokenizer, how):
@@ -202,7 +206,7 @@ def test_interrupted_anywhere_nothing_is_left_and_the_same_command_does_it(tmp_p
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            prepare(source(TEXT), "bpe:300", tmp_path / "out", seen=seen)
+            prepare(source(TEXT), "bpe:300", tmp_path / "out", on_progress=seen)
         assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     # Killed, it leaves what it had written beside the place.
     (tmp_path / ".out.new" / "deep").mkdir(parents=True)
@@ -216,7 +220,7 @@ def test_two_at_once_in_one_place_are_one_too_many(tmp_path):
             prepare(source(TEXT), "char", tmp_path / "out")
 
     pytest.importorskip("fcntl")
-    assert open_tokens(prepare(source(TEXT), "char", tmp_path / "out", seen=seen))
+    assert open_tokens(prepare(source(TEXT), "char", tmp_path / "out", on_progress=seen))
 
 
 def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path):
@@ -243,7 +247,7 @@ def test_a_text_that_changes_meanwhile_is_refused(tmp_path):
         return iter([iter([TEXT, "!" * len(asked)])])
 
     with pytest.raises(DataError, match="changed while it was read"):
-        prepare(Source("texts", documents, single=True), "byte", tmp_path / "out")
+        prepare(CorpusSource("texts", documents, single=True), "byte", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -254,7 +258,7 @@ def test_a_remote_text_is_fetched_once_for_all(tmp_path):
         asked.append(1)
         return iter([iter([TEXT]), iter(["more"])])
 
-    remote = Source("hf:ai/thơ", documents, remote=True)
+    remote = CorpusSource("hf:ai/thơ", documents, remote=True)
     out = prepare(remote, "bpe:300", tmp_path / "out")
     assert prepare(remote, "bpe:300", out) == out
     assert len(asked) == 1
@@ -263,7 +267,7 @@ def test_a_remote_text_is_fetched_once_for_all(tmp_path):
 
 
 def test_a_split_that_was_not_asked_for_is_not_there(tmp_path):
-    corpus = open_tokens(prepare(source(TEXT), "char", tmp_path / "out", Cut(test=0.0)))
+    corpus = open_tokens(prepare(source(TEXT), "char", tmp_path / "out", SplitConfig(test=0.0)))
     with pytest.raises(UnknownName, match="known: train, validation"):
         corpus.split("test")
 
@@ -275,7 +279,7 @@ def test_nothing_prepared_is_said(tmp_path):
 
 @pytest.fixture
 def out(tmp_path) -> Path:
-    return prepare(source(TEXT), "char", tmp_path / "out", Cut(test=0.0, shard_tokens=1000))
+    return prepare(source(TEXT), "char", tmp_path / "out", SplitConfig(test=0.0, shard_tokens=1000))
 
 
 def test_torn_shards_are_refused_before_they_are_mapped(out):
@@ -301,14 +305,14 @@ def test_a_token_that_the_tokenizer_has_not_is_refused_where_it_is_read(out):
     assert len(corpus.split("train").read(0, 999)) == 999
     with pytest.raises(DataError, match="holds the token 65535"):
         corpus.split("train").read(990, 1010)
-    assert not corpus.whole()
+    assert not corpus.is_intact()
 
 
 def test_a_shard_that_changed_is_not_taken_for_whole(out):
     shard = out / "train-00000.npy"
     shard.write_bytes(shard.read_bytes()[:-2] + b"\0\0")
     with pytest.raises(UsageError, match="a shard has changed"):
-        prepare(source(TEXT), "char", out, Cut(test=0.0, shard_tokens=1000))
+        prepare(source(TEXT), "char", out, SplitConfig(test=0.0, shard_tokens=1000))
 
 
 @pytest.mark.parametrize(

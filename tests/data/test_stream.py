@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fakes import Broken, Fake, Nameless
 
-from nhin.data.chunks import draw, open_shelf
-from nhin.data.stream import Chunks, prerender
+from nhin.data.images.chunk_cache import open_cache, render_chunk
+from nhin.data.images.workers import ChunkLoader, fill_cache
 from nhin.errors import DataError, UsageError
 
 HERE = Path(__file__).parent
@@ -24,42 +24,42 @@ def same(a, b):
 
 
 def test_a_chunk_is_the_same_from_here_from_a_worker_and_from_the_shelf(tmp_path):
-    want = draw(Fake(), 3, 16)
-    with Chunks(Fake(), size=16, workers=1) as chunks:
+    want = render_chunk(Fake(), 3, 16)
+    with ChunkLoader(Fake(), size=16, workers=1) as chunks:
         assert same(chunks.get(3, (4, 5)), want)
-        assert same(chunks.get(4), draw(Fake(), 4, 16))
-    with Chunks(Fake(), size=16, workers=1, cache=tmp_path) as chunks:
+        assert same(chunks.get(4), render_chunk(Fake(), 4, 16))
+    with ChunkLoader(Fake(), size=16, workers=1, cache=tmp_path) as chunks:
         assert same(chunks.get(3), want)
         assert same(chunks.get(3), want)
-    with Chunks(Fake(), size=16, workers=0, cache=tmp_path) as chunks:
+    with ChunkLoader(Fake(), size=16, workers=0, cache=tmp_path) as chunks:
         assert same(chunks.get(3), want)
 
 
 def test_prerender_leaves_nothing_to_draw(tmp_path):
-    assert prerender(Fake(), tmp_path, 3, workers=0, size=8) == 3
-    assert prerender(Fake(), tmp_path, 4, workers=1, size=8) == 1
-    assert prerender(Fake(), tmp_path, 4, workers=1, size=8) == 0
-    shelf = open_shelf(Fake(), tmp_path, 8)
-    assert all(same(shelf.load(k), draw(Fake(), k, 8)) for k in range(4))
+    assert fill_cache(Fake(), tmp_path, 3, workers=0, size=8) == 3
+    assert fill_cache(Fake(), tmp_path, 4, workers=1, size=8) == 1
+    assert fill_cache(Fake(), tmp_path, 4, workers=1, size=8) == 0
+    shelf = open_cache(Fake(), tmp_path, 8)
+    assert all(same(shelf.load(k), render_chunk(Fake(), k, 8)) for k in range(4))
     assert not [p for p in shelf.folder.iterdir() if p.name.startswith(".")]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
 def test_a_torn_chunk_is_drawn_again(tmp_path, keep):
-    prerender(Fake(), tmp_path, 1, workers=0, size=8)
-    shelf = open_shelf(Fake(), tmp_path, 8)
+    fill_cache(Fake(), tmp_path, 1, workers=0, size=8)
+    shelf = open_cache(Fake(), tmp_path, 8)
     raw = shelf.path(0).read_bytes()
     shelf.path(0).write_bytes(raw[: keep if isinstance(keep, int) else int(len(raw) * keep)])
     assert shelf.load(0) is None
     for workers in (0, 1):
-        with Chunks(Fake(), size=8, workers=workers, cache=tmp_path) as chunks:
-            assert same(chunks.get(0), draw(Fake(), 0, 8))
+        with ChunkLoader(Fake(), size=8, workers=workers, cache=tmp_path) as chunks:
+            assert same(chunks.get(0), render_chunk(Fake(), 0, 8))
     assert shelf.load(0) is not None
 
 
 def test_a_flipped_byte_is_noticed(tmp_path):
-    prerender(Fake(), tmp_path, 1, workers=0, size=8)
-    shelf = open_shelf(Fake(), tmp_path, 8)
+    fill_cache(Fake(), tmp_path, 1, workers=0, size=8)
+    shelf = open_cache(Fake(), tmp_path, 8)
     raw = bytearray(shelf.path(0).read_bytes())
     raw[len(raw) // 2] ^= 1
     shelf.path(0).write_bytes(raw)
@@ -67,23 +67,23 @@ def test_a_flipped_byte_is_noticed(tmp_path):
 
 
 def test_other_settings_have_other_shelves(tmp_path):
-    folders = {open_shelf(Fake(s), tmp_path, n, h).folder for s in (0, 1) for n in (8, 16) for h in (32, 40)}
+    folders = {open_cache(Fake(s), tmp_path, n, h).folder for s in (0, 1) for n in (8, 16) for h in (32, 40)}
     assert len(folders) == 8
 
 
 def test_a_source_that_cannot_be_named_cannot_be_cached(tmp_path):
     with pytest.raises(UsageError, match="Nameless needs a `fingerprint`"):
-        open_shelf(Nameless(), tmp_path)
+        open_cache(Nameless(), tmp_path)
 
 
 def test_a_cache_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot make the cache"):
-        open_shelf(Fake(), tmp_path / "file")
+        open_cache(Fake(), tmp_path / "file")
 
 
 def test_what_a_worker_raises_is_raised_here():
-    with Chunks(Broken(), size=8, workers=1) as chunks, pytest.raises(ValueError, match="sample 0"):
+    with ChunkLoader(Broken(), size=8, workers=1) as chunks, pytest.raises(ValueError, match="sample 0"):
         chunks.get(0)
 
 
@@ -95,7 +95,7 @@ def test_workers_import_no_torch_and_end_with_their_parent(tmp_path):
             """
             import sys, time
             from fakes import Fake
-            from nhin.data.stream import Chunks
+            from nhin.data.images.workers import Chunks
 
             if __name__ == "__main__":
                 chunks = Chunks(Fake(), size=8, workers=1)

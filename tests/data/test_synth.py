@@ -5,20 +5,20 @@ import unicodedata
 import numpy as np
 import pytest
 
-from nhin.data.phrases import Phrases, Words, read_words
-from nhin.data.synth import Synth
+from nhin.data.images.synthetic import SyntheticSource
+from nhin.data.images.text_generator import TextGenerator, WordList, read_words
 from nhin.errors import DataError
-from nhin.image.fonts import REQUIRED, find
+from nhin.image.fonts import REQUIRED, find_faces
 from nhin.text.charset import VIETNAMESE
 
 
 @pytest.fixture(scope="module")
 def synth():
-    return Synth(seed=5)
+    return SyntheticSource(seed=5)
 
 
 def test_the_same_seed_and_index_give_the_same_picture(synth):
-    again = Synth(seed=5)
+    again = SyntheticSource(seed=5)
     for index in (0, 7, 1_000_000):
         one, other = synth.sample(index), again.sample(index)
         assert one.text == other.text
@@ -27,8 +27,8 @@ def test_the_same_seed_and_index_give_the_same_picture(synth):
 
 def test_another_seed_gives_other_pictures(synth):
     texts = [synth.sample(i).text for i in range(20)]
-    assert texts != [Synth(seed=6).sample(i).text for i in range(20)]
-    assert Synth(seed=6).fingerprint != synth.fingerprint
+    assert texts != [SyntheticSource(seed=6).sample(i).text for i in range(20)]
+    assert SyntheticSource(seed=6).fingerprint != synth.fingerprint
 
 
 def test_samples_are_small_rgb_pictures_with_nfc_text_of_the_charset(synth):
@@ -39,30 +39,30 @@ def test_samples_are_small_rgb_pictures_with_nfc_text_of_the_charset(synth):
         assert min(sample.picture.shape[:2]) >= 3
         assert max(sample.picture.shape) < 4000
         assert sample.text == unicodedata.normalize("NFC", sample.text).strip()
-        assert not VIETNAMESE.missing(sample.text)
-        assert len(sample.text) <= synth.longest
+        assert not VIETNAMESE.missing_chars(sample.text)
+        assert len(sample.text) <= synth.max_length
     assert sum(" " in sample.text for sample in samples) > 2
     assert sum(not sample.text.isascii() for sample in samples) > 40
 
 
 def test_blanks_have_no_text():
-    assert {Synth(blanks=1.0).sample(i).text for i in range(10)} == {""}
+    assert {SyntheticSource(blanks=1.0).sample(i).text for i in range(10)} == {""}
 
 
 def test_every_face_found_has_every_required_letter():
-    faces = find()
+    faces = find_faces()
     assert faces
     assert all(face.chars.issuperset(REQUIRED) for face in faces)
 
 
 def test_a_folder_without_fonts_is_said_so(tmp_path):
     with pytest.raises(DataError, match="--fonts"):
-        find([tmp_path])
+        find_faces([tmp_path])
     with pytest.raises(DataError, match="no folder"):
-        find([tmp_path / "nowhere"])
+        find_faces([tmp_path / "nowhere"])
     (tmp_path / "torn.ttf").write_bytes(b"not a font")
     with pytest.raises(DataError, match="--fonts"):
-        find([tmp_path])
+        find_faces([tmp_path])
 
 
 def test_word_lists_take_counts_comments_and_any_normal_form(tmp_path):
@@ -83,13 +83,16 @@ def test_a_word_list_without_words_is_refused(tmp_path, content):
 
 def test_weights_are_kept_or_forgotten():
     rng = np.random.default_rng(0)
-    kept, flat = Words.of([("a", 99), ("b", 1)], flatness=0.0), Words.of([("a", 99), ("b", 1)], flatness=1.0)
+    kept, flat = (
+        WordList.from_weights([("a", 99), ("b", 1)], flatness=0.0),
+        WordList.from_weights([("a", 99), ("b", 1)], flatness=1.0),
+    )
     assert sum(kept.draw(rng) == "a" for _ in range(500)) > 470
     assert 180 < sum(flat.draw(rng) == "a" for _ in range(500)) < 320
 
 
 def test_every_letter_comes_up_in_the_phrases():
-    phrases, rng = Phrases(), np.random.default_rng(1)
-    seen = set("".join(phrases.word(rng) for _ in range(60_000)))
+    phrases, rng = TextGenerator(), np.random.default_rng(1)
+    seen = set("".join(phrases.draw_word(rng) for _ in range(60_000)))
     letters = {char for char in VIETNAMESE.chars if char.isalpha()}
     assert letters - seen == set()

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nhin.data.windows import MOST, Place, Windows
+from nhin.data.text.sampler import MAX_WINDOWS, WindowPosition, WindowSampler
 from nhin.errors import CheckpointError, DataError, UsageError
 
 lengths, batches, seeds = st.integers(1, 9), st.integers(1, 9), st.integers(0, 5)
 
 
 @st.composite
-def windows(draw) -> Windows:
+def windows(draw) -> WindowSampler:
     length = draw(lengths)
-    return Windows(draw(st.integers(length + 1, 100)), length, draw(batches), draw(seeds))
+    return WindowSampler(draw(st.integers(length + 1, 100)), length, draw(batches), draw(seeds))
 
 
-def taken(drawn: Windows, place: Place, count: int) -> list[tuple[list[int], Place]]:
-    return [(batch.starts.tolist(), batch.after) for batch in islice(drawn.batches(place), count)]
+def taken(drawn: WindowSampler, place: WindowPosition, count: int) -> list[tuple[list[int], WindowPosition]]:
+    return [(batch.starts.tolist(), batch.after) for batch in islice(drawn.iter_batches(place), count)]
 
 
 @given(drawn=windows(), epoch=st.integers(0, 9))
@@ -37,21 +37,21 @@ def test_every_token_is_foretold_once_an_epoch_but_less_than_a_window_at_each_en
 def test_batches_are_the_epochs_one_after_the_other(drawn):
     flow = np.concatenate([drawn.order(epoch) for epoch in range(12)])
     count = len(flow) // drawn.batch
-    together = [start for starts, _ in taken(drawn, Place(), count) for start in starts]
+    together = [start for starts, _ in taken(drawn, WindowPosition(), count) for start in starts]
     np.testing.assert_array_equal(together, flow[: len(together)])
 
 
 @given(drawn=windows(), before=st.integers(0, 30))
 def test_whoever_starts_at_a_place_sees_what_those_see_who_came_there(drawn, before):
-    whole = taken(drawn, Place(), before + 5)
-    place = whole[before - 1][1] if before else Place()
-    fresh = Windows(drawn.tokens, drawn.length, drawn.batch, drawn.seed)
+    whole = taken(drawn, WindowPosition(), before + 5)
+    place = whole[before - 1][1] if before else WindowPosition()
+    fresh = WindowSampler(drawn.tokens, drawn.length, drawn.batch, drawn.seed)
     assert taken(fresh, place, 5) == whole[before:]
 
 
 @given(drawn=windows(), steps=st.integers(1, 30))
 def test_a_place_counts_the_windows_that_were_taken(drawn, steps):
-    place = taken(drawn, Place(), steps)[-1][1]
+    place = taken(drawn, WindowPosition(), steps)[-1][1]
     assert sum(drawn.count(epoch) for epoch in range(place.epoch)) + place.index == steps * drawn.batch
     assert place.index < drawn.count(place.epoch)
 
@@ -62,20 +62,20 @@ def test_processes_together_see_the_batch_of_one(drawn, world):
         with pytest.raises(UsageError, match=f"{drawn.batch} does not divide among {world}"):
             drawn.rows(0, world)
         return
-    starts = drawn.next(Place()).starts
+    starts = drawn.next_batch(WindowPosition()).starts
     parts = [starts[drawn.rows(rank, world)] for rank in range(world)]
     assert len({len(part) for part in parts}) == 1
     np.testing.assert_array_equal(np.concatenate(parts), starts)
 
 
 def test_epochs_differ_in_their_order_and_in_where_they_begin():
-    drawn = Windows(1001, 10, 4)
-    orders = [drawn.order(epoch) for epoch in range(8)]
+    drawn = WindowSampler(1001, 10, 4)
+    orders = [drawn.window_starts(epoch) for epoch in range(8)]
     assert len({drawn.phase(epoch) for epoch in range(8)}) > 3
     assert len({tuple(order - order.min()) for order in orders}) == 8
-    assert not np.array_equal(drawn.order(0), np.sort(drawn.order(0)))
-    assert len({Windows(1001, 10, 4, seed).phase(0) for seed in range(8)}) > 3
-    assert not np.array_equal(drawn.order(0), Windows(1001, 10, 4, seed=1).order(0))
+    assert not np.array_equal(drawn.window_starts(0), np.sort(drawn.window_starts(0)))
+    assert len({WindowSampler(1001, 10, 4, seed).phase(0) for seed in range(8)}) > 3
+    assert not np.array_equal(drawn.window_starts(0), WindowSampler(1001, 10, 4, seed=1).window_starts(0))
 
 
 @given(tokens=st.integers(0, 20), length=lengths)
@@ -83,22 +83,22 @@ def test_a_text_shorter_than_a_window_says_how_long_the_context_may_be(tokens, l
     assume(tokens <= length)
     words = f"may be {tokens - 1} at most" if tokens > 1 else "nothing to foretell"
     with pytest.raises(DataError, match=words):
-        Windows(tokens, length, 1)
+        WindowSampler(tokens, length, 1)
 
 
 def test_more_windows_than_can_be_shuffled_are_refused_before_anything_is_allocated():
     with pytest.raises(DataError, match="a context of 21 or more"):
-        Windows(20 * MOST + 1, 10, 1)
-    assert Windows(20 * MOST, 20, 1).count(0) >= MOST - 1
+        WindowSampler(20 * MAX_WINDOWS + 1, 10, 1)
+    assert WindowSampler(20 * MAX_WINDOWS, 20, 1).count(0) >= MAX_WINDOWS - 1
 
 
 @pytest.mark.parametrize("wrong", [{"length": 0}, {"batch": 0}, {"seed": -1}], ids=str)
 def test_impossible_wishes_are_refused(wrong):
     with pytest.raises(UsageError):
-        Windows(**{"tokens": 50, "length": 5, "batch": 2, **wrong})
+        WindowSampler(**{"tokens": 50, "length": 5, "batch": 2, **wrong})
 
 
-@pytest.mark.parametrize("place", [Place(-1, 0), Place(0, -1), Place(0, 11)])
+@pytest.mark.parametrize("place", [WindowPosition(-1, 0), WindowPosition(0, -1), WindowPosition(0, 11)])
 def test_a_place_that_is_not_in_the_text_is_refused(place):
     with pytest.raises(CheckpointError, match="no window"):
-        Windows(51, 5, 2).next(place)
+        WindowSampler(51, 5, 2).next_batch(place)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.decoding.beams import MOST_BEAMS, Beams, log_softmax, search
+from nhin.decoding.beam_search import MAX_BEAMS, BeamSearchConfig, log_softmax, search_beams
 from nhin.errors import Diverged, UsageError
 
 
@@ -29,7 +29,7 @@ class Oracle:
 
 
 def found(oracle, beams):
-    return search(oracle.table(()), oracle, beams)
+    return search_beams(oracle.table(()), oracle, beams)
 
 
 def every_text(oracle, tokens, stop, text=(), log_prob=0.0):
@@ -59,7 +59,7 @@ cases = {
 @given(**cases)
 def test_as_many_beams_as_texts_find_every_text_best_first(seed, vocab, tokens, alpha, stop):
     oracle = Oracle(vocab, vocab**tokens, seed)
-    got = found(oracle, Beams(vocab**tokens, tokens, alpha, stop))
+    got = found(oracle, BeamSearchConfig(vocab**tokens, tokens, alpha, stop))
     want = every_text(oracle, tokens, stop)
     assert {text.ids for text in got} == want.keys()
     assert len(got) == len(want)
@@ -76,14 +76,14 @@ def test_one_beam_is_the_greedy_text(seed, vocab, tokens, alpha, stop):
     text = ()
     while len(text) < tokens and not (text and text[-1] in stop):
         text = (*text, int(oracle.table(text).argmax()))
-    assert [one.ids for one in found(oracle, Beams(1, tokens, alpha, stop))] == [text]
+    assert [one.ids for one in found(oracle, BeamSearchConfig(1, tokens, alpha, stop))] == [text]
 
 
 @settings(max_examples=60)
 @given(**cases, width=st.integers(1, 9))
 def test_what_is_told_of_a_text_is_true_and_no_text_is_told_twice(seed, vocab, tokens, alpha, stop, width):
     oracle = Oracle(vocab, width, seed)
-    got, known = found(oracle, Beams(width, tokens, alpha, stop)), every_text(oracle, tokens, stop)
+    got, known = found(oracle, BeamSearchConfig(width, tokens, alpha, stop)), every_text(oracle, tokens, stop)
     assert len({text.ids for text in got}) == len(got)
     assert len(got) == min(width, len(known))
     for text in got:
@@ -97,8 +97,8 @@ def test_more_beams_find_what_greed_walks_past():
         def table(self, text):
             return np.log({(): [0.6, 0.4], (0,): [0.5, 0.5], (1,): [0.9, 0.1]}[text])
 
-    assert found(Trap(2, 1, 0), Beams(1, 2))[0].ids == (0, 0)
-    best = found(Trap(2, 2, 0), Beams(2, 2))[0]
+    assert found(Trap(2, 1, 0), BeamSearchConfig(1, 2))[0].ids == (0, 0)
+    best = found(Trap(2, 2, 0), BeamSearchConfig(2, 2))[0]
     assert best.ids == (1, 0)
     assert math.exp(best.log_prob) == pytest.approx(0.36)
 
@@ -109,7 +109,7 @@ def test_the_length_penalty_decides_between_a_short_and_a_long_text():
             return np.log([0.55, 0.45] if text == () else [0.01, 0.99])
 
     def best(alpha):
-        return found(Short(2, 2, 0), Beams(2, 9, alpha, {0}))[0]
+        return found(Short(2, 2, 0), BeamSearchConfig(2, 9, alpha, {0}))[0]
 
     assert best(0.0).ids == (0,)
     assert best(1.0).ids == (1,) * 9
@@ -121,7 +121,12 @@ def test_equal_scores_are_taken_in_the_order_of_ids():
         def table(self, text):
             return np.zeros(3)
 
-    assert [text.ids for text in found(Flat(3, 4, 0), Beams(4, 2))] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert [text.ids for text in found(Flat(3, 4, 0), BeamSearchConfig(4, 2))] == [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (1, 0),
+    ]
 
 
 def test_what_cannot_come_is_in_no_text():
@@ -129,7 +134,7 @@ def test_what_cannot_come_is_in_no_text():
         def table(self, text):
             return np.array([0.0, -np.inf, -1.0])
 
-    got = found(Barred(3, 50, 0), Beams(50, 3))
+    got = found(Barred(3, 50, 0), BeamSearchConfig(50, 3))
     assert len(got) == 8
     assert all(1 not in text.ids for text in got)
 
@@ -141,13 +146,13 @@ def test_scores_that_are_no_numbers_are_said(bad):
             return np.array([0.0, bad if text else 1.0])
 
     with pytest.raises(Diverged, match="NaN"):
-        found(Broken(2, 2, 0), Beams(2, 3))
+        found(Broken(2, 2, 0), BeamSearchConfig(2, 3))
 
 
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("width", [0, -1, MOST_BEAMS + 1]),
+        ("width", [0, -1, MAX_BEAMS + 1]),
         ("tokens", [0]),
         ("alpha", [-1.0, math.nan, math.inf]),
     ],
@@ -155,4 +160,4 @@ def test_scores_that_are_no_numbers_are_said(bad):
 def test_settings_that_make_no_sense_are_named(name, values):
     for value in values:
         with pytest.raises(UsageError, match=f"{name} of the beams is {value}; give"):
-            Beams(**{name: value})
+            BeamSearchConfig(**{name: value})

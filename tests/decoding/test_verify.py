@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.decoding.verify import greedy, verify
+from nhin.decoding.draft_verify import decode_stepwise, verify_drafts
 from nhin.text.charset import EOS, PAD, SOS, UNK
 
 VOCAB = 9
@@ -38,7 +38,7 @@ drafts = st.lists(st.lists(st.integers(0, VOCAB - 1), max_size=9), min_size=1, m
 @given(seed=st.integers(0, 999), drafts=drafts, limit=st.integers(1, 9), eager=st.floats(-1, 2))
 def test_any_draft_gives_the_greedy_answer(seed, drafts, limit, eager):
     decode, memory = fake(seed, eager), memories(len(drafts))
-    fast, slow = verify(decode, memory, drafts, limit), greedy(decode, memory, limit)
+    fast, slow = verify_drafts(decode, memory, drafts, limit), decode_stepwise(decode, memory, limit)
     assert [a.ids for a in fast] == [a.ids for a in slow]
     for a, b in zip(fast, slow, strict=True):
         np.testing.assert_allclose(a.log_probs, b.log_probs)
@@ -47,7 +47,7 @@ def test_any_draft_gives_the_greedy_answer(seed, drafts, limit, eager):
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 999), drafts=drafts, limit=st.integers(1, 9))
 def test_passes_are_at_most_one_more_than_the_answer_is_long(seed, drafts, limit):
-    for answer in verify(fake(seed), memories(len(drafts)), drafts, limit):
+    for answer in verify_drafts(fake(seed), memories(len(drafts)), drafts, limit):
         assert answer.passes <= len(answer.ids) + 1
         assert len(answer.ids) <= limit
 
@@ -56,16 +56,16 @@ def test_passes_are_at_most_one_more_than_the_answer_is_long(seed, drafts, limit
 @given(seed=st.integers(0, 999), drafts=drafts)
 def test_a_row_does_not_feel_the_rest_of_its_batch(seed, drafts):
     decode, memory = fake(seed, 0.5), memories(len(drafts))
-    together = verify(decode, memory, drafts, 9)
-    alone = [verify(decode, memory[i : i + 1], drafts[i : i + 1], 9)[0] for i in range(len(drafts))]
+    together = verify_drafts(decode, memory, drafts, 9)
+    alone = [verify_drafts(decode, memory[i : i + 1], drafts[i : i + 1], 9)[0] for i in range(len(drafts))]
     assert together == alone
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_right_draft_is_accepted_in_one_pass(seed):
     decode, memory = fake(seed, 0.5), memories(1)
-    right = greedy(decode, memory, 9)[0]
-    assert verify(decode, memory, [right.ids], 9)[0].passes == 1
+    right = decode_stepwise(decode, memory, 9)[0]
+    assert verify_drafts(decode, memory, [right.ids], 9)[0].passes == 1
 
 
 def test_special_tokens_are_never_written():
@@ -76,12 +76,12 @@ def test_special_tokens_are_never_written():
         out[:, 2:, EOS] = 2.0
         return out
 
-    assert verify(decode, memories(1), [[]], 9)[0].ids == (5, 5)
+    assert verify_drafts(decode, memories(1), [[]], 9)[0].ids == (5, 5)
 
 
 def test_temperature_changes_confidence_but_not_the_answer():
     decode, memory = fake(3, 0.5), memories(1)
-    plain, soft = (verify(decode, memory, [[]], 9, heat)[0] for heat in (1.0, 3.0))
+    plain, soft = (verify_drafts(decode, memory, [[]], 9, heat)[0] for heat in (1.0, 3.0))
     assert plain.ids == soft.ids
     assert sum(soft.log_probs) < sum(plain.log_probs)
 
@@ -91,6 +91,6 @@ def test_a_decoder_that_contradicts_itself_still_comes_to_an_end(seed):
     def decode(memory, tokens):
         return np.random.default_rng([seed, tokens.shape[1]]).normal(size=(*tokens.shape, VOCAB))
 
-    answer = verify(decode, memories(1), [[4, 5, 6]], 9)[0]
+    answer = verify_drafts(decode, memories(1), [[4, 5, 6]], 9)[0]
     assert answer.passes <= 10
     assert len(answer.ids) <= 9

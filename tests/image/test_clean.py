@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nhin.image.clean import contrast, is_blank
+from nhin.image.contrast import is_blank, stretch_contrast
 
 
 def ramp(low: int, high: int) -> np.ndarray:
@@ -25,15 +25,15 @@ def test_a_colour_that_only_hue_tells_apart_is_no_blank():
 
 
 def test_faint_pictures_reach_both_ends():
-    read = contrast(ramp(100, 140))
+    read = stretch_contrast(ramp(100, 140))
     assert read.min() == 0
     assert read.max() == 255
 
 
 def test_clear_pictures_are_not_touched():
     picture = ramp(10, 240)
-    assert contrast(picture) is picture
+    assert stretch_contrast(picture) is picture
 
 
 def test_a_blank_stays_blank():
-    assert is_blank(contrast(ramp(100, 102)))
+    assert is_blank(stretch_contrast(ramp(100, 102)))

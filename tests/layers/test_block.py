@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from nhin.layers.block import Block, deepnorm
-from nhin.layers.feedforward import FeedForward
+from nhin.layers.mlp import MLP
 from nhin.layers.multihead import MultiHead
 
 ORDERS = ("pre", "post", "deep")
@@ -14,7 +14,7 @@ ORDERS = ("pre", "post", "deep")
 
 def built(order, *, alpha=1.0, feed=True, norm="layer"):
     attention = MultiHead(16, 4, rotary=True)
-    return Block(16, attention, FeedForward(16) if feed else None, norm=norm, order=order, alpha=alpha)
+    return Block(16, attention, MLP(16) if feed else None, norm=norm, order=order, alpha=alpha)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -44,7 +44,7 @@ def test_what_is_remembered_is_what_would_have_been_read(order):
     with torch.inference_mode():
         one, other = made.attention.new_cache(2, 5), made.attention.new_cache(2, 5)
         made(x[:, :4], causal=True, cache=one)
-        made.remember(x[:, :4], other)
+        made.fill_cache(x[:, :4], other)
         assert one.lengths == other.lengths == (4, 4)
         assert_close(made(x[:, 4:], causal=True, cache=one), made(x[:, 4:], causal=True, cache=other))
 
@@ -53,7 +53,7 @@ def xavier(order, depth, dim=32):
     """Build blocks from Xavier's start, smaller by DeepNorm's gain where the order is deep."""
     alpha, gain = deepnorm(depth)
     blocks = nn.Sequential(
-        *(Block(dim, MultiHead(dim, 4), FeedForward(dim), order=order, alpha=alpha) for _ in range(depth))
+        *(Block(dim, MultiHead(dim, 4), MLP(dim), order=order, alpha=alpha) for _ in range(depth))
     )
     with torch.no_grad():
         for layer in (m for m in blocks.modules() if isinstance(m, nn.Linear)):

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from nhin.errors import ShapeError, UnknownName, UsageError
-from nhin.layers.convert import LAYOUTS, Layout, convert_heads
+from nhin.layers.head_conversion import LAYOUTS, ProjectionLayout, convert_heads
 from nhin.layers.multihead import MultiHead
 
 DIM, HEADS, KV, WIDTH = 24, 6, 2, 4
@@ -183,6 +183,6 @@ def test_a_checkpoint_with_fewer_heads_already_is_refused():
 
 
 def test_a_layout_of_ones_own():
-    mine = Layout("mine", r"\.kv$", "vk", inputs_first=True)
+    mine = ProjectionLayout("mine", r"\.kv$", "vk", inputs_first=True)
     made = convert_heads({"a.kv": torch.randn(DIM, 2 * DIM)}, KV, heads=HEADS, layout=mine)
     assert made["a.kv"].shape == (DIM, 2 * KV * WIDTH)

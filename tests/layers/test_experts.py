@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from nhin.errors import UsageError
-from nhin.layers.experts import Experts
-from nhin.layers.feedforward import BENDS, bent
+from nhin.layers.mlp import ACTIVATIONS, activate
+from nhin.layers.moe import MixtureOfExperts
 
 
 def slow(layer, x):
@@ -19,7 +19,7 @@ def slow(layer, x):
     for place in x.flatten(0, -2):
         gates = (layer.router.weight @ place).softmax(0)
         best = gates.argsort(descending=True)[: layer.active]
-        made = [layer.narrow[e] @ bent(layer.widen[e] @ place, layer.bend) for e in best]
+        made = [layer.narrow[e] @ activate(layer.widen[e] @ place, layer.activation) for e in best]
         total = gates[best].sum() if layer.active > 1 else 1.0
         rows.append(sum(gates[e] / total * one for e, one in zip(best, made, strict=True)))
     return torch.stack(rows).view_as(x)
@@ -33,11 +33,11 @@ def gradients(layer, out, x):
 @given(
     experts=st.integers(1, 5),
     active=st.integers(1, 5),
-    bend=st.sampled_from(BENDS),
+    bend=st.sampled_from(ACTIVATIONS),
     places=st.integers(1, 9),
 )
 def test_the_answer_and_its_gradients_are_the_slow_twins(experts, active, bend, places):
-    layer = Experts(6, experts, active=min(active, experts), bend=bend).double()
+    layer = MixtureOfExperts(6, experts, active=min(active, experts), activation=bend).double()
     x = torch.randn(2, places, 6, dtype=torch.float64, requires_grad=True)
     out, want = layer(x), slow(layer, x)
     assert_close(out, want)
@@ -46,27 +46,27 @@ def test_the_answer_and_its_gradients_are_the_slow_twins(experts, active, bend, 
 
 
 def test_with_all_experts_active_it_is_the_sum_weighed_by_gates():
-    layer, x = Experts(6, 3, active=3), torch.randn(4, 6)
+    layer, x = MixtureOfExperts(6, 3, active=3), torch.randn(4, 6)
     gates = layer.router(x).softmax(-1)
-    made = [bent(x @ layer.widen[e].T, "gelu") @ layer.narrow[e].T for e in range(3)]
+    made = [activate(x @ layer.widen[e].T, "gelu") @ layer.narrow[e].T for e in range(3)]
     assert_close(layer(x), sum(gates[:, e, None] * made[e] for e in range(3)))
 
 
 def test_no_place_is_dropped_when_all_want_one_expert():
-    layer, x = Experts(4, 4, active=1), torch.rand(50, 4) + 0.1
+    layer, x = MixtureOfExperts(4, 4, active=1), torch.rand(50, 4) + 0.1
     with torch.no_grad():
         layer.router.weight.zero_()[2] = 9.0
     gate = layer.router(x).softmax(-1)[:, 2:3]
-    assert_close(layer(x), gate * (bent(x @ layer.widen[2].T, "gelu") @ layer.narrow[2].T))
+    assert_close(layer(x), gate * (activate(x @ layer.widen[2].T, "gelu") @ layer.narrow[2].T))
 
 
 def test_places_do_not_meet():
-    layer, x = Experts(6, 4).double(), torch.randn(7, 6, dtype=torch.float64)
+    layer, x = MixtureOfExperts(6, 4).double(), torch.randn(7, 6, dtype=torch.float64)
     assert_close(layer(x)[3], layer(x[3:4])[0])
 
 
 def test_the_balance_is_1_when_all_work_alike_and_the_number_of_experts_when_one_does_all():
-    layer = Experts(4, 4, active=1)
+    layer = MixtureOfExperts(4, 4, active=1)
     with torch.no_grad():
         layer.router.weight.copy_(50 * torch.eye(4))
     layer(torch.eye(4))
@@ -77,7 +77,7 @@ def test_the_balance_is_1_when_all_work_alike_and_the_number_of_experts_when_one
 
 @pytest.mark.parametrize("active", [1, 2, 4])
 def test_the_balance_and_the_answer_teach_the_router(active):
-    layer, x = Experts(6, 4, active=active), torch.randn(30, 6)
+    layer, x = MixtureOfExperts(6, 4, active=active), torch.randn(30, 6)
     out = layer(x)
     for loss in (layer.balance, out.square().sum()):
         grad = torch.autograd.grad(loss, layer.router.weight, retain_graph=True)[0]
@@ -85,7 +85,7 @@ def test_the_balance_and_the_answer_teach_the_router(active):
 
 
 def test_training_on_the_balance_alone_spreads_the_work():
-    layer, x = Experts(6, 4, active=1), torch.randn(200, 6) + 0.5
+    layer, x = MixtureOfExperts(6, 4, active=1), torch.randn(200, 6) + 0.5
     with torch.no_grad():
         layer.router.weight[0] += 1.0
     optimizer = torch.optim.Adam([layer.router.weight], lr=0.05)
@@ -101,7 +101,7 @@ def test_training_on_the_balance_alone_spreads_the_work():
 
 def test_routing_keeps_its_digits_in_bfloat16():
     """Two experts whose gates differ by less than bfloat16 can tell: the better one is chosen."""
-    layer, x = Experts(4, 2, active=1), torch.ones(1, 4)
+    layer, x = MixtureOfExperts(4, 2, active=1), torch.ones(1, 4)
     with torch.no_grad():
         layer.router.weight.fill_(1.0)[1, 0] += 1e-3
         layer.narrow[0] = 0.0
@@ -110,7 +110,7 @@ def test_routing_keeps_its_digits_in_bfloat16():
 
 
 def test_nothing_in_gives_nothing_out_and_a_copy_can_be_made_after_a_call():
-    layer = Experts(4, 3)
+    layer = MixtureOfExperts(4, 3)
     assert layer(torch.zeros(2, 0, 4)).shape == (2, 0, 4)
     x = torch.randn(3, 4)
     want = layer(x)
@@ -120,4 +120,4 @@ def test_nothing_in_gives_nothing_out_and_a_copy_can_be_made_after_a_call():
 @pytest.mark.parametrize("active", [0, 4, -1])
 def test_more_active_experts_than_there_are_is_refused(active):
     with pytest.raises(UsageError, match=f"active is {active}; give 1 to 3, the number of experts"):
-        Experts(4, 3, active=active)
+        MixtureOfExperts(4, 3, active=active)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from nhin.errors import UnknownName
-from nhin.layers.feedforward import BENDS, FeedForward
+from nhin.layers.mlp import ACTIVATIONS, MLP
 
 FORMULAS = {
     "gelu": lambda wide: F.gelu(wide),
@@ -18,10 +18,10 @@ FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("bend", BENDS)
+@pytest.mark.parametrize("bend", ACTIVATIONS)
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_feed_forward_is_its_formula(bend, bias):
-    made, x = FeedForward(9, bend=bend, bias=bias), torch.randn(2, 3, 9)
+    made, x = MLP(9, activation=bend, bias=bias), torch.randn(2, 3, 9)
     weights = dict(made.named_parameters())
     wide = x @ weights["widen.weight"].T + (weights["widen.bias"] if bias else 0.0)
     want = FORMULAS[bend](wide) @ weights["narrow.weight"].T + (weights["narrow.bias"] if bias else 0.0)
@@ -29,17 +29,19 @@ def test_a_feed_forward_is_its_formula(bend, bias):
 
 
 def test_all_bends_have_about_as_many_weights():
-    sizes = [sum(p.numel() for p in FeedForward(96, bend=bend, bias=False).parameters()) for bend in BENDS]
+    sizes = [
+        sum(p.numel() for p in MLP(96, activation=bend, bias=False).parameters()) for bend in ACTIVATIONS
+    ]
     assert max(sizes) <= 1.05 * min(sizes)
 
 
-@pytest.mark.parametrize("bend", BENDS)
+@pytest.mark.parametrize("bend", ACTIVATIONS)
 def test_the_inner_width_may_be_said_outright(bend):
-    made = FeedForward(6, bend=bend, inner=11)
+    made = MLP(6, activation=bend, inner=11)
     assert made.narrow.in_features == 11
     assert made(torch.randn(2, 6)).shape == (2, 6)
 
 
 def test_an_unknown_bend_names_the_nearest():
     with pytest.raises(UnknownName, match="did you mean swiglu"):
-        FeedForward(8, bend="swigu")
+        MLP(8, activation="swigu")

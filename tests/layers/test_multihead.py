@@ -7,20 +7,20 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from nhin.attention.base import Room
+from nhin.attention.base import CacheSpec
+from nhin.attention.kv_cache import KVCache
 from nhin.attention.registry import MECHANISMS
-from nhin.attention.states import KeyValues
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.layers.block import Block
-from nhin.layers.feedforward import FeedForward
+from nhin.layers.mlp import MLP
 from nhin.layers.multihead import MultiHead
-from nhin.layers.norm import NORMS, norm
+from nhin.layers.norm import NORMS, build_norm
 
 
 def block(*, cross=False, dropout=0.0, order="pre", **heads):
     """Build a block 16 wide with 4 heads."""
     other = MultiHead(16, 4, dropout=dropout, **heads) if cross else None
-    feed = FeedForward(16, dropout=dropout)
+    feed = MLP(16, dropout=dropout)
     return Block(16, MultiHead(16, 4, dropout=dropout, **heads), feed, cross=other, order=order)
 
 
@@ -122,7 +122,7 @@ def test_the_cache_says_what_it_weighs():
 
 
 def test_a_cache_refuses_what_it_cannot_do():
-    cache = KeyValues(Room(2, 4, 1, 8))
+    cache = KVCache(CacheSpec(2, 4, 1, 8))
     k = torch.zeros(2, 3, 1, 8)
     cache.append(k, k)
     with pytest.raises(
@@ -202,16 +202,16 @@ def test_dropout_acts_in_training_only():
 
 
 def test_places_do_not_meet_in_the_feed_forward():
-    feed, x = FeedForward(8, expand=2), torch.randn(2, 5, 8)
+    feed, x = MLP(8, expand=2), torch.randn(2, 5, 8)
     assert feed.widen.out_features == 16
     assert_close(feed(x)[:, 2], feed(x[:, 2]))
 
 
 def test_norms_come_by_name():
     x = torch.randn(2, 3, 8) * 5
-    assert all(norm(name, 8)(x).square().mean() < 2 for name in NORMS)
+    assert all(build_norm(name, 8)(x).square().mean() < 2 for name in NORMS)
     with pytest.raises(UnknownName, match="did you mean layer"):
-        norm("layers", 8)
+        build_norm("layers", 8)
 
 
 @pytest.mark.parametrize("empty", [(0, 3), (2, 0)])
@@ -224,7 +224,7 @@ def test_normed_queries_and_keys_bound_scores_whatever_the_weights():
     with torch.no_grad():
         layer.query.weight *= 1e3
         layer.key_value.weight[:16] *= 1e3
-    q, k, v = layer.looked(x)
+    q, k, v = layer.project_qkv(x)
     assert_close(q.square().mean(-1), torch.ones(2, 5, 4))
     assert (torch.einsum("bthd,bshd->bhts", q, k) <= layer.head_dim * (1 + 1e-5)).all()
     mixed = layer.mechanism(q, k, v, causal=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention.positions import POSITIONS
+from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
 from nhin.errors import UnknownName
 from nhin.layers.block import Block

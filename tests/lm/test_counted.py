@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from nhin.decoding.sampling import Sampling
+from nhin.decoding.sampling import SamplingParams
 from nhin.errors import CheckpointError, DataError, ShapeError, UsageError
-from nhin.lm import counted
-from nhin.lm.counted import train_ngram
-from nhin.lm.following import Following
+from nhin.lm import train_ngram
 from nhin.lm.generate import generate
-from nhin.lm.ngram import NGram, count
-from nhin.lm.recipe import Recipe
-from nhin.lm.run import is_run, open_any, open_run
-from nhin.text.tokenizers import learn
+from nhin.lm.loading import is_run, open_any_run, open_run
+from nhin.lm.ngram import NGram, count_ngrams
+from nhin.lm.ngram_scorer import NGramScorer
+from nhin.lm.recipe import LMRecipe
+from nhin.lm.train_ngram import train_ngram
+from nhin.text.tokenizers import train_tokenizer
 from nhin.training.checkpoint import load, save
 
 TEXT = "the cat sat on the mat. a bird sang to the cat, and the cat sat still.\n" * 3
@@ -36,21 +36,21 @@ class Held:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return learn("char", lambda: [TEXT])
+    return train_tokenizer("char", lambda: [TEXT])
 
 
 def train(tokenizer, out, order=3, **settings):
-    return train_ngram(Recipe(ngram=order), Held(tokenizer.encode(TEXT)), tokenizer, out, **settings)
+    return train_ngram(LMRecipe(ngram=order), Held(tokenizer.encode(TEXT)), tokenizer, out, **settings)
 
 
 def test_what_was_counted_is_opened_as_it_was(tokenizer, tmp_path):
     place = train(tokenizer, tmp_path / "run")
-    run = open_any(tmp_path / "run")
+    run = open_any_run(tmp_path / "run")
     ids = tokenizer.encode(TEXT)
     assert isinstance(run.model, NGram)
     assert is_run(tmp_path / "run")
     assert place == tmp_path / "run" / "checkpoint"
-    np.testing.assert_array_equal(run.model.nats(ids), count(ids, tokenizer.vocab, 3).nats(ids))
+    np.testing.assert_array_equal(run.model.nats(ids), count_ngrams(ids, tokenizer.vocab, 3).nats(ids))
     assert run.tokenizer.fingerprint == tokenizer.fingerprint
     assert (run.recipe.ngram, run.step) == (3, 0)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text("utf-8"))["ngram"] == 3
@@ -68,11 +68,11 @@ def test_a_run_is_not_counted_over(tokenizer, tmp_path):
     with pytest.raises(UsageError, match="already holds a run"):
         train(tokenizer, tmp_path, 2)
     train(tokenizer, tmp_path, 2, resume=True)
-    assert open_any(tmp_path).model.order == 3
+    assert open_any_run(tmp_path).model.order == 3
 
 
 def test_more_than_memory_holds_is_refused_before_it_is_read(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(counted, "MOST_BYTES", 32 * 3 * 100)
+    monkeypatch.setattr(train_ngram, "MAX_BYTES", 32 * 3 * 100)
     monkeypatch.setattr(Held, "read", lambda self, start, stop: pytest.fail("it was read"))
     with pytest.raises(DataError, match="give 100 at most"):
         train(tokenizer, tmp_path / "run", 3)
@@ -92,7 +92,7 @@ def test_tables_of_another_tokenizer_are_refused(tokenizer, tmp_path):
     held.values["tokenizer"]["chars"] = held.values["tokenizer"]["chars"][:4]
     save(place, held)
     with pytest.raises(CheckpointError, match="n-grams"):
-        open_any(tmp_path)
+        open_any_run(tmp_path)
 
 
 def test_a_network_is_no_table(tokenizer, tmp_path):
@@ -100,27 +100,27 @@ def test_a_network_is_no_table(tokenizer, tmp_path):
     held = load(place)
     save(place, type(held)({"model": {"embedding.weight": torch.zeros(3, 3)}}, held.values))
     with pytest.raises(CheckpointError, match="n-grams"):
-        open_any(tmp_path)
+        open_any_run(tmp_path)
 
 
 def test_a_text_goes_on_by_the_chances_of_its_end(tokenizer):
     """However it was read: at once, token by token, or after something else."""
     ids = tokenizer.encode(TEXT)
-    model = count(ids, tokenizer.vocab, 4)
-    one, other = Following(model), Following(model)
+    model = count_ngrams(ids, tokenizer.vocab, 4)
+    one, other = NGramScorer(model), NGramScorer(model)
     other.start(ids[5:9])
     scores = other.start(ids[:1])
     for length in range(1, 30):
-        want = np.log(model.distribution(ids[:length]))
+        want = np.log(model.next_token_probs(ids[:length]))
         np.testing.assert_array_equal(one.start(ids[:length]), want)
         np.testing.assert_array_equal(scores, want)
         scores = other.step(ids[length])
-    np.testing.assert_array_equal(one.start([]), np.log(model.distribution([])))
+    np.testing.assert_array_equal(one.start([]), np.log(model.next_token_probs([])))
 
 
 def test_counts_write_texts_as_networks_do(tokenizer):
-    model = count(tokenizer.encode(TEXT), tokenizer.vocab, 5)
-    greedy = Sampling(temperature=0)
-    written = list(generate(Following(model), tokenizer.encode("the c"), tokens=8, sampling=greedy))
+    model = count_ngrams(tokenizer.encode(TEXT), tokenizer.vocab, 5)
+    greedy = SamplingParams(temperature=0)
+    written = list(generate(NGramScorer(model), tokenizer.encode("the c"), tokens=8, sampling=greedy))
     assert tokenizer.decode(written)[:6] == "at sat"
     assert len(written) == 8

@@ -11,13 +11,13 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
 
 from nhin.cli.app import main
-from nhin.lm.activations import activations, kept
-from nhin.lm.flops import flops, seen
-from nhin.lm.inspect import cache, first_loss, inspect, parts
+from nhin.lm.activation_memory import count_activation_bytes, measure_activations
+from nhin.lm.flops import count_flops, mean_visible_keys
+from nhin.lm.summary import count_parameters, measure_cache, measure_first_loss, summarize
 from nhin.models.build import build_lm
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 
-SMALL = Design(depth=2, dim=16, heads=2, context=12)
+SMALL = ModelConfig(depth=2, dim=16, heads=2, context=12)
 DESIGNS = {
     "plain": SMALL,
     "gpt2": replace(SMALL, norm="layer", positions="learned", bias=True),
@@ -39,27 +39,27 @@ def made(design, vocab=11):
 
 @each
 def test_parts_are_all_weights_and_those_at_work_fewer_only_with_experts(design):
-    model, found = made(design), inspect(11, design, seeds=())
+    model, found = made(design), summarize(11, design, seeds=())
     assert found.weights == sum(weight.numel() for weight in model.parameters())
     assert (found.active < found.weights) == bool(design.experts)
 
 
 def test_parts_bear_the_names_of_what_they_are():
-    assert set(parts(made(DESIGNS["gpt2"]))) == {
+    assert set(count_parameters(made(DESIGNS["gpt2"]))) == {
         "embedding",
         "positions",
         "norms",
         "attention",
         "feed-forward",
     }
-    llama = parts(made(DESIGNS["llama"]))
+    llama = count_parameters(made(DESIGNS["llama"]))
     assert llama["head"].weights == llama["embedding"].weights == 11 * 16
     assert llama["norms"].weights == 5 * 16
-    assert parts(made(DESIGNS["memory"]))["memory"].weights == 3 * 16
+    assert count_parameters(made(DESIGNS["memory"]))["memory"].weights == 3 * 16
 
 
 def test_a_token_uses_the_router_and_its_share_of_the_experts():
-    part = parts(made(DESIGNS["experts"]))["experts"]
+    part = count_parameters(made(DESIGNS["experts"]))["experts"]
     router, one = 2 * 4 * 16, 2 * 2 * 16 * 64
     assert (part.weights, part.active) == (router + 4 * one, router + 2 * one)
 
@@ -77,9 +77,9 @@ def products(model, backward):
 @each
 def test_flops_are_those_that_torch_counts(design):
     model = made(replace(design, mechanism="naive"))
-    design = model.design
+    design = model.config
     # Naive attention computes hidden pairs too, and without a memory to read a last segment does not write.
-    counted = flops(model, model.context, pairs=float(design.room))
+    counted = count_flops(model, model.context, visible_keys=float(design.max_positions))
     if design.memory:
         assert products(model, False) < counted.forward < 1.2 * products(model, False)
         return
@@ -89,7 +89,7 @@ def test_flops_are_those_that_torch_counts(design):
 
 def test_checkpointing_computes_blocks_once_more():
     model = made(replace(SMALL, mechanism="naive", checkpointing=True))
-    counted = flops(model, 12, pairs=12.0)
+    counted = count_flops(model, 12, visible_keys=12.0)
     assert counted.training == 3 * counted.forward + counted.blocks
     assert products(model, True) == pytest.approx(counted.training)
 
@@ -110,23 +110,23 @@ def test_pairs_are_those_that_get_a_weight(name, settings):
     model = made(replace(SMALL, context=23, mechanism=name, settings=settings, positions="none"))
     steps = model.explain(torch.randint(11, (1, 23)))
     pairs = [int((step["weights"][0, 0] != 0).sum()) for step in steps]
-    assert [23 * seen(model, one, 23) for one in model.each_block()] == pytest.approx(pairs)
-    assert flops(model, 23).looking == pytest.approx(4 * 16 * sum(pairs) / 23)
+    assert [23 * mean_visible_keys(model, one, 23) for one in model.iter_blocks()] == pytest.approx(pairs)
+    assert count_flops(model, 23).looking == pytest.approx(4 * 16 * sum(pairs) / 23)
 
 
 def test_sums_cost_the_same_after_any_length():
     model = made(replace(SMALL, context=4096, mechanism="linear"))
-    assert flops(model, 16).looking == flops(model, 4096).looking == 2 * 4 * 16 * 8
+    assert count_flops(model, 16).looking == count_flops(model, 4096).looking == 2 * 4 * 16 * 8
     dense = made(replace(SMALL, context=4096))
-    assert flops(dense, 4095).looking == 2 * 4 * 16 * 2048
+    assert count_flops(dense, 4095).looking == 2 * 4 * 16 * 2048
 
 
 @pytest.mark.parametrize("name", ["lsh", "local-p", "global"])
 def test_who_sees_whom_by_content_is_told_by_weights(name):
     model = made(replace(SMALL, context=200, mechanism=name, positions="none"))
-    one = next(model.each_block())
-    assert 1 <= seen(model, one, 40) <= 21
-    assert seen(model, one, 200) > seen(model, one, 8)
+    one = next(model.iter_blocks())
+    assert 1 <= mean_visible_keys(model, one, 40) <= 21
+    assert mean_visible_keys(model, one, 200) > mean_visible_keys(model, one, 8)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,17 @@ def test_who_sees_whom_by_content_is_told_by_weights(name):
 )
 def test_activations_grow_evenly_with_depth(changes):
     design, tokens = replace(SMALL, **changes), torch.randint(300, (1, 12))
-    told = activations(300, design, 12)
+    told = measure_activations(300, design, 12)
     for depth in (2, 6):
         block = told.checkpointed if design.checkpointing else told.block
-        assert kept(made(replace(design, depth=depth), 300), tokens) == told.ends + depth * block
+        assert (
+            count_activation_bytes(made(replace(design, depth=depth), 300), tokens)
+            == told.ends + depth * block
+        )
 
 
 def test_a_block_keeps_what_its_gradient_needs_and_little_more():
-    told = activations(11, SMALL, 12)
+    told = measure_activations(11, SMALL, 12)
     # Its input, normed, q k v, mixed, the sum, normed, widened and bent: 16 vectors of the model's width.
     assert 16 <= told.block / (4 * 12 * 16) <= 21
     assert told.checkpointed == 4 * 12 * 16
@@ -149,7 +152,10 @@ def test_a_block_keeps_what_its_gradient_needs_and_little_more():
 
 def test_scores_that_are_formed_grow_as_the_square_of_the_length():
     fused, formed = (
-        [activations(11, replace(SMALL, context=64, mechanism=name), length).block for length in (16, 32, 64)]
+        [
+            measure_activations(11, replace(SMALL, context=64, mechanism=name), length).block
+            for length in (16, 32, 64)
+        ]
         for name in ("softmax", "naive")
     )
     assert [fused[1] / fused[0], fused[2] / fused[1]] == pytest.approx([2, 2], rel=0.01)
@@ -159,7 +165,7 @@ def test_scores_that_are_formed_grow_as_the_square_of_the_length():
 
 
 def test_checkpointing_keeps_one_block_at_a_time():
-    told = activations(11, SMALL, 12)
+    told = measure_activations(11, SMALL, 12)
     assert told.total(8, checkpointing=True) == told.ends + 8 * told.checkpointed + told.block < told.total(8)
     assert told.total(0, checkpointing=True) == told.total(0) == told.ends
 
@@ -167,8 +173,8 @@ def test_checkpointing_keeps_one_block_at_a_time():
 @pytest.mark.parametrize("name", ["softmax", "window", "linear"])
 def test_caches_say_themselves_what_they_keep(name):
     model = made(replace(SMALL, context=600, mechanism=name))
-    told = inspect(11, model.design, seeds=()).cache
-    assert told == cache(model)
+    told = summarize(11, model.config, seeds=()).cache
+    assert told == measure_cache(model)
     assert told.full == sum(state.size for state in model.new_cache(1))
     assert told.token == told.full / 600
     if name == "softmax":
@@ -179,7 +185,7 @@ def test_caches_say_themselves_what_they_keep(name):
 
 @each
 def test_a_model_begins_at_a_guess(design):
-    told = first_loss(200, design)
+    told = measure_first_loss(200, design)
     assert told.guess == math.log(200)
     assert told.mean == pytest.approx(told.guess, abs=0.05)
     assert told.mean == pytest.approx(sum(told.losses) / 3)
@@ -190,12 +196,12 @@ def test_looking_in_leaves_chance_as_it_was():
     torch.manual_seed(5)
     want = torch.rand(3)
     torch.manual_seed(5)
-    inspect(11, SMALL)
+    summarize(11, SMALL)
     assert torch.equal(torch.rand(3), want)
 
 
 def test_a_model_larger_than_memory_is_counted_and_not_built():
-    told = inspect(32000, Design(depth=200, dim=8192, context=4096, feed="swiglu", tied=False))
+    told = summarize(32000, ModelConfig(depth=200, dim=8192, context=4096, feed="swiglu", tied=False))
     assert told.weights > 2**37
     assert told.loss is None
     assert told.activations == ()
@@ -203,8 +209,8 @@ def test_a_model_larger_than_memory_is_counted_and_not_built():
 
 
 def test_the_tree_is_plain_and_says_the_same():
-    told = inspect(11, SMALL)
-    tree = json.loads(json.dumps(told.as_tree()))
+    told = summarize(11, SMALL)
+    tree = json.loads(json.dumps(told.to_dict()))
     assert tree["parameters"]["total"] == told.weights
     assert tree["parameters"]["bytes"] == 4 * told.weights
     assert tree["flops_per_token"]["training"] == told.flops.training

@@ -11,16 +11,16 @@ from dataclasses import replace
 
 import pytest
 
-from nhin.config import build
-from nhin.data.shards import Cut, open_tokens, prepare
+from nhin.config import from_dict
+from nhin.data.text.prepare import SplitConfig, open_tokens, prepare
 from nhin.errors import CheckpointError, DataError, UsageError
 from nhin.lm.evaluate import evaluate
 from nhin.lm.ladder.climb import climb
 from nhin.lm.ladder.plan import begun
 from nhin.lm.ladder.runs import Climbing
 from nhin.lm.ladder.settings import Settings
-from nhin.lm.recipe import Recipe
-from nhin.lm.run import open_any
+from nhin.lm.loading import open_any_run
+from nhin.lm.recipe import LMRecipe
 from nhin.training.run import hold
 
 RUNGS = (
@@ -45,7 +45,7 @@ def prepared(folder, cut, seed=0):
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    return prepared(tmp_path_factory.mktemp("text") / "a", Cut(block=100, validation=0.2, test=0.2))
+    return prepared(tmp_path_factory.mktemp("text") / "a", SplitConfig(block=100, validation=0.2, test=0.2))
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +111,12 @@ def test_every_run_is_an_ordinary_one_and_its_figures_are_those_of_evaluating_it
     for row in found.rows:
         names = ["."] if "ngram" in row.rung else ["seed-0", "seed-1"]
         for name, nats in zip(names, row.nats, strict=True):
-            run = open_any(out / row.rung / name)
+            run = open_any_run(out / row.rung / name)
             cost = evaluate(run, corpus.split("test")).cost
             assert cost.nats == pytest.approx(nats, rel=1e-6)
             assert (out / row.rung / name / "log.jsonl").is_file()
         assert row.perplexity == pytest.approx(2.718281828 ** (sum(row.nats) / len(row.nats)))
-    last = evaluate(open_any(out / "lm-modern-2" / "seed-0"), corpus.split("test")).cost
+    last = evaluate(open_any_run(out / "lm-modern-2" / "seed-0"), corpus.split("test")).cost
     one = json.loads((out / "lm-modern-2" / "seed-0" / "result.json").read_text())
     assert one["bits_per_byte"] == pytest.approx(last.bits_per_byte, rel=1e-6)
 
@@ -127,13 +127,13 @@ def test_runs_differ_in_rate_and_seed_and_a_rung_in_its_depth_alone(straight):
     for rung in RUNGS:
         for seed in (0, 1):
             tree = json.loads((out / rung / f"seed-{seed}" / "recipe.json").read_text())
-            recipe = build(Recipe, tree, rung)
+            recipe = from_dict(LMRecipe, tree, rung)
             assert (recipe.seed, recipe.schedule.rate) == (seed, rows[rung].rate)
             assert recipe.schedule.steps == 9
             assert (recipe.model.depth, recipe.model.dim) == (rows[rung].depth, 8)
             assert (recipe.data.batch, recipe.model.context) == (4, 8)
         tried = [path for path in (out / rung).iterdir() if path.name.startswith("search")]
-        assert {open_any(path).step for path in tried} == {3}
+        assert {open_any_run(path).step for path in tried} == {3}
     one, two = rows["lm-blocks-1"], rows["lm-blocks-2"]
     assert two.parameters - one.parameters == 12 * 8 * 8 + 2 * 8 * 2  # a block: matrices, and two norms
     assert two.memory > one.memory > rows["lm-bigram"].memory
@@ -231,7 +231,7 @@ def test_another_text_a_second_climb_and_what_is_no_climb_are_refused(straight, 
         climb(settings, out / "lm-bigram" / "seed-0")
     moved = shutil.copytree(text, tmp_path / "tokens")
     shutil.copytree(out, tmp_path / "climb")
-    other = prepared(tmp_path / "other", Cut(block=100, validation=0.2, test=0.2), seed=1)
+    other = prepared(tmp_path / "other", SplitConfig(block=100, validation=0.2, test=0.2), seed=1)
     shutil.rmtree(moved)
     shutil.copytree(other, moved)
     plan = json.loads((tmp_path / "climb" / "plan.json").read_text())
@@ -280,13 +280,13 @@ def test_a_rung_that_diverges_has_no_number_and_the_others_have(settings, tmp_pa
 
 
 def test_without_a_test_split_all_is_measured_on_validation_and_without_that_nothing_is(settings, tmp_path):
-    some = prepared(tmp_path / "some", Cut(block=100, validation=0.2, test=0.0))
+    some = prepared(tmp_path / "some", SplitConfig(block=100, validation=0.2, test=0.0))
     few = replace(settings, data=str(some), rates=(1e-2,), depths=(1,), seeds=1, orders=(1,), steps=2)
     found = climb(few, tmp_path / "climb", screen=io.StringIO())
     corpus = open_tokens(some)
     assert found.about["split"] == "validation"
     assert found.about["measured_tokens"] == len(corpus.split("validation")) - 1
-    none = prepared(tmp_path / "none", Cut(block=100, validation=0.0, test=0.2))
+    none = prepared(tmp_path / "none", SplitConfig(block=100, validation=0.0, test=0.2))
     with pytest.raises(DataError, match="prepare it with --validation"):
         climb(replace(few, data=str(none)), tmp_path / "other")
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nhin.config import as_tree, build
-from nhin.data.shards import Cut, open_tokens, prepare
+from nhin.config import from_dict, to_dict
+from nhin.data.text.prepare import SplitConfig, open_tokens, prepare
 from nhin.errors import CheckpointError, Diverged, UsageError
-from nhin.lm.budgets import Budget, fitted
+from nhin.lm.budget import TrainBudget, fit_to_budget
 from nhin.lm.evaluate import mean_nats
-from nhin.lm.recipe import Recipe
-from nhin.lm.run import open_run
+from nhin.lm.loading import open_run
+from nhin.lm.recipe import LMRecipe
 from nhin.lm.train import Writing, matrices, train
 from nhin.models.gpt import GPT
 from nhin.training import checkpoint as checkpoints
@@ -38,7 +38,7 @@ def corpus(tmp_path_factory):
     rng = random.Random(0)
     said = [f"{rng.choice('abc') * 3} sees {rng.choice('xyz') * 2}.\n" for _ in range(60)]
     (folder / "text.txt").write_text("".join(said), encoding="utf-8")
-    prepare(str(folder / "text.txt"), "char", folder / "tokens", Cut(validation=0.2, test=0.0))
+    prepare(str(folder / "text.txt"), "char", folder / "tokens", SplitConfig(validation=0.2, test=0.0))
     return open_tokens(folder / "tokens")
 
 
@@ -51,7 +51,7 @@ def recipe(steps=20, **changes):
     }
     for table, entries in changes.items():
         tree[table] = {**tree[table], **entries}
-    return build(Recipe, tree, "test")
+    return from_dict(LMRecipe, tree, "test")
 
 
 def end_of(run):
@@ -85,7 +85,7 @@ def test_any_number_of_stops_gives_the_weights_of_none_across_epochs(corpus, str
 
 def toml(path, wanted):
     """Write a recipe as people do."""
-    tree = as_tree(wanted)
+    tree = to_dict(wanted)
     words = 'workflow = "lm"\n'
     for table in ("model", "data", "schedule", "training"):
         entries = {k: v for k, v in tree[table].items() if v is not None and v != {}}
@@ -199,22 +199,22 @@ def test_it_ends_when_validation_gets_no_better(corpus, tmp_path):
 
 def test_budgets_fit_the_schedule(corpus, monkeypatch):
     wanted = recipe(100, schedule={"warmup": 10})
-    assert fitted(wanted, corpus, Budget(steps=50)).schedule.steps == 50
-    assert fitted(wanted, corpus, Budget(steps=50)).schedule.warmup == 5
-    assert fitted(wanted, corpus, Budget(tokens=4 * 8 * 7 + 5)).schedule.steps == 7
-    monkeypatch.setattr("nhin.lm.budgets.cost_of_a_step", lambda recipe, corpus: 0.5)
-    assert fitted(wanted, corpus, Budget(cpu_seconds=30.0)).schedule.steps in (59, 60)
-    assert fitted(wanted, corpus, Budget()) == wanted
+    assert fit_to_budget(wanted, corpus, TrainBudget(steps=50)).schedule.steps == 50
+    assert fit_to_budget(wanted, corpus, TrainBudget(steps=50)).schedule.warmup == 5
+    assert fit_to_budget(wanted, corpus, TrainBudget(tokens=4 * 8 * 7 + 5)).schedule.steps == 7
+    monkeypatch.setattr("nhin.lm.budget.measure_step_seconds", lambda recipe, corpus: 0.5)
+    assert fit_to_budget(wanted, corpus, TrainBudget(cpu_seconds=30.0)).schedule.steps in (59, 60)
+    assert fit_to_budget(wanted, corpus, TrainBudget()) == wanted
     with pytest.raises(UsageError, match="less than one step, which is 32"):
-        fitted(wanted, corpus, Budget(tokens=31))
+        fit_to_budget(wanted, corpus, TrainBudget(tokens=31))
     with pytest.raises(UsageError, match="give one budget, not 2"):
-        Budget(steps=1, tokens=1)
+        TrainBudget(steps=1, tokens=1)
     with pytest.raises(UsageError, match="cpu-seconds is nan"):
-        Budget(cpu_seconds=float("nan"))
+        TrainBudget(cpu_seconds=float("nan"))
 
 
 def test_the_cost_of_a_step_is_found_on_a_model_that_is_thrown_away(corpus, straight, tmp_path):
-    budgeted = fitted(recipe(), corpus, Budget(cpu_seconds=60.0))
+    budgeted = fit_to_budget(recipe(), corpus, TrainBudget(cpu_seconds=60.0))
     assert budgeted.schedule.steps > 20
     train(recipe(), corpus, tmp_path / "run")
     assert same(end_of(tmp_path / "run"), end_of(straight))
@@ -264,7 +264,7 @@ def test_a_run_is_not_written_over_nor_shared_nor_taken_up_with_another_text(cor
     with hold(tmp_path / "held"), pytest.raises(UsageError, match="another training is running"):
         train(recipe(), corpus, tmp_path / "held")
     (tmp_path / "other.txt").write_text("áo dài " * 80, encoding="utf-8")
-    prepare(str(tmp_path / "other.txt"), "char", tmp_path / "other", Cut(test=0.0))
+    prepare(str(tmp_path / "other.txt"), "char", tmp_path / "other", SplitConfig(test=0.0))
     with pytest.raises(CheckpointError, match="trained with another tokenizer"):
         train(recipe(), open_tokens(tmp_path / "other"), straight, resume=True)
     assert same(end_of(straight), before)

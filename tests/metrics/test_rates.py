@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.metrics.breakdown import Breakdown, faults
 from nhin.metrics.calibration import Calibration
-from nhin.metrics.distance import distance
-from nhin.metrics.rates import FIGURES, FORMS, Score, cer
+from nhin.metrics.char_errors import Breakdown, compare_chars
+from nhin.metrics.edit_distance import edit_distance
+from nhin.metrics.error_rates import FIGURES, NORMALIZERS, Score, cer
 
 texts = st.text("aAăắbB đĐ1", max_size=6)
 crops = st.lists(st.tuples(texts, texts), min_size=1, max_size=6)
@@ -27,7 +27,7 @@ def figures(pairs):
 @given(pairs=crops)
 def test_rates_are_sums_over_all_crops(pairs):
     got = figures(pairs)
-    edits, length = sum(distance(*pair) for pair in pairs), sum(len(true) for _, true in pairs)
+    edits, length = sum(edit_distance(*pair) for pair in pairs), sum(len(true) for _, true in pairs)
     assert got["mean_edit_distance"] == pytest.approx(edits / len(pairs))
     assert got["cer"] == pytest.approx(edits / length if length else 0.0)
     assert got["word_accuracy"] == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
@@ -63,7 +63,7 @@ def test_unicode_form_does_not_matter(read, true):
 
 
 def test_every_figure_has_every_form():
-    assert set(figures([("a", "b")])) == {name + ending for name in FIGURES for ending in FORMS}
+    assert set(figures([("a", "b")])) == {name + ending for name in FIGURES for ending in NORMALIZERS}
 
 
 def test_figures_of_a_known_reading():
@@ -94,7 +94,7 @@ def test_figures_of_nothing_are_zero():
     ],
 )
 def test_a_wrong_letter_says_which_part_is_wrong(read, true, parts):
-    assert faults(read, true) == parts
+    assert compare_chars(read, true) == parts
 
 
 def test_breakdown_counts_parts_and_confusions():

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from nhin.attention.positions import POSITIONS
+from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
 from nhin.errors import ShapeError, UsageError
 from nhin.layers.presets import PRESETS
 from nhin.models.build import build_lm
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 
 CONTEXT = 12
 TIGHT = {
@@ -59,7 +59,7 @@ each = pytest.mark.parametrize("name", MADE)
 def built(name, dtype=torch.float64, context=CONTEXT):
     """Build a model whose weights are large enough that every part has a say."""
     torch.manual_seed(0)
-    model = build_lm(11, Design(**{"depth": 2, "dim": 16, "heads": 2, "context": context} | MADE[name]))
+    model = build_lm(11, ModelConfig(**{"depth": 2, "dim": 16, "heads": 2, "context": context} | MADE[name]))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.5)
@@ -78,7 +78,7 @@ def test_no_later_token_changes_an_earlier_score(name):
 def test_no_later_token_feels_an_earlier_score(name):
     model, t = built(name), torch.randint(11, (2, 9))
     x = model.embed(t).detach().requires_grad_()
-    model.scores(model.through(x))[:, :5].square().sum().backward()
+    model.logits(model.run_blocks(x))[:, :5].square().sum().backward()
     assert (x.grad[:, 5:] == 0).all()
     assert (x.grad[:, :5].abs().sum(-1) > 0).all()
 

@@ -7,21 +7,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhin.attention.positions import POSITIONS
+from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
-from nhin.config import as_tree, build
+from nhin.config import from_dict, to_dict
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.layers.presets import PRESETS
 from nhin.models.build import build_lm
-from nhin.models.design import Design, places, settled
-from nhin.models.exits import EarlyExits
+from nhin.models.config import ModelConfig, resolve, resolve_positions
+from nhin.models.early_exit import EarlyExitGPT
 from nhin.models.gpt import GPT
-from nhin.models.recurrent import Recurrent
+from nhin.models.recurrent_memory import RecurrentMemoryGPT
 
 
 @given(depth=st.integers(0, 40), dim=st.none() | st.integers(1, 2000))
 def test_depth_alone_makes_sizes_that_fit(depth, dim):
-    design = settled(Design(depth=depth, dim=dim))
+    design = resolve(ModelConfig(depth=depth, dim=dim))
     assert design.dim == dim if dim else design.dim == 48 * max(2, depth)
     assert design.dim % design.heads == 0
     assert design.kv_heads == design.heads
@@ -32,30 +32,30 @@ def test_depth_alone_makes_sizes_that_fit(depth, dim):
     ("dim", "heads"), [(16, 1), (64, 2), (128, 2), (512, 8), (768, 12), (100, 2), (97, 1)]
 )
 def test_heads_are_as_wide_as_usual_or_wider(dim, heads):
-    assert settled(Design(dim=dim)).heads == heads
+    assert resolve(ModelConfig(dim=dim)).heads == heads
 
 
 @pytest.mark.parametrize(
     "given", [{}, {"preset": "mpt"}, {"preset": "mistral"}, {"positions": "t5", "position": {"buckets": 8}}]
 )
 def test_settling_twice_is_settling_once_and_a_tree_keeps_it(given):
-    design = settled(Design(**given))
-    assert settled(design) == design
-    assert build(Design, as_tree(design), "design") == design
+    design = resolve(ModelConfig(**given))
+    assert resolve(design) == design
+    assert from_dict(ModelConfig, to_dict(design), "design") == design
 
 
 def test_positions_of_scores_become_the_mechanism_with_their_settings():
-    design = settled(Design(positions="t5", position={"buckets": 8}))
+    design = resolve(ModelConfig(positions="t5", position={"buckets": 8}))
     assert (design.mechanism, design.positions, design.settings) == ("t5", "none", {"buckets": 8})
-    assert settled(Design(positions="alibi", mechanism="alibi")).mechanism == "alibi"
+    assert resolve(ModelConfig(positions="alibi", mechanism="alibi")).mechanism == "alibi"
 
 
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.causal])
 def test_a_preset_sets_heads_mechanism_positions_and_bias(name):
-    preset, design = PRESETS[name], settled(Design(preset=name, dim=64, heads=16, context=32))
+    preset, design = PRESETS[name], resolve(ModelConfig(preset=name, dim=64, heads=16, context=32))
     assert design.kv_heads == preset.kv_heads(16)
     assert (design.mechanism, design.bias) == (preset.mechanism, preset.bias)
-    where = places(design)
+    where = resolve_positions(design)
     assert where.inputs == preset.inputs
     assert bool(where.rotary) == bool(preset.rotary)
     assert design.settings.get("window", 32) == 32
@@ -63,16 +63,16 @@ def test_a_preset_sets_heads_mechanism_positions_and_bias(name):
 
 @pytest.mark.parametrize("name", ["location", "global", "local-p"])
 def test_mechanisms_that_ask_for_the_context_get_it_and_memory_room(name):
-    assert settled(Design(mechanism=name, context=9)).settings["context"] == 9
-    assert settled(Design(mechanism=name, context=9, memory=2)).settings["context"] == 13
-    assert settled(Design(mechanism=name, settings={"context": 5})).settings["context"] == 5
+    assert resolve(ModelConfig(mechanism=name, context=9)).settings["context"] == 9
+    assert resolve(ModelConfig(mechanism=name, context=9, memory=2)).settings["context"] == 13
+    assert resolve(ModelConfig(mechanism=name, settings={"context": 5})).settings["context"] == 5
 
 
 def test_a_design_builds_the_model_it_describes():
-    small = Design(depth=1, dim=8, heads=2, context=4)
+    small = ModelConfig(depth=1, dim=8, heads=2, context=4)
     assert type(build_lm(5, small)) is GPT
-    assert type(build_lm(5, replace(small, memory=1))) is Recurrent
-    assert type(build_lm(5, replace(small, exits=True))) is EarlyExits
+    assert type(build_lm(5, replace(small, memory=1))) is RecurrentMemoryGPT
+    assert type(build_lm(5, replace(small, exits=True))) is EarlyExitGPT
     names = build_lm(5, small).state_dict().keys()
     assert names == build_lm(5, replace(small, exits=True)).state_dict().keys()
     assert names | {"memory"} == build_lm(5, replace(small, memory=1)).state_dict().keys()
@@ -144,7 +144,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("error", "words", "given"), WRONG, ids=[words for _, words, _ in WRONG])
 def test_what_cannot_be_is_refused_in_plain_words(error, words, given):
-    design = Design()
+    design = ModelConfig()
     for name, value in given.items():
         object.__setattr__(design, name, value)  # as a caller without type checks may
     with pytest.raises(error, match=words):
@@ -154,21 +154,21 @@ def test_what_cannot_be_is_refused_in_plain_words(error, words, given):
 @pytest.mark.parametrize("vocab", [0, -3, 2**23])
 def test_a_vocabulary_has_bounds(vocab):
     with pytest.raises(ShapeError, match=f"vocab is {vocab}; give 1 to 4194304"):
-        GPT(vocab, Design(depth=1, dim=8))
+        GPT(vocab, ModelConfig(depth=1, dim=8))
 
 
 def test_a_model_of_another_kind_is_not_built_by_mistake():
     with pytest.raises(UsageError, match="memory is 0; a recurrent model needs 1 or more"):
-        Recurrent(5, Design(depth=1, dim=8))
+        RecurrentMemoryGPT(5, ModelConfig(depth=1, dim=8))
     with pytest.raises(UsageError, match="exits need blocks"):
-        EarlyExits(5, Design(depth=0))
+        EarlyExitGPT(5, ModelConfig(depth=0))
 
 
 @pytest.mark.parametrize("name", [*POSITIONS, "none"])
 def test_every_position_of_texts_is_built(name):
     if name.endswith("2d"):
         pytest.skip("of pictures")
-    made = build_lm(11, Design(depth=1, dim=16, heads=2, context=600, positions=name))
+    made = build_lm(11, ModelConfig(depth=1, dim=16, heads=2, context=600, positions=name))
     assert made(torch.zeros(1, 3, dtype=torch.long)).shape == (1, 3, 11)
     # A table that is long enough at once need not grow, which a compiled model cannot let it do.
     rotary = made.blocks[0].attention.rotary
@@ -178,4 +178,4 @@ def test_every_position_of_texts_is_built(name):
 def test_every_causal_mechanism_is_built():
     for name, made in MECHANISMS.items():
         if "causal" in made.facts.abilities:
-            build_lm(5, Design(depth=1, dim=16, heads=2, context=8, mechanism=name))
+            build_lm(5, ModelConfig(depth=1, dim=16, heads=2, context=8, mechanism=name))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from nhin.errors import UsageError
-from nhin.models.design import Design
-from nhin.models.exits import NEVER, EarlyExits
+from nhin.models.config import ModelConfig
+from nhin.models.early_exit import NEVER_EXIT, EarlyExitGPT
 from nhin.models.gpt import GPT, cross_entropy
 
 MADE = {
@@ -22,11 +22,11 @@ MADE = {
 each = pytest.mark.parametrize("name", MADE)
 
 
-def built(name="softmax", confidence=NEVER, **changes):
+def built(name="softmax", confidence=NEVER_EXIT, **changes):
     """Build a model whose places leave at different depths at a confidence of 0.5 or so."""
     torch.manual_seed(0)
     design = {"depth": 4, "dim": 16, "heads": 2, "context": 12, "exits": True} | MADE[name] | changes
-    model = EarlyExits(7, Design(**design))
+    model = EarlyExitGPT(7, ModelConfig(**design))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.4)
@@ -51,10 +51,10 @@ def frozen(model, t):
 @each
 def test_never_leaving_is_the_plain_model_exactly(name):
     model, t = built(name), torch.randint(7, (2, 12))
-    plain = GPT(7, model.design).double().eval()
+    plain = GPT(7, model.config).double().eval()
     plain.load_state_dict(model.state_dict())
     assert torch.equal(model(t), plain(t))
-    assert model.used.sum() == 0
+    assert model.depth_counts.sum() == 0
     model.confidence = 0.4
     assert not torch.equal(model(t), plain(t))
     assert torch.equal(model.train()(t), plain(t))
@@ -67,7 +67,7 @@ def test_places_leave_once_they_are_sure(name, confidence):
     with torch.inference_mode():
         want, depths = frozen(model, t)
         assert_close(model(t), want)
-    assert torch.equal(model.used, torch.bincount(depths.flatten(), minlength=5))
+    assert torch.equal(model.depth_counts, torch.bincount(depths.flatten(), minlength=5))
     assert model.mean_depth == pytest.approx(depths.double().mean().item())
     assert confidence in (0.0, 0.9) or len(depths.unique()) > 2
 
@@ -86,13 +86,13 @@ def test_in_chunks_and_step_by_step_is_all_at_once(name):
         model.confidence = confidence
         t = torch.randint(7, (batch, sum(cuts)))
         with torch.inference_mode():
-            model.used.zero_()
-            want, once = model(t), model.used.clone()
-            model.used.zero_()
+            model.depth_counts.zero_()
+            want, once = model(t), model.depth_counts.clone()
+            model.depth_counts.zero_()
             cache = model.new_cache(batch)
             steps = [model(part, cache=cache) for part in t.split(cuts, 1)]
         assert_close(torch.cat(steps, 1), want, rtol=0, atol=1e-9)
-        assert torch.equal(model.used, once)
+        assert torch.equal(model.depth_counts, once)
 
     holds()
 
@@ -103,7 +103,7 @@ def test_rows_of_different_lengths_go_on_as_if_alone_and_padding_counts_for_noth
         cache = model.new_cache(2)
         start = model(t[:, :5], cache=cache, lengths=(5, 2))
         then = model(t[:, 5:], cache=cache)
-        assert model.used.sum() == 13
+        assert model.depth_counts.sum() == 13
         short = torch.cat([t[1:, :2], t[1:, 5:]], 1)
         assert_close(torch.cat([start[0], then[0]]), model(t[:1])[0])
         assert_close(torch.cat([start[1, :2], then[1]]), model(short)[0])
@@ -135,12 +135,12 @@ def test_the_loss_weighs_every_exit_by_its_depth():
     x, losses = model.embed(t), []
     for one in model.blocks:
         x = one(x, causal=True)
-        losses.append(cross_entropy(model.scores(x), t))
+        losses.append(cross_entropy(model.logits(x), t))
     parts = model.loss(t, t)
     assert_close(parts["loss"], sum(losses[i] * (i + 1) for i in range(4)) / 10)
     assert_close(parts["nats"], losses[-1])
     # A plain model of the same weights has the last one's loss.
-    plain = GPT(7, model.design).double()
+    plain = GPT(7, model.config).double()
     plain.load_state_dict(model.state_dict())
     assert_close(plain.loss(t, t)["loss"], parts["nats"])
 
@@ -148,7 +148,7 @@ def test_the_loss_weighs_every_exit_by_its_depth():
 def test_every_exit_learns():
     """Texts that repeat what came two before: after training the first block's exit is often sure enough."""
     torch.manual_seed(0)
-    model = EarlyExits(6, Design(depth=2, dim=16, heads=1, context=9, exits=True))
+    model = EarlyExitGPT(6, ModelConfig(depth=2, dim=16, heads=1, context=9, exits=True))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(150):
         t = torch.randint(6, (32, 1)).add(torch.tensor([0, 1, 2] * 3)).remainder(6)

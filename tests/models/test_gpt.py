@@ -10,13 +10,13 @@ from torch.testing import assert_close
 
 from nhin.errors import ShapeError
 from nhin.models.build import build_lm
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT
 
-MODEL3 = Design(
+MODEL3 = ModelConfig(
     depth=1, dim=64, heads=1, context=8, positions="learned", norm="layer", final_norm=False, feed="none"
 )
-SMALL = Design(depth=2, dim=16, heads=2, context=12)
+SMALL = ModelConfig(depth=2, dim=16, heads=2, context=12)
 
 
 def tokens(vocab, *shape):
@@ -83,7 +83,7 @@ def test_any_length_after_any_other_up_to_the_context():
 
 @pytest.mark.parametrize("changes", [{"preset": "gpt2"}, {"feed": "swiglu"}, {"experts": 3}, {"tied": False}])
 def test_a_state_dict_holds_all_of_a_model(changes):
-    design = Design(depth=2, dim=16, heads=2, context=9, **changes)
+    design = ModelConfig(depth=2, dim=16, heads=2, context=9, **changes)
     one, other, t = restless(build_lm(7, design)), build_lm(7, design).double().eval(), tokens(7, 2, 9)
     other.load_state_dict(one.state_dict())
     assert torch.equal(other(t), one(t))
@@ -93,17 +93,17 @@ def test_a_state_dict_holds_all_of_a_model(changes):
 @pytest.mark.parametrize("order", ["pre", "post", "deep"])
 def test_explaining_follows_what_the_model_does(order):
     """The last block's output, mixed and added by hand, is the model's."""
-    model = restless(GPT(7, Design(depth=2, dim=16, heads=2, context=9, order=order, feed="none")))
+    model = restless(GPT(7, ModelConfig(depth=2, dim=16, heads=2, context=9, order=order, feed="none")))
     t, (first, last) = tokens(7, 2, 6), model.blocks
     x = first(model.embed(t), causal=True)
     steps = model.explain(t)
     mixed = last.attention.out(steps[1]["output"].flatten(2))
     want = x + mixed if order == "pre" else last.norm(last.alpha * x + mixed)
-    assert_close(model.scores(want), model(t))
+    assert_close(model.logits(want), model(t))
 
 
 def test_dropout_acts_in_training_only():
-    model, t = GPT(7, Design(depth=1, dim=16, context=9, dropout=0.5)), tokens(7, 2, 9)
+    model, t = GPT(7, ModelConfig(depth=1, dim=16, context=9, dropout=0.5)), tokens(7, 2, 9)
     assert not torch.equal(model(t), model(t))
     model.eval()
     assert torch.equal(model(t), model(t))
@@ -118,7 +118,7 @@ def test_only_what_is_asked_counts_in_the_loss():
 
 
 def test_the_balance_of_experts_is_added_to_the_loss_and_told():
-    design = Design(depth=2, dim=16, heads=2, context=9, experts=3, balance=0.5)
+    design = ModelConfig(depth=2, dim=16, heads=2, context=9, experts=3, balance=0.5)
     model, t = restless(GPT(7, design)), tokens(7, 2, 9)
     parts = model.loss(t, t)
     balances = [one.feed.balance for one in model.blocks]
@@ -146,7 +146,7 @@ def held_bytes(model, t):
 @pytest.mark.parametrize("changes", [{}, {"experts": 3}, {"dropout": 0.3}, {"exits": True}, {"memory": 2}])
 def test_checkpointing_is_the_same_bit_for_bit_and_keeps_less(changes):
     made = [
-        build_lm(7, Design(depth=4, dim=32, heads=2, context=16, checkpointing=on, **changes))
+        build_lm(7, ModelConfig(depth=4, dim=32, heads=2, context=16, checkpointing=on, **changes))
         for on in (False, True)
     ]
     made[1].load_state_dict(made[0].state_dict())
@@ -160,13 +160,13 @@ def test_checkpointing_is_the_same_bit_for_bit_and_keeps_less(changes):
 def test_a_copy_of_a_trained_model_answers_alike():
     t = tokens(7, 2, 9)
     for changes in ({}, {"experts": 3}, {"memory": 2}, {"exits": True}):
-        model = build_lm(7, Design(depth=2, dim=16, heads=2, context=9, **changes))
+        model = build_lm(7, ModelConfig(depth=2, dim=16, heads=2, context=9, **changes))
         model.loss(t, t)["loss"].backward()
         assert torch.equal(copy.deepcopy(model)(t), model(t))
 
 
 def test_depth_0_knows_the_token_before_and_nothing_else():
-    model = restless(GPT(7, Design(depth=0, context=9, tied=False)))
+    model = restless(GPT(7, ModelConfig(depth=0, context=9, tied=False)))
     t = tokens(7, 2, 9)
     each = model(torch.arange(7)[:, None])[:, 0]
     assert_close(model(t), each[t])
@@ -178,7 +178,7 @@ def test_depth_0_knows_the_token_before_and_nothing_else():
     "changes", [{}, {"preset": "gpt2"}, {"qk_norm": True, "feed": "swiglu"}, {"exits": True}]
 )
 def test_it_compiles_whole(changes):
-    model = restless(build_lm(7, Design(depth=1, dim=16, heads=2, context=600, **changes)))
+    model = restless(build_lm(7, ModelConfig(depth=1, dim=16, heads=2, context=600, **changes)))
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     t = tokens(7, 2, 560)
     assert_close(compiled(t), model(t))

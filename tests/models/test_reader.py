@@ -5,17 +5,17 @@ import torch
 from torch import nn
 
 from nhin.errors import ShapeError, UnknownName
-from nhin.layers.backbones import BACKBONES, SHRINKS_HEIGHT, SHRINKS_WIDTH, backbone
-from nhin.layers.lettering import LetterEmbedding, Lettering, parts_of
-from nhin.models.reader import Reader
+from nhin.layers.backbones import BACKBONES, HEIGHT_STRIDE, WIDTH_STRIDE, build_backbone
+from nhin.layers.factored_char import FactoredCharEmbedding, FactoredCharLinear, build_factor_matrix
+from nhin.models.recognizer import RecognizerNet
 from nhin.text.charset import PAD, SOS, VIETNAMESE, Charset
 
 SMALL = Charset("aáàăắâbcđo ")
 
 
-def small(**changes: object) -> Reader:
+def small(**changes: object) -> RecognizerNet:
     torch.manual_seed(0)
-    return Reader(
+    return RecognizerNet(
         SMALL, **{"backbone": "tiny", "dim": 32, "depth": 1, "decoder_depth": 1, "heads": 2, **changes}
     )
 
@@ -23,9 +23,9 @@ def small(**changes: object) -> Reader:
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("width", [32, 80])
 def test_every_backbone_shrinks_by_the_same_factors(name, width):
-    net = backbone(name).eval()
+    net = build_backbone(name).eval()
     out = net(torch.randn(2, 1, 40, width))
-    assert out.shape == (2, net.channels, 40 // SHRINKS_HEIGHT, width // SHRINKS_WIDTH)
+    assert out.shape == (2, net.channels, 40 // HEIGHT_STRIDE, width // WIDTH_STRIDE)
 
 
 def test_both_heads_score_every_id_at_every_place():
@@ -75,14 +75,14 @@ def test_a_text_longer_than_its_frames_still_gives_a_finite_loss():
 def test_misreading_touches_letters_only_and_only_in_training():
     net = small(misread=1.0)
     tokens = torch.tensor([[SOS, 4, 5, PAD]]).repeat(50, 1)
-    changed = net._misread(tokens)
+    changed = net._add_token_noise(tokens)
     assert (changed[:, [0, 3]] == tokens[:, [0, 3]]).all()
     assert (changed[:, 1:3] != tokens[:, 1:3]).any()
-    assert (net.eval()._misread(tokens) == tokens).all()
+    assert (net.eval()._add_token_noise(tokens) == tokens).all()
 
 
 def test_letters_share_the_weights_of_their_parts():
-    layer = Lettering(SMALL, 8)
+    layer = FactoredCharLinear(SMALL, 8)
     ids = {char: i for i, char in enumerate(SMALL.chars, start=4)}
     with torch.no_grad():
         layer.own.zero_()
@@ -94,13 +94,13 @@ def test_letters_share_the_weights_of_their_parts():
 
 
 def test_every_letter_has_four_parts_and_special_tokens_none():
-    counts = parts_of(VIETNAMESE).sum(1)
+    counts = build_factor_matrix(VIETNAMESE).sum(1)
     assert (counts[:4] == 0).all()
     assert (counts[4:] == 4).all()
 
 
 def test_the_embedding_is_the_weight_looked_up():
-    table = LetterEmbedding(SMALL, 8)
+    table = FactoredCharEmbedding(SMALL, 8)
     ids = torch.tensor([[4, 7], [0, 2]])
     torch.testing.assert_close(table(ids), table.weight()[ids])
 

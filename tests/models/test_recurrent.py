@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from nhin.errors import ShapeError, UsageError
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT, cross_entropy
-from nhin.models.recurrent import Recurrent
+from nhin.models.recurrent_memory import RecurrentMemoryGPT
 
 SEGMENT = 4
 MADE = {
@@ -31,7 +31,7 @@ def built(name="softmax", **changes):
     """Build a model whose weights are large enough that every part has a say."""
     torch.manual_seed(0)
     design = {"depth": 2, "dim": 16, "heads": 2, "context": SEGMENT, "memory": 3, "segments": 3}
-    model = Recurrent(7, Design(**design | MADE[name] | changes))
+    model = RecurrentMemoryGPT(7, ModelConfig(**design | MADE[name] | changes))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.4)
@@ -47,7 +47,7 @@ def by_hand(model, t):
     memory, out, m = model.memory.expand(len(t), -1, -1), [], model.design.memory
     for piece in t.split(SEGMENT, 1):
         x = torch.cat([memory, model.embedding(piece), memory], 1)
-        table = model.waves if model.positions is None else model.positions.table
+        table = model.position_table if model.positions is None else model.positions.table
         x = x if table is None else x + table[: x.shape[1]]
         for one in model.blocks:
             x = one(x, causal=True)
@@ -84,7 +84,7 @@ def test_segments_meet_only_in_the_memory():
     model, t = built(), tokens(12)
     changed = torch.cat([(t[:, :4] + 1) % 7, t[:, 4:]], 1)
     assert (model(t)[:, 8:] - model(changed)[:, 8:]).abs().amax() > 1e-4
-    model._written = torch.zeros_like
+    model._to_memory = torch.zeros_like
     assert_close(model(t)[:, 4:], model(changed)[:, 4:])
 
 
@@ -126,7 +126,7 @@ def test_the_balance_is_the_mean_of_the_segments():
 def test_it_says_how_much_is_trained_on_and_that_it_reads_on():
     model = built()
     assert (model.context, model.unbounded) == (12, True)
-    assert not GPT(7, Design(depth=1, dim=8)).unbounded
+    assert not GPT(7, ModelConfig(depth=1, dim=8)).unbounded
 
 
 def test_the_state_of_a_long_text_is_no_larger():
@@ -135,7 +135,7 @@ def test_the_state_of_a_long_text_is_no_larger():
         cache = model.new_cache(2)
         size = cache[0].size
         model(tokens(50), cache=cache)
-    assert cache[0].size == size == sum(s.size for s in cache[0].states) + 2 * 3 * 16 * 8
+    assert cache[0].size == size == sum(s.size for s in cache[0].caches) + 2 * 3 * 16 * 8
 
 
 @pytest.mark.parametrize("name", ["softmax", "window", "linear"])
@@ -181,7 +181,7 @@ def test_a_passage_refuses_what_it_cannot_do():
             with pytest.raises(ShapeError, match="another state"):
                 cache[0].restore(foreign)
         with pytest.raises(UsageError, match="its own cache"):
-            model(t, cache=GPT(7, model.design).new_cache(2))
+            model(t, cache=GPT(7, model.config).new_cache(2))
         x = torch.zeros(2, 1, 2, 8)
         with pytest.raises(UsageError, match="belongs to a whole model"):
             cache[0].prefill(x, x, x)
@@ -211,10 +211,10 @@ def riddle(batch, segments):
 
 @pytest.mark.parametrize("blocked", [False, True])
 def test_it_learns_to_carry_what_a_model_without_memory_cannot_know(blocked):
-    design = Design(depth=1, dim=32, heads=2, context=SEGMENT, memory=1, segments=2, tied=False)
-    model = Recurrent(5, design)
+    design = ModelConfig(depth=1, dim=32, heads=2, context=SEGMENT, memory=1, segments=2, tied=False)
+    model = RecurrentMemoryGPT(5, design)
     if blocked:
-        model._written = torch.zeros_like
+        model._to_memory = torch.zeros_like
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(220):
         optimizer.zero_grad()

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from nhin.layers.block import deepnorm
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT
 
 DESIGN = {"depth": 8, "dim": 128, "heads": 4, "bias": True, "norm": "layer"}
@@ -32,7 +32,7 @@ def deviations(one):
 
 @feeds
 def test_the_small_start_is_gpt_2s(experts):
-    model = GPT(100, Design(**DESIGN, experts=experts))
+    model = GPT(100, ModelConfig(**DESIGN, experts=experts))
     ends = 0.02 / math.sqrt(16)
     for one in model.blocks:
         for name, size in deviations(one).items():
@@ -45,7 +45,7 @@ def test_the_small_start_is_gpt_2s(experts):
 
 @feeds
 def test_the_zero_start_keeps_variance_and_adds_nothing(experts):
-    model = GPT(100, Design(**DESIGN, experts=experts, start="zero", tied=False))
+    model = GPT(100, ModelConfig(**DESIGN, experts=experts, start="zero", tied=False))
     t = torch.randint(100, (2, 9))
     assert torch.equal(model.hidden(t), model.embed(t))
     assert not model.head.weight.any()
@@ -59,7 +59,7 @@ def test_the_zero_start_keeps_variance_and_adds_nothing(experts):
 @pytest.mark.parametrize("start", ["small", "zero"])
 @pytest.mark.parametrize("feed", ["gelu", "swiglu"])
 def test_deepnorm_is_xaviers_start_and_all_but_queries_and_keys_smaller(experts, start, feed):
-    model = GPT(100, Design(**DESIGN, experts=experts, order="deep", start=start, feed=feed))
+    model = GPT(100, ModelConfig(**DESIGN, experts=experts, order="deep", start=start, feed=feed))
     alpha, gain = deepnorm(8)
     inner = 344 if feed == "swiglu" else 512
     for one in model.blocks:
@@ -77,7 +77,7 @@ def test_deepnorm_is_xaviers_start_and_all_but_queries_and_keys_smaller(experts,
 def test_every_start_is_near_the_loss_of_a_guess(changes, start, tied):
     """Were it far, the first steps would go into unlearning the start."""
     model, t = (
-        GPT(300, Design(depth=4, dim=64, start=start, tied=tied, **changes)),
+        GPT(300, ModelConfig(depth=4, dim=64, start=start, tied=tied, **changes)),
         torch.randint(300, (4, 33)),
     )
     parts = model.loss(t[:, :-1], t[:, 1:])
@@ -88,5 +88,5 @@ def test_one_seed_gives_one_start():
     made = []
     for _ in range(2):
         torch.manual_seed(5)
-        made.append(GPT(20, Design(depth=2)).state_dict())
+        made.append(GPT(20, ModelConfig(depth=2)).state_dict())
     assert all(torch.equal(x, made[1][name]) for name, x in made[0].items())

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from nhin.cli.evaluate import evaluate as command
-from nhin.data.crops import Crop
+from nhin.data.images.datasets import Crop
 from nhin.errors import CheckpointError, DataError, UnknownName, UsageError
-from nhin.metrics.rates import FIGURES, FORMS
+from nhin.metrics.error_rates import FIGURES, NORMALIZERS
 from nhin.ocr.evaluate import evaluate, open_reader
-from nhin.reading.recognise import MODES
-from nhin.reading.types import Recognised
+from nhin.reading.recognizer import MODES
+from nhin.reading.result import Recognition
 
 
 class Parrot:
@@ -26,7 +26,7 @@ class Parrot:
 
     def read(self, crops):
         self.largest = max(self.largest, len(crops))
-        return [Recognised(next(self.texts), 0.8) for _ in crops]
+        return [Recognition(next(self.texts), 0.8) for _ in crops]
 
 
 def labelled(texts):
@@ -68,7 +68,7 @@ def test_crops_are_opened_a_few_at_a_time():
 def test_json_holds_every_key(pair, data, capsys, mode):
     assert command(str(pair[0]), data, json=True, mode=mode) == 0
     tree = json.loads(capsys.readouterr().out)
-    assert {name + ending for name in FIGURES for ending in FORMS} <= tree.keys()
+    assert {name + ending for name in FIGURES for ending in NORMALIZERS} <= tree.keys()
     assert {"count", "ece", "seconds_per_crop", "breakdown"} <= tree.keys()
     assert tree["count"] == 6
 

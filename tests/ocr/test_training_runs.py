@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from nhin.config import build, read_tree
+from nhin.config import from_dict, read_recipe
 from nhin.errors import CheckpointError, DataError, Diverged, RecipeError, UsageError
-from nhin.ocr.recipe import Recipe, build_model, build_source, load_model
+from nhin.ocr.recipe import OCRRecipe, build_model, build_source, load_model
 from nhin.ocr.train import train
 from nhin.training import checkpoint as checkpoints
 from nhin.training.run import hold
@@ -47,12 +47,12 @@ def crops(tmp_path_factory):
 
 
 def recipe_on(crops, steps=20, **training):
-    tree = read_tree("reader-tiny")
+    tree = read_recipe("reader-tiny")
     tree["model"] |= {"dropout": 0.1, "dim": 16}
     tree["data"] = {"real": [str(crops)], "real_share": 1.0, "chunk": 16, "cycle": 3, "workers": 0}
     tree["schedule"] = {"steps": steps, "warmup": 5, "rate": 3e-3, "shape": "constant"}
     tree["training"] |= {"batch_pixels": 12000, "log_seconds": 0.0, "precision": "float32"} | training
-    return build(Recipe, tree, "test")
+    return from_dict(OCRRecipe, tree, "test")
 
 
 def end_of(run):
@@ -193,7 +193,7 @@ def test_a_checkpoint_gives_its_reader_back(straight):
     assert recipe.schedule.steps == 20
     assert not model.training
     assert charset.decode(charset.encode("Phở")) == "Phở"
-    last, _, _ = load_model(straight / "checkpoint", average=False)
+    last, _, _ = load_model(straight / "checkpoint", use_ema=False)
     assert not torch.equal(last.flatten.weight, model.flatten.weight)
 
 
@@ -201,22 +201,22 @@ def test_a_run_can_begin_from_another_ones_weights(crops, straight, tmp_path):
     recipe = recipe_on(crops, 1, start=str(straight / "checkpoint"))
     still = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, rate=0.0))
     train(still, tmp_path / "run")
-    began, _, _ = load_model(tmp_path / "run" / "checkpoint", average=False)
+    began, _, _ = load_model(tmp_path / "run" / "checkpoint", use_ema=False)
     wanted, _, _ = load_model(straight / "checkpoint")
     assert torch.equal(began.flatten.weight, wanted.flatten.weight)
 
 
 def test_wrong_settings_of_the_network_and_the_data_are_said(tmp_path):
     with pytest.raises(RecipeError, match="dmi"):
-        build_model(Recipe(model={"dmi": 3}))
+        build_model(OCRRecipe(model={"dmi": 3}))
     with pytest.raises(DataError, match="no data in"):
-        build_source(build(Recipe, {"data": {"real": [str(tmp_path / "x")]}}, "x").data)
+        build_source(from_dict(OCRRecipe, {"data": {"real": [str(tmp_path / "x")]}}, "x").data)
 
 
 @pytest.mark.parametrize("name", ["reader-tiny", "reader-small", "reader-resnet18"])
 def test_every_recipe_that_comes_with_nhin_builds(name):
     with torch.device("meta"):
-        build_model(build(Recipe, read_tree(name), name))
+        build_model(from_dict(OCRRecipe, read_recipe(name), name))
 
 
 def two(recipe, run, *more):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention._patterns import drawn
+from nhin.attention.masks import dense_mask
 from nhin.attention.registry import build
 
 
@@ -68,6 +68,6 @@ def test_the_drawn_band_as_a_mask_in_x_transformers_is_the_band(name, settings, 
     attend = pytest.importorskip("x_transformers.attend").Attend(flash=False, causal=False)
     made = build(name, **settings)
     given = inputs(150)
-    mask = drawn(made.pattern, 150, 150, causal=causal)[None, None].expand(2, 1, -1, -1)
+    mask = dense_mask(made.pattern, 150, 150, causal=causal)[None, None].expand(2, 1, -1, -1)
     want, _ = attend(*(by_head(x) for x in given), mask=mask)
     agree(made(*given, causal=causal), by_head(want), given)

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from nhin.attention.bias.t5 import T5
 from nhin.attention.positions import Rotary, XPos
 from nhin.attention.positions.dynamic_ntk import dynamic_ntk
-from nhin.attention.positions.interleaved import interleaved
-from nhin.attention.positions.interpolation import Interpolation, interpolated
+from nhin.attention.positions.interpolation import Interpolation, interpolation
+from nhin.attention.positions.rotary_interleaved import rotary_interleaved
 from nhin.attention.positions.yarn import yarn
-from nhin.attention.t5 import T5
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 D, LENGTH = 16, 40
@@ -41,17 +41,17 @@ def test_interleaved_and_interpolated_are_those_of_rotary_embedding_torch():
     theirs = pytest.importorskip("rotary_embedding_torch")
     q, _ = heads()
     plain, squeezed = (theirs.RotaryEmbedding(D, interpolate_factor=f) for f in (1.0, 4.0))
-    assert_close(interleaved(D)(q), by_head(plain.rotate_queries_or_keys(by_head(q))))
-    ours = interleaved(D, far=Interpolation(4.0))
+    assert_close(rotary_interleaved(D)(q), by_head(plain.rotate_queries_or_keys(by_head(q))))
+    ours = rotary_interleaved(D, rope_scaling=Interpolation(4.0))
     assert_close(ours(q), by_head(squeezed.rotate_queries_or_keys(by_head(q))), atol=1e-5, rtol=1e-5)
-    assert (Rotary(D)(q) - interleaved(D)(q)).abs().max() > 0.1, "the conventions are told apart"
+    assert (Rotary(D)(q) - rotary_interleaved(D)(q)).abs().max() > 0.1, "the conventions are told apart"
 
 
 def test_xpos_is_that_of_rotary_embedding_torch_in_scores():
     theirs = pytest.importorskip("rotary_embedding_torch").RotaryEmbedding(D, use_xpos=True)
     q, k = heads()
     want = scores(*map(by_head, theirs.rotate_queries_and_keys(by_head(q), by_head(k))))
-    assert_close(scores(*XPos(D, pairs="interleaved").pair(q, k)), want, atol=1e-4, rtol=1e-4)
+    assert_close(scores(*XPos(D, pairs="interleaved").rotate_qk(q, k)), want, atol=1e-4, rtol=1e-4)
 
 
 def hugging_face(kind, **settings):
@@ -80,7 +80,7 @@ def hugging_face(kind, **settings):
     ("ours", "kind", "theirs"),
     [
         (Rotary(D), "default", {}),
-        (interpolated(D, factor=4.0), "linear", {"factor": 4.0}),
+        (interpolation(D, factor=4.0), "linear", {"factor": 4.0}),
         (
             yarn(D, factor=8.0, trained=512),
             "yarn",
@@ -112,7 +112,7 @@ def test_t5_buckets_are_those_of_hugging_face(two_sided, buckets, distance):
 
     gaps = torch.arange(-600, 601)
     theirs = T5Attention._relative_position_bucket(-gaps, two_sided, buckets, distance)
-    ours = T5(1, buckets, distance, two_sided=two_sided).bucket(gaps)
+    ours = T5(1, buckets, distance, two_sided=two_sided).bucket_of(gaps)
     unlike = (ours != theirs).nonzero().flatten()
     exact = buckets // (4 if two_sided else 2)
     wide = buckets // (2 if two_sided else 1) - exact

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import nhin
 from nhin.errors import MissingExtra
-from nhin.image.load import load
-from nhin.reading import detect
-from nhin.reading.detect import Detector, Tuning, enlarge, upright
+from nhin.image.load import load_picture
+from nhin.reading import detector
+from nhin.reading.detector import Detector, DetectorConfig, enlarge_box, order_corners
 
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
 
@@ -45,7 +45,7 @@ def test_each_line_is_found_once_at_any_size(detector, size):
 
 
 def test_the_sign_has_four_lines(detector):
-    assert len(detector.find(load(SIGN))) == 4
+    assert len(detector.find(load_picture(SIGN))) == 4
 
 
 def test_boxes_follow_a_tilted_page(detector):
@@ -93,7 +93,7 @@ def test_nothing_is_said_while_loading_and_finding(capfd, caplog):
 
 
 def test_a_missing_detector_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(detect.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(detector.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="rapidocr"):
         Detector()
 
@@ -101,20 +101,24 @@ def test_a_missing_detector_says_what_to_install(monkeypatch):
 def test_corners_begin_at_the_top_left_and_run_clockwise():
     corners = np.array([[0, 0], [10, 1], [9, 5], [-1, 4]], np.float32)
     for shift in range(4):
-        np.testing.assert_array_equal(upright(np.roll(corners, shift, axis=0)), corners)
-        np.testing.assert_array_equal(upright(np.roll(corners, shift, axis=0)[::-1]), corners)
+        np.testing.assert_array_equal(order_corners(np.roll(corners, shift, axis=0)), corners)
+        np.testing.assert_array_equal(order_corners(np.roll(corners, shift, axis=0)[::-1]), corners)
 
 
 def test_a_box_grows_by_shares_of_its_line_height():
     wide = np.array([[0, 0], [100, 0], [100, 10], [0, 10]], np.float32)
-    np.testing.assert_allclose(enlarge(wide, 0.1, 0.2), [[-1, -2], [101, -2], [101, 12], [-1, 12]], atol=1e-4)
+    np.testing.assert_allclose(
+        enlarge_box(wide, 0.1, 0.2), [[-1, -2], [101, -2], [101, 12], [-1, 12]], atol=1e-4
+    )
     tall = wide[:, ::-1][[0, 3, 2, 1]]
-    np.testing.assert_allclose(enlarge(tall, 0.1, 0.2), [[-2, -1], [12, -1], [12, 101], [-2, 101]], atol=1e-4)
+    np.testing.assert_allclose(
+        enlarge_box(tall, 0.1, 0.2), [[-2, -1], [12, -1], [12, 101], [-2, 101]], atol=1e-4
+    )
 
 
 def test_a_picture_costs_no_more_than_its_share():
     picture = np.zeros((3000, 4000, 3), np.uint8)
-    sheet, scale = detect._prepare(picture, Tuning())
-    assert sheet.shape[2] * sheet.shape[3] < 1.1 * Tuning().area
+    sheet, scale = detector._preprocess(picture, DetectorConfig())
+    assert sheet.shape[2] * sheet.shape[3] < 1.1 * DetectorConfig().max_pixels
     assert sheet.shape[2] % 32 == sheet.shape[3] % 32 == 0
     assert scale == pytest.approx(1460 / 4000, rel=0.01)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import nhin
-from nhin.image.load import load
-from nhin.reading import lines
-from nhin.reading.lines import Strip, place, snug, whole
-from nhin.reading.types import Recognised, Span
+from nhin.image.load import load_picture
+from nhin.reading import line_crop
+from nhin.reading.line_crop import LineCrop, locate_line, tight_box, whole_picture
+from nhin.reading.result import Recognition, Span
 
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
 
@@ -19,9 +19,9 @@ def quad(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
 
 
-def cut(picture: np.ndarray, box: np.ndarray) -> Strip:
+def cut(picture: np.ndarray, box: np.ndarray) -> LineCrop:
     """Cut a line that is there."""
-    strip = lines.cut(picture, box)
+    strip = line_crop.crop_line(picture, box)
     assert strip is not None
     return strip
 
@@ -37,7 +37,7 @@ def lettering(*letters: tuple[int, int, int, int], size: tuple[int, int] = (400,
 WORD = tuple((x, 80, x + 12, 120) for x in range(100, 300, 25))
 
 
-def extent(strip: Strip) -> tuple[float, float, float, float]:
+def extent(strip: LineCrop) -> tuple[float, float, float, float]:
     corners = np.array(strip.box())
     return (*corners.min(axis=0), *corners.max(axis=0))
 
@@ -118,8 +118,9 @@ def test_places_in_a_crop_lead_to_the_letters_in_the_picture():
 )
 def test_turned_readings_stand_where_the_letters_stand(turn, first):
     """Crop 100 wide, 40 high; a span from 10 to 20 of the picture the network saw."""
-    line = place(
-        whole(np.zeros((40, 100, 3), np.uint8)), Recognised("a", 0.5, (Span("a", 0.5, 10, 20),), turn)
+    line = locate_line(
+        whole_picture(np.zeros((40, 100, 3), np.uint8)),
+        Recognition("a", 0.5, (Span("a", 0.5, 10, 20),), turn),
     )
     corners = np.array(line.chars[0].box)
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -137,19 +138,19 @@ def test_tall_boxes_stay_upright():
     "box", [quad(-50, -20, 30, 20), quad(380, 190, 500, 260), quad(10, 10, 11, 11), quad(0, 0, 400, 200)]
 )
 def test_boxes_over_the_edge_never_fail(box):
-    strip = lines.cut(lettering(*WORD), box)
+    strip = line_crop.crop_line(lettering(*WORD), box)
     assert strip is None or min(strip.pixels.shape[:2]) >= 1
 
 
 def test_boxes_outside_the_picture_give_nothing():
-    assert lines.cut(lettering(), quad(900, 900, 950, 920)) is None
+    assert line_crop.crop_line(lettering(), quad(900, 900, 950, 920)) is None
 
 
 def test_the_sign_is_cut_close_to_its_letters():
     """The large row with marks above and below: between 95 and 130 pixels high, by eye 98."""
-    strip = cut(load(SIGN), quad(100, 160, 905, 285))
+    strip = cut(load_picture(SIGN), quad(100, 160, 905, 285))
     assert 95 <= strip.pixels.shape[0] <= 125
 
 
 def test_paper_alone_has_no_frame():
-    assert snug(np.full((40, 200, 3), 250, np.uint8)) is None
+    assert tight_box(np.full((40, 200, 3), 250, np.uint8)) is None

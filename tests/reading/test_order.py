@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhin.reading.order import reading_order
+from nhin.reading.reading_order import reading_order
 
 
 def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:

@@ -16,7 +16,7 @@ import nhin
 from nhin.errors import PictureError, UnknownName
 from nhin.image import load as loading
 from nhin.reading.reader import Reader
-from nhin.reading.types import Recognised, Span
+from nhin.reading.result import Recognition, Span
 
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
 
@@ -35,10 +35,10 @@ class Told:
         self.text = text
         self.seen: list[np.ndarray] = []
 
-    def read(self, crops: Sequence[np.ndarray]) -> list[Recognised]:
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
         self.seen += crops
         spans = tuple(Span(c, 0.9, 2.0 * i, 2.0 * i + 2) for i, c in enumerate(self.text))
-        return [Recognised(self.text, 0.9, spans) for _ in crops]
+        return [Recognition(self.text, 0.9, spans) for _ in crops]
 
 
 class Found:
@@ -60,7 +60,7 @@ class Lost:
 
 def told(*quads: tuple[float, float, float, float], text: str = "chữ") -> tuple[Reader, Told]:
     recogniser = Told(text)
-    return Reader(recogniser=recogniser, detector=Found(*quads)), recogniser
+    return Reader(recognizer=recogniser, detector=Found(*quads)), recogniser
 
 
 def grain(height: int, width: int) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_lines_without_text_are_dropped():
 
 def test_a_crop_is_read_whole_and_nothing_looks_for_lines():
     recogniser = Told()
-    reader = Reader(recogniser=recogniser, detector=Lost())
+    reader = Reader(recognizer=recogniser, detector=Lost())
     picture = grain(200, 300)
     reading = reader.read(picture, crop=True)
     np.testing.assert_array_equal(recogniser.seen[0], picture)
@@ -128,7 +128,7 @@ def test_blank_pictures_are_empty_and_no_network_is_asked(size, crop):
 @pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3), (6, 6), (30, 4000), (300, 400)])
 @pytest.mark.parametrize("crop", [False, True])
 def test_noise_of_any_size_never_fails(size, crop):
-    reader = Reader(recogniser=Told())
+    reader = Reader(recognizer=Told())
     for line in reader.read(grain(*size), crop).lines:
         assert np.isfinite(np.array(line.box)).all()
 
@@ -143,7 +143,7 @@ def test_every_source_gives_the_same_reading():
 
 
 def test_boxes_of_a_large_photograph_are_in_its_own_pixels(monkeypatch):
-    monkeypatch.setattr(loading, "WORKING", 300 * 400)
+    monkeypatch.setattr(loading, "WORK_PIXELS", 300 * 400)
     reader, _ = told((50, 40, 350, 80))
     reading = reader.read(grain(600, 800))
     assert (reading.width, reading.height) == (800, 600)
@@ -207,7 +207,7 @@ def test_reading_imports_no_torch():
         "    def read(self, crops): return []\n"
         f"try: Reader(recogniser=R()).read({str(SIGN)!r})\n"
         "except ValueError: pass\n"
-        "import nhin.reading.weights, nhin.cli.read, nhin.cli.synth, nhin.data.synth\n"
+        "import nhin.reading.onnx_model, nhin.cli.read, nhin.cli.synth, nhin.data.images.synthetic\n"
         "print(*[m for m in ('torch', 'rapidocr', 'torchvision') if m in sys.modules])"
     )
     assert said(code) == ""

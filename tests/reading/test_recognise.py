@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from nhin.decoding import ctc
 from nhin.errors import UnknownName
-from nhin.image.fit import HEIGHT, STRIDE
-from nhin.reading.recognise import MODES, Recogniser
+from nhin.image.preprocess import HEIGHT, STRIDE
+from nhin.reading.recognizer import MODES, Recognizer
 from nhin.text.charset import EOS, Charset
 
 LETTERS = Charset("abcdefg")
@@ -56,7 +56,7 @@ words = st.text("abcdefg", min_size=1, max_size=12)
 @settings(max_examples=25, deadline=None)
 @given(texts=st.lists(words, max_size=40), mode=st.sampled_from(MODES))
 def test_a_crop_reads_the_same_alone_and_in_company(texts, mode):
-    reader = Recogniser(Bars(), LETTERS, mode=mode)
+    reader = Recognizer(Bars(), LETTERS, mode=mode)
     together = reader.read([bars(text) for text in texts])
     assert [reading.text for reading in together] == texts
     assert together == [reader.read([bars(text)])[0] for text in texts]
@@ -65,7 +65,7 @@ def test_a_crop_reads_the_same_alone_and_in_company(texts, mode):
 @settings(max_examples=25, deadline=None)
 @given(text=words)
 def test_letters_stand_where_they_were_drawn(text):
-    for char, place in zip(Recogniser(Bars(), LETTERS).read([bars(text)])[0].chars, range(99), strict=False):
+    for char, place in zip(Recognizer(Bars(), LETTERS).read([bars(text)])[0].chars, range(99), strict=False):
         middle = BAR * (2 * place + 1.5)
         assert char.left < middle < char.right
         assert char.text == text[place]
@@ -75,29 +75,29 @@ def test_letters_stand_where_they_were_drawn(text):
 
 def test_places_are_in_the_pixels_of_the_crop_given():
     small, large = bars("bdf"), bars("bdf").repeat(3, axis=0).repeat(3, axis=1)
-    reader = Recogniser(Bars(), LETTERS)
+    reader = Recognizer(Bars(), LETTERS)
     for a, b in zip(reader.read([small])[0].chars, reader.read([large])[0].chars, strict=True):
         assert b.left == pytest.approx(3 * a.left)
         assert b.right == pytest.approx(3 * a.right)
 
 
 def test_confidence_is_the_product_over_letters_and_end():
-    reading = Recogniser(Bars(), LETTERS).read([bars("abc")])[0]
+    reading = Recognizer(Bars(), LETTERS).read([bars("abc")])[0]
     end = reading.confidence / np.prod([char.confidence for char in reading.chars])
     assert 0 < end < 1
     assert reading.chars[0].confidence == pytest.approx(end)
 
 
 def test_temperature_softens_confidence_only():
-    plain = Recogniser(Bars(), LETTERS).read([bars("abc")])[0]
-    soft = Recogniser(Bars(), LETTERS, temperatures={"both": 3.0}).read([bars("abc")])[0]
+    plain = Recognizer(Bars(), LETTERS).read([bars("abc")])[0]
+    soft = Recognizer(Bars(), LETTERS, temperatures={"both": 3.0}).read([bars("abc")])[0]
     assert soft.text == plain.text
     assert soft.confidence < plain.confidence
 
 
 def test_the_decoder_corrects_the_draft_and_only_in_exact_mode():
-    assert Recogniser(Bars("aba"), LETTERS, mode="exact").read([bars("ag")])[0].text == "aba"
-    assert Recogniser(Bars("aba"), LETTERS, mode="fast").read([bars("ag")])[0].text == "ag"
+    assert Recognizer(Bars("aba"), LETTERS, mode="exact").read([bars("ag")])[0].text == "aba"
+    assert Recognizer(Bars("aba"), LETTERS, mode="fast").read([bars("ag")])[0].text == "ag"
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
@@ -111,26 +111,26 @@ def test_a_flat_crop_is_never_read(value, shape):
         def decode(self, memory, tokens):
             raise AssertionError("the decoder was asked about a blank crop")
 
-    reading = Recogniser(Shy(), LETTERS).read([np.full(shape, value, dtype=np.uint8)])[0]
+    reading = Recognizer(Shy(), LETTERS).read([np.full(shape, value, dtype=np.uint8)])[0]
     assert (reading.text, reading.confidence, reading.chars) == ("", 0.0, ())
 
 
 def test_batches_are_bounded_in_rows_and_columns():
     pair = Bars()
-    Recogniser(pair, LETTERS, mode="fast").read([bars("ab")] * 70)
+    Recognizer(pair, LETTERS, mode="fast").read([bars("ab")] * 70)
     assert pair.batches == [32, 32, 6]
     pair = Bars()
-    Recogniser(pair, LETTERS, mode="fast").read([np.full((40, 300, 3), 255, np.uint8)] * 40)
+    Recognizer(pair, LETTERS, mode="fast").read([np.full((40, 300, 3), 255, np.uint8)] * 40)
     assert max(pair.batches) * 300 <= 8192 + 300
 
 
 def test_nothing_is_read_from_nothing():
-    assert Recogniser(Bars(), LETTERS).read([]) == []
+    assert Recognizer(Bars(), LETTERS).read([]) == []
 
 
 def test_an_unknown_mode_names_the_known_ones():
     with pytest.raises(UnknownName, match="exact"):
-        Recogniser(Bars(), LETTERS, mode="exakt")
+        Recognizer(Bars(), LETTERS, mode="exakt")
 
 
 @pytest.mark.parametrize(("doubt", "want"), [(0.0, "ag"), (0.9999, "aba")])
@@ -147,5 +147,5 @@ def test_both_heads_together_choose_between_draft_and_answer(doubt, want, temper
                 np.float32
             )
 
-    reader = Recogniser(Doubting("aba"), LETTERS, mode="both", temperatures={"both": temperature})
+    reader = Recognizer(Doubting("aba"), LETTERS, mode="both", temperatures={"both": temperature})
     assert reader.read([bars("ag")])[0].text == want

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nhin.reading import views
-from nhin.reading.types import Recognised, Span
+from nhin.reading import long_lines
+from nhin.reading.result import Recognition, Span
 
 
 def striped(width: int, gaps: list[tuple[int, int]], height: int = 40):
@@ -19,18 +19,18 @@ def striped(width: int, gaps: list[tuple[int, int]], height: int = 40):
 
 def said(text: str, confidence: float = 0.9, turn: int = 0):
     chars = tuple(Span(char, confidence, 10.0 * i, 10.0 * i + 9) for i, char in enumerate(text))
-    return Recognised(text, confidence ** len(text), chars, turn)
+    return Recognition(text, confidence ** len(text), chars, turn)
 
 
 @pytest.mark.parametrize("width", [1, 40, 320])
 def test_a_short_crop_stays_whole(width):
     crop = striped(width, [])
-    assert [piece.picture is crop for piece in views.cut(crop)] == [True]
+    assert [piece.picture is crop for piece in long_lines.split_long(crop)] == [True]
 
 
 def test_pieces_make_up_the_crop_again():
     crop = striped(1000, [(150, 165), (300, 320), (480, 500), (640, 655), (800, 830)])
-    pieces = views.cut(crop)
+    pieces = long_lines.split_long(crop)
     np.testing.assert_array_equal(np.concatenate([piece.picture for piece in pieces], axis=1), crop)
     assert [piece.left for piece in pieces] == [0, *np.cumsum([p.picture.shape[1] for p in pieces])[:-1]]
     assert max(piece.picture.shape[1] for piece in pieces) <= 320
@@ -39,30 +39,34 @@ def test_pieces_make_up_the_crop_again():
 @pytest.mark.parametrize("zoom", [1, 2])
 def test_cuts_fall_in_the_widest_gaps_and_stand_for_spaces(zoom):
     crop = striped(600, [(200, 204), (290, 310), (400, 404)]).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    first, second = views.cut(crop)
+    first, second = long_lines.split_long(crop)
     assert 290 * zoom <= second.left <= 310 * zoom
-    assert (first.spaced, second.spaced) == (False, True)
+    assert (first.after_space, second.after_space) == (False, True)
 
 
 def test_a_line_without_gaps_is_cut_only_when_the_network_could_not_take_it():
-    assert len(views.cut(striped(1200, []))) == 1
-    pieces = views.cut(striped(4000, []))
+    assert len(long_lines.split_long(striped(1200, []))) == 1
+    pieces = long_lines.split_long(striped(4000, []))
     assert len(pieces) > 1
     assert max(piece.picture.shape[1] for piece in pieces) <= 1280
-    assert not any(piece.spaced for piece in pieces)
+    assert not any(piece.after_space for piece in pieces)
 
 
 @pytest.mark.parametrize("shape", [(3, 4000, 3), (1, 9000, 3), (40, 30000, 3)])
 def test_flat_and_extreme_crops_can_be_cut(shape):
-    pieces = views.cut(np.zeros(shape, dtype=np.uint8))
+    pieces = long_lines.split_long(np.zeros(shape, dtype=np.uint8))
     assert sum(piece.picture.shape[1] for piece in pieces) == shape[1]
     assert max(piece.picture.shape[1] for piece in pieces) <= 32 * shape[0]
 
 
 def test_joined_text_keeps_places_and_multiplies_confidence():
     blank = np.zeros((40, 100, 3), dtype=np.uint8)
-    pieces = [views.Piece(blank), views.Piece(blank, 100, True), views.Piece(blank, 200, False)]
-    whole = views.join(pieces, [said("Hà"), said("Nội"), said("!")])
+    pieces = [
+        long_lines.CropPiece(blank),
+        long_lines.CropPiece(blank, 100, True),
+        long_lines.CropPiece(blank, 200, False),
+    ]
+    whole = long_lines.join_pieces(pieces, [said("Hà"), said("Nội"), said("!")])
     assert whole.text == "Hà Nội!"
     assert whole.confidence == pytest.approx(0.9**6)
     assert "".join(char.text for char in whole.chars) == whole.text
@@ -71,24 +75,26 @@ def test_joined_text_keeps_places_and_multiplies_confidence():
 
 
 def test_empty_pieces_leave_no_trace():
-    piece = views.Piece(np.zeros((40, 100, 3), dtype=np.uint8), 0, True)
-    nothing = Recognised("", 0.0)
-    assert views.join([piece, piece, piece], [nothing, said("ab"), nothing]) == said("ab")
-    assert views.join([piece, piece], [nothing, nothing]) == nothing
+    piece = long_lines.CropPiece(np.zeros((40, 100, 3), dtype=np.uint8), 0, True)
+    nothing = Recognition("", 0.0)
+    assert long_lines.join_pieces([piece, piece, piece], [nothing, said("ab"), nothing]) == said("ab")
+    assert long_lines.join_pieces([piece, piece], [nothing, nothing]) == nothing
 
 
 def test_turning_there_and_back_changes_nothing():
     crop = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(views.turn(views.turn(crop, 90), -90), crop)
-    assert views.turn(crop, 90).shape == (20, 50, 3)
-    np.testing.assert_array_equal(views.turn(crop, 90)[0, 0], crop[-1, 0])
+    np.testing.assert_array_equal(long_lines.rotate(long_lines.rotate(crop, 90), -90), crop)
+    assert long_lines.rotate(crop, 90).shape == (20, 50, 3)
+    np.testing.assert_array_equal(long_lines.rotate(crop, 90)[0, 0], crop[-1, 0])
 
 
 def test_the_surest_view_wins_but_upright_is_favoured():
-    assert views.surest(said("ab", 0.5), [said("cde", 0.9, 90), said("fg", 0.7, -90)]).text == "cde"
-    assert views.surest(said("ab", 0.88), [said("cde", 0.9, 90)]).text == "ab"
-    assert views.surest(said("", 0.0), [said("", 0.0, 90)]).text == ""
+    assert (
+        long_lines.most_confident(said("ab", 0.5), [said("cde", 0.9, 90), said("fg", 0.7, -90)]).text == "cde"
+    )
+    assert long_lines.most_confident(said("ab", 0.88), [said("cde", 0.9, 90)]).text == "ab"
+    assert long_lines.most_confident(said("", 0.0), [said("", 0.0, 90)]).text == ""
 
 
 def test_a_single_letter_is_not_believed_when_turned():
-    assert views.surest(said("I", 0.3), [said("-", 0.99, 90)]).text == "I"
+    assert long_lines.most_confident(said("I", 0.3), [said("-", 0.99, 90)]).text == "I"

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from nhin.attention import registry
 from nhin.attention.base import Facts
-from nhin.attention.linear import Linear
+from nhin.attention.linear.linear import Linear
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.replication.attention import dense, exact
 from nhin.replication.attention.setting import Setting

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhin.text.charset import UNK, UNKNOWN, VIETNAMESE, Charset
-from nhin.text.letters import LOWER, MARKS, TONES, UPPER, Factors, compose, factor, nfc, without_marks
+from nhin.text.charset import REPLACEMENT, UNK, VIETNAMESE, Charset
+from nhin.text.letters import LOWER, MARKS, TONES, UPPER, Factors, compose, factor, nfc, strip_marks
 
 written = st.text(alphabet=VIETNAMESE.chars, max_size=40)
 
@@ -35,7 +35,7 @@ def test_a_foreign_accent_stays_with_its_base():
 
 
 def test_without_marks_keeps_case_and_length():
-    assert without_marks("Đường Nguyễn Huệ 42") == "Duong Nguyen Hue 42"
+    assert strip_marks("Đường Nguyễn Huệ 42") == "Duong Nguyen Hue 42"
 
 
 @given(written)
@@ -49,7 +49,7 @@ def test_any_normal_form_encodes_to_the_same_ids_and_decodes_to_nfc(text):
 def test_an_unknown_letter_is_unk_and_never_an_error(text):
     ids = VIETNAMESE.encode(text)
     assert len(ids) == len(nfc(text))
-    known = [char if char in VIETNAMESE else UNKNOWN for char in nfc(text)]
+    known = [char if char in VIETNAMESE else REPLACEMENT for char in nfc(text)]
     assert VIETNAMESE.decode(ids) == "".join(known)
 
 
@@ -60,7 +60,7 @@ def test_decoding_stops_at_eos_and_skips_padding():
 
 
 def test_missing_lists_what_a_table_lacks():
-    assert Charset("abc").missing("cabbage") == ["e", "g"]
+    assert Charset("abc").missing_chars("cabbage") == ["e", "g"]
 
 
 @pytest.mark.parametrize("chars", ["aa", unicodedata.normalize("NFD", "ấ")])

@@ -60,6 +60,6 @@ def test_a_resumed_log_forgets_what_will_be_done_again_and_torn_lines(tmp_path):
     for number in range(1, 6):
         log.step(step(number), 1)
     with path.open("a") as file:
-        file.write('{"step": 1, "ev')
+        file.write_rows('{"step": 1, "ev')
     Log(path, total=10, done=3, screen=io.StringIO())
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]

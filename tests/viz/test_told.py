@@ -3,9 +3,9 @@
 import pytest
 
 from nhin.attention.registry import MECHANISMS
-from nhin.viz.catalogue import catalogue
-from nhin.viz.formula import readable
-from nhin.viz.told import Formula, arguments, plain, sentences, taken_apart
+from nhin.viz.catalogue import list_entries
+from nhin.viz.docstring import Formula, parse_arguments, parse_docstring, to_markdown, to_text
+from nhin.viz.formula import latex_to_text
 
 PAGE = r"""Something that looks.
 
@@ -29,7 +29,7 @@ Differs: nothing.
 
 
 def test_a_page_is_title_body_and_remarks():
-    told = taken_apart(PAGE)
+    told = parse_docstring(PAGE)
     assert told.title == "Something that looks."
     assert told.body == (
         Formula(("a = b", r"c = \frac{d}{e}")),
@@ -44,18 +44,18 @@ def test_a_page_is_title_body_and_remarks():
 
 
 def test_nothing_told_is_nothing():
-    told = taken_apart(None)
+    told = parse_docstring(None)
     assert (told.title, told.body, told.remarks) == ("", (), {})
-    assert arguments("No arguments.") == {}
+    assert parse_arguments("No arguments.") == {}
 
 
 def test_marks_become_markdown_or_go():
-    assert sentences("see :math:`x_i` in ``call``") == "see $`x_i`$ in `call`"
-    assert plain("see :math:`x_i` in ``call``") == "see x_i in call"
+    assert to_markdown("see :math:`x_i` in ``call``") == "see $`x_i`$ in `call`"
+    assert to_text("see :math:`x_i` in ``call``") == "see x_i in call"
 
 
 def test_arguments_are_told_by_name():
-    told = arguments(
+    told = parse_arguments(
         "Makes.\n\nArgs:\n    one: The first,\n        and more: so.\n    two: Another.\n\nReturns:\n    It."
     )
     assert told == {"one": "The first, and more: so.", "two": "Another."}
@@ -76,22 +76,22 @@ def test_arguments_are_told_by_name():
     ],
 )
 def test_formulas_are_readable(latex, text):
-    assert readable(latex) == text.strip()
+    assert latex_to_text(latex) == text.strip()
 
 
 def test_everything_listed_tells_enough_to_be_listed():
-    for one in catalogue():
-        assert one.told.title, one.name
+    for one in list_entries():
+        assert one.doc.title, one.name
         assert one.source, one.name
-        for formula in one.told.formulas:
+        for formula in one.doc.formulas:
             for line in formula.lines:
-                shown = readable(line)
+                shown = latex_to_text(line)
                 assert "\\" not in shown, (one.name, shown)
                 assert shown.count("(") == shown.count(")"), (one.name, shown)
                 assert "&" not in shown, (one.name, shown)
 
 
 def test_every_setting_of_every_mechanism_is_explained():
-    for one in catalogue():
+    for one in list_entries():
         if one.name in MECHANISMS:
             assert all(said for _, said in one.settings.values()), (one.name, one.settings)

@@ -28,7 +28,7 @@ Keys = Float[Tensor, "B S G D"]
 Keep = Bool[Tensor, "B S"]
 Weights = Float[Tensor, "B H T S"]
 Rows = Float[Tensor, "B H rows S"]
-Shown = Float[Tensor, "B H rows S"]  # the weights of some of the queries
+WeightRows = Float[Tensor, "B H rows S"]  # the weights of some of the queries
 
 ABILITIES: Mapping[str, str] = {
     "causal": "can hide later keys from earlier queries",
@@ -78,7 +78,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class CacheSpec:
     """How much a state must hold.
 
     Args:
@@ -98,7 +98,7 @@ class Room:
     device: torch.device | str | None = None
 
 
-class State(ABC):
+class Cache(ABC):
     """What a mechanism remembers of the sequences of a batch; for inference only.
 
     Rows may have different lengths: each goes on from its own. See ``attention.states`` for those there are.
@@ -173,7 +173,7 @@ class Mechanism(nn.Module):
         causal: bool = False,
         keep: Keep | None = None,
         rows: slice | None = None,
-    ) -> Shown:
+    ) -> WeightRows:
         """Return what each query (of ``rows``, all when None) gives each key.
 
         Written as the formula says it and differentiable: the slow twin of ``forward``. Where scores are
@@ -188,16 +188,16 @@ class Mechanism(nn.Module):
         shown = self.weights(q, k, causal=causal, keep=keep)
         return {"weights": shown, "output": self(q, k, v, causal=causal, keep=keep)}
 
-    def new_state(self, room: Room) -> State:
+    def init_cache(self, spec: CacheSpec) -> Cache:
         """Build an empty state to decode from.
 
         Raises:
             UsageError: This mechanism cannot decode.
         """
-        raise lacking(self.facts, "decode")
+        raise missing_ability(self.facts, "decode")
 
 
-def lacking(facts: Facts, ability: str) -> UsageError:
+def missing_ability(facts: Facts, ability: str) -> UsageError:
     """Return the error for an ability a mechanism lacks; it names those that have it."""
     # The table lies above this file and is wanted only when something has already gone wrong.
     table = importlib.import_module("nhin.attention.registry").MECHANISMS
@@ -225,7 +225,7 @@ def check_call(
     }
     for ability, asked in wanted.items():
         if asked and ability not in facts.abilities:
-            raise lacking(facts, ability)
+            raise missing_ability(facts, ability)
 
 
 def check_built(facts: Facts, q: Tensor, *, heads: int | None = None, head_dim: int | None = None) -> None:
@@ -256,9 +256,11 @@ def check(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> None:
     """
     for name, tensor, axes in (("q", q, "B T H D"), ("k", k, "B S G D"), ("v", v, "B S G D")):
         if tensor.ndim != 4:
-            raise ShapeError(f"{name} has shape {_show(tensor)}; give it the four axes {axes}")
+            raise ShapeError(f"{name} has shape {_shape_text(tensor)}; give it the four axes {axes}")
     if k.shape != v.shape:
-        raise ShapeError(f"k is {_show(k)} and v is {_show(v)}; give every key one value of the same width")
+        raise ShapeError(
+            f"k is {_shape_text(k)} and v is {_shape_text(v)}; give every key one value of the same width"
+        )
     for axis, place, way in (
         ("batch", 0, "repeat the smaller one"),
         ("head_dim", 3, "project both to one width"),
@@ -269,10 +271,10 @@ def check(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> None:
         raise ShapeError(
             f"q has {q.shape[2]} heads and k has {k.shape[2]}; make kv_heads divide heads (1 always does)"
         )
-    _check_kind(q, k, v, keep)
+    _check_dtypes_and_keep(q, k, v, keep)
 
 
-def _check_kind(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> None:
+def _check_dtypes_and_keep(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> None:
     """Refuse tensors of several dtypes or devices, and a ``keep`` that is no mask of the keys."""
     for name, tensor in (("k", k), ("v", v)):
         if tensor.device != q.device:
@@ -288,7 +290,7 @@ def _check_kind(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> None:
     if keep.ndim != 2 or keep.shape[0] != k.shape[0] or keep.shape[1] != k.shape[1]:
         want = (k.shape[0], k.shape[1])
         raise ShapeError(
-            f"keep has shape {_show(keep)}; it needs one entry per key, {want}, and nothing per query"
+            f"keep has shape {_shape_text(keep)}; it needs one entry per key, {want}, and nothing per query"
         )
     if keep.dtype != torch.bool:
         raise ShapeError(f"keep is {keep.dtype}; give booleans, True where a key may be seen (keep > 0)")
@@ -296,5 +298,5 @@ def _check_kind(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> None:
         raise ShapeError(f"keep is on {keep.device} and k on {k.device}; move it with .to(k.device)")
 
 
-def _show(tensor: Tensor) -> str:
+def _shape_text(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))

@@ -35,7 +35,7 @@ COMMANDS = {
         "nhin.cli.export:export",
         "Turn a reader into the pair that reads, a language model into Hugging Face's layout.",
     ),
-    "import": ("nhin.cli.adopt:import_", "Make a run of a language model in Hugging Face's layout."),
+    "import": ("nhin.cli.import_:import_", "Make a run of a language model in Hugging Face's layout."),
 }
 _USAGE, _INTERRUPTED, _PIPE = 2, 130, 141
 
@@ -55,8 +55,8 @@ for _name, (_path, _help) in COMMANDS.items():
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an expected failure is one line on standard error."""
-    _speak_utf8(sys.stdout)
-    _speak_utf8(sys.stderr)
+    _use_utf8(sys.stdout)
+    _use_utf8(sys.stderr)
     words = list(sys.argv[1:] if tokens is None else tokens)
     try:
         # Asked here, because cyclopts would load every command to find the nearest name.
@@ -65,16 +65,16 @@ def main(tokens: Sequence[str] | None = None) -> int:
         code = app(words)
         sys.stdout.flush()
     except CycloptsError as why:
-        _complain(f"{_sentence(why)} (nhin {_command(why)}--help tells more)")
+        _print_error(f"{_format_error(why)} (nhin {_command_name(why)}--help tells more)")
         return _USAGE
     except NhinError as why:
-        _complain(str(why))
+        _print_error(str(why))
         return why.exit_code
     except ImportError as why:
-        _complain(_missing(why))
+        _print_error(_format_missing_package(why))
         return MissingExtra.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _print_error("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
         # Nobody listens any more; without this Python complains once more while it closes.
@@ -83,22 +83,22 @@ def main(tokens: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _speak_utf8(stream: TextIO) -> None:
+def _use_utf8(stream: TextIO) -> None:
     """Write UTF-8 whatever the locale says, and file names that are no text as the bytes they are."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
-def _complain(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     sys.stderr.write(f"nhin: {' '.join(sentence.split())}\n")
 
 
-def _sentence(why: CycloptsError) -> str:
+def _format_error(why: CycloptsError) -> str:
     return str(why).strip().rstrip(".") or "the command line makes no sense"
 
 
-def _missing(why: ImportError) -> str:
+def _format_missing_package(why: ImportError) -> str:
     """Say which package a command lacks; anything else that fails to import is our mistake."""
     cause: BaseException | None = why
     while cause is not None and not isinstance(cause, ModuleNotFoundError):
@@ -108,6 +108,6 @@ def _missing(why: ImportError) -> str:
     return f"this command needs {cause.name}, which is not installed: pip install 'nhin[torch]'"
 
 
-def _command(why: CycloptsError) -> str:
+def _command_name(why: CycloptsError) -> str:
     """Name the command whose help would tell more."""
     return "".join(f"{word} " for word in why.command_chain or () if word in COMMANDS)

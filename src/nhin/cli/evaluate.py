@@ -34,20 +34,20 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
             more before it, and takes longer; the context when not given.
         threads: Processors to use.
     """
-    from nhin.lm.place import is_run
+    from nhin.lm.run_dir import is_run
 
     if is_run(Path(model)):
         from nhin.cli.evaluate_lm import measure_lm
 
-        _refuse("a language model", "a reader", limit=limit, mode=mode)
+        _refuse_options("a language model", "a reader", limit=limit, mode=mode)
         return measure_lm(Path(model), data, split, stride, threads, json)
     from nhin.cli.evaluate_reader import measure_reader
 
-    _refuse("a reader", "a language model", split=split, stride=stride)
+    _refuse_options("a reader", "a language model", split=split, stride=stride)
     return measure_reader(model, data, limit, mode or "both", threads, json)
 
 
-def _refuse(given: str, other: str, **options: object) -> None:
+def _refuse_options(given: str, other: str, **options: object) -> None:
     """Refuse options that mean something for the other kind of model only."""
     for name, value in options.items():
         if value is not None:

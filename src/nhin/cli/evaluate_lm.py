@@ -4,57 +4,57 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nhin.cli.files import as_json, progress
+from nhin.cli.output import show_progress, to_json
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nhin.lm.evaluate import Measured
+    from nhin.lm.evaluate import LMEvalResult
 
 _COLUMNS = ("nats", "bits_per_byte", "perplexity", "nats_per_character")
 
 
 def measure_lm(
-    place: Path, data: Path, split: str | None, stride: int | None, threads: int, json: bool
+    folder: Path, data: Path, split: str | None, stride: int | None, threads: int, json: bool
 ) -> int:
     """Measure a language model on text; see ``cli.evaluate``."""
     if threads < 1:
         raise UsageError(f"--threads must be at least 1, not {threads}")
     import torch
 
-    from nhin.lm.evaluate import control, evaluate
-    from nhin.lm.heldout import held_out, own_data
-    from nhin.lm.run import open_any
+    from nhin.lm.eval_data import list_data_folders, open_eval_split
+    from nhin.lm.evaluate import build_ngram_baseline, evaluate
+    from nhin.lm.loading import open_any_run
 
     torch.set_num_threads(threads)
-    run = open_any(place)
-    held = held_out(data, run.tokenizer, split, own_data(place, run.recipe))
-    with progress(len(held.tokens) - 1, "measuring") as seen:
-        measured = evaluate(run, held.tokens, stride=stride, seen=seen)
-    tree = {"step": run.step, "data": held.name, **measured.as_tree(), "ngram": None}
-    rows = [(place.resolve().name, measured)]
+    run = open_any_run(folder)
+    held = open_eval_split(data, run.tokenizer, split, list_data_folders(folder, run.recipe))
+    with show_progress(len(held.tokens) - 1, "measuring") as seen:
+        measured = evaluate(run, held.tokens, stride=stride, on_progress=seen)
+    tree = {"step": run.step, "data": held.name, **measured.to_dict(), "ngram": None}
+    rows = [(folder.resolve().name, measured)]
     if held.corpus is not None:
-        counted, taken = control(held.corpus)
+        counted, taken = build_ngram_baseline(held.corpus)
         beside = evaluate(counted, held.tokens)
         order = counted.model.order
-        tree["ngram"] = {"order": order, "counted": taken, **beside.as_tree()}
+        tree["ngram"] = {"order": order, "counted": taken, **beside.to_dict()}
         rows.append((f"{order}-gram", beside))
-    sys.stdout.write(as_json(tree) if json else "")
+    sys.stdout.write(to_json(tree) if json else "")
     if not json:
-        _show(rows, f"{measured.cost.tokens} tokens: {held.name}, {measured.seconds:.1f} s")
+        _print_table(rows, f"{measured.cost.tokens} tokens: {held.name}, {measured.seconds:.1f} s")
     return 0
 
 
-def _show(rows: "list[tuple[str, Measured]]", under: str) -> None:
+def _print_table(rows: "list[tuple[str, LMEvalResult]]", caption: str) -> None:
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
-    console.print(_table(rows))
-    console.print(under, markup=False, soft_wrap=True)
+    console.print(_make_table(rows))
+    console.print(caption, markup=False, soft_wrap=True)
 
 
-def _table(rows: "list[tuple[str, Measured]]") -> "Table":
+def _make_table(rows: "list[tuple[str, LMEvalResult]]") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 

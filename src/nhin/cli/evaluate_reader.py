@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nhin.cli.files import as_json, progress
+from nhin.cli.output import show_progress, to_json
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nhin.ocr.evaluate import Measured
-    from nhin.reading.recognise import Mode
+    from nhin.ocr.evaluate import OCREvalResult
+    from nhin.reading.recognizer import Mode
 
 _FORMS = {"strict": "", "ignoring case": "_no_case", "ignoring marks": "_no_marks"}
 _MOST_CONFUSIONS = 6
@@ -23,38 +23,38 @@ def measure_reader(
     """Measure a reader on labelled crops; see ``cli.evaluate``."""
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, not {limit}")
-    from nhin.data.crops import open_crops
+    from nhin.data.images.datasets import open_crops
     from nhin.ocr.evaluate import evaluate as measure
     from nhin.ocr.evaluate import open_reader
 
     reader, crops = open_reader(weights, mode, threads), open_crops(data)
     if limit is not None and limit < len(crops):
         crops = [crops[i * len(crops) // limit] for i in range(limit)]
-    with progress(len(crops), "reading") as seen:
+    with show_progress(len(crops), "reading") as seen:
         measured = measure(reader, crops, seen)
-    sys.stdout.write(as_json(measured.as_tree()) if json else "")
+    sys.stdout.write(to_json(measured.to_dict()) if json else "")
     if not json:
-        _show(measured)
+        _print_tables(measured)
     return 0
 
 
-def _show(measured: "Measured") -> None:
+def _print_tables(measured: "OCREvalResult") -> None:
     """Draw the tables."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
-    console.print(_rates(measured))
-    console.print(_parts(measured.breakdown))
+    console.print(_rates_table(measured))
+    console.print(_char_errors_table(measured.breakdown))
     console.print(
         f"{measured.count} crops, {1000 * measured.seconds_per_crop:.1f} ms each; "
         f"mean confidence {measured.confidence:.1%}, calibration error {measured.ece:.1%}"
     )
 
 
-def _rates(measured: "Measured") -> "Table":
+def _rates_table(measured: "OCREvalResult") -> "Table":
     from rich.table import Table
 
-    from nhin.metrics.rates import FIGURES
+    from nhin.metrics.error_rates import FIGURES
 
     table = Table("", *_FORMS)
     for column in table.columns[1:]:
@@ -67,7 +67,7 @@ def _rates(measured: "Measured") -> "Table":
     return table
 
 
-def _parts(breakdown: dict[str, Any]) -> "Table":
+def _char_errors_table(breakdown: dict[str, Any]) -> "Table":
     """Tabulate what is wrong in wrong letters, and the commonest confusions."""
     from rich.table import Table
 

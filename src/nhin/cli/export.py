@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
-    from nhin.data.crops import Crop
-    from nhin.reading.recognise import Recogniser
+    from nhin.data.images.datasets import Crop
+    from nhin.reading.recognizer import Recognizer
 
 
 def export(  # noqa: PLR0913  # every option is one word of the command line
@@ -41,7 +41,7 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
         format: Language models: gpt2 holds layer norms and learned positions, llama RMS norms, rotary
             positions and SwiGLU; auto, the default, takes the one that fits.
     """
-    from nhin.lm.place import is_run
+    from nhin.lm.run_dir import is_run
 
     if is_run(checkpoint):
         options = {"name": name, "data": data, "crops": crops, "last": last or None, "whole": whole or None}
@@ -50,35 +50,35 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
                 raise UsageError(
                     f"--{option} is for a reader, and {checkpoint} is a language model; leave it out"
                 )
-        return _language_model(checkpoint, out, format or "auto")
+        return _export_language_model(checkpoint, out, format or "auto")
     if format is not None:
         raise UsageError(f"--format is for a language model, and there is none in {checkpoint}")
     crops = 64 if crops is None else crops
     if crops < 1:
         raise UsageError(f"--crops must be at least 1, not {crops}")
-    return _reader(checkpoint, out, name, data, crops, not last, not whole)
+    return _export_reader(checkpoint, out, name, data, crops, not last, not whole)
 
 
-def _language_model(checkpoint: Path, out: Path, form: str) -> int:
-    from nhin.lm.huggingface.exporting import export as write
-    from nhin.lm.run import open_run
+def _export_language_model(checkpoint: Path, out: Path, form: str) -> int:
+    from nhin.lm.huggingface.export import export_folder as export_folder
+    from nhin.lm.loading import open_run
 
-    done = write(open_run(checkpoint), out, form)
-    sys.stdout.write(f"{out}: {done.layout}, {done.tensors} tensors, {done.size / 2**20:.1f} MiB\n")
+    done = export_folder(open_run(checkpoint), out, form)
+    sys.stdout.write(f"{out}: {done.format}, {done.tensors} tensors, {done.size / 2**20:.1f} MiB\n")
     return 0
 
 
-def _reader(
-    checkpoint: Path, out: Path, name: str | None, data: Path | None, crops: int, average: bool, half: bool
+def _export_reader(
+    checkpoint: Path, out: Path, name: str | None, data: Path | None, crops: int, use_ema: bool, half: bool
 ) -> int:
-    from nhin.config import as_tree
-    from nhin.data.crops import open_crops
+    from nhin.config import to_dict
+    from nhin.data.images.datasets import open_crops
     from nhin.ocr.export import export as write
     from nhin.ocr.export import sample_crops
     from nhin.ocr.recipe import load_model
 
     place = checkpoint / "checkpoint" if (checkpoint / "checkpoint").is_dir() else checkpoint
-    model, charset, recipe = load_model(place, average=average)
+    model, charset, recipe = load_model(place, use_ema=use_ema)
     labelled = open_crops(data) if data else ()
     count = min(crops, len(labelled))
     pictures = [labelled[i * len(labelled) // count].picture for i in range(count)] or sample_crops(crops)
@@ -88,17 +88,17 @@ def _reader(
         out,
         pictures,
         half=half,
-        notes={"name": name or out.name, "recipe": as_tree(recipe)},
-        measure=(lambda reader: _measured(reader, labelled, data)) if data else None,
+        notes={"name": name or out.name, "recipe": to_dict(recipe)},
+        measure=(lambda reader: _measure(reader, labelled, data)) if data else None,
     )
     sys.stdout.write(
         f"{out}: {done.size / 2**20:.1f} MiB; {done.crops} crops read as torch reads them, "
-        f"confidence apart by {done.furthest:.1e} at most\n"
+        f"confidence apart by {done.max_difference:.1e} at most\n"
     )
     return 0
 
 
-def _measured(reader: "Recogniser", crops: "Sequence[Crop]", data: Path) -> dict[str, Any]:
+def _measure(reader: "Recognizer", crops: "Sequence[Crop]", data: Path) -> dict[str, Any]:
     """Return the figures for the card; nothing in them says where the data lies."""
     from nhin.ocr.evaluate import evaluate
 

@@ -13,8 +13,8 @@ from nhin.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nhin.lm.inspect import Inspected
-    from nhin.models.design import Design
+    from nhin.lm.summary import ModelSummary
+    from nhin.models.config import ModelConfig
 
 _NAMES = {"embedding": "token embedding", "norms": "norms"}
 
@@ -35,47 +35,47 @@ def inspect(
         set: Change a setting of the recipe, such as --set model.depth=8; repeatable.
         json: Write one JSON object instead of tables.
     """
-    from nhin.lm.inspect import inspect as look
-    from nhin.lm.place import is_run
+    from nhin.lm.run_dir import is_run
+    from nhin.lm.summary import summarize as summarize
 
     if is_run(Path(model)):
         if set or vocab is not None:
             raise UsageError(
                 f"{model} is a run, which has its settings and tokens; leave out --set and --vocab"
             )
-        size, design = _of_run(Path(model))
+        size, design = _load_run(Path(model))
     else:
-        size, design = _of_recipe(model, set, vocab)
-    found = look(size, design)
+        size, design = _read_recipe(model, set, vocab)
+    found = summarize(size, design)
     if json:
-        sys.stdout.write(writer.dumps(found.as_tree(), ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(writer.dumps(found.to_dict(), ensure_ascii=False, indent=1) + "\n")
         return 0
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
-    for shown in _shown(found):
+    for shown in _make_tables(found):
         console.print(shown, soft_wrap=isinstance(shown, str))
     return 0
 
 
-def _of_run(path: Path) -> "tuple[int, Design]":
-    from nhin.lm.run import open_run
+def _load_run(path: Path) -> "tuple[int, ModelConfig]":
+    from nhin.lm.loading import open_run
 
     run = open_run(path)
-    return run.model.vocab, run.model.design
+    return run.model.vocab, run.model.config
 
 
-def _of_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple[int, Design]":
+def _read_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple[int, ModelConfig]":
     """Return the vocabulary and the design of a recipe."""
-    from nhin.config import load, read_tree, recipe_names
-    from nhin.lm.recipe import Recipe
+    from nhin.config import load_recipe, read_recipe, recipe_names
+    from nhin.lm.recipe import LMRecipe
     from nhin.text.tokenizers import check_spec
 
-    if name in recipe_names() and read_tree(name).get("workflow") != "lm":
+    if name in recipe_names() and read_recipe(name).get("workflow") != "lm":
         raise UsageError(
             f"{name} is a reader's recipe; inspect looks into language models, such as lm-modern"
         )
-    recipe = load(Recipe, name, changes)
+    recipe = load_recipe(LMRecipe, name, changes)
     if recipe.ngram:
         raise UsageError(f"{name} counts n-grams; there is no network to look into")
     spec = recipe.data.tokenizer
@@ -86,66 +86,72 @@ def _of_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple
     return vocab, recipe.model
 
 
-def _shown(found: "Inspected") -> "Iterator[Table | str]":
-    yield _weights(found)
-    yield _arithmetic(found)
+def _make_tables(summary: "ModelSummary") -> "Iterator[Table | str]":
+    yield _weights_table(summary)
+    yield _flops_table(summary)
     yield (
-        _activations(found) if found.activations else "activations: not measured, two blocks take gigabytes"
+        _activations_table(summary)
+        if summary.activations
+        else "activations: not measured, two blocks take gigabytes"
     )
-    if found.cache is not None:
-        held = found.cache
-        yield f"cache: {_bytes(held.token)} a token, {_bytes(held.full)} for a text of {held.context} tokens"
-    if found.loss is None:
+    if summary.cache is not None:
+        held = summary.cache
+        yield f"cache: {_format_bytes(held.token)} a token, {_format_bytes(held.full)} for a text of {held.context} tokens"
+    if summary.loss is None:
         yield "first loss: not measured, building the model takes gigabytes"
         return
-    loss = found.loss
+    loss = summary.loss
     yield (
         f"first loss: {loss.mean:.3f} nats, deviation {loss.deviation:.3f} over {len(loss.losses)} seeds; "
-        f"a guess among {found.vocab} tokens is log V = {loss.guess:.3f}"
+        f"a guess among {summary.vocab} tokens is log V = {loss.guess:.3f}"
     )
 
 
-def _weights(found: "Inspected") -> "Table":
-    table = _table("Weights", "part", "weights", "share", "bytes", "used by a token")
-    for name, part in found.parts.items():
-        share = f"{part.weights / max(1, found.weights):.1%}"
-        words = (f"{part.weights:,}", share, _bytes(4 * part.weights), f"{part.active:,}")
+def _weights_table(summary: "ModelSummary") -> "Table":
+    table = _make_table("Weights", "part", "weights", "share", "bytes", "used by a token")
+    for name, part in summary.parts.items():
+        share = f"{part.weights / max(1, summary.weights):.1%}"
+        words = (f"{part.weights:,}", share, _format_bytes(4 * part.weights), f"{part.active:,}")
         table.add_row(_NAMES.get(name, name), *words)
-    if "head" not in found.parts:
+    if "head" not in summary.parts:
         table.add_row("head", "0", "", "", "the embedding's")
     table.add_section()
-    table.add_row("all", f"{found.weights:,}", "", _bytes(4 * found.weights), f"{found.active:,}")
+    table.add_row(
+        "all", f"{summary.weights:,}", "", _format_bytes(4 * summary.weights), f"{summary.active:,}"
+    )
     return table
 
 
-def _arithmetic(found: "Inspected") -> "Table":
+def _flops_table(summary: "ModelSummary") -> "Table":
     """Tabulate operations of matrix products, by token."""
-    counted = found.flops
-    title = f"FLOPs of one token, in a text of {found.length}: products of matrices"
-    table = _table(title, "part", "forward", "share")
+    counted = summary.flops
+    title = f"FLOPs of one token, in a text of {summary.length}: products of matrices"
+    table = _make_table(title, "part", "forward", "share")
     for name in ("projections", "looking", "feed", "head"):
         value = getattr(counted, name)
         label = {"looking": "scores and mix", "feed": "feed-forward"}.get(name, name)
-        table.add_row(label, _count(value), f"{value / max(1, counted.forward):.1%}")
+        table.add_row(label, _format_count(value), f"{value / max(1, counted.forward):.1%}")
     table.add_section()
-    table.add_row("forward", _count(counted.forward), "")
-    table.add_row("training step", _count(counted.training), f"{counted.training / counted.forward:.1f}x")
+    table.add_row("forward", _format_count(counted.forward), "")
+    table.add_row(
+        "training step", _format_count(counted.training), f"{counted.training / counted.forward:.1f}x"
+    )
     return table
 
 
-def _activations(found: "Inspected") -> "Table":
+def _activations_table(summary: "ModelSummary") -> "Table":
     """Tabulate what training keeps of a text, by length, width and depth."""
-    depth = found.design.depth
+    depth = summary.config.depth
     columns = ("tokens T", "width D", "ends", "a block", f"L = {depth}", f"L = {2 * depth}", "recomputed")
-    table = _table("Activations: kept of one text until its gradient has passed, measured", *columns)
-    for kept in found.activations:
+    table = _make_table("Activations: kept of one text until its gradient has passed, measured", *columns)
+    for kept in summary.activations:
         parts = (kept.ends, kept.block, kept.total(depth), kept.total(2 * depth))
         again = kept.total(depth, checkpointing=True)
-        table.add_row(str(kept.length), str(kept.dim), *map(_bytes, (*parts, again)))
+        table.add_row(str(kept.length), str(kept.dim), *map(_format_bytes, (*parts, again)))
     return table
 
 
-def _table(title: str, *columns: str) -> "Table":
+def _make_table(title: str, *columns: str) -> "Table":
     from rich.table import Table
 
     table = Table(*columns, title=title, title_justify="left", title_style="")
@@ -154,7 +160,7 @@ def _table(title: str, *columns: str) -> "Table":
     return table
 
 
-def _bytes(count: float) -> str:
+def _format_bytes(count: float) -> str:
     for unit in ("B", "KB", "MB"):
         if count < 1024:
             return f"{count:.4g} {unit}"
@@ -162,7 +168,7 @@ def _bytes(count: float) -> str:
     return f"{count:,.1f} GB"
 
 
-def _count(value: float) -> str:
+def _format_count(value: float) -> str:
     for unit in ("", " k", " M"):
         if value < 1000:
             return f"{value:.4g}{unit}"

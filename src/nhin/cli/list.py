@@ -17,16 +17,16 @@ def list(*names: str, family: str | None = None, able: str | None = None, json: 
     """
     if names and (family or able):
         raise UsageError("give names, or --family and --able to choose by, not both")
-    from nhin.viz.catalogue import as_data, catalogue, chosen, entry
-    from nhin.viz.listing import overview, single
+    from nhin.viz.catalogue import entry_to_dict, filter_entries, find_entry, list_entries
+    from nhin.viz.listing import format_entry, format_overview
 
-    entries = [entry(name) for name in names] or chosen(catalogue(), family, able)
+    entries = [find_entry(name) for name in names] or filter_entries(list_entries(), family, able)
     if json:
-        sys.stdout.write(dumps([as_data(one) for one in entries], ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(dumps([entry_to_dict(one) for one in entries], ensure_ascii=False, indent=1) + "\n")
     elif names:
-        sys.stdout.write("\n\n".join(single(one) for one in entries))
+        sys.stdout.write("\n\n".join(format_entry(one) for one in entries))
     elif entries:
-        sys.stdout.write(overview(entries))
+        sys.stdout.write(format_overview(entries))
     else:
         sys.stderr.write("nhin: no mechanism has all of that\n")
     return 0

@@ -5,22 +5,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nhin.cli.files import replace_whole
+from nhin.cli.output import write_atomic
 from nhin.errors import NhinError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save(out: Path, names: Sequence[str], draw: "Callable[[str], Figure]", ending: str = "") -> int:
+def save_figures(out: Path, names: Sequence[str], draw: "Callable[[str], Figure]", suffix: str = "") -> int:
     """Draw each and write both files of it; one that cannot be drawn does not stop the others."""
-    from nhin.viz.drawing import written
+    from nhin.viz.plots import encode_figure
 
     worst = 0
     for name in names:
         try:
             figure = draw(name)
-            pictures = {form: written(figure, form) for form in ("png", "svg")}
+            pictures = {form: encode_figure(figure, form) for form in ("png", "svg")}
         except NhinError as why:
             if len(names) == 1:
                 raise
@@ -28,15 +28,15 @@ def save(out: Path, names: Sequence[str], draw: "Callable[[str], Figure]", endin
             worst = max(worst, why.exit_code)
             continue
         for form, data in pictures.items():
-            write(out / f"{name}{ending}.{form}", data)
+            write_file(out / f"{name}{suffix}.{form}", data)
     return worst
 
 
-def write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Write a file into a folder that is made when missing, and say where it is."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_whole(path, data)
+        write_atomic(path, data)
     except OSError as why:
         raise UsageError(f"{path} cannot be written: {why.strerror or why}") from why
     sys.stdout.write(f"{path}\n")

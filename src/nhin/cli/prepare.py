@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from nhin.data.shards import Corpus
+    from nhin.data.text.prepare import Corpus
 
-Seen = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 def prepare(
@@ -37,39 +37,39 @@ def prepare(
         test: Share of the text to measure on once, from 0 up to 1.
         seed: Which blocks are held out.
     """
-    from nhin.data.shards import Cut, open_tokens
-    from nhin.data.shards import prepare as run
+    from nhin.data.text.prepare import SplitConfig, open_tokens
+    from nhin.data.text.prepare import prepare as run
 
-    with _progress() as seen:
-        folder = run(source, tokenizer, out, Cut(split, validation, test, seed=seed), seen)
-    sys.stdout.write(_summary(open_tokens(folder), out))
+    with _show_progress() as seen:
+        folder = run(source, tokenizer, out, SplitConfig(split, validation, test, seed=seed), seen)
+    sys.stdout.write(_format_summary(open_tokens(folder), out))
     return 0
 
 
-def _summary(corpus: "Corpus", out: Path) -> str:
+def _format_summary(corpus: "Corpus", out: Path) -> str:
     """Tell what was prepared, a line for each split."""
     manifest = corpus.manifest
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.source.skipped.items())
     lines = [
-        f"{manifest.source.name}: {_counted(manifest.source.documents, 'document')}"
+        f"{manifest.source.name}: {_format_count(manifest.source.documents, 'document')}"
         + (f" (left out: {skipped})" if skipped else ""),
         f"{corpus.tokenizer.name}: {manifest.vocab:,} ids",
     ]
     for name, split in corpus.splits.items():
         per_token = split.bytes / len(split)
         lines.append(
-            f"{name}: {_counted(len(split), 'token')} for {_counted(split.characters, 'character')}, "
+            f"{name}: {_format_count(len(split), 'token')} for {_format_count(split.characters, 'character')}, "
             f"{per_token:.2f} bytes per token"
         )
     return "\n".join([*lines, f"all in {out}"]) + "\n"
 
 
-def _counted(count: int, what: str) -> str:
+def _format_count(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 @contextmanager
-def _progress() -> Iterator[Seen | None]:
+def _show_progress() -> Iterator[OnProgress | None]:
     """Show a bar for each thing that is done to a person who watches; stay silent in a log."""
     if not sys.stderr.isatty():
         yield None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from nhin.errors import NhinError, UnknownName, UsageError
-from nhin.reading.weights import DEFAULT
+from nhin.reading.onnx_model import DEFAULT_MODEL
 
 STDIN = "standard input"
 OPTIONS = ("--format", "--crop", "--weights", "--example", "--help")
@@ -18,7 +18,7 @@ def read(
     *paths: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     format: Literal["text", "tsv", "json"] = "text",
     crop: bool = False,
-    weights: str = DEFAULT,
+    weights: str = DEFAULT_MODEL,
     example: bool = False,
 ) -> int:
     """Read the Vietnamese text in pictures.
@@ -49,15 +49,15 @@ def read(
     reader = Reader(weights).load(crop)
     if format == "tsv":
         sys.stdout.write(TSV_HEAD)
-    worst, sources = 0, list(_sources(paths))
+    worst, sources = 0, list(_iter_sources(paths))
     for number, (name, source) in enumerate(sources):
         if isinstance(source, NhinError):
-            worst = max(worst, _failed(source))
+            worst = max(worst, _report_failure(source))
             continue
         try:
             reading = reader.read(sys.stdin.buffer if source is None else source, crop, name=name)
         except NhinError as why:
-            worst = max(worst, _failed(why))
+            worst = max(worst, _report_failure(why))
             continue
         if format == "text" and len(sources) > 1:
             sys.stdout.write(f"{'' if number == 0 else chr(10)}==> {name} <==\n")
@@ -66,18 +66,18 @@ def read(
     return worst
 
 
-def _sources(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | NhinError | None]]:
+def _iter_sources(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | NhinError | None]]:
     """Name each picture and say where it is: a path, None for standard input, or why there is none."""
-    from nhin.image.load import expand
+    from nhin.image.load import expand_paths
 
     for path in paths:
         if str(path) == "-":
             yield STDIN, None
             continue
-        yield from ((str(item), item) for item in expand([path]))
+        yield from ((str(item), item) for item in expand_paths([path]))
 
 
-def _failed(why: NhinError) -> int:
+def _report_failure(why: NhinError) -> int:
     sys.stdout.flush()
     sys.stderr.write(f"nhin: {' '.join(str(why).split())}\n")
     return why.exit_code

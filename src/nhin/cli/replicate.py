@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nhin.cli.files import progress
+from nhin.cli.output import show_progress
 from nhin.cli.replicate_beyond import Training, kernels, train
 from nhin.errors import UnknownName, UsageError
 from nhin.replication.choices import CrossDef, Inner, Method, Rounding, Weights
@@ -139,7 +139,7 @@ def _sweeps(families: tuple[Family, ...], seed: int, out: Path, swept: Swept, ch
     inners = INNERS if swept.inner is None else (swept.inner,)
     request = Request(families, inners, swept.sweep, swept.method, swept.repeats, seed, choices.choices())
     total = sum(len(request.points(family)) for family in families)
-    with progress(total, "replicating") as told:
+    with show_progress(total, "replicating") as told:
         run(request, out, None if told is None else lambda _done, _of: told(1))
     sys.stdout.write((out / "report.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0

@@ -14,22 +14,22 @@ from cyclopts import Parameter
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
-    from nhin.decoding.beams import Beams
-    from nhin.decoding.sampling import Sampling
-    from nhin.lm.run import Counted, Run
+    from nhin.decoding.beam_search import BeamSearchConfig
+    from nhin.decoding.sampling import SamplingParams
+    from nhin.lm.loading import LMRun, NGramRun
     from nhin.text.tokenizers import Tokenizer
 
-MOST = {"tokens": 10_000_000, "count": 10_000, "threads": 1024}
-MOST_BYTES = 2**24
+LIMITS = {"tokens": 10_000_000, "count": 10_000, "threads": 1024}
+MAX_PROMPT_BYTES = 2**24
 TEMPERATURE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class GeneratedText:
     """A text that is being written, and what is told of it."""
 
     ids: Iterable[int]
-    told: Mapping[str, Any]
+    details: Mapping[str, Any]
 
 
 def sample(  # noqa: PLR0913  # every option is one word of the command line
@@ -74,8 +74,8 @@ def sample(  # noqa: PLR0913  # every option is one word of the command line
         threads: Processors to use.
     """
     for name, value in (("tokens", tokens), ("count", count), ("threads", threads)):
-        if not 1 <= value <= MOST[name]:
-            raise UsageError(f"--{name} is {value}; give 1 to {MOST[name]}")
+        if not 1 <= value <= LIMITS[name]:
+            raise UsageError(f"--{name} is {value}; give 1 to {LIMITS[name]}")
     if stream and (json or beams is not None):
         raise UsageError(f"{'--json' if json else '--beams'} tells whole texts; leave out --stream")
     chance = {
@@ -86,31 +86,35 @@ def sample(  # noqa: PLR0913  # every option is one word of the command line
         "repetition_penalty": repetition_penalty,
         "seed": seed,
     }
-    how = _how({name: value for name, value in chance.items() if value is not None}, beams, tokens, count)
-    words = _given() if prompt == "-" else prompt
-    opened = _opened(run, threads, confidence)
-    asked = opened.tokenizer.encode(words) or [opened.tokenizer.end]
-    texts = _texts(opened, asked, how, tokens, cache=not no_cache)
+    how = _build_sampling(
+        {name: value for name, value in chance.items() if value is not None}, beams, tokens, count
+    )
+    words = _read_prompt() if prompt == "-" else prompt
+    opened = _load_run(run, threads, confidence)
+    asked = opened.tokenizer.encode(words) or [opened.tokenizer.eos_id]
+    texts = _generate_texts(opened, asked, how, tokens, cache=not no_cache)
     live = sys.stdout.isatty() if stream is None else stream
     for number, text in zip(range(count), texts, strict=False):
         if json:
             _write_json(words, text, opened.tokenizer)
         else:
             if count > 1:
-                title = ", ".join(f"{name} {value:.10g}" for name, value in text.told.items())
+                title = ", ".join(f"{name} {value:.10g}" for name, value in text.details.items())
                 sys.stdout.write(f"{chr(10) if number else ''}==> {title} <==\n")
-            _write(words, _pieces(text.ids, opened.tokenizer), live)
+            _write_text(words, _stream_text(text.ids, opened.tokenizer), live)
     return 0
 
 
-def _how(chance: dict[str, Any], beams: int | None, tokens: int, count: int) -> "Sampling | Beams":
+def _build_sampling(
+    chance: dict[str, Any], beams: int | None, tokens: int, count: int
+) -> "SamplingParams | BeamSearchConfig":
     """Say how tokens are chosen, or which options do not go together."""
-    from nhin.decoding.beams import Beams
-    from nhin.decoding.sampling import Sampling
+    from nhin.decoding.beam_search import BeamSearchConfig
+    from nhin.decoding.sampling import SamplingParams
 
     if beams is None:
-        return Sampling(**{"temperature": TEMPERATURE, "seed": secrets.randbelow(2**32)} | chance)
-    search = Beams(beams, tokens)
+        return SamplingParams(**{"temperature": TEMPERATURE, "seed": secrets.randbelow(2**32)} | chance)
+    search = BeamSearchConfig(beams, tokens)
     for name in chance:
         raise UsageError(f"--beams leaves nothing to chance; leave out --{name.replace('_', '-')}")
     if count > beams:
@@ -118,59 +122,64 @@ def _how(chance: dict[str, Any], beams: int | None, tokens: int, count: int) -> 
     return search
 
 
-def _given() -> str:
+def _read_prompt() -> str:
     """Read the prompt from standard input, as it is."""
-    data = sys.stdin.buffer.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"the prompt on standard input is longer than {MOST_BYTES} bytes; shorten it")
+    data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1)
+    if len(data) > MAX_PROMPT_BYTES:
+        raise UsageError(f"the prompt on standard input is longer than {MAX_PROMPT_BYTES} bytes; shorten it")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as why:
         raise UsageError(f"the prompt on standard input is not UTF-8: byte {why.start} is wrong") from None
 
 
-def _opened(path: Path, threads: int, confidence: float | None) -> "Run | Counted":
+def _load_run(path: Path, threads: int, confidence: float | None) -> "LMRun | NGramRun":
     import torch
 
-    from nhin.lm.run import open_any
-    from nhin.models.exits import EarlyExits
+    from nhin.lm.loading import open_any_run
+    from nhin.models.early_exit import EarlyExitGPT
 
     torch.set_num_threads(threads)
-    run = open_any(path)
+    run = open_any_run(path)
     if confidence is not None:
-        if not isinstance(run.model, EarlyExits):
+        if not isinstance(run.model, EarlyExitGPT):
             raise UsageError("--confidence is for models trained with exits, and this one was not")
         run.model.confidence = confidence
     return run
 
 
-def _texts(
-    run: "Run | Counted", asked: Sequence[int], how: "Sampling | Beams", tokens: int, *, cache: bool
-) -> Iterator[Text]:
+def _generate_texts(
+    run: "LMRun | NGramRun",
+    prompt_ids: Sequence[int],
+    sampling: "SamplingParams | BeamSearchConfig",
+    tokens: int,
+    *,
+    cache: bool,
+) -> Iterator[GeneratedText]:
     """Yield texts without an end of them, each written while its ids are taken; or those that were found."""
-    from nhin.decoding.beams import Beams
-    from nhin.lm.following import Following
+    from nhin.decoding.beam_search import BeamSearchConfig
     from nhin.lm.generate import beam_search, generate
     from nhin.lm.ngram import NGram
+    from nhin.lm.ngram_scorer import NGramScorer
 
-    stop = {run.tokenizer.end}
-    model = Following(run.model) if isinstance(run.model, NGram) else run.model
-    if isinstance(how, Beams):
-        if isinstance(model, Following):
+    stop = {run.tokenizer.eos_id}
+    model = NGramScorer(run.model) if isinstance(run.model, NGram) else run.model
+    if isinstance(sampling, BeamSearchConfig):
+        if isinstance(model, NGramScorer):
             raise UsageError("--beams is for networks, and this run holds counted n-grams; leave it out")
-        for found in beam_search(model, asked, replace(how, stop=stop), cache=cache):
-            yield Text(found.ids, {"score": found.score, "log_prob": found.log_prob})
+        for found in beam_search(model, prompt_ids, replace(sampling, stop=stop), cache=cache):
+            yield GeneratedText(found.ids, {"score": found.score, "log_prob": found.log_prob})
         return
     while True:
-        ids = generate(model, asked, tokens=tokens, sampling=how, stop=stop, cache=cache)
-        yield Text(ids, {"seed": how.seed})
-        how = replace(how, seed=how.seed + 1)
+        ids = generate(model, prompt_ids, tokens=tokens, sampling=sampling, stop=stop, cache=cache)
+        yield GeneratedText(ids, {"seed": sampling.seed})
+        sampling = replace(sampling, seed=sampling.seed + 1)
 
 
-def _write(words: str, pieces: Iterable[str], live: bool) -> None:
+def _write_text(prompt: str, pieces: Iterable[str], live: bool) -> None:
     """Write a prompt and what follows, and end the line whatever happens meanwhile."""
     try:
-        for piece in chain([words], pieces):
+        for piece in chain([prompt], pieces):
             sys.stdout.write(piece)
             if live:
                 sys.stdout.flush()
@@ -179,20 +188,20 @@ def _write(words: str, pieces: Iterable[str], live: bool) -> None:
         sys.stdout.flush()
 
 
-def _pieces(ids: Iterable[int], tokenizer: "Tokenizer") -> Iterator[str]:
+def _stream_text(ids: Iterable[int], tokenizer: "Tokenizer") -> Iterator[str]:
     """Yield text as tokens come, in whole characters."""
-    from nhin.text.tokenizers import Streamer
+    from nhin.text.tokenizers import StreamDecoder
 
-    streamer = Streamer(tokenizer)
+    streamer = StreamDecoder(tokenizer)
     for i in ids:
         yield streamer.push(i)
     yield streamer.finish()
 
 
-def _write_json(words: str, text: Text, tokenizer: "Tokenizer") -> None:
+def _write_json(prompt: str, text: GeneratedText, tokenizer: "Tokenizer") -> None:
     ids = list(text.ids)
-    ended = ids[-1] == tokenizer.end
+    ended = ids[-1] == tokenizer.eos_id
     ids = ids[:-1] if ended else ids
-    tree = {"prompt": words, "text": tokenizer.decode(ids), "ids": ids, "ended": ended, **text.told}
+    tree = {"prompt": prompt, "text": tokenizer.decode(ids), "ids": ids, "ended": ended, **text.details}
     sys.stdout.write(dumps(tree, ensure_ascii=False) + "\n")
     sys.stdout.flush()

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from nhin.cli.files import watched
-from nhin.cli.pictures import save
-from nhin.cli.show_run import Reading, show_run
+from nhin.cli.output import with_progress
+from nhin.cli.pictures import save_figures
+from nhin.cli.show_run import TraceOptions, show_run
 from nhin.errors import UsageError
-from nhin.lm.place import is_run
+from nhin.lm.run_dir import is_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Kind = Literal["card", "pattern", "weights", "alignment", "steps"]
-LONGEST, MOST_HEADS, WIDEST = 16384, 64, 1024
+MAX_LENGTH, MAX_HEADS, MAX_HEAD_DIM = 16384, 64, 1024
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Look:
+class ShowOptions:
     """Who looks at what, and what of it is drawn.
 
     Args:
@@ -52,32 +52,32 @@ class Look:
     setting: Annotated[tuple[str, ...], Parameter("--set")] = ()
 
     @property
-    def drawn(self) -> Kind:
+    def resolved_kind(self) -> Kind:
         """What is drawn when it is not said: an alignment of words, or a card."""
         return self.kind or ("alignment" if self.target or self.source else "card")
 
-    def said(self) -> tuple[list[str], list[str]]:
+    def sentences(self) -> tuple[list[str], list[str]]:
         """Return the words that look and those that are looked at."""
-        from nhin.viz.inputs import words
+        from nhin.viz.inputs import list_example_words
 
-        said = words(self.length) if self.target is None else _words("target", self.target)
+        said = list_example_words(self.length) if self.target is None else _split_words("target", self.target)
         if self.source is not None:
-            return said, _words("source", self.source)
-        return said, said if self.keys is None else words(self.keys)
+            return said, _split_words("source", self.source)
+        return said, said if self.keys is None else list_example_words(self.keys)
 
     def check(self) -> None:
         """Refuse sizes that mean nothing or would take all memory."""
-        sizes = (("length", self.length, LONGEST), ("keys", self.keys, LONGEST))
+        sizes = (("length", self.length, MAX_LENGTH), ("keys", self.keys, MAX_LENGTH))
         for name, size, most in (
             *sizes,
-            ("heads", self.heads, MOST_HEADS),
-            ("head-dim", self.head_dim, WIDEST),
+            ("heads", self.heads, MAX_HEADS),
+            ("head-dim", self.head_dim, MAX_HEAD_DIM),
         ):
             if size is not None and not 1 <= size <= most:
                 raise UsageError(f"--{name} is {size}; give 1 to {most}")
 
 
-_CARD, _NOTHING = Look(), Reading()
+_DEFAULT_OPTIONS, _NO_TRACE = ShowOptions(), TraceOptions()
 
 
 def show(
@@ -87,8 +87,8 @@ def show(
     every: Annotated[bool, Parameter("--all")] = False,
     weights: Path | None = None,
     out: Path = Path("attention"),
-    look: Look = _CARD,
-    reading: Reading = _NOTHING,
+    options: ShowOptions = _DEFAULT_OPTIONS,
+    trace: TraceOptions = _NO_TRACE,
 ) -> int:
     """Draw what attention looks at, as PNG and SVG.
 
@@ -103,18 +103,18 @@ def show(
         every: Draw every mechanism.
         weights: A matrix of weights to draw: .npy (T S or H T S), .tsv with names, or .json.
         out: The folder that pictures go to.
-        look: Who looks at what.
-        reading: What a trained model reads, and what of it is drawn.
+        options: Who looks at what.
+        trace: What a trained model reads, and what of it is drawn.
     """
-    look.check()
+    options.check()
     if len(names) == 1 and not every and weights is None and is_run(Path(names[0])):
-        return show_run(Path(names[0]), out, look.kind, reading)
-    if reading != _NOTHING:
+        return show_run(Path(names[0]), out, options.kind, trace)
+    if trace != _NO_TRACE:
         raise UsageError("--prompt, --layer, --head and --matrices are for one language model: give its run")
     if weights is not None:
         if names or every:
             raise UsageError("give mechanisms or --weights, not both")
-        return save(out, [weights.stem], partial(_of_file, weights))
+        return save_figures(out, [weights.stem], partial(_draw_file, weights))
     if every and names:
         raise UsageError("give mechanisms or --all, not both")
     if not (names or every):
@@ -122,40 +122,42 @@ def show(
     from nhin.attention.registry import MECHANISMS
 
     chosen = list(MECHANISMS) if every else list(dict.fromkeys(names))
-    return save(out, chosen, partial(_of_mechanism, look), f"-{look.drawn}")
+    return save_figures(out, chosen, partial(_draw_mechanism, options), f"-{options.resolved_kind}")
 
 
-def _of_file(path: Path, name: str) -> "Figure":
-    from nhin.viz.figures import own
+def _draw_file(path: Path, name: str) -> "Figure":
     from nhin.viz.matrices import read_matrix
+    from nhin.viz.mechanism_figures import draw_file
 
-    return own(name, read_matrix(path))
-
-
-def _of_mechanism(look: Look, name: str) -> "Figure":
-    from nhin.viz import figures
-    from nhin.viz.inputs import made, settings_for, vectors
-
-    said = look.said()
-    settings = settings_for(name, max(map(len, said))) | dict(_setting(one) for one in look.setting)
-    mechanism = made(name, look.heads, look.head_dim, settings)
-    q, k = (vectors(text, look.heads, look.head_dim) for text in said)
-    named = look.target is not None or look.source is not None
-    scene = figures.Scene(mechanism, q, k, look.causal, said if named else ((), ()), settings)
-    return getattr(figures, look.drawn)(scene, partial(watched, doing=f"weighing {name}"))
+    return draw_file(name, read_matrix(path))
 
 
-def _words(option: str, text: str) -> list[str]:
+def _draw_mechanism(options: ShowOptions, name: str) -> "Figure":
+    from nhin.viz import mechanism_figures
+    from nhin.viz.inputs import build_mechanism, embed_words, settings_for
+
+    said = options.sentences()
+    settings = settings_for(name, max(map(len, said))) | dict(_parse_setting(one) for one in options.setting)
+    mechanism = build_mechanism(name, options.heads, options.head_dim, settings)
+    q, k = (embed_words(text, options.heads, options.head_dim) for text in said)
+    named = options.target is not None or options.source is not None
+    scene = mechanism_figures.FigureInputs(
+        mechanism, q, k, options.causal, said if named else ((), ()), settings
+    )
+    return getattr(figures, options.resolved_kind)(scene, partial(with_progress, doing=f"weighing {name}"))
+
+
+def _split_words(option: str, text: str) -> list[str]:
     """Split a sentence into words; a word of one script may be longer than a picture shows."""
     found = text.split()
     if not found:
         raise UsageError(f"--{option} holds no word")
-    if len(found) > LONGEST:
-        raise UsageError(f"--{option} has {len(found)} words; give at most {LONGEST}")
+    if len(found) > MAX_LENGTH:
+        raise UsageError(f"--{option} has {len(found)} words; give at most {MAX_LENGTH}")
     return found
 
 
-def _setting(given: str) -> tuple[str, object]:
+def _parse_setting(given: str) -> tuple[str, object]:
     name, equals, value = given.partition("=")
     if not (name and equals):
         raise UsageError(f"--set {given} is no name=value, as in --set window=8")

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
-from nhin.cli.pictures import save, write
+from nhin.cli.pictures import save_figures, write_file
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nhin.lm.run import Run
+    from nhin.lm.loading import LMRun
     from nhin.text.tokenizers import Tokenizer
-    from nhin.viz.layers import Layer
+    from nhin.viz.layer_figures import Layer
 
-MOST_TOKENS = 256
+MAX_TOKENS = 256
 KINDS = ("card", "weights", "steps")
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Reading:
+class TraceOptions:
     """What a trained model reads, and what of its attention is drawn.
 
     Args:
@@ -41,70 +41,74 @@ class Reading:
     matrices: bool = False
 
 
-def show_run(path: Path, out: Path, kind: str | None, reading: Reading) -> int:
+def show_run(path: Path, out: Path, kind: str | None, trace: TraceOptions) -> int:
     """Draw the attention of the model in a run's folder, and write the pictures."""
     if kind not in (None, *KINDS):
         raise UsageError(f"--kind {kind} is for mechanisms; a run is drawn as {', '.join(KINDS)}")
-    if not reading.prompt:
+    if not trace.prompt:
         raise UsageError("say with --prompt what the model shall read")
-    from nhin.lm.run import open_run
+    from nhin.lm.loading import open_run
 
     run = open_run(path)
-    ids = _ids(run, reading.prompt)
-    layers = _layers(run, ids)
+    ids = _encode_prompt(run, trace.prompt)
+    layers = _explain_layers(run, ids)
     if not layers:
         raise UsageError(f"{path} has no attention to draw: its depth is 0")
-    chosen = _chosen("layer", reading.layer, len(layers))
-    heads = _chosen("head", reading.head, layers[0].heads)
-    names = _names(run, ids, layers[0].steps["weights"].shape[-1])
+    chosen = _select_indices("layer", trace.layer, len(layers))
+    heads = _select_indices("head", trace.head, layers[0].heads)
+    names = _position_labels(run, ids, layers[0].steps["weights"].shape[-1])
     layers = [layers[number] for number in chosen]
-    figures = _figures(_title(run, path), kind, layers, heads, names)
+    figures = _figure_makers(_make_title(run, path), kind, layers, heads, names)
     name = path.resolve().name
     for ending, draw in figures.items():
-        save(out, [name], lambda _, draw=draw: draw(), f"-{ending}")
-    if reading.matrices:
-        write(out / f"{name}-attention.npz", _packed(layers, names))
+        save_figures(out, [name], lambda _, draw=draw: draw(), f"-{ending}")
+    if trace.matrices:
+        write_file(out / f"{name}-attention.npz", _pack_matrices(layers, names))
     return 0
 
 
-def _figures(
+def _figure_makers(
     title: str, kind: str | None, layers: "Sequence[Layer]", heads: Sequence[int], names: Sequence[str]
 ) -> "Mapping[str, Callable[[], Figure]]":
     """Return what is to be drawn, by the ending of its file."""
-    from nhin.viz import layers as viz
+    from nhin.viz import layer_figures as viz
 
     if kind == "steps":
         return {
-            f"layer{one.number}-head{head}-steps": lambda one=one, head=head: viz.steps(
+            f"layer{one.number}-head{head}-steps": lambda one=one, head=head: viz.draw_layer_steps(
                 f"{title}, layer {one.number}", one, head
             )
             for one in layers
             for head in heads
         }
-    figures = {"weights": lambda: viz.grid(f"{title}: what layers and heads look at", layers, heads, names)}
+    figures = {
+        "weights": lambda: viz.draw_layers(f"{title}: what layers and heads look at", layers, heads, names)
+    }
     if kind == "weights":
         return figures
     return figures | {
-        f"layer{one.number}": lambda one=one: viz.layer(f"{title}, layer {one.number}", one, heads, names)
+        f"layer{one.number}": lambda one=one: viz.draw_layer(
+            f"{title}, layer {one.number}", one, heads, names
+        )
         for one in layers
     }
 
 
-def _ids(run: "Run", prompt: str) -> list[int]:
+def _encode_prompt(run: "LMRun", prompt: str) -> list[int]:
     """Turn a prompt into tokens, or say that there are too many."""
     ids = run.tokenizer.encode(prompt)
-    for most, why in ((run.model.context, "the model's context"), (MOST_TOKENS, "the most that are drawn")):
+    for most, why in ((run.model.context, "the model's context"), (MAX_TOKENS, "the most that are drawn")):
         if len(ids) > most:
             raise UsageError(f"the prompt has {len(ids)} tokens, and {most} are {why}; shorten it")
     return ids
 
 
-def _layers(run: "Run", ids: Sequence[int]) -> "list[Layer]":
+def _explain_layers(run: "LMRun", ids: Sequence[int]) -> "list[Layer]":
     import torch
 
-    from nhin.viz.layers import Layer
+    from nhin.viz.layer_figures import Layer
 
-    blocks = list(run.model.each_block())
+    blocks = list(run.model.iter_blocks())
     explained = run.model.explain(torch.tensor([ids]))
     scaled = bool(blocks) and blocks[0].attention.mechanism.facts.family in ("exact", "sparse")
     return [
@@ -118,7 +122,7 @@ def _layers(run: "Run", ids: Sequence[int]) -> "list[Layer]":
     ]
 
 
-def _chosen(option: str, given: Sequence[int], count: int) -> list[int]:
+def _select_indices(option: str, given: Sequence[int], count: int) -> list[int]:
     """Return which layers or heads are drawn: those that are given, else all."""
     for number in given:
         if not 0 <= number < count:
@@ -126,18 +130,20 @@ def _chosen(option: str, given: Sequence[int], count: int) -> list[int]:
     return sorted(set(given)) or list(range(count))
 
 
-def _names(run: "Run", ids: Sequence[int], places: int) -> list[str]:
+def _position_labels(run: "LMRun", ids: Sequence[int], length: int) -> list[str]:
     """Return what stands at each place: the memory, where there is one, and the last tokens."""
-    memory = run.model.design.memory
-    tokens = list(ids)[len(ids) - (places - memory) :]
-    return [f"memory {number}" for number in range(memory)] + [readable(run.tokenizer, one) for one in tokens]
+    memory = run.model.config.memory
+    tokens = list(ids)[len(ids) - (length - memory) :]
+    return [f"memory {number}" for number in range(memory)] + [
+        format_token(run.tokenizer, one) for one in tokens
+    ]
 
 
-def readable(tokenizer: "Tokenizer", token: int) -> str:
+def format_token(tokenizer: "Tokenizer", token: int) -> str:
     """Return a token as a person reads it: blanks as signs, half a character as its bytes."""
-    if token == tokenizer.end:
+    if token == tokenizer.eos_id:
         return "⟨end⟩"
-    piece = tokenizer.raw([token])
+    piece = tokenizer.decode_bytes([token])
     try:
         text = piece.decode()
     except UnicodeDecodeError:
@@ -145,12 +151,12 @@ def readable(tokenizer: "Tokenizer", token: int) -> str:
     return "".join(_SIGNS.get(char, char if char.isprintable() else f"⟨{ord(char):x}⟩") for char in text)
 
 
-def _title(run: "Run", path: Path) -> str:
-    facts = next(run.model.each_block()).attention.mechanism.facts
+def _make_title(run: "LMRun", path: Path) -> str:
+    facts = next(run.model.iter_blocks()).attention.mechanism.facts
     return f"{path.resolve().name}, step {run.step}: {facts.title}"
 
 
-def _packed(layers: "Sequence[Layer]", names: Sequence[str]) -> bytes:
+def _pack_matrices(layers: "Sequence[Layer]", names: Sequence[str]) -> bytes:
     import numpy as np
 
     arrays: dict[str, Any] = {"tokens": np.array(names)}

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from nhin.cli.files import replace_whole, watched
+from nhin.cli.output import with_progress, write_atomic
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
-    from nhin.data.synth import Sample
+    from nhin.data.images.synthetic import Sample
 
 LABELS, MANIFEST = "labels.tsv", "synth.json"
 _SAVING = {"png": {"format": "PNG", "compress_level": 3}, "jpg": {"format": "JPEG", "quality": 92}}
-Several = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
+Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
 
 
 def synth(
@@ -24,8 +24,8 @@ def synth(
     *,
     count: int = 1000,
     seed: int = 0,
-    fonts: Several = None,
-    words: Several = None,
+    fonts: Paths = None,
+    words: Paths = None,
     format: Literal["png", "jpg"] = "png",
 ) -> int:
     """Make pictures of words and short lines, and labels.tsv that says what stands on each.
@@ -43,16 +43,18 @@ def synth(
     """
     if count < 1:
         raise UsageError(f"--count must be at least 1, not {count}")
-    from nhin.data.synth import Synth
+    from nhin.data.images.synthetic import SyntheticSource
 
-    source = Synth(fonts=fonts or (), words=words or (), seed=seed)
-    _claim(out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint})
-    done = _mend(out / LABELS)
+    source = SyntheticSource(fonts=fonts or (), words=words or (), seed=seed)
+    _reserve_folder(
+        out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint}
+    )
+    done = _repair_labels(out / LABELS)
     with (out / LABELS).open("a", encoding="utf-8", newline="\n") as labels:
-        for index in watched(range(done, count), "drawing"):
+        for index in with_progress(range(done, count), "drawing"):
             name = f"{index:07d}.{format}"
             sample = source.sample(index)
-            _save(sample, out / name, format)
+            _save_picture(sample, out / name, format)
             # The label comes after its picture: a row never names a picture that is not there.
             labels.write(f"{name}\t{sample.text}\n")
             labels.flush()
@@ -60,7 +62,7 @@ def synth(
     return 0
 
 
-def _claim(out: Path, manifest: dict[str, object]) -> None:
+def _reserve_folder(out: Path, manifest: dict[str, object]) -> None:
     """Make the folder ours, or refuse it; what others put there is never touched."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -71,27 +73,27 @@ def _claim(out: Path, manifest: dict[str, object]) -> None:
         elif names - {f".{MANIFEST}"}:
             raise UsageError(f"{out} is not empty and was not made by nhin synth; choose another folder")
         else:
-            replace_whole(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+            write_atomic(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as why:
         raise UsageError(f"{out} cannot be used: {getattr(why, 'strerror', None) or why}") from None
 
 
-def _mend(labels: Path) -> int:
+def _repair_labels(labels: Path) -> int:
     """Count the whole rows of a label file, and cut off a row that a crash left half written."""
     if not labels.exists():
         return 0
     data = labels.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if whole != data:
-        replace_whole(labels, whole)
+        write_atomic(labels, whole)
     return whole.count(b"\n")
 
 
-def _save(sample: "Sample", path: Path, format: str) -> None:
+def _save_picture(sample: "Sample", path: Path, format: str) -> None:
     import io
 
     from PIL import Image
 
     data = io.BytesIO()
     Image.fromarray(sample.picture).save(data, **_SAVING[format])
-    replace_whole(path, data.getvalue())
+    write_atomic(path, data.getvalue())

@@ -14,7 +14,7 @@ from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Budget:
+class BudgetOptions:
     """How long a language model is trained; the schedule is fitted to it.
 
     Args:
@@ -28,16 +28,16 @@ class Budget:
     cpu_seconds: Annotated[float | None, Parameter("--budget-cpu-seconds")] = None
 
     @property
-    def given(self) -> bool:
+    def is_given(self) -> bool:
         """Whether there is one."""
-        return self != Budget()
+        return self != BudgetOptions()
 
 
-_RECIPES = Budget()
+_NO_BUDGET = BudgetOptions()
 
 # Threads that wait for each other burn time before they sleep: by default so long that one busy program
 # beside makes training 20 times slower; with so few turns 2 to 4 times, and no slower on a quiet machine.
-_SPINS = "5000"
+_SPIN_COUNT = "5000"
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     data: Path | None = None,
     validate: Path | None = None,
-    budget: Budget = _RECIPES,
+    budget: BudgetOptions = _NO_BUDGET,
 ) -> int:
     """Train a reader or a language model; Ctrl-C saves and ends, --resume continues bit for bit.
 
@@ -63,20 +63,20 @@ def train(
         validate: Labelled crops (folder, TSV, zip or VinAI's layout) to measure a reader on now and then.
         budget: How long.
     """
-    from nhin.config import override, read_tree
+    from nhin.config import override, read_recipe
 
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     try:
         import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
     except ImportError as why:
         raise MissingExtra("training needs PyTorch: pip install 'nhin[torch]'") from why
     out = out or Path("runs") / Path(recipe).stem
-    tree = override(read_tree(recipe), set)
+    tree = override(read_recipe(recipe), set)
     if tree.get("workflow") == "lm":
         if validate is not None:
             raise UsageError("--validate is for readers; a language model has a validation split in --data")
-        if resume and not budget.given and not any(one.lstrip().startswith("schedule") for one in set):
-            tree = _as_begun(tree, out)
+        if resume and not budget.is_given and not any(one.lstrip().startswith("schedule") for one in set):
+            tree = _keep_fitted_schedule(tree, out)
         there = out.exists()
         try:
             return _train_lm(tree, recipe, out, resume, data, budget)
@@ -85,46 +85,46 @@ def train(
                 with suppress(OSError):  # it holds something, which stays
                     out.rmdir()
             raise
-    for option, given in (("--data", data is not None), ("--budget-...", budget.given)):
+    for option, given in (("--data", data is not None), ("--budget-...", budget.is_given)):
         if given:
             raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
-    from nhin.config import build
-    from nhin.ocr.recipe import Recipe
+    from nhin.config import from_dict
+    from nhin.ocr.recipe import OCRRecipe
     from nhin.ocr.train import train as run
 
-    run(build(Recipe, tree, recipe), out, resume, validate)
+    run(from_dict(OCRRecipe, tree, recipe), out, resume, validate)
     return 0
 
 
 def _train_lm(
-    tree: dict[str, Any], name: str, out: Path, resume: bool, data: Path | None, budget: Budget
+    tree: dict[str, Any], name: str, out: Path, resume: bool, data: Path | None, budget: BudgetOptions
 ) -> int:
     """Train a language model, its text prepared first where it is not."""
-    from nhin.config import build
-    from nhin.lm.budgets import Budget as Given
-    from nhin.lm.budgets import fitted
-    from nhin.lm.corpus import corpus_of
-    from nhin.lm.counted import train_ngram
-    from nhin.lm.recipe import Recipe
+    from nhin.config import from_dict
+    from nhin.lm.budget import TrainBudget as Given
+    from nhin.lm.budget import fit_to_budget
+    from nhin.lm.recipe import LMRecipe
     from nhin.lm.train import train as run
+    from nhin.lm.train_data import open_corpus
+    from nhin.lm.train_ngram import train_ngram
     from nhin.training.together import together
 
-    recipe = build(Recipe, tree, name)
+    recipe = from_dict(LMRecipe, tree, name)
     if data is not None:
         recipe = replace(recipe, data=replace(recipe.data, path=str(data)))
     given = Given(budget.steps, budget.tokens, budget.cpu_seconds)
     with together():
-        corpus = corpus_of(recipe.data, out)
+        corpus = open_corpus(recipe.data, out)
         if recipe.ngram:
             train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resume)
             return 0
-        if given.given:
-            recipe = fitted(recipe, corpus, given)
+        if given.is_given:
+            recipe = fit_to_budget(recipe, corpus, given)
         run(recipe, corpus, out, resume)
     return 0
 
 
-def _as_begun(tree: dict[str, Any], out: Path) -> dict[str, Any]:
+def _keep_fitted_schedule(tree: dict[str, Any], out: Path) -> dict[str, Any]:
     """Keep the schedule that a run was begun with, if a budget has fitted it."""
     path = out / "recipe.json"
     try:

@@ -22,17 +22,17 @@ Frames = NDArray[np.floating]
 """CTC log-probabilities, frames x vocab."""
 
 BLANK = PAD
-_NEVER = [SOS, EOS, UNK]
+_NOT_WRITTEN = [SOS, EOS, UNK]
 
 
-def readable(log_probs: NDArray[np.floating]) -> NDArray[np.floating]:
+def mask_specials(log_probs: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return a copy (any shape x vocab) where only the blank and real characters are possible."""
     out = np.array(log_probs, dtype=np.float64)
-    out[..., _NEVER] = -np.inf
+    out[..., _NOT_WRITTEN] = -np.inf
     return out
 
 
-def greedy(log_probs: Frames) -> list[int]:
+def greedy_decode(log_probs: Frames) -> list[int]:
     """Return the ids of the best path: repeats merged, blanks dropped."""
     best = np.asarray(log_probs).argmax(axis=-1)
     if best.size == 0:
@@ -41,24 +41,24 @@ def greedy(log_probs: Frames) -> list[int]:
     return [int(i) for i in best[first] if i != BLANK]
 
 
-def is_blank(log_probs: Frames) -> bool:
+def is_all_blank(log_probs: Frames) -> bool:
     """Tell whether the best path writes nothing at all."""
     return bool((np.asarray(log_probs).argmax(axis=-1) == BLANK).all())
 
 
-def needed_frames(ids: Sequence[int]) -> int:
+def min_frames(ids: Sequence[int]) -> int:
     """Count the fewest frames that can write ids: equal neighbours need a blank between them."""
     return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
-def align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]:
+def forced_align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]:
     """Find the frames of each character on the best path that writes exactly ``ids``.
 
     Returns:
         One (first, past last) frame per id, in order and never overlapping.
     """
     frames = len(log_probs)
-    if needed_frames(ids) > frames:
+    if min_frames(ids) > frames:
         edges = [i * frames // len(ids) for i in range(len(ids) + 1)]
         return list(pairwise(edges))
     states, skips = _lattice(ids)
@@ -84,7 +84,7 @@ def align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]:
 
 def log_likelihood(log_probs: Frames, ids: Sequence[int]) -> float:
     """Return log p(ids): every path that writes exactly ``ids``, summed; -inf when none fits."""
-    if needed_frames(ids) > len(log_probs):
+    if min_frames(ids) > len(log_probs):
         return -np.inf
     if len(log_probs) == 0:
         return 0.0
@@ -98,9 +98,9 @@ def log_likelihood(log_probs: Frames, ids: Sequence[int]) -> float:
         return float(np.logaddexp.reduce(total[-2:]))
 
 
-def confidences(log_probs: Frames, ids: Sequence[int]) -> list[float]:
+def char_confidences(log_probs: Frames, ids: Sequence[int]) -> list[float]:
     """Return, per character, its probability (0 to 1) in the clearest frame of its span."""
-    spans = align(log_probs, ids)
+    spans = forced_align(log_probs, ids)
     return [
         float(np.exp(np.asarray(log_probs)[left : max(right, left + 1), i].max()))
         for i, (left, right) in zip(ids, spans, strict=True)

@@ -27,18 +27,18 @@ from numpy.typing import NDArray
 
 from nhin.errors import Diverged, UsageError
 
-Scores = NDArray[np.floating]
+TokenLogits = NDArray[np.floating]
 """One score per token of the vocabulary; -inf for what cannot come."""
 
-Likely = tuple[NDArray[np.int64], NDArray[np.float64]]
+TokenProbs = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Ids in rising order, and the probability of each."""
 
 GREEDY_BELOW = 1e-6  # what scores of float32 are told apart by; closer to 0 is 0
-_LARGEST = 1e300
+_MAX_LOGIT = 1e300
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class SamplingParams:
     """How tokens are chosen.
 
     Args:
@@ -76,66 +76,66 @@ class Sampling:
                 raise UsageError(f"{name} is {getattr(self, name)}; give {allowed}")
 
     @property
-    def greedy(self) -> bool:
+    def is_greedy(self) -> bool:
         """Whether nothing is left to chance."""
         return self.temperature < GREEDY_BELOW
 
 
-class Chooser:
+class Sampler:
     """Chooses one token after another for one text.
 
     Args:
-        sampling: How.
-        read: The ids that were read before.
+        params: How.
+        previous: The ids that were read before.
     """
 
-    def __init__(self, sampling: Sampling, read: Iterable[int] = ()) -> None:
-        self.sampling = sampling
-        self._random = np.random.default_rng(sampling.seed)
-        self._read = set(read) if sampling.repetition_penalty != 1 else None
+    def __init__(self, params: SamplingParams, previous: Iterable[int] = ()) -> None:
+        self.params = params
+        self._random = np.random.default_rng(params.seed)
+        self._previous = set(previous) if params.repetition_penalty != 1 else None
 
-    def __call__(self, scores: Scores) -> int:
+    def __call__(self, scores: TokenLogits) -> int:
         """Choose the next token.
 
         Raises:
             Diverged: The scores are not numbers.
         """
-        ids, shares = likely(scores, self.sampling, self._read or ())
-        chosen = int(ids[0]) if self.sampling.greedy else pick(ids, shares, self._random.random())
-        if self._read is not None:
-            self._read.add(chosen)
+        ids, shares = filter_probs(scores, self.params, self._previous or ())
+        chosen = int(ids[0]) if self.params.is_greedy else sample_from(ids, shares, self._random.random())
+        if self._previous is not None:
+            self._previous.add(chosen)
         return chosen
 
 
-def likely(scores: Scores, sampling: Sampling, read: Iterable[int] = ()) -> Likely:
+def filter_probs(scores: TokenLogits, params: SamplingParams, previous: Iterable[int] = ()) -> TokenProbs:
     """Return the tokens that may come next, and how likely each is.
 
     Args:
         scores: What the model says.
-        sampling: What is filtered.
-        read: Ids that the repetition penalty falls on.
+        params: What is filtered.
+        previous: Ids that the repetition penalty falls on.
 
     Raises:
         Diverged: The scores are not numbers.
     """
-    values = finite(scores)
+    values = check_finite(scores)
     with np.errstate(over="ignore"):  # what is too far down to be told is as if it could not come
-        values = penalised(values, read, sampling.repetition_penalty)
-        if sampling.greedy:
+        values = penalize_repetition(values, previous, params.repetition_penalty)
+        if params.is_greedy:
             return np.array([values.argmax()]), np.ones(1)
-        values = (values - values.max()) / sampling.temperature
-    ids = np.arange(len(values)) if sampling.top_k is None else np.sort(best(values, sampling.top_k))
+        values = (values - values.max()) / params.temperature
+    ids = np.arange(len(values)) if params.top_k is None else np.sort(top_k_indices(values, params.top_k))
     shares = np.exp(values[ids])
-    if sampling.top_p < 1:
-        inside = nucleus(shares / shares.sum(), sampling.top_p)
+    if params.top_p < 1:
+        inside = top_p_indices(shares / shares.sum(), params.top_p)
         ids, shares = ids[inside], shares[inside]
-    if sampling.min_p > 0:
-        inside = shares >= sampling.min_p * shares.max()
+    if params.min_p > 0:
+        inside = shares >= params.min_p * shares.max()
         ids, shares = ids[inside], shares[inside]
     return ids, shares / shares.sum()
 
 
-def finite(scores: Scores) -> NDArray[np.float64]:
+def check_finite(scores: TokenLogits) -> NDArray[np.float64]:
     """Return scores as float64, or say that the model is broken.
 
     Raises:
@@ -143,7 +143,7 @@ def finite(scores: Scores) -> NDArray[np.float64]:
     """
     values = np.asarray(scores, dtype=np.float64)
     top = values.max(axis=-1, initial=-np.inf)
-    if not (np.abs(top) < _LARGEST).all():
+    if not (np.abs(top) < _MAX_LOGIT).all():
         raise Diverged(
             "the model gives NaN or infinity instead of scores; "
             "its weights are broken, or too large for its numbers: take an earlier checkpoint"
@@ -151,17 +151,19 @@ def finite(scores: Scores) -> NDArray[np.float64]:
     return values
 
 
-def penalised(values: NDArray[np.float64], read: Iterable[int], penalty: float) -> NDArray[np.float64]:
+def penalize_repetition(
+    values: NDArray[np.float64], previous: Iterable[int], penalty: float
+) -> NDArray[np.float64]:
     """Return scores with those of tokens that were read made smaller, or larger with a penalty below 1."""
     if penalty == 1:
         return values
-    ids = np.fromiter(read, dtype=np.int64)
+    ids = np.fromiter(previous, dtype=np.int64)
     values = values.copy()
     values[ids] = np.where(values[ids] > 0, values[ids] / penalty, values[ids] * penalty)
     return values
 
 
-def best(values: Scores, count: int) -> NDArray[np.int64]:
+def top_k_indices(values: TokenLogits, count: int) -> NDArray[np.int64]:
     """Return the places of the largest values, largest first and the first place first among equals."""
     if count >= len(values):
         return np.argsort(-values, kind="stable")
@@ -170,16 +172,16 @@ def best(values: Scores, count: int) -> NDArray[np.int64]:
     return places[np.argsort(-values[places], kind="stable")][:count]
 
 
-def nucleus(shares: NDArray[np.float64], least: float) -> NDArray[np.int64]:
-    """Return the places, rising, of the fewest shares that sum to ``least``."""
+def top_p_indices(probs: NDArray[np.float64], min_mass: float) -> NDArray[np.int64]:
+    """Return the places, rising, of the fewest shares that sum to ``min_mass``."""
     # The rest cannot be needed: all of it together is less than what may be left out.
-    able = np.flatnonzero(shares >= min(shares.max(), (1 - least) / len(shares)))
-    order = able[np.argsort(-shares[able], kind="stable")]
-    before = shares[order].cumsum() - shares[order]
-    return np.sort(order[before < least])
+    able = np.flatnonzero(probs >= min(probs.max(), (1 - min_mass) / len(probs)))
+    order = able[np.argsort(-probs[able], kind="stable")]
+    before = probs[order].cumsum() - probs[order]
+    return np.sort(order[before < min_mass])
 
 
-def pick(ids: NDArray[np.int64], shares: NDArray[np.float64], uniform: float) -> int:
+def sample_from(ids: NDArray[np.int64], probs: NDArray[np.float64], uniform: float) -> int:
     """Return the id on whose share of the sum a number from 0 to below 1 falls."""
-    reached = shares.cumsum()
+    reached = probs.cumsum()
     return int(ids[np.searchsorted(reached, uniform * reached[-1], side="right")])

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-Light = NDArray[Any]  # floats, single or double: what OpenCV's own types do not tell apart
-Random = np.random.Generator
+FloatImage = NDArray[Any]  # floats, single or double: what OpenCV's own types do not tell apart
+Rng = np.random.Generator
 
 
-def camera(shape: tuple[int, int], rng: Random) -> tuple[NDArray[np.float64], tuple[int, int]]:
+def random_perspective(shape: tuple[int, int], rng: Rng) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """Draw a view of a flat text: turn, slant, stretch and a little perspective.
 
     Args:
@@ -48,7 +48,7 @@ def camera(shape: tuple[int, int], rng: Random) -> tuple[NDArray[np.float64], tu
     return np.asarray(view, np.float64), (max(4, int(high)), max(4, int(wide)))
 
 
-def bend(masks: Sequence[Mask], rng: Random) -> list[Mask]:
+def warp(masks: Sequence[Mask], rng: Rng) -> list[Mask]:
     """Bend text along an arc or a wave; all masks move alike, rows are added so that nothing is lost."""
     import cv2
 
@@ -67,7 +67,7 @@ def bend(masks: Sequence[Mask], rng: Random) -> list[Mask]:
     return [np.asarray(mask, np.float32) for mask in bent]
 
 
-def degrade(picture: Light, height: int, rng: Random) -> Pixels:
+def degrade(picture: FloatImage, height: int, rng: Rng) -> Pixels:
     """Turn a clean picture into a photographed one: light, size, blur, noise, sharpening, JPEG.
 
     Args:
@@ -80,9 +80,9 @@ def degrade(picture: Light, height: int, rng: Random) -> Pixels:
     rows, columns = picture.shape[:2]
     width = max(3, round(columns * height / rows))
     if rng.random() < 0.35:
-        picture = _uneven_light(picture, rng)
+        picture = _shade(picture, rng)
     if rng.random() < 0.12:
-        picture = _shaken(picture, rng)
+        picture = _motion_blur(picture, rng)
     method = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
     picture = cv2.resize(picture, (width, height), interpolation=method)
     if rng.random() < 0.55:
@@ -105,7 +105,7 @@ def degrade(picture: Light, height: int, rng: Random) -> Pixels:
     return pixels
 
 
-def _uneven_light(picture: Light, rng: Random) -> Light:
+def _shade(picture: FloatImage, rng: Rng) -> FloatImage:
     """Darken towards one side, or lay a hard shadow across."""
     rows, columns = picture.shape[:2]
     y, x = np.mgrid[-0.5 : 0.5 : rows * 1j, -0.5 : 0.5 : columns * 1j].astype(np.float32)
@@ -116,7 +116,7 @@ def _uneven_light(picture: Light, rng: Random) -> Light:
     return picture * (1.0 - np.float32(rng.uniform(0.1, 0.6)) * (ramp[:, :, None] + 0.5))
 
 
-def _shaken(picture: Light, rng: Random) -> Light:
+def _motion_blur(picture: FloatImage, rng: Rng) -> FloatImage:
     """Blur along one direction, as a moving hand does."""
     import cv2
 

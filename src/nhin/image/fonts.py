@@ -33,7 +33,7 @@ class Face:
     chars: frozenset[str]
 
 
-def places() -> list[Path]:
+def font_dirs() -> list[Path]:
     """List the folders where fonts live on this machine; ``NHIN_FONTS`` adds some, split like PATH."""
     home = Path.home()
     named = [Path(part) for part in os.environ.get("NHIN_FONTS", "").split(os.pathsep) if part]
@@ -51,7 +51,7 @@ def places() -> list[Path]:
     return [place for place in named + system + wheels if place.is_dir()]
 
 
-def files(folders: Iterable[str | Path]) -> list[Path]:
+def list_font_files(folders: Iterable[str | Path]) -> list[Path]:
     """List font files below some folders, sorted, each once."""
     found = {
         path for folder in folders for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES
@@ -60,7 +60,7 @@ def files(folders: Iterable[str | Path]) -> list[Path]:
 
 
 @lru_cache(maxsize=4096)
-def inspect(path: str) -> Face | None:
+def open_face(path: str) -> Face | None:
     """Open one font file; None when it is torn or lacks a required letter."""
     from fontTools.ttLib import TTFont, TTLibError
 
@@ -73,12 +73,12 @@ def inspect(path: str) -> Face | None:
             family = font["name"].getDebugName(16) or font["name"].getDebugName(1) or Path(path).stem
             # fontTools makes the fields of a table when it is read, where no checker sees them.
             weight = int(font["OS/2"].usWeightClass) if "OS/2" in font else 400  # pyright: ignore[reportAttributeAccessIssue]
-        return Face(path, family, weight, _unicase(path), frozenset(map(chr, table)))
+        return Face(path, family, weight, _is_unicase(path), frozenset(map(chr, table)))
     except (TTLibError, OSError, KeyError, AssertionError, ValueError):
         return None
 
 
-def find(folders: Sequence[str | Path] = ()) -> tuple[Face, ...]:
+def find_faces(folders: Sequence[str | Path] = ()) -> tuple[Face, ...]:
     """Return every usable face below ``folders``, or on the machine when none are named.
 
     Raises:
@@ -87,8 +87,8 @@ def find(folders: Sequence[str | Path] = ()) -> tuple[Face, ...]:
     for folder in folders:
         if not Path(folder).is_dir():
             raise DataError(f"no folder of fonts at {folder}")
-    where = list(folders) or places()
-    faces = tuple(face for path in files(where) if (face := inspect(str(path))) is not None)
+    where = list(folders) or font_dirs()
+    faces = tuple(face for path in list_font_files(where) if (face := open_face(str(path))) is not None)
     if not faces:
         looked = ", ".join(map(str, where)) or "no folder at all"
         raise DataError(f"no font with every Vietnamese letter in {looked}; name a folder with --fonts")
@@ -96,24 +96,26 @@ def find(folders: Sequence[str | Path] = ()) -> tuple[Face, ...]:
 
 
 @lru_cache(maxsize=1024)
-def load(path: str, size: int):
+def load_font(path: str, size: int):
     """Open a face at a pixel size, kept for the next picture."""
     from PIL import ImageFont
 
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def _unicase(path: str) -> bool:
+def _is_unicase(path: str) -> bool:
     """Say whether most small letters have the shape of their capitals."""
-    same = [_alike(_shape(path, char), _shape(path, char.upper())) for char in _UNICASE_PROBE]
+    same = [
+        _is_same_shape(_draw_shape(path, char), _draw_shape(path, char.upper())) for char in _UNICASE_PROBE
+    ]
     return sum(same) > len(same) / 2
 
 
-def _shape(path: str, char: str) -> np.ndarray:
+def _draw_shape(path: str, char: str) -> np.ndarray:
     """Draw one letter, cut to its ink and scaled to a square, as zero-mean unit-norm pixels."""
     from PIL import Image, ImageDraw
 
-    font = load(path, 48)
+    font = load_font(path, 48)
     box = font.getbbox(char)
     size = (max(1, int(box[2] - box[0])), max(1, int(box[3] - box[1])))
     picture = Image.new("L", size)
@@ -123,5 +125,5 @@ def _shape(path: str, char: str) -> np.ndarray:
     return pixels / max(float(np.linalg.norm(pixels)), 1e-6)
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+def _is_same_shape(one: np.ndarray, other: np.ndarray) -> bool:
     return float((one * other).sum()) > _SAME_SHAPE

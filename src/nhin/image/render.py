@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.fonts import load
+from nhin.image.fonts import load_font
 
 Mask = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-Random = np.random.Generator
+Rng = np.random.Generator
 
 # Colours of real signs as (background, letters); the rest are drawn at random.
-SIGN_COLOURS = (
+SIGN_COLORS = (
     ((0, 70, 160), (255, 255, 255)),
     ((200, 20, 30), (255, 255, 255)),
     ((200, 20, 30), (255, 225, 0)),
@@ -30,7 +30,7 @@ SIGN_COLOURS = (
     ((240, 235, 220), (60, 50, 40)),
     ((90, 60, 40), (240, 220, 170)),
 )
-_LEAST_APART = 70.0
+_MIN_COLOR_DISTANCE = 70.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Style:
     stroke: float = 0.0
 
 
-def glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
+def draw_glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
     """Draw text; return the letters and the letters with their outline, both cut to the outline.
 
     Returns:
@@ -51,7 +51,7 @@ def glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
     """
     from PIL import Image, ImageDraw
 
-    font = load(style.path, style.size)
+    font = load_font(style.path, style.size)
     stroke = round(style.stroke * style.size)
     gap = style.tracking * style.size
     steps = [font.getlength(char) + gap for char in text] if gap else [font.getlength(text)]
@@ -77,10 +77,10 @@ def glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
     return layers[0][window], layers[1][window]
 
 
-def colours(rng: Random) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def random_colors(rng: Rng) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw the colours of the ground and of the letters, far enough apart to be read."""
     if rng.random() < 0.5:
-        ground, letters = SIGN_COLOURS[int(rng.integers(len(SIGN_COLOURS)))]
+        ground, letters = SIGN_COLORS[int(rng.integers(len(SIGN_COLORS)))]
         shift = rng.normal(0, 22, (2, 3))
         return _clip(np.array(ground) + shift[0]), _clip(np.array(letters) + shift[1])
     while True:
@@ -88,8 +88,8 @@ def colours(rng: Random) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if rng.random() < 0.4:
             pair = pair.mean(axis=1, keepdims=True) + rng.normal(0, 12, (2, 3))
         if (
-            np.abs(pair[0] - pair[1]).mean() > _LEAST_APART * 0.5
-            and np.linalg.norm(pair[0] - pair[1]) > _LEAST_APART
+            np.abs(pair[0] - pair[1]).mean() > _MIN_COLOR_DISTANCE * 0.5
+            and np.linalg.norm(pair[0] - pair[1]) > _MIN_COLOR_DISTANCE
         ):
             return _clip(pair[0]), _clip(pair[1])
 
@@ -98,7 +98,7 @@ def _clip(values: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.clip(values, 0, 255).astype(np.float32)
 
 
-def background(shape: tuple[int, int], ground: NDArray[np.float32], rng: Random) -> NDArray[np.float32]:
+def draw_background(shape: tuple[int, int], ground: NDArray[np.float32], rng: Rng) -> NDArray[np.float32]:
     """Paint a ground of ``shape`` around one colour: flat, graded, clouded, or crossed by edges.
 
     Returns:
@@ -132,6 +132,6 @@ def background(shape: tuple[int, int], ground: NDArray[np.float32], rng: Random)
     return canvas
 
 
-def paint(canvas: NDArray[np.float32], mask: Mask, colour: NDArray[np.float32], opacity: float = 1.0) -> None:
+def paint(canvas: NDArray[np.float32], mask: Mask, color: NDArray[np.float32], opacity: float = 1.0) -> None:
     """Lay one colour over a canvas through a mask of its shape, in place."""
-    canvas += (mask * opacity)[:, :, None] * (colour - canvas)
+    canvas += (mask * opacity)[:, :, None] * (color - canvas)

@@ -13,10 +13,10 @@ from nhin.errors import UnknownName
 
 Pictures = Float[Tensor, "B ink height width"]
 Features = Float[Tensor, "B C rows frames"]
-Changed = Float[Tensor, "B _ _ _"]
+AnyFeatures = Float[Tensor, "B _ _ _"]
 
-SHRINKS_HEIGHT = 8
-SHRINKS_WIDTH = 4
+HEIGHT_STRIDE = 8
+WIDTH_STRIDE = 4
 
 
 class Backbone(nn.Sequential):
@@ -32,39 +32,44 @@ class Backbone(nn.Sequential):
         return super().forward(pictures)
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut (He et al. 2015, arXiv:1512.03385, basic block)."""
 
-    def __init__(self, inside: int, out: int, stride: tuple[int, int] = (1, 1)) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
-        self.first = convolution(inside, out, stride)
-        self.second = convolution(out, out, act=False)
-        same = inside == out and stride == (1, 1)
-        self.shortcut = nn.Identity() if same else convolution(inside, out, stride, kernel=1, act=False)
+        self.first = build_conv(in_channels, out_channels, stride)
+        self.second = build_conv(out_channels, out_channels, act=False)
+        same = in_channels == out_channels and stride == (1, 1)
+        self.shortcut = (
+            nn.Identity() if same else build_conv(in_channels, out_channels, stride, kernel=1, act=False)
+        )
         self.act = nn.ReLU(inplace=True)
 
-    def forward(self, x: Features) -> Changed:
+    def forward(self, x: Features) -> AnyFeatures:
         """Add what two convolutions make of x to x."""
         return self.act(self.second(self.first(x)) + self.shortcut(x))
 
 
-def convolution(
-    inside: int, out: int, stride: tuple[int, int] = (1, 1), kernel: int = 3, act: bool = True
+def build_conv(
+    in_channels: int, out_channels: int, stride: tuple[int, int] = (1, 1), kernel: int = 3, act: bool = True
 ) -> nn.Sequential:
     """Build a convolution that keeps the size (up to its stride), a batch norm and a ReLU."""
-    parts = [nn.Conv2d(inside, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)]
+    parts = [
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
     return nn.Sequential(*parts, nn.ReLU(inplace=True)) if act else nn.Sequential(*parts)
 
 
 def lean() -> Backbone:
     """Build the small default: 1.2 M weights, most of its work at a quarter of the resolution."""
     return Backbone(
-        convolution(1, 32, (2, 2)),
-        Residual(32, 48),
-        Residual(48, 96, (2, 2)),
-        Residual(96, 96),
-        Residual(96, 192, (2, 1)),
-        Residual(192, 192),
+        build_conv(1, 32, (2, 2)),
+        ResidualBlock(32, 48),
+        ResidualBlock(48, 96, (2, 2)),
+        ResidualBlock(96, 96),
+        ResidualBlock(96, 192, (2, 1)),
+        ResidualBlock(192, 192),
         channels=192,
     )
 
@@ -72,17 +77,17 @@ def lean() -> Backbone:
 def tiny() -> Backbone:
     """Build one convolution a stage: for tests and for learning how the parts fit."""
     return Backbone(
-        convolution(1, 8, (2, 2)), convolution(8, 16, (2, 2)), convolution(16, 24, (2, 1)), channels=24
+        build_conv(1, 8, (2, 2)), build_conv(8, 16, (2, 2)), build_conv(16, 24, (2, 1)), channels=24
     )
 
 
 def resnet18() -> Backbone:
     """Build ResNet-18 with the strides of its last two stages kept off the width (11 M weights)."""
     widths, strides = (64, 128, 256, 512), ((1, 1), (2, 2), (2, 1), (1, 1))
-    parts: list[nn.Module] = [convolution(1, 64, (2, 2))]
+    parts: list[nn.Module] = [build_conv(1, 64, (2, 2))]
     inside = 64
     for width, stride in zip(widths, strides, strict=True):
-        parts += [Residual(inside, width, stride), Residual(width, width)]
+        parts += [ResidualBlock(inside, width, stride), ResidualBlock(width, width)]
         inside = width
     return Backbone(*parts, channels=512)
 
@@ -90,7 +95,7 @@ def resnet18() -> Backbone:
 BACKBONES: dict[str, Callable[[], Backbone]] = {"lean": lean, "tiny": tiny, "resnet18": resnet18}
 
 
-def backbone(name: str) -> Backbone:
+def build_backbone(name: str) -> Backbone:
     """Build a backbone by name.
 
     Raises:

@@ -20,12 +20,12 @@ from typing import Literal
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from nhin.attention.base import State
+from nhin.attention.base import Cache
 from nhin.errors import UsageError
-from nhin.layers.multihead import Context, KeepAny, MultiHead, Wide
-from nhin.layers.norm import norm as build_norm
+from nhin.layers.multihead import AnyKeep, Context, Hidden, MultiHead
+from nhin.layers.norm import build_norm as build_norm
 
-Order = Literal["pre", "post", "deep"]
+NormOrder = Literal["pre", "post", "deep"]
 
 
 class Block(nn.Module):
@@ -50,7 +50,7 @@ class Block(nn.Module):
         *,
         cross: MultiHead | None = None,
         norm: str = "layer",
-        order: Order = "pre",
+        order: NormOrder = "pre",
         alpha: float = 1.0,
         eps: float | None = None,
     ) -> None:
@@ -65,16 +65,16 @@ class Block(nn.Module):
 
     def forward(  # noqa: PLR0913  # what each part may be given
         self,
-        x: Wide,
+        x: Hidden,
         *,
         context: Context | None = None,
         causal: bool = False,
-        keep: KeepAny | None = None,
+        keep: AnyKeep | None = None,
         context_keep: Bool[Tensor, "B S"] | None = None,
-        cache: State | None = None,
-        context_cache: State | None = None,
+        cache: Cache | None = None,
+        context_cache: Cache | None = None,
         lengths: Sequence[int] | None = None,
-    ) -> Wide:
+    ) -> Hidden:
         """Transform ``x``.
 
         Args:
@@ -87,7 +87,7 @@ class Block(nn.Module):
             context_cache: The context's keys and values, projected at the first call only.
             lengths: How many places of ``x`` are real in each row; with a cache.
         """
-        x = self._added(
+        x = self._residual(
             x,
             self.norm,
             lambda y: self.attention(y, causal=causal, keep=keep, cache=cache, lengths=lengths),
@@ -96,7 +96,7 @@ class Block(nn.Module):
         if cross is not None and self.cross_norm is not None:
             if context is None:
                 raise UsageError("this block was built with cross-attention; give it a context")
-            x = self._added(
+            x = self._residual(
                 x,
                 self.cross_norm,
                 lambda y: cross(y, context=context, keep=context_keep, cache=context_cache),
@@ -107,18 +107,18 @@ class Block(nn.Module):
             )
         if self.feed is None or self.feed_norm is None:
             return x
-        return self._added(x, self.feed_norm, self.feed)
+        return self._residual(x, self.feed_norm, self.feed)
 
-    def remember(self, x: Wide, cache: State, lengths: Sequence[int] | None = None) -> None:
+    def fill_cache(self, x: Hidden, cache: Cache, lengths: Sequence[int] | None = None) -> None:
         """Let a cache read ``x``, which this block leaves as it is."""
         x = self.norm(x) if self.order == "pre" else x
         self.attention(x, causal=True, cache=cache, lengths=lengths)
 
-    def _added(self, x: Wide, norm: nn.Module, part: Callable[[Wide], Wide]) -> Wide:
+    def _residual(self, x: Hidden, norm: nn.Module, sublayer: Callable[[Hidden], Hidden]) -> Hidden:
         """Add what a part makes of x to x, with the norm where it stands."""
         if self.order == "pre":
-            return x + part(norm(x))
-        return norm(self.alpha * x + part(x))
+            return x + sublayer(norm(x))
+        return norm(self.alpha * x + sublayer(x))
 
 
 def deepnorm(depth: int) -> tuple[float, float]:

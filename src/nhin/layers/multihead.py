@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nhin.attention.base import Keys, Room, State
-from nhin.attention.positions.table import turning
+from nhin.attention.base import Cache, CacheSpec, Keys
+from nhin.attention.kv_cache import KVCache
+from nhin.attention.position_registry import build_rotary
 from nhin.attention.registry import build
-from nhin.attention.states import KeyValues
 from nhin.errors import ShapeError, UsageError
 
-Wide = Float[Tensor, "B T C"]
+Hidden = Float[Tensor, "B T C"]
 Context = Float[Tensor, "B S C"]
-KeepAny = Bool[Tensor, "B _"]
+AnyKeep = Bool[Tensor, "B _"]
 
 
 class MultiHead(nn.Module):
@@ -65,20 +65,20 @@ class MultiHead(nn.Module):
         self.key_value = nn.Linear(dim, 2 * kv_heads * self.head_dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
         self.qk_norm = qk_norm
-        self.rotary = turning(rotary, self.head_dim)
+        self.rotary = build_rotary(rotary, self.head_dim)
         self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim, **(settings or {}))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
-        x: Wide,
+        x: Hidden,
         *,
         context: Context | None = None,
         causal: bool = False,
-        keep: KeepAny | None = None,
-        cache: State | None = None,
+        keep: AnyKeep | None = None,
+        cache: Cache | None = None,
         lengths: Sequence[int] | None = None,
-    ) -> Wide:
+    ) -> Hidden:
         """Mix what each place of ``x`` finds.
 
         Args:
@@ -93,10 +93,12 @@ class MultiHead(nn.Module):
         # Plain operations here and below: with einops a step of a small decoder takes a tenth longer.
         q: Float[Tensor, "B T H D"] = self.query(x).unflatten(-1, (-1, self.head_dim))
         if context is not None:
-            mixed = self.mechanism(q, *self._context(context, q.dtype, cache), causal=causal, keep=keep)
+            mixed = self.mechanism(
+                q, *self._project_context(context, q.dtype, cache), causal=causal, keep=keep
+            )
         else:
-            k, v = self._project(x)
-            q, k = self._placed(q, k, cache)
+            k, v = self._project_kv(x)
+            q, k = self._rotate(q, k, cache)
             if cache is None:
                 mixed = self.mechanism(q, k, v, causal=causal, keep=keep)
             elif keep is not None or not causal:
@@ -107,22 +109,22 @@ class MultiHead(nn.Module):
                 mixed = cache.prefill(q, k, v, lengths=lengths)
         return self.dropout(self.out(mixed.flatten(-2)))
 
-    def looked(self, x: Wide) -> tuple[Float[Tensor, "B T H D"], Keys, Keys]:
+    def project_qkv(self, x: Hidden) -> tuple[Float[Tensor, "B T H D"], Keys, Keys]:
         """Return the queries, keys and values of ``x`` as the mechanism is given them."""
         q: Float[Tensor, "B T H D"] = self.query(x).unflatten(-1, (-1, self.head_dim))
-        k, v = self._project(x)
-        return (*self._placed(q, k, None), v)
+        k, v = self._project_kv(x)
+        return (*self._rotate(q, k, None), v)
 
-    def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> State:
+    def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> Cache:
         """Build an empty cache for what this layer reads; ``dtype`` is the weights' own when None."""
-        return self.mechanism.new_state(self._room(batch, context, dtype))
+        return self.mechanism.init_cache(self._cache_spec(batch, context, dtype))
 
-    def new_context_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> KeyValues:
+    def new_context_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> KVCache:
         """Build an empty cache for the keys and values of a context."""
-        return KeyValues(self._room(batch, context, dtype))
+        return KVCache(self._cache_spec(batch, context, dtype))
 
-    def _placed(
-        self, q: Float[Tensor, "B T H D"], k: Keys, cache: State | None
+    def _rotate(
+        self, q: Float[Tensor, "B T H D"], k: Keys, cache: Cache | None
     ) -> tuple[Float[Tensor, "B T H D"], Keys]:
         """Norm queries and keys, and turn them by their place."""
         if self.qk_norm:
@@ -132,20 +134,22 @@ class MultiHead(nn.Module):
         start: int | tuple[int, ...] = 0
         if cache is not None:
             start = cache.lengths[0] if len(set(cache.lengths)) == 1 else cache.lengths
-        return self.rotary.pair(q, k, start=start)
+        return self.rotary.rotate_qk(q, k, start=start)
 
-    def _room(self, batch: int, context: int, dtype: torch.dtype | None) -> Room:
+    def _cache_spec(self, batch: int, context: int, dtype: torch.dtype | None) -> CacheSpec:
         weight = self.key_value.weight
-        return Room(batch, context, self.kv_heads, self.head_dim, dtype or weight.dtype, weight.device)
+        return CacheSpec(batch, context, self.kv_heads, self.head_dim, dtype or weight.dtype, weight.device)
 
-    def _context(self, context: Context, dtype: torch.dtype, cache: State | None) -> tuple[Keys, Keys]:
+    def _project_context(
+        self, context: Context, dtype: torch.dtype, cache: Cache | None
+    ) -> tuple[Keys, Keys]:
         if cache is None:
-            return self._project(context)
-        if not isinstance(cache, KeyValues):
+            return self._project_kv(context)
+        if not isinstance(cache, KVCache):
             raise UsageError("a context is kept by new_context_cache(...), not by what decodes a sequence")
-        k, v = cache.filled if cache.longest else cache.append(*self._project(context))
+        k, v = cache.contents if cache.max_length else cache.append(*self._project_kv(context))
         return k.to(dtype), v.to(dtype)
 
-    def _project(self, x: Float[Tensor, "B S C"]) -> tuple[Keys, Keys]:
+    def _project_kv(self, x: Float[Tensor, "B S C"]) -> tuple[Keys, Keys]:
         k, v = self.key_value(x).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
         return k, v

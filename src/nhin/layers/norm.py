@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nhin.errors import UnknownName
 
-_LEAST = 1e-5  # a place of zeros stays zeros
+_EPS = 1e-5  # a place of zeros stays zeros
 
 
 class ScaleNorm(nn.Module):
@@ -24,7 +24,7 @@ class ScaleNorm(nn.Module):
         eps: The least length that is divided by.
     """
 
-    def __init__(self, dim: int, eps: float = _LEAST) -> None:
+    def __init__(self, dim: int, eps: float = _EPS) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.tensor(dim**0.5))
@@ -41,7 +41,7 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def norm(name: str, dim: int, eps: float | None = None) -> nn.Module:
+def build_norm(name: str, dim: int, eps: float | None = None) -> nn.Module:
     """Build the norm of that name over ``dim`` channels.
 
     Args:

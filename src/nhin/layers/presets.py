@@ -28,7 +28,7 @@ class Preset:
         settings: The mechanism's own settings.
         rotary: How queries and keys are turned; see ``MultiHead``.
         bias: The projections have a bias.
-        inputs: The position that is added to the inputs, a name in ``attention.positions.table.POSITIONS``.
+        inputs: The position that is added to the inputs, a name in ``attention.position_registry.POSITIONS``.
         outside: What the model does around the layer for it to know places, in one sentence.
     """
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nhin.attention._patterns import Pattern
 from nhin.attention.base import Mechanism
+from nhin.attention.masks import Pattern
 from nhin.attention.registry import build
 from nhin.layers.block import Block
-from nhin.layers.experts import Experts
+from nhin.layers.moe import MixtureOfExperts
 from nhin.models.gpt import GPT
 
-AT_ONCE = 2**22  # pairs looked at together
-SAMPLED = 64  # rows from which who sees whom is told where nothing else tells it
+PAIRS_PER_CHUNK = 2**22  # pairs looked at together
+SAMPLED_ROWS = 64  # rows from which who sees whom is told where nothing else tells it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,98 +60,107 @@ class Flops:
         return 3 * (self.blocks + self.heads * self.head) + (self.blocks if self.checkpointing else 0)
 
 
-def flops(model: GPT, length: int, pairs: float | None = None) -> Flops:
+def count_flops(model: GPT, length: int, visible_keys: float | None = None) -> Flops:
     """Count the arithmetic of one token in a text of ``length``.
 
     Args:
         model: Its weights are not read, so it may be on the meta device.
         length: Tokens of the text.
-        pairs: Keys that a token looks at, as a mean; what the mechanism lets it see when None.
+        visible_keys: Keys that a token looks at, as a mean; what the mechanism lets it see when None.
     """
-    design = model.design
+    design = model.config
     # With a memory a text is read in segments, each with the memory before and after it.
     text = min(length, design.context)
     places = text + 2 * design.memory
     looking = 0.0
-    for one in model.each_block():
+    for one in model.iter_blocks():
         attention, mechanism = one.attention, one.attention.mechanism
         width = attention.heads * attention.head_dim
         if mechanism.facts.family == "linear":
-            looking += 4 * width * _features(_real(model, one), attention.heads, attention.head_dim)
+            looking += (
+                4 * width * _feature_dim(_build_mechanism(model, one), attention.heads, attention.head_dim)
+            )
         else:
-            looking += 4 * width * (seen(model, one, places) if pairs is None else pairs)
-    share, blocks = places / text, list(model.each_block())
+            looking += (
+                4 * width * (mean_visible_keys(model, one, places) if visible_keys is None else visible_keys)
+            )
+    share, blocks = places / text, list(model.iter_blocks())
     return Flops(
-        projections=share * sum(_linear(one.attention) for one in blocks),
+        projections=share * sum(_linear_flops(one.attention) for one in blocks),
         looking=share * looking,
-        feed=share * sum(_feed(one.feed) for one in blocks if one.feed is not None),
+        feed=share * sum(_mlp_flops(one.feed) for one in blocks if one.feed is not None),
         head=2 * model.vocab * model.dim,
         checkpointing=design.checkpointing,
         heads=design.depth if design.exits else 1,
     )
 
 
-def seen(model: GPT, one: Block, length: int) -> float:
+def mean_visible_keys(model: GPT, block: Block, length: int) -> float:
     """Return how many keys a token of a causal text sees in a block, as a mean over the text.
 
     Told by the mechanism's pattern; where that depends on what is read, by its weights of random keys.
     """
-    mechanism = one.attention.mechanism
+    mechanism = block.attention.mechanism
     pattern = getattr(mechanism, "pattern", None)
     if isinstance(pattern, Pattern):
-        return _drawn(pattern, length)
+        return _mean_keys_of_pattern(pattern, length)
     if mechanism.facts.family in ("reach", "sparse"):
-        return _given(_real(model, one), one.attention.heads, one.attention.head_dim, length)
+        return _mean_keys_sampled(
+            _build_mechanism(model, block), block.attention.heads, block.attention.head_dim, length
+        )
     return (length + 1) / 2
 
 
-def _real(model: GPT, one: Block) -> Mechanism:
+def _build_mechanism(model: GPT, block: Block) -> Mechanism:
     """Build the mechanism of a block that may be on the meta device."""
-    attention = one.attention
+    attention = block.attention
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        name, settings = model.design.mechanism, model.design.settings
+        name, settings = model.config.mechanism, model.config.settings
         return build(name, heads=attention.heads, head_dim=attention.head_dim, **settings).eval()
 
 
-def _linear(part: nn.Module) -> int:
+def _linear_flops(module: nn.Module) -> int:
     """Count the linear layers of a part, but for those inside a mechanism."""
     inside = {
-        one for mechanism in part.modules() if isinstance(mechanism, Mechanism) for one in mechanism.modules()
+        one
+        for mechanism in module.modules()
+        if isinstance(mechanism, Mechanism)
+        for one in mechanism.modules()
     }
-    layers = (one for one in part.modules() if isinstance(one, nn.Linear) and one not in inside)
+    layers = (one for one in module.modules() if isinstance(one, nn.Linear) and one not in inside)
     return sum(2 * one.weight.numel() for one in layers)
 
 
-def _feed(feed: nn.Module) -> int:
-    if not isinstance(feed, Experts):
-        return _linear(feed)
-    every = 2 * (feed.widen.numel() + feed.narrow.numel())
-    return _linear(feed.router) + every * feed.active // feed.experts
+def _mlp_flops(mlp: nn.Module) -> int:
+    if not isinstance(mlp, MixtureOfExperts):
+        return _linear_flops(mlp)
+    every = 2 * (mlp.widen.numel() + mlp.narrow.numel())
+    return _linear_flops(mlp.router) + every * mlp.active // mlp.experts
 
 
 @torch.no_grad()
-def _features(mechanism: Mechanism, heads: int, head_dim: int) -> int:
+def _feature_dim(mechanism: Mechanism, heads: int, head_dim: int) -> int:
     """Return how many features a key of a linear mechanism becomes."""
     one = torch.zeros(1, 1, heads, head_dim)
     return mechanism.explain(one, one, one, causal=True)["phi(k)"].shape[-1]
 
 
-def _drawn(pattern: Pattern, length: int) -> float:
+def _mean_keys_of_pattern(pattern: Pattern, length: int) -> float:
     """Count a pattern's pairs, some rows at a time."""
     keys, total = torch.arange(length), 0
-    for rows in keys.split(max(1, AT_ONCE // length)):
+    for rows in keys.split(max(1, PAIRS_PER_CHUNK // length)):
         place = rows[:, None]
-        total += int((pattern.sees(place, keys, place + 1) & (keys <= place)).sum())
+        total += int((pattern.mask(place, keys, place + 1) & (keys <= place)).sum())
     return total / length
 
 
 @torch.no_grad()
-def _given(mechanism: Mechanism, heads: int, head_dim: int, length: int) -> float:
+def _mean_keys_sampled(mechanism: Mechanism, heads: int, head_dim: int, length: int) -> float:
     """Count the weights above zero that random queries, taken evenly, give to random keys."""
     random = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, length, heads, head_dim, generator=random) for _ in range(2))
-    every = max(1, length // SAMPLED)
+    every = max(1, length // SAMPLED_ROWS)
     rows = range(every // 2, length, every)
     given = [mechanism.weights(q, k, causal=True, rows=slice(row, row + 1)) for row in rows]
     return sum(float((one != 0).sum()) for one in given) / heads / len(given)

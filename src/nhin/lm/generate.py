@@ -20,51 +20,53 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nhin.attention.base import State
-from nhin.decoding.beams import Beams, Found, search
-from nhin.decoding.sampling import Chooser, Sampling, Scores
+from nhin.attention.base import Cache
+from nhin.decoding.beam_search import BeamSearchConfig, Hypothesis, search_beams
+from nhin.decoding.sampling import Sampler, SamplingParams, TokenLogits
 from nhin.errors import UsageError
 from nhin.models.gpt import GPT
 
-Read = Int[Tensor, "rows held"]
-Ids = Int[Tensor, " rows"]
-Last = Float[Tensor, "rows V"]
+TokenRows = Int[Tensor, "rows held"]
+NextTokens = Int[Tensor, " rows"]
+NextLogits = Float[Tensor, "rows V"]
 
 
 class Scorer(Protocol):
     """Says what may come next in one text."""
 
-    def start(self, ids: Sequence[int]) -> Scores:
+    def start(self, ids: Sequence[int]) -> TokenLogits:
         """Read the beginning of a text, whatever was read before; return a score per token."""
         ...
 
-    def step(self, id: int) -> Scores:
+    def step(self, token: int) -> TokenLogits:
         """Read one more token; return a score per token."""
         ...
 
 
-class Uncached:
+class UncachedDecoder:
     """Reads all that is looked at again for every token: slow, obvious, the reference of ``Cached``.
 
     Args:
         model: A network in evaluation mode.
         rows: Texts that are read on together, from one beginning.
-        most: Most tokens of a text, its beginning included; room is taken for so many.
+        max_length: Most tokens of a text, its beginning included; room is taken for so many.
 
     Raises:
         UsageError: The network is in training mode.
     """
 
-    def __init__(self, model: GPT, rows: int = 1, most: int | None = None) -> None:
+    def __init__(self, model: GPT, rows: int = 1, max_length: int | None = None) -> None:
         if model.training:
             raise UsageError("the model is in training mode, in which answers vary; call its .eval() first")
         self.model, self.rows = model, rows
         self.context = None if getattr(model, "unbounded", False) else model.context
-        self.room = min((n for n in (self.context, most) if n is not None), default=model.context)
-        self._read = torch.zeros(rows, self.room, dtype=torch.long, device=model.embedding.weight.device)
+        self.capacity = min((n for n in (self.context, max_length) if n is not None), default=model.context)
+        self._tokens = torch.zeros(
+            rows, self.capacity, dtype=torch.long, device=model.embedding.weight.device
+        )
         self._length = 0
 
-    def start(self, ids: Sequence[int]) -> Scores:
+    def start(self, ids: Sequence[int]) -> TokenLogits:
         """Read one beginning in every row; return a score per token.
 
         Raises:
@@ -77,52 +79,52 @@ class Uncached:
                 f"the prompt is {len(ids)} tokens long and the model looks at {self.context}; "
                 f"shorten it by {len(ids) - self.context}"
             )
-        self._grow(len(ids))
+        self._reserve(len(ids))
         self._length = len(ids)
-        self._read[:, : len(ids)] = torch.tensor(ids)
-        return _numbers(self._fresh())[0]
+        self._tokens[:, : len(ids)] = torch.tensor(ids)
+        return _to_numpy(self._prefill())[0]
 
-    def step(self, id: int) -> Scores:
+    def step(self, token: int) -> TokenLogits:
         """Read one more token in every row; return a score per token."""
-        return _numbers(self._on(id))[0]
+        return _to_numpy(self._append(token))[0]
 
-    def scores(self, ids: NDArray[np.int64]) -> Scores:
+    def scores(self, ids: NDArray[np.int64]) -> TokenLogits:
         """Read one more token in each row; return scores, rows x vocabulary."""
-        return _numbers(self._on(torch.from_numpy(ids).to(self._read.device)))
+        return _to_numpy(self._append(torch.from_numpy(ids).to(self._tokens.device)))
 
     def reorder(self, rows: NDArray[np.int64]) -> None:
         """Let row i continue what row ``rows[i]`` was."""
-        self._read = self._read[torch.from_numpy(rows).to(self._read.device)]
+        self._tokens = self._tokens[torch.from_numpy(rows).to(self._tokens.device)]
 
-    def _on(self, ids: int | Ids) -> Last:
+    def _append(self, ids: int | NextTokens) -> NextLogits:
         full = self._length == self.context
         if full:
             kept = max(1, self._length // 2) - 1
-            self._read[:, :kept] = self._read[:, self._length - kept : self._length].clone()
+            self._tokens[:, :kept] = self._tokens[:, self._length - kept : self._length].clone()
             self._length = kept
-        self._grow(self._length + 1)
-        self._read[:, self._length] = ids
+        self._reserve(self._length + 1)
+        self._tokens[:, self._length] = ids
         self._length += 1
-        return self._fresh() if full else self._further()
+        return self._prefill() if full else self._extend()
 
-    def _grow(self, length: int) -> None:
+    def _reserve(self, length: int) -> None:
         """Have room for a text that is longer than was said."""
-        if (more := length - self._read.shape[1]) > 0:
-            self._read = F.pad(self._read, (0, max(more, length)))
+        if (more := length - self._tokens.shape[1]) > 0:
+            self._tokens = F.pad(self._tokens, (0, max(more, length)))
 
-    def _fresh(self) -> Last:
+    def _prefill(self) -> NextLogits:
         """Score what comes after all that is looked at, nothing of which was read before."""
-        return _last(self.model, self._read[:, : self._length])
+        return _last_logits(self.model, self._tokens[:, : self._length])
 
-    def _further(self) -> Last:
+    def _extend(self) -> NextLogits:
         """Score what comes after one more token."""
-        return self._fresh()
+        return self._prefill()
 
 
-class Cached(Uncached):
+class CachedDecoder(UncachedDecoder):
     """Reads every token once and remembers what the network made of it."""
 
-    _cache: list[State]
+    _cache: list[Cache]
 
     def reorder(self, rows: NDArray[np.int64]) -> None:
         """Let row i continue what row ``rows[i]`` was."""
@@ -130,12 +132,12 @@ class Cached(Uncached):
         for state in self._cache:
             state.reorder(torch.from_numpy(rows))
 
-    def _fresh(self) -> Last:
-        self._cache = self.model.new_cache(self.rows, self.room)
-        return _last(self.model, self._read[:, : self._length], self._cache)
+    def _prefill(self) -> NextLogits:
+        self._cache = self.model.new_cache(self.rows, self.capacity)
+        return _last_logits(self.model, self._tokens[:, : self._length], self._cache)
 
-    def _further(self) -> Last:
-        return _last(self.model, self._read[:, self._length - 1 : self._length], self._cache)
+    def _extend(self) -> NextLogits:
+        return _last_logits(self.model, self._tokens[:, self._length - 1 : self._length], self._cache)
 
 
 def generate(
@@ -143,7 +145,7 @@ def generate(
     prompt: Sequence[int],
     *,
     tokens: int,
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     stop: Collection[int] = (),
     cache: bool = True,
 ) -> Iterator[int]:
@@ -165,16 +167,16 @@ def generate(
     if tokens < 1:
         raise UsageError(f"tokens is {tokens}; give 1 or more")
     if isinstance(model, GPT):
-        model = (Cached if cache else Uncached)(model, most=len(prompt) + tokens)
-    chooser = Chooser(Sampling() if sampling is None else sampling, prompt)
-    return _chosen(model, model.start(prompt), chooser, tokens, stop)
+        model = (CachedDecoder if cache else UncachedDecoder)(model, most=len(prompt) + tokens)
+    chooser = Sampler(SamplingParams() if sampling is None else sampling, prompt)
+    return _sample_tokens(model, model.start(prompt), chooser, tokens, stop)
 
 
-def _chosen(
-    scorer: Scorer, scores: Scores, choose: Chooser, tokens: int, stop: Collection[int]
+def _sample_tokens(
+    scorer: Scorer, scores: TokenLogits, sampler: Sampler, tokens: int, stop: Collection[int]
 ) -> Iterator[int]:
     for left in range(tokens, 0, -1):
-        chosen = choose(scores)
+        chosen = sampler(scores)
         yield chosen
         if chosen in stop:
             return
@@ -182,23 +184,25 @@ def _chosen(
             scores = scorer.step(chosen)
 
 
-def beam_search(model: GPT, prompt: Sequence[int], beams: Beams, *, cache: bool = True) -> list[Found]:
+def beam_search(
+    model: GPT, prompt: Sequence[int], config: BeamSearchConfig, *, cache: bool = True
+) -> list[Hypothesis]:
     """Return the likeliest texts that were found after a prompt, best first.
 
     Raises:
         UsageError: The prompt is empty or longer than the context.
         Diverged: The model's scores are not numbers.
     """
-    rows = (Cached if cache else Uncached)(model, beams.width, len(prompt) + beams.tokens)
-    return search(rows.start(prompt), rows, beams)
+    rows = (CachedDecoder if cache else UncachedDecoder)(model, config.width, len(prompt) + config.tokens)
+    return search_beams(rows.start(prompt), rows, config)
 
 
 @torch.inference_mode()
-def _last(model: GPT, tokens: Read, cache: Sequence[State] | None = None) -> Last:
+def _last_logits(model: GPT, tokens: TokenRows, cache: Sequence[Cache] | None = None) -> NextLogits:
     """Score what comes after the last token."""
     # The head is as wide as the vocabulary: not for places whose scores nobody asked for.
-    return model.scores(model.hidden(tokens, cache=cache)[:, -1:])[:, 0]
+    return model.logits(model.hidden(tokens, cache=cache)[:, -1:])[:, 0]
 
 
-def _numbers(scores: Last) -> Scores:
-    return scores.float().cpu().numpy()
+def _to_numpy(logits: NextLogits) -> TokenLogits:
+    return logits.float().cpu().numpy()

@@ -32,27 +32,27 @@ from nhin.errors import CheckpointError, DataError, ShapeError
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-MOST_TOKENS, MOST_VOCAB, MOST_ORDER = 2**40, 2**20, 8
-_PIECE = 2**20
-_LEAST_DISCOUNT, _UNKNOWN_DISCOUNT = 0.1, 0.5
+MAX_TOKENS, MAX_VOCAB, MAX_ORDER = 2**40, 2**20, 8
+_CHUNK_TOKENS = 2**20
+_MIN_DISCOUNT, _DEFAULT_DISCOUNT = 0.1, 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class NGramTable:
     """The grams of one order.
 
     Args:
         keys: Rising; each gram is its context's row in the table of the order below, times the vocabulary,
             plus its last token. Exact: rows, not hashes.
         counts: Of each gram; at least 1.
-        shares: What each gram adds to the chance of its token.
-        rests: By row of the table below: what is left to shorter contexts.
+        probs: What each gram adds to the chance of its token.
+        backoffs: By row of the table below: what is left to shorter contexts.
     """
 
     keys: Ints
     counts: Ints
-    shares: Floats
-    rests: Floats
+    probs: Floats
+    backoffs: Floats
 
 
 class NGram:
@@ -64,10 +64,10 @@ class NGram:
     """
 
     def __init__(self, vocab: int, grams: Sequence[tuple[Ints, Ints]]) -> None:
-        check(vocab, len(grams))
+        check_sizes(vocab, len(grams))
         self.vocab = vocab
         rows = (1, *(len(keys) for keys, _ in grams))
-        self.tables = [_table(*pair, vocab, below) for pair, below in zip(grams, rows, strict=False)]
+        self.tables = [_build_table(*pair, vocab, below) for pair, below in zip(grams, rows, strict=False)]
 
     @property
     def order(self) -> int:
@@ -78,43 +78,43 @@ class NGram:
         """Return what each token costs after all before it, -log p; the first has nothing before it."""
         tokens = as_tokens(tokens, self.vocab)
         out = np.empty(len(tokens))
-        for start in range(0, len(tokens), _PIECE):
+        for start in range(0, len(tokens), _CHUNK_TOKENS):
             before = min(start, self.order - 1)
-            piece = self._chances(tokens[start - before : start + _PIECE])
-            out[start : start + _PIECE] = -np.log(piece[before:])
+            piece = self._token_probs(tokens[start - before : start + _CHUNK_TOKENS])
+            out[start : start + _CHUNK_TOKENS] = -np.log(piece[before:])
         return out
 
-    def _chances(self, tokens: Ints) -> Floats:
+    def _token_probs(self, tokens: Ints) -> Floats:
         chances = np.full(len(tokens), 1 / self.vocab)
         rows = np.zeros(len(tokens), np.int64)
         for table in self.tables:
             known = np.flatnonzero(rows >= 0)
             found = np.full(len(tokens), -1)
-            found[known] = hits = _find(table.keys, rows[known] * self.vocab + tokens[known])
-            chances[known] *= table.rests[rows[known]]
-            chances[known[hits >= 0]] += table.shares[hits[hits >= 0]]
+            found[known] = hits = _find_rows(table.keys, rows[known] * self.vocab + tokens[known])
+            chances[known] *= table.backoffs[rows[known]]
+            chances[known[hits >= 0]] += table.probs[hits[hits >= 0]]
             # What ends at a token is the context of the next one.
             rows = np.concatenate(([-1], found[:-1]))
         return chances
 
-    def distribution(self, context: ArrayLike) -> Floats:
+    def next_token_probs(self, context: ArrayLike) -> Floats:
         """Return the chance of every token after these, oldest first; those too old do not matter."""
         recent = as_tokens(context, self.vocab)
         chances = np.full(self.vocab, 1 / self.vocab)
         for length, table in enumerate(self.tables):
-            row = self._row(recent[len(recent) - length :]) if length <= len(recent) else -1
+            row = self._find_row(recent[len(recent) - length :]) if length <= len(recent) else -1
             if row < 0:
                 break
             low, high = np.searchsorted(table.keys, [row * self.vocab, (row + 1) * self.vocab])
-            chances *= table.rests[row]
-            chances[table.keys[low:high] - row * self.vocab] += table.shares[low:high]
+            chances *= table.backoffs[row]
+            chances[table.keys[low:high] - row * self.vocab] += table.probs[low:high]
         return chances
 
-    def _row(self, context: Ints) -> int:
+    def _find_row(self, context: Ints) -> int:
         """Return the row of a context in the table of its length, -1 if it was not seen."""
         row = 0
         for table, token in zip(self.tables, context, strict=False):
-            row = int(_find(table.keys, np.array([row * self.vocab + token]))[0])
+            row = int(_find_rows(table.keys, np.array([row * self.vocab + token]))[0])
             if row < 0:
                 break
         return row
@@ -133,43 +133,45 @@ class NGram:
         """
         order = len(tensors) // 2
         names = [(f"{k}.keys", f"{k}.counts") for k in range(1, order + 1)]
-        if not 1 <= order <= MOST_ORDER or {name for pair in names for name in pair} != tensors.keys():
+        if not 1 <= order <= MAX_ORDER or {name for pair in names for name in pair} != tensors.keys():
             raise CheckpointError(
                 f"{where} holds no n-grams: it has the tensors {', '.join(sorted(tensors))}"
             )
         grams, below = [], 1
         for keys, counts in ((tensors[a], tensors[b]) for a, b in names):
-            if not _possible(keys, counts, below * vocab):
+            if not _is_valid_table(keys, counts, below * vocab):
                 raise CheckpointError(f"{where} holds n-grams that cannot be; count them again")
             grams.append((keys, counts))
             below = len(keys)
         return cls(vocab, grams)
 
 
-def count(tokens: ArrayLike, vocab: int, order: int, *, continued: bool = True) -> NGram:
+def count_ngrams(tokens: ArrayLike, vocab: int, order: int, *, continuation_counts: bool = True) -> NGram:
     """Count the grams of a text.
 
     Args:
         tokens: Ids below ``vocab``, in the order of the text; any number of them.
         vocab: Tokens there are, up to 2**20.
         order: Tokens in the longest gram, 1 to 8.
-        continued: Below the longest order count the different tokens before a gram, not how often it came.
+        continuation_counts: Below the longest order count the different tokens before a gram, not how often it came.
 
     Raises:
         ShapeError: ``vocab`` or ``order`` is out of range.
         DataError: A token is not below ``vocab``.
     """
-    check(vocab, order)
+    check_sizes(vocab, order)
     tokens = as_tokens(tokens, vocab)
-    return NGram(vocab, list(_grams(tokens, vocab, order, continued)))
+    return NGram(vocab, list(_count_orders(tokens, vocab, order, continuation_counts)))
 
 
-def _grams(tokens: Ints, vocab: int, order: int, continued: bool) -> Iterator[tuple[Ints, Ints]]:
+def _count_orders(
+    tokens: Ints, vocab: int, order: int, continuation_counts: bool
+) -> Iterator[tuple[Ints, Ints]]:
     """Yield keys and counts order by order; ``ends`` holds the row of the gram that ends at each place."""
-    keys, counts, ends = _ranked(tokens)
+    keys, counts, ends = _unique_counts(tokens)
     for length in range(2, order + 1):
-        longer, times, late = _ranked(ends[:-1] * vocab + tokens[length - 1 :])
-        if continued and len(ends):
+        longer, times, late = _unique_counts(ends[:-1] * vocab + tokens[length - 1 :])
+        if continuation_counts and len(ends):
             one_place = np.empty(len(longer), np.int64)
             one_place[late] = np.arange(1, len(late) + 1)
             counts = np.bincount(ends[one_place], minlength=len(keys))
@@ -179,7 +181,7 @@ def _grams(tokens: Ints, vocab: int, order: int, continued: bool) -> Iterator[tu
     yield keys, counts
 
 
-def _ranked(keys: Ints) -> tuple[Ints, Ints, Ints]:
+def _unique_counts(keys: Ints) -> tuple[Ints, Ints, Ints]:
     """Return the different keys, rising, how often each came, and the row of each in them."""
     # Faster than np.unique, which sorts rows along with keys to know where each came from.
     ordered = np.sort(keys)
@@ -188,51 +190,51 @@ def _ranked(keys: Ints) -> tuple[Ints, Ints, Ints]:
     return distinct, np.diff(starts, append=len(keys)), np.searchsorted(distinct, keys)
 
 
-def _table(keys: Ints, counts: Ints, vocab: int, below: int) -> Table:
-    """Work out what grams add and leave, ``below`` being how many contexts there are."""
+def _build_table(keys: Ints, counts: Ints, vocab: int, context_count: int) -> NGramTable:
+    """Work out what grams add and leave, ``context_count`` being how many contexts there are."""
     contexts = keys // vocab
-    off = discounts(counts)[np.minimum(counts, 3)]
-    totals = np.bincount(contexts, weights=counts, minlength=below)
-    left = np.bincount(contexts, weights=off, minlength=below)
+    off = estimate_discounts(counts)[np.minimum(counts, 3)]
+    totals = np.bincount(contexts, weights=counts, minlength=context_count)
+    left = np.bincount(contexts, weights=off, minlength=context_count)
     # A context that only ended the text was never followed by anything: all is left to shorter ones.
-    rests = np.divide(left, totals, out=np.ones(below), where=totals > 0)
-    return Table(keys, counts, (counts - off) / totals[contexts], rests)
+    rests = np.divide(left, totals, out=np.ones(context_count), where=totals > 0)
+    return NGramTable(keys, counts, (counts - off) / totals[contexts], rests)
 
 
-def discounts(counts: Ints) -> Floats:
+def estimate_discounts(counts: Ints) -> Floats:
     """Return what is taken off a count of 0, of 1, of 2, and of 3 or more."""
     seen = np.bincount(np.minimum(counts, 5), minlength=6).astype(float)
     if not (seen[1] and seen[2]):
-        return np.array([0.0, *[_UNKNOWN_DISCOUNT] * 3])
+        return np.array([0.0, *[_DEFAULT_DISCOUNT] * 3])
     one = seen[1] / (seen[1] + 2 * seen[2])
     raw = [j - (j + 1) * one * seen[j + 1] / seen[j] if seen[j] else one for j in (1, 2, 3)]
-    return np.array([0.0, *np.clip(raw, _LEAST_DISCOUNT, [1, 2, 3])])
+    return np.array([0.0, *np.clip(raw, _MIN_DISCOUNT, [1, 2, 3])])
 
 
-def _find(keys: Ints, wanted: Ints) -> Ints:
+def _find_rows(keys: Ints, queries: Ints) -> Ints:
     """Return the row of each wanted key, -1 where there is none."""
     if not len(keys):
-        return np.full(len(wanted), -1)
-    rows = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[rows] == wanted, rows, -1)
+        return np.full(len(queries), -1)
+    rows = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.where(keys[rows] == queries, rows, -1)
 
 
-def _possible(keys: NDArray[Any], counts: NDArray[Any], limit: int) -> bool:
+def _is_valid_table(keys: NDArray[Any], counts: NDArray[Any], limit: int) -> bool:
     """Say whether these can be the grams of one order."""
     if not (keys.dtype == counts.dtype == np.int64 and keys.ndim == 1 and keys.shape == counts.shape):
         return False
     if not len(keys):
         return True
     rising = keys[0] >= 0 and keys[-1] < limit and (np.diff(keys) > 0).all()
-    return bool(rising and counts.min() > 0 and counts.max() <= MOST_TOKENS)
+    return bool(rising and counts.min() > 0 and counts.max() <= MAX_TOKENS)
 
 
-def check(vocab: int, order: int) -> None:
+def check_sizes(vocab: int, order: int) -> None:
     """Refuse sizes that cannot be counted."""
-    if not 1 <= vocab <= MOST_VOCAB:
-        raise ShapeError(f"n-grams need a vocabulary of 1 to {MOST_VOCAB} tokens, not {vocab}")
-    if not 1 <= order <= MOST_ORDER:
-        raise ShapeError(f"an n-gram's order is 1 to {MOST_ORDER}, not {order}")
+    if not 1 <= vocab <= MAX_VOCAB:
+        raise ShapeError(f"n-grams need a vocabulary of 1 to {MAX_VOCAB} tokens, not {vocab}")
+    if not 1 <= order <= MAX_ORDER:
+        raise ShapeError(f"an n-gram's order is 1 to {MAX_ORDER}, not {order}")
 
 
 def as_tokens(tokens: ArrayLike, vocab: int) -> Ints:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 from nhin.training.precision import Precision
 from nhin.training.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class LMDataConfig:
     """What is trained on.
 
     ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``; None for the
@@ -24,7 +24,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class LMTrainConfig:
     """How a run goes.
 
     ``optimizer`` muon takes the matrices inside blocks with Muon, everything else with AdamW; ``muon_rate``
@@ -53,7 +53,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class LMRecipe:
     """The frozen settings of one run.
 
     ``ngram`` above 0 counts n-grams instead of training a network. ``fitted`` says that a budget, not the
@@ -64,7 +64,7 @@ class Recipe:
     seed: int = 0
     ngram: int = 0
     fitted: bool = False
-    model: Design = Design()  # noqa: RUF009 - frozen
-    data: Data = Data()
+    model: ModelConfig = ModelConfig()  # noqa: RUF009 - frozen
+    data: LMDataConfig = LMDataConfig()
     schedule: Schedule = Schedule()
-    training: Training = Training()
+    training: LMTrainConfig = LMTrainConfig()

@@ -11,15 +11,15 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nhin.data.tokens import Corpus
-from nhin.data.windows import Place, Windows, gather
+from nhin.data.text.sampler import WindowPosition, WindowSampler, read_windows
+from nhin.data.text.token_dataset import Corpus
 from nhin.errors import UsageError
-from nhin.layers.experts import Experts
-from nhin.layers.feedforward import FeedForward
+from nhin.layers.mlp import MLP
+from nhin.layers.moe import MixtureOfExperts
 from nhin.layers.multihead import MultiHead
+from nhin.lm.artifacts import save_artifacts
 from nhin.lm.evaluate import mean_nats
-from nhin.lm.leavings import leave
-from nhin.lm.recipe import Recipe
+from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.training.course import Pacing, Progress, follow
@@ -39,7 +39,7 @@ class Ready:
 
     tokens: Ids
     targets: Ids
-    after: Place
+    after: WindowPosition
     samples: int
 
 
@@ -49,14 +49,14 @@ def matrices(model: nn.Module) -> dict[Tensor, int]:
     for part in model.modules():
         if isinstance(part, MultiHead):
             found |= {part.query.weight: 1, part.key_value.weight: 2, part.out.weight: 1}
-        elif isinstance(part, FeedForward):
-            found |= {part.widen.weight: 2 if part.bend == "swiglu" else 1, part.narrow.weight: 1}
-        elif isinstance(part, Experts):
-            found |= {part.widen: 2 if part.bend == "swiglu" else 1, part.narrow: 1}
+        elif isinstance(part, MLP):
+            found |= {part.widen.weight: 2 if part.activation == "swiglu" else 1, part.narrow.weight: 1}
+        elif isinstance(part, MixtureOfExperts):
+            found |= {part.widen: 2 if part.activation == "swiglu" else 1, part.narrow: 1}
     return found
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe) -> Optimizer:
+def optimizer_of(model: nn.Module, recipe: LMRecipe) -> Optimizer:
     """Build the optimiser of a recipe."""
     training, rate = recipe.training, recipe.schedule.rate
     betas = (training.betas[0], training.betas[1])
@@ -86,7 +86,7 @@ class Writing:
         UsageError: Parts of the recipe do not go together.
     """
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, out: Path | None = None) -> None:
+    def __init__(self, recipe: LMRecipe, corpus: Corpus, out: Path | None = None) -> None:
         training, design = recipe.training, recipe.model
         if training.parallel == "fsdp" and (design.memory or design.exits or training.average):
             raise UsageError("fsdp takes no memory, no exits and no average; use parallel='ddp' for those")
@@ -98,7 +98,7 @@ class Writing:
         if len(training.betas) != 2 or not all(0 <= beta < 1 for beta in training.betas):
             raise UsageError(f"betas are {list(training.betas)}; give two numbers from 0 to less than 1")
         self.recipe, self.corpus, self.out = recipe, corpus, out
-        self.files: Mapping[str, Any] = {"tokenizer": corpus.tokenizer.as_tree()}
+        self.files: Mapping[str, Any] = {"tokenizer": corpus.tokenizer.to_dict()}
         self.pacing = Pacing(
             recipe.schedule,
             recipe.seed,
@@ -114,7 +114,7 @@ class Writing:
         self.device = torch.device(wanted if training.device == "auto" else training.device)
         length = design.context * (design.segments if design.memory else 1)
         self.train = corpus.split("train")
-        self.windows = Windows(len(self.train), length, recipe.data.batch, recipe.seed)
+        self.windows = WindowSampler(len(self.train), length, recipe.data.batch, recipe.seed)
         self.held = corpus.splits.get("validation")
 
     def begin(self, team: Together) -> Progress:
@@ -126,17 +126,17 @@ class Writing:
         if recipe.training.parallel == "fsdp" and team.world > 1:
             shard(model, model.blocks, team.world)
         average = Average(model, recipe.training.average) if recipe.training.average else None
-        return Progress(model, average, optimizer_of(model, recipe), Place())
+        return Progress(model, average, optimizer_of(model, recipe), WindowPosition())
 
     @contextmanager
     def batches(self, progress: Progress, team: Together) -> Iterator[Iterator[Ready]]:
         """Yield this process's rows of every batch from the position on."""
-        rows = self.windows.rows(team.rank, team.world)
+        rows = self.windows.rank_slice(team.rank, team.world)
         samples = self.windows.batch * self.windows.length
 
         def ready() -> Iterator[Ready]:
-            for batch in self.windows.batches(progress.position):
-                ids = torch.from_numpy(gather(self.train, batch.starts[rows], self.windows.length))
+            for batch in self.windows.iter_batches(progress.position):
+                ids = torch.from_numpy(read_windows(self.train, batch.starts[rows], self.windows.length))
                 ids = ids.to(self.device)
                 yield Ready(ids[:, :-1], ids[:, 1:], batch.after, samples)
 
@@ -170,11 +170,11 @@ class Writing:
                 log.event("validation", progress.step, nats=round(nats, 5), whole=last)
                 log.say(f"validation  {nats:.4f} nats per token{'' if go_on else ': no better, so it ends'}")
         if log is not None and self.out is not None and self.recipe.training.parallel == "ddp":
-            leave(self.out, model, self.corpus.tokenizer, progress.step, last)
+            save_artifacts(self.out, model, self.corpus.tokenizer, progress.step, last)
         return go_on
 
 
-def train(recipe: Recipe, corpus: Corpus, out: Path | str, resume: bool = False) -> Path:
+def train(recipe: LMRecipe, corpus: Corpus, out: Path | str, resume: bool = False) -> Path:
     """Train a language model into a run folder; see ``training.course.follow``.
 
     Args:

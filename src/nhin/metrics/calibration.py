@@ -29,19 +29,19 @@ class Calibration:
     def __init__(self, bins: int = BINS) -> None:
         """Begin with nothing read."""
         self.counts = [0] * bins
-        self.sure = [0.0] * bins
-        self.right = [0] * bins
+        self.confidence_sums = [0.0] * bins
+        self.correct = [0] * bins
 
-    def add(self, confidence: float, right: bool) -> None:
+    def add(self, confidence: float, correct: bool) -> None:
         """Count one answer; confidence is 0 to 1."""
         at = min(len(self.counts) - 1, max(0, int(confidence * len(self.counts))))
         self.counts[at] += 1
-        self.sure[at] += confidence
-        self.right[at] += right
+        self.confidence_sums[at] += confidence
+        self.correct[at] += correct
 
     def bins(self) -> list[Bin]:
         """Return the bins that hold anything, from unsure to sure."""
-        sums = zip(self.counts, self.sure, self.right, strict=True)
+        sums = zip(self.counts, self.confidence_sums, self.correct, strict=True)
         return [Bin(count, sure / count, right / count) for count, sure, right in sums if count]
 
     def ece(self) -> float:

@@ -17,7 +17,7 @@ FIGURES = ("nats", "bits_per_byte", "perplexity", "nats_per_character")
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class TextCost:
     """What a text cost: nats of all its tokens together, and how much text they stand for."""
 
     total: float
@@ -28,17 +28,17 @@ class Cost:
     @property
     def nats(self) -> float:
         """The mean cost of a token."""
-        return _over(self.total, self.tokens)
+        return _ratio(self.total, self.tokens)
 
     @property
     def nats_per_character(self) -> float:
         """The mean cost of a character."""
-        return _over(self.total, self.characters)
+        return _ratio(self.total, self.characters)
 
     @property
     def bits_per_byte(self) -> float:
         """The mean cost of a byte of UTF-8, in bits."""
-        return _over(self.total / math.log(2), self.bytes)
+        return _ratio(self.total / math.log(2), self.bytes)
 
     @property
     def perplexity(self) -> float:
@@ -53,5 +53,5 @@ class Cost:
         return {name: getattr(self, name) for name in FIGURES}
 
 
-def _over(top: float, low: int) -> float:
+def _ratio(top: float, low: int) -> float:
     return top / low if low else 0.0

@@ -17,21 +17,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nhin.attention.base import State
-from nhin.attention.positions import Learned, sinusoidal
+from nhin.attention.base import Cache
+from nhin.attention.positions import LearnedEmbedding, sinusoidal
 from nhin.errors import ShapeError
 from nhin.layers.block import Block
-from nhin.layers.experts import Experts
-from nhin.layers.multihead import Wide
-from nhin.layers.norm import norm
-from nhin.models.design import Design, places, settled
-from nhin.models.parts import block
-from nhin.models.start import begin
+from nhin.layers.moe import MixtureOfExperts
+from nhin.layers.multihead import Hidden
+from nhin.layers.norm import build_norm
+from nhin.models.config import ModelConfig, resolve, resolve_positions
+from nhin.models.init import init_weights
+from nhin.models.parts import build_block
 
 Tokens = Int[Tensor, "B T"]
 Logits = Float[Tensor, "B T V"]
-IGNORED = -100
-_MOST = 2**22
+IGNORE_INDEX = -100
+_MAX_VOCAB = 2**22
 
 
 class GPT(nn.Module):
@@ -39,36 +39,38 @@ class GPT(nn.Module):
 
     Args:
         vocab: Tokens there are.
-        design: What it is made of.
+        config: What it is made of.
 
     Attributes:
-        design: The design with every size filled in.
+        config: The design with every size filled in.
         context: Tokens of one text: what training and evaluation read at once.
         unbounded: It reads texts of any length; else none longer than ``context``.
     """
 
     unbounded = False
 
-    def __init__(self, vocab: int, design: Design) -> None:
+    def __init__(self, vocab: int, config: ModelConfig) -> None:
         super().__init__()
-        if not 1 <= vocab <= _MOST:
-            raise ShapeError(f"vocab is {vocab}; give 1 to {_MOST}")
-        self.design = design = settled(design)
-        self.vocab, self.dim, self.context = vocab, design.dim or 0, design.context
-        where = places(design)
+        if not 1 <= vocab <= _MAX_VOCAB:
+            raise ShapeError(f"vocab is {vocab}; give 1 to {_MAX_VOCAB}")
+        self.config = config = resolve(config)
+        self.vocab, self.dim, self.context = vocab, config.dim or 0, config.context
+        where = resolve_positions(config)
         self.embedding = nn.Embedding(vocab, self.dim)
-        self.positions = Learned(design.room, self.dim) if where.inputs == "learned" else None
-        waves = sinusoidal(design.room, self.dim) if where.inputs == "sinusoidal" else None
+        self.positions = (
+            LearnedEmbedding(config.max_positions, self.dim) if where.inputs == "learned" else None
+        )
+        waves = sinusoidal(config.max_positions, self.dim) if where.inputs == "sinusoidal" else None
         self.register_buffer("waves", waves, persistent=False)
-        self.waves: Tensor | None
-        self.drop = nn.Dropout(design.dropout)
-        self.blocks = nn.ModuleList(block(design, where, layer) for layer in range(design.depth))
-        self.norm = norm(design.norm, self.dim, design.eps) if design.final_norm else nn.Identity()
-        self.head = None if design.tied else nn.Linear(self.dim, vocab, bias=False)
-        begin(self, design)
+        self.position_table: Tensor | None
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(build_block(config, where, layer) for layer in range(config.depth))
+        self.norm = build_norm(config.norm, self.dim, config.eps) if config.final_norm else nn.Identity()
+        self.head = None if config.tied else nn.Linear(self.dim, vocab, bias=False)
+        init_weights(self, config)
 
     def forward(
-        self, tokens: Tokens, *, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
+        self, tokens: Tokens, *, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
     ) -> Logits:
         """Score every token after every prefix.
 
@@ -80,17 +82,17 @@ class GPT(nn.Module):
         Raises:
             ShapeError: There are more tokens than ``context``.
         """
-        return self.scores(self.hidden(tokens, cache=cache, lengths=lengths))
+        return self.logits(self.hidden(tokens, cache=cache, lengths=lengths))
 
     def hidden(
-        self, tokens: Tokens, *, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
-    ) -> Wide:
+        self, tokens: Tokens, *, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
+    ) -> Hidden:
         """Return what the last block makes of every token, before the norm."""
-        return self.through(self.embed(tokens, cache, lengths), cache, lengths)
+        return self.run_blocks(self.embed(tokens, cache, lengths), cache, lengths)
 
     def embed(
-        self, tokens: Tokens, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
-    ) -> Wide:
+        self, tokens: Tokens, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
+    ) -> Hidden:
         """Return token vectors with the positions that are added to them."""
         starts, longest = (0,), tokens.shape[1]
         if cache:
@@ -102,11 +104,11 @@ class GPT(nn.Module):
                 f"{longest} tokens are more than the context of {self.context}; "
                 "shorten the text or build with a larger context"
             )
-        return self.placed(self.embedding(tokens), starts)
+        return self.add_positions(self.embedding(tokens), starts)
 
-    def placed(self, x: Wide, starts: Sequence[int] = (0,)) -> Wide:
+    def add_positions(self, x: Hidden, starts: Sequence[int] = (0,)) -> Hidden:
         """Add positions to vectors that stand from ``starts`` on, one place or one for each row."""
-        table = self.waves if self.positions is None else self.positions.table
+        table = self.position_table if self.positions is None else self.positions.table
         if table is None or not len(starts):
             return self.drop(x)
         stop = starts[0] + x.shape[1]
@@ -116,29 +118,29 @@ class GPT(nn.Module):
         rows = torch.tensor(starts)[:, None] + torch.arange(x.shape[1])
         return self.drop(x + table[rows.clamp_max(table.shape[0] - 1).to(x.device)].to(x.dtype))
 
-    def through(
-        self, x: Wide, cache: Sequence[State] | None = None, lengths: Sequence[int] | None = None
-    ) -> Wide:
+    def run_blocks(
+        self, x: Hidden, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
+    ) -> Hidden:
         """Put vectors through every block."""
         for number in range(len(self.blocks)):
-            x = self.layer(number, x, cache, lengths)
+            x = self.run_block(number, x, cache, lengths)
         return x
 
-    def layer(
+    def run_block(
         self,
-        number: int,
-        x: Wide,
-        cache: Sequence[State] | None = None,
+        index: int,
+        x: Hidden,
+        cache: Sequence[Cache] | None = None,
         lengths: Sequence[int] | None = None,
-    ) -> Wide:
-        """Put vectors through block ``number``."""
-        one = self.blocks[number]
-        if cache is None and self.design.checkpointing and torch.is_grad_enabled():
+    ) -> Hidden:
+        """Put vectors through block ``index``."""
+        one = self.blocks[index]
+        if cache is None and self.config.checkpointing and torch.is_grad_enabled():
             return checkpoint(one, x, causal=True, use_reentrant=False)  # pyright: ignore[reportReturnType]
-        held = None if cache is None else cache[number]
+        held = None if cache is None else cache[index]
         return one(x, causal=True, cache=held, lengths=lengths)
 
-    def scores(self, x: Wide) -> Logits:
+    def logits(self, x: Hidden) -> Logits:
         """Score every token from what the blocks made."""
         weight = self.embedding.weight if self.head is None else self.head.weight
         return F.linear(self.norm(x), weight)
@@ -154,26 +156,28 @@ class GPT(nn.Module):
             ``loss``, what is trained on; ``nats``, the cross-entropy alone where something is added to it;
             ``balance`` where experts are to be kept busy.
         """
-        return self.parts(cross_entropy(self(tokens), targets), self.balance())
+        return self.combine_losses(cross_entropy(self(tokens), targets), self.balance_loss())
 
-    def balance(self) -> Float[Tensor, ""] | None:
+    def balance_loss(self) -> Float[Tensor, ""] | None:
         """Return how unevenly the last call used experts, from 1 for all alike; None without experts."""
-        shares = [m.balance for m in self.modules() if isinstance(m, Experts) and m.balance is not None]
+        shares = [
+            m.balance for m in self.modules() if isinstance(m, MixtureOfExperts) and m.balance is not None
+        ]
         return torch.stack(shares).mean() if shares else None
 
-    def parts(self, nats: Float[Tensor, ""], balance: Float[Tensor, ""] | None) -> dict[str, Tensor]:
+    def combine_losses(self, nats: Float[Tensor, ""], balance: Float[Tensor, ""] | None) -> dict[str, Tensor]:
         """Return the loss that a cross-entropy and a balance make, and both."""
         if balance is None:
             return {"loss": nats}
-        loss = nats + self.design.balance * balance
+        loss = nats + self.config.balance * balance
         return {"loss": loss, "nats": nats.detach(), "balance": balance.detach()}
 
-    def new_cache(self, batch: int, context: int | None = None) -> list[State]:
+    def new_cache(self, batch: int, context: int | None = None) -> list[Cache]:
         """Build empty states for every block, to read a text piece by piece."""
         room = self.context if context is None else min(context, self.context)
-        return [one.attention.new_cache(batch, room) for one in self.each_block()]
+        return [one.attention.new_cache(batch, room) for one in self.iter_blocks()]
 
-    def each_block(self) -> Iterator[Block]:
+    def iter_blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
         for one in self.blocks:
             assert isinstance(one, Block)
@@ -182,13 +186,13 @@ class GPT(nn.Module):
     @torch.no_grad()
     def explain(self, tokens: Tokens) -> list[dict[str, Tensor]]:
         """Return every intermediate of every block's attention, by the names its mechanism gives them."""
-        return self.explained(self.embed(tokens))
+        return self.explain_layers(self.embed(tokens))
 
-    def explained(self, x: Wide) -> list[dict[str, Tensor]]:
+    def explain_layers(self, x: Hidden) -> list[dict[str, Tensor]]:
         """Explain every block's attention to vectors with their positions."""
         steps = []
-        for one in self.each_block():
-            looked = one.attention.looked(one.norm(x) if one.order == "pre" else x)
+        for one in self.iter_blocks():
+            looked = one.attention.project_qkv(one.norm(x) if one.order == "pre" else x)
             steps.append(one.attention.mechanism.explain(*looked, causal=True))
             x = one(x, causal=True)
         return steps
@@ -196,4 +200,4 @@ class GPT(nn.Module):
 
 def cross_entropy(logits: Logits, targets: Tokens) -> Float[Tensor, ""]:
     """Return the mean nats per asked token, in float32."""
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX)

@@ -3,54 +3,54 @@
 from torch import nn
 
 from nhin.layers.block import Block, deepnorm
-from nhin.layers.experts import Experts
-from nhin.layers.feedforward import FeedForward
+from nhin.layers.mlp import MLP
+from nhin.layers.moe import MixtureOfExperts
 from nhin.layers.multihead import MultiHead
-from nhin.models.design import Design, Places
+from nhin.models.config import ModelConfig, PositionConfig
 
 
-def block(design: Design, where: Places, layer: int) -> Block:
+def build_block(config: ModelConfig, positions: PositionConfig, layer: int) -> Block:
     """Build one block."""
-    dim, heads = design.dim or 0, design.heads or 1
-    settings = dict(design.settings)
-    if design.mechanism == "interleaved" and "layer" not in settings:
+    dim, heads = config.dim or 0, config.heads or 1
+    settings = dict(config.settings)
+    if config.mechanism == "interleaved" and "layer" not in settings:
         settings["layer"] = layer
     attention = MultiHead(
         dim,
         heads,
-        kv_heads=design.kv_heads,
-        mechanism=design.mechanism,
+        kv_heads=config.kv_heads,
+        mechanism=config.mechanism,
         settings=settings,
-        rotary=where.rotary,
-        qk_norm=design.qk_norm,
-        bias=design.bias,
-        dropout=design.dropout,
+        rotary=positions.rotary,
+        qk_norm=config.qk_norm,
+        bias=config.bias,
+        dropout=config.dropout,
     )
-    alpha = deepnorm(design.depth)[0]
-    order, eps = design.order, design.eps
-    return Block(dim, attention, feed(design), norm=design.norm, order=order, alpha=alpha, eps=eps)
+    alpha = deepnorm(config.depth)[0]
+    order, eps = config.order, config.eps
+    return Block(dim, attention, build_mlp(config), norm=config.norm, order=order, alpha=alpha, eps=eps)
 
 
-def feed(design: Design) -> nn.Module | None:
+def build_mlp(config: ModelConfig) -> nn.Module | None:
     """Build what follows attention in a block."""
-    dim = design.dim or 0
-    if design.feed == "none":
+    dim = config.dim or 0
+    if config.feed == "none":
         return None
-    if design.experts:
-        return Experts(
+    if config.experts:
+        return MixtureOfExperts(
             dim,
-            design.experts,
-            active=design.active,
-            expand=design.expand,
-            bend=design.feed,
-            dropout=design.dropout,
-            inner=design.inner,
+            config.experts,
+            active=config.active,
+            expand=config.expand,
+            activation=config.feed,
+            dropout=config.dropout,
+            inner=config.inner,
         )
-    return FeedForward(
+    return MLP(
         dim,
-        expand=design.expand,
-        bend=design.feed,
-        bias=design.bias,
-        dropout=design.dropout,
-        inner=design.inner,
+        expand=config.expand,
+        activation=config.feed,
+        bias=config.bias,
+        dropout=config.dropout,
+        inner=config.inner,
     )

@@ -13,37 +13,37 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.data.crops import Crop
+from nhin.data.images.datasets import Crop
 from nhin.errors import CheckpointError, UnknownName
-from nhin.metrics.breakdown import Breakdown
 from nhin.metrics.calibration import Calibration
-from nhin.metrics.rates import Score
-from nhin.reading.recognise import BATCH, Mode, Recogniser
-from nhin.reading.types import Recognised
-from nhin.reading.weights import THREADS, is_pair, load_pair, shipped
+from nhin.metrics.char_errors import Breakdown
+from nhin.metrics.error_rates import Score
+from nhin.reading.onnx_model import DEFAULT_THREADS, bundled_models, is_onnx_model, load_recognizer
+from nhin.reading.recognizer import BATCH_SIZE, Mode, Recognizer
+from nhin.reading.result import Recognition
 from nhin.text.letters import nfc
 
-AT_ONCE = 8 * BATCH
+CROPS_AT_ONCE = 8 * BATCH_SIZE
 """Crops opened at a time: enough to fill batches of one width, little enough to hold."""
 
 
 @runtime_checkable
-class Reads(Protocol):
+class SupportsRead(Protocol):
     """Anything that reads crops."""
 
-    def read(self, crops: Sequence[NDArray[np.uint8]]) -> list[Recognised]:
+    def read(self, crops: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         """Return one answer per crop."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class OCREvalResult:
     """What came of measuring.
 
     Args:
         count: Crops read.
-        figures: Every figure in every form, by name: see ``nhin.metrics.rates``.
-        breakdown: See ``nhin.metrics.breakdown``.
+        figures: Every figure in every form, by name: see ``nhin.metrics.error_rates``.
+        breakdown: See ``nhin.metrics.char_errors``.
         ece: Expected calibration error of the crops' confidences, 0 to 1.
         confidence: Their mean.
         seconds_per_crop: Reading alone; opening pictures is not counted.
@@ -56,7 +56,7 @@ class Measured:
     confidence: float
     seconds_per_crop: float
 
-    def as_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return everything as one flat table for JSON, the breakdown nested."""
         rest = {
             "ece": self.ece,
@@ -66,7 +66,7 @@ class Measured:
         return {"count": self.count, **self.figures, **rest, "breakdown": self.breakdown}
 
 
-def open_reader(weights: str | Path, mode: Mode = "both", threads: int = THREADS) -> Recogniser:
+def open_reader(weights: str | Path, mode: Mode = "both", threads: int = DEFAULT_THREADS) -> Recognizer:
     """Load what ``nhin evaluate`` was given: a shipped name, an exported pair, a checkpoint or its run.
 
     Raises:
@@ -75,61 +75,65 @@ def open_reader(weights: str | Path, mode: Mode = "both", threads: int = THREADS
         ImportError: It is a checkpoint and torch is not installed.
     """
     path = Path(weights)
-    if str(weights) in shipped() or is_pair(path):
-        return load_pair(weights, mode=mode, threads=threads)
+    if str(weights) in bundled_models() or is_onnx_model(path):
+        return load_recognizer(weights, mode=mode, threads=threads)
     if not path.exists():
-        raise UnknownName("weights", str(weights), shipped())
+        raise UnknownName("weights", str(weights), bundled_models())
     checkpoint = next((p for p in (path, path / "checkpoint") if any(p.glob("*.safetensors"))), None)
     if checkpoint is None:
         raise CheckpointError(f"{path} holds neither an exported pair (model.json) nor a checkpoint")
     return _from_checkpoint(checkpoint, mode, threads)
 
 
-def evaluate(reader: Reads, crops: Sequence[Crop], seen: Callable[[int], None] | None = None) -> Measured:
+def evaluate(
+    reader: SupportsRead, crops: Sequence[Crop], on_progress: Callable[[int], None] | None = None
+) -> OCREvalResult:
     """Read labelled crops and compare.
 
     Args:
         reader: Reads the crops.
         crops: Opened a few at a time; they need not fit in memory together.
-        seen: Told how many more crops are done, every now and then.
+        on_progress: Told how many more crops are done, every now and then.
     """
     score, parts, trust = Score(), Breakdown(), Calibration()
     confidence = seconds = 0.0
     count = 0
-    for chunk in _chunks(crops):
+    for chunk in _iter_chunks(crops):
         pictures = [crop.picture for crop in chunk]
         start = time.perf_counter()
         readings = reader.read(pictures)
         seconds += time.perf_counter() - start
         for crop, reading in zip(chunk, readings, strict=True):
-            _count(crop.text, reading, (score, parts, trust))
+            _add_reading(crop.text, reading, (score, parts, trust))
             confidence += reading.confidence
         count += len(chunk)
-        if seen is not None:
-            seen(len(chunk))
+        if on_progress is not None:
+            on_progress(len(chunk))
     total = max(1, count)
-    return Measured(count, score.figures(), parts.figures(), trust.ece(), confidence / total, seconds / total)
+    return OCREvalResult(
+        count, score.figures(), parts.figures(), trust.ece(), confidence / total, seconds / total
+    )
 
 
-def _count(true: str, reading: Recognised, sums: tuple[Score, Breakdown, Calibration]) -> None:
+def _add_reading(true: str, reading: Recognition, sums: tuple[Score, Breakdown, Calibration]) -> None:
     score, parts, trust = sums
     score.add(reading.text, true)
     parts.add(reading.text, true)
     trust.add(reading.confidence, nfc(reading.text) == nfc(true))
 
 
-def _chunks(crops: Sequence[Crop]) -> Iterator[list[Crop]]:
+def _iter_chunks(crops: Sequence[Crop]) -> Iterator[list[Crop]]:
     rest = iter(crops)
-    while chunk := list(islice(rest, AT_ONCE)):
+    while chunk := list(islice(rest, CROPS_AT_ONCE)):
         yield chunk
 
 
-def _from_checkpoint(path: Path, mode: Mode, threads: int) -> Recogniser:
+def _from_checkpoint(path: Path, mode: Mode, threads: int) -> Recognizer:
     import torch
 
-    from nhin.ocr.pair import TorchPair
     from nhin.ocr.recipe import load_model
+    from nhin.ocr.torch_backend import TorchModel
 
     torch.set_num_threads(threads)
     model, charset, _ = load_model(path)
-    return Recogniser(TorchPair(model), charset, model.height, mode)
+    return Recognizer(TorchModel(model), charset, model.height, mode)

@@ -25,40 +25,40 @@ from torch.export import Dim
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nhin.errors import CheckpointError, UsageError
-from nhin.image.fit import BUCKET, MAX_WIDTH
-from nhin.layers.lettering import Lettering
-from nhin.models.reader import FRAMES, TOKENS, Reader
-from nhin.ocr.card import card
-from nhin.ocr.pair import TorchPair
-from nhin.reading.recognise import MODES, Recogniser
-from nhin.reading.weights import CONTENTS, DECODER, ENCODER, Contents, OnnxPair, digest
+from nhin.image.preprocess import MAX_WIDTH, WIDTH_BUCKET
+from nhin.layers.factored_char import FactoredCharLinear
+from nhin.models.recognizer import MAX_FRAMES, MAX_TOKENS, RecognizerNet
+from nhin.ocr.model_card import write_card
+from nhin.ocr.torch_backend import TorchModel
+from nhin.reading.onnx_model import DECODER, ENCODER, MANIFEST, ModelManifest, OnnxModel, sha256_of
+from nhin.reading.recognizer import MODES, Recognizer
 from nhin.text.charset import Charset
 
-CLOSE = 1e-4
+TOLERANCE = 1e-4
 """How far apart the two confidences of one crop may be."""
-_LARGE = 1024
-_MOST = 64
+_MIN_HALF_SIZE = 1024
+_SAMPLE_CROPS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class OnnxExport:
     """What an export came to: how many crops were compared, the largest difference, the bytes written."""
 
     crops: int
-    furthest: float
+    max_difference: float
     size: int
 
 
 def export(
-    model: Reader,
+    model: RecognizerNet,
     charset: Charset,
     out: Path,
     crops: Sequence[NDArray[np.uint8]],
     *,
     half: bool = True,
     notes: Mapping[str, Any] | None = None,
-    measure: Callable[[Recogniser], Mapping[str, Any]] | None = None,
-) -> Exported:
+    measure: Callable[[Recognizer], Mapping[str, Any]] | None = None,
+) -> OnnxExport:
     """Write a reader as an ONNX pair into a new folder, once it has read the crops as torch does.
 
     Args:
@@ -75,9 +75,9 @@ def export(
         CheckpointError: The two do not read alike, or there is no room; nothing is left behind.
     """
     notes = dict(notes or {})
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CONTENTS).is_file())):
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
         raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
-    settle(model, half)
+    prepare_for_export(model, half)
     beside = out.with_name(f".{out.name}.new")
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -85,8 +85,8 @@ def export(
         _write_networks(model, beside)
         furthest = compare(model, beside, charset, crops)
         temperatures = notes.get("temperatures", {})
-        reader = Recogniser(OnnxPair(beside), charset, model.height, temperatures=temperatures)
-        _write_contents(model, charset, beside, {**notes, "metrics": measure(reader) if measure else {}})
+        reader = Recognizer(OnnxModel(beside), charset, model.height, temperatures=temperatures)
+        _write_manifest(model, charset, beside, {**notes, "metrics": measure(reader) if measure else {}})
         size = sum(path.stat().st_size for path in beside.iterdir())
         shutil.rmtree(out, ignore_errors=True)
         beside.rename(out)
@@ -94,17 +94,17 @@ def export(
         raise CheckpointError(f"cannot write {out}: {why.strerror or why}") from why
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(len(crops), furthest, size)
+    return OnnxExport(len(crops), furthest, size)
 
 
 @torch.no_grad()
-def settle(model: Reader, half: bool = True) -> Reader:
+def prepare_for_export(model: RecognizerNet, half: bool = True) -> RecognizerNet:
     """Put a model, in place, into the form that is exported; it computes the same but for rounding."""
     model.eval().float()
     for part in model.modules():
         if isinstance(part, nn.Sequential):
-            _fold_norms(part)
-        if isinstance(part, Lettering):
+            _fold_batch_norms(part)
+        if isinstance(part, FactoredCharLinear):
             part.own.copy_(part.weight())
             part.shared.zero_()
     if half:
@@ -115,19 +115,21 @@ def settle(model: Reader, half: bool = True) -> Reader:
     return model
 
 
-def compare(model: Reader, folder: Path, charset: Charset, crops: Sequence[NDArray[np.uint8]]) -> float:
+def compare(
+    model: RecognizerNet, folder: Path, charset: Charset, crops: Sequence[NDArray[np.uint8]]
+) -> float:
     """Read crops with torch and with the pair in a folder; return the largest difference in confidence.
 
     Raises:
         CheckpointError: A text differs, or a confidence by more than ``CLOSE``.
     """
     furthest = 0.0
-    pairs = TorchPair(model), OnnxPair(folder)
+    pairs = TorchModel(model), OnnxModel(folder)
     for mode in MODES:
-        wants, gots = (Recogniser(pair, charset, model.height, mode).read(crops) for pair in pairs)
+        wants, gots = (Recognizer(pair, charset, model.height, mode).read(crops) for pair in pairs)
         for number, (want, got) in enumerate(zip(wants, gots, strict=True)):
             apart = abs(want.confidence - got.confidence)
-            if want.text != got.text or apart > CLOSE:
+            if want.text != got.text or apart > TOLERANCE:
                 raise CheckpointError(
                     f"the export does not read like torch, so nothing was written: crop {number}, {mode}, "
                     f"gives {got.text!r} ({got.confidence:.5f}), but {want.text!r} ({want.confidence:.5f})"
@@ -139,7 +141,7 @@ def compare(model: Reader, folder: Path, charset: Charset, crops: Sequence[NDArr
 class _Encoder(nn.Module):
     """Pictures to memory and CTC log-probabilities."""
 
-    def __init__(self, model: Reader) -> None:
+    def __init__(self, model: RecognizerNet) -> None:
         super().__init__()
         self.model = model
 
@@ -154,7 +156,7 @@ class _Encoder(nn.Module):
 class _Decoder(nn.Module):
     """Memory and tokens to logits."""
 
-    def __init__(self, model: Reader) -> None:
+    def __init__(self, model: RecognizerNet) -> None:
         super().__init__()
         self.model = model
 
@@ -163,7 +165,7 @@ class _Decoder(nn.Module):
         return self.model.decode(memory, tokens)
 
 
-def _fold_norms(part: nn.Sequential) -> None:
+def _fold_batch_norms(part: nn.Sequential) -> None:
     """Fold each batch norm into the convolution before it."""
     for i in range(len(part) - 1):
         first, second = part[i], part[i + 1]
@@ -171,22 +173,22 @@ def _fold_norms(part: nn.Sequential) -> None:
             part[i], part[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
 
 
-def _write_networks(model: Reader, folder: Path) -> None:
+def _write_networks(model: RecognizerNet, folder: Path) -> None:
     """Write both networks, dynamic in batch, width and length, and shrink them."""
     batch = Dim("batch", min=1, max=4096)
-    width = BUCKET * Dim("buckets", min=2, max=MAX_WIDTH // BUCKET)
-    frames, length = Dim("frames", min=2, max=FRAMES), Dim("length", min=1, max=TOKENS)
-    pictures = torch.zeros(2, 1, model.height, 6 * BUCKET)
-    with _quiet(), torch.no_grad():
+    width = WIDTH_BUCKET * Dim("buckets", min=2, max=MAX_WIDTH // WIDTH_BUCKET)
+    frames, length = Dim("frames", min=2, max=MAX_FRAMES), Dim("length", min=1, max=MAX_TOKENS)
+    pictures = torch.zeros(2, 1, model.height, 6 * WIDTH_BUCKET)
+    with _silence_exporter(), torch.no_grad():
         memory, _ = model.encode(pictures)
         tokens = torch.ones(2, 7, dtype=torch.long)
         shapes = {"pictures": {0: batch, 3: width}}
-        _write(_Encoder(model), (pictures,), folder / ENCODER, ["memory", "ctc"], shapes)
+        _export_network(_Encoder(model), (pictures,), folder / ENCODER, ["memory", "ctc"], shapes)
         shapes = {"memory": {0: batch, 1: frames}, "tokens": {0: batch, 1: length}}
-        _write(_Decoder(model), (memory, tokens), folder / DECODER, ["logits"], shapes)
+        _export_network(_Decoder(model), (memory, tokens), folder / DECODER, ["logits"], shapes)
 
 
-def _write(
+def _export_network(
     part: nn.Module, inputs: tuple[Tensor, ...], path: Path, outputs: list[str], shapes: dict[str, Any]
 ) -> None:
     import onnx
@@ -203,12 +205,12 @@ def _write(
     if program is None:
         raise CheckpointError(f"torch could not export {path.stem}")
     program.save(path, external_data=False)
-    network = shrink(onnx.load(path))
+    network = store_as_half(onnx.load(path))
     onnx.checker.check_model(network, full_check=True)
     onnx.save(network, path)
 
 
-def shrink(network: Any) -> Any:
+def store_as_half(network: Any) -> Any:
     """Store, in place, each large weight of an ONNX model in half precision where that loses nothing."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -219,7 +221,7 @@ def shrink(network: Any) -> Any:
         values = numpy_helper.to_array(weight)
         with np.errstate(over="ignore"):
             halves = values.astype(np.float16)
-        if values.size < _LARGE or not np.array_equal(halves.astype(np.float32), values):
+        if values.size < _MIN_HALF_SIZE or not np.array_equal(halves.astype(np.float32), values):
             continue
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
@@ -230,26 +232,26 @@ def shrink(network: Any) -> Any:
     return network
 
 
-def _write_contents(model: Reader, charset: Charset, folder: Path, notes: Mapping[str, Any]) -> None:
+def _write_manifest(model: RecognizerNet, charset: Charset, folder: Path, notes: Mapping[str, Any]) -> None:
     """Write the table of contents and the card."""
-    contents = Contents(
+    contents = ModelManifest(
         charset=charset.chars,
-        files={name: digest(folder / name) for name in (ENCODER, DECODER)},
+        files={name: sha256_of(folder / name) for name in (ENCODER, DECODER)},
         name=str(notes.get("name", "")),
         height=model.height,
         temperatures=dict(notes.get("temperatures", {})),
         metrics=dict(notes.get("metrics", {})),
     )
     words = json.dumps(asdict(contents), ensure_ascii=False, indent=1)
-    (folder / CONTENTS).write_text(words + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(words + "\n", encoding="utf-8")
     size = sum((folder / name).stat().st_size for name in contents.files)
     weights = sum(weight.numel() for weight in model.parameters())
     recipe = notes.get("recipe", {})
-    (folder / "CARD.md").write_text(card(contents, recipe, weights, size), encoding="utf-8")
+    (folder / "CARD.md").write_text(write_card(contents, recipe, weights, size), encoding="utf-8")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_exporter() -> Iterator[None]:
     """Keep the exporter's remarks about itself from the person who waits."""
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -262,19 +264,19 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def sample_crops(count: int = _MOST, seed: int = 20) -> list[NDArray[np.uint8]]:
+def sample_crops(count: int = _SAMPLE_CROPS, seed: int = 20) -> list[NDArray[np.uint8]]:
     """Return crops to compare on: rendered words and lines, or plain ones where no font is found."""
-    from nhin.data.synth import Synth
+    from nhin.data.images.synthetic import SyntheticSource
     from nhin.errors import NhinError
 
     try:
-        synth = Synth(seed=seed)
+        synth = SyntheticSource(seed=seed)
         return [synth.sample(i).picture for i in range(count)]
     except NhinError:
-        return [_plain(i) for i in range(count)]
+        return [_render_number(i) for i in range(count)]
 
 
-def _plain(number: int) -> NDArray[np.uint8]:
+def _render_number(number: int) -> NDArray[np.uint8]:
     """Write a number with the font that Pillow carries."""
     from PIL import Image, ImageDraw, ImageFont
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nhin.config import build
-from nhin.data.batches import BATCH_PIXELS, Order
-from nhin.data.chunks import SIZE, Source
-from nhin.data.crops import Mixture, Shuffled, open_crops
-from nhin.data.synth import Synth
+from nhin.config import from_dict
+from nhin.data.images.bucket_sampler import BATCH_PIXELS, BatchConfig
+from nhin.data.images.chunk_cache import CHUNK_SIZE, SampleSource
+from nhin.data.images.datasets import MixedSource, ShuffledSource, open_crops
+from nhin.data.images.synthetic import SyntheticSource
 from nhin.errors import RecipeError
-from nhin.models.reader import Reader
+from nhin.models.recognizer import RecognizerNet
 from nhin.text.charset import VIETNAMESE, Charset
 from nhin.training.checkpoint import Checkpoint, load
 from nhin.training.keeping import brief
@@ -19,7 +19,7 @@ from nhin.training.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class OCRDataConfig:
     """What is trained on.
 
     ``fonts``, ``words`` and ``seed`` go to the synthesiser, ``synth`` holds its further settings.
@@ -34,7 +34,7 @@ class Data:
     synth: dict[str, Any] = field(default_factory=dict)
     real: tuple[str, ...] = ()
     real_share: float = 0.0
-    chunk: int = SIZE
+    chunk: int = CHUNK_SIZE
     cycle: int = 0
     cache: str | None = None
     workers: int = 1
@@ -42,7 +42,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class OCRTrainConfig:
     """How a run goes.
 
     ``batch_pixels`` is the budget of a batch, ``jitter`` the strength of the light distortion of every
@@ -65,56 +65,60 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class OCRRecipe:
     """The frozen settings of one training run; ``model`` holds the keyword arguments of ``Reader``."""
 
     workflow: Literal["reader"] = "reader"
     seed: int = 0
     model: dict[str, Any] = field(default_factory=dict)
-    data: Data = Data()
+    data: OCRDataConfig = OCRDataConfig()
     schedule: Schedule = Schedule()
-    training: Training = Training()
+    training: OCRTrainConfig = OCRTrainConfig()
 
 
-def build_model(recipe: Recipe, charset: Charset = VIETNAMESE) -> Reader:
+def build_model(recipe: OCRRecipe, charset: Charset = VIETNAMESE) -> RecognizerNet:
     """Build the network of a recipe, its weights drawn from torch's random state."""
     try:
-        return Reader(charset, **recipe.model)
+        return RecognizerNet(charset, **recipe.model)
     except TypeError as why:
         raise RecipeError(f"model: {str(why).replace('Reader.__init__() ', '')}") from why
 
 
-def build_source(data: Data) -> Source:
+def build_source(data: OCRDataConfig) -> SampleSource:
     """Build what samples are drawn from: synthetic pictures, real crops, or both mixed."""
     real = (
-        Shuffled([crop for path in data.real for crop in open_crops(path)], data.seed) if data.real else None
+        ShuffledSource([crop for path in data.real for crop in open_crops(path)], data.seed)
+        if data.real
+        else None
     )
     if real is not None and data.real_share >= 1.0:
         return real
     try:
-        synth = Synth(fonts=data.fonts, words=data.words, seed=data.seed, **data.synth)
+        synth = SyntheticSource(fonts=data.fonts, words=data.words, seed=data.seed, **data.synth)
     except TypeError as why:
-        raise RecipeError(f"data.synth: {str(why).replace('Synth.__init__() ', '')}") from why
-    return synth if real is None else Mixture(synth, real, data.real_share, data.seed)
+        raise RecipeError(f"data.images.synthetic: {str(why).replace('Synth.__init__() ', '')}") from why
+    return synth if real is None else MixedSource(synth, real, data.real_share, data.seed)
 
 
-def build_order(recipe: Recipe) -> Order:
+def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
     """Return how chunks become batches."""
     training = recipe.training
-    return Order(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
+    return BatchConfig(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
 
 
-def load_model(checkpoint: Path | Checkpoint, average: bool = True) -> tuple[Reader, Charset, Recipe]:
+def load_model(
+    checkpoint: Path | Checkpoint, use_ema: bool = True
+) -> tuple[RecognizerNet, Charset, OCRRecipe]:
     """Build the network a checkpoint holds, ready to read; its mean weights unless told otherwise."""
     from nhin.errors import CheckpointError
 
     where = str(checkpoint) if isinstance(checkpoint, Path) else "the checkpoint"
     held = load(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     try:
-        recipe = build(Recipe, held.values["recipe"], where)
+        recipe = from_dict(OCRRecipe, held.values["recipe"], where)
         charset = Charset(held.values["charset"]["chars"])
         model = build_model(recipe, charset)
-        model.load_state_dict(dict(held.tensors["ema" if average else "model"]))
+        model.load_state_dict(dict(held.tensors["ema" if use_ema else "model"]))
     except (KeyError, RuntimeError, TypeError) as why:
         raise CheckpointError(f"{where} is not the checkpoint of a reader: {brief(why)}") from why
     return model.eval(), charset, recipe

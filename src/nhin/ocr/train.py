@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nhin.data.batches import Batch, Position, batches, prefetch
-from nhin.data.stream import Chunks
+from nhin.data.images.bucket_sampler import PictureBatch, StreamPosition, iter_batches, prefetch
+from nhin.data.images.workers import ChunkLoader
 from nhin.errors import UsageError
-from nhin.image.fit import HEIGHT, tensor
-from nhin.models.reader import Reader
-from nhin.ocr.recipe import Recipe, build_model, build_order, build_source, load_model
+from nhin.image.preprocess import HEIGHT, to_batch
+from nhin.models.recognizer import RecognizerNet
+from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_source, load_model
 from nhin.ocr.validation import Held, held_out, validate
 from nhin.text.charset import VIETNAMESE
 from nhin.training.course import Pacing, Progress, follow
@@ -32,7 +32,7 @@ class Ready:
 
     pictures: Tensor
     ids: list[list[int]]
-    after: Position
+    after: StreamPosition
     samples: int
 
 
@@ -44,7 +44,7 @@ class Reading:
         data: Labelled crops to validate on, in any layout of ``open_crops``.
     """
 
-    def __init__(self, recipe: Recipe, data: Path | str | None = None) -> None:
+    def __init__(self, recipe: OCRRecipe, data: Path | str | None = None) -> None:
         training = recipe.training
         self.recipe, self.charset, self.data = recipe, VIETNAMESE, data
         self.files: Mapping[str, Any] = {"charset": {"chars": self.charset.chars}}
@@ -70,26 +70,26 @@ class Reading:
         if self.data is not None and self._held is None:
             self._held = held_out(self.data, recipe.training.validate_crops, model.height)
         optimizer = adamw(model, recipe.schedule.rate, recipe.training.weight_decay)
-        return Progress(model, average, optimizer, Position())
+        return Progress(model, average, optimizer, StreamPosition())
 
     @contextmanager
     def batches(self, progress: Progress, team: Together) -> Iterator[Iterator[Ready]]:
         """Yield this process's batches from the position on, made ready in a background thread."""
 
-        def prepare(dealt: tuple[Batch, Batch]) -> Ready:
+        def prepare(dealt: tuple[PictureBatch, PictureBatch]) -> Ready:
             mine, last = dealt
             ids = [self.charset.encode(text) for text in mine.texts]
-            pictures = torch.from_numpy(tensor(list(mine.pictures)))
+            pictures = torch.from_numpy(to_batch(list(mine.pictures)))
             return Ready(pictures, ids, last.after, len(ids) * team.world)
 
         with _chunks(self.recipe, progress.model.height) as chunks:
-            dealt = team.deal(batches(chunks, build_order(self.recipe), progress.position))
+            dealt = team.deal(iter_batches(chunks, build_batch_config(self.recipe), progress.position))
             with closing(prefetch(map(prepare, dealt), _PREFETCH)) as stream:
                 yield stream
 
     def loss(self, model: nn.Module, batch: Ready) -> Mapping[str, Tensor]:
         """Return the loss of both heads."""
-        assert isinstance(model, Reader)
+        assert isinstance(model, RecognizerNet)
         return model.loss(batch.pictures, batch.ids)
 
     def pieces(self, batch: Ready) -> list[Ready]:
@@ -110,7 +110,7 @@ class Reading:
         return True
 
 
-def train(recipe: Recipe, out: Path | str, resume: bool = False, data: Path | str | None = None) -> Path:
+def train(recipe: OCRRecipe, out: Path | str, resume: bool = False, data: Path | str | None = None) -> Path:
     """Train a reader into a run folder; see ``training.course.follow``.
 
     Args:
@@ -125,24 +125,24 @@ def train(recipe: Recipe, out: Path | str, resume: bool = False, data: Path | st
     return follow(Reading(recipe, data), out, resume)
 
 
-def _chunks(recipe: Recipe, height: int = HEIGHT) -> Chunks:
+def _chunks(recipe: OCRRecipe, height: int = HEIGHT) -> ChunkLoader:
     data = recipe.data
-    return Chunks(
+    return ChunkLoader(
         build_source(data),
         size=data.chunk,
         height=height,
         cache=data.cache,
         workers=data.workers,
-        ahead=data.ahead,
+        prefetch=data.ahead,
     )
 
 
-def prerender_for(recipe: Recipe, chunks: int, workers: int = 1) -> int:
-    """Fill a recipe's cache with its first chunks before it is trained; see ``data.stream.prerender``."""
-    from nhin.data.stream import prerender
+def prerender_for(recipe: OCRRecipe, chunks: int, workers: int = 1) -> int:
+    """Fill a recipe's cache with its first chunks before it is trained; see ``data.images.workers.fill_cache``."""
+    from nhin.data.images.workers import fill_cache
 
     data = recipe.data
     if data.cache is None:
         raise UsageError("the recipe has no data.cache to fill")
     height = int(recipe.model.get("height", HEIGHT))
-    return prerender(build_source(data), data.cache, chunks, workers, size=data.chunk, height=height)
+    return fill_cache(build_source(data), data.cache, chunks, workers, size=data.chunk, height=height)

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nhin.data.crops import open_crops
-from nhin.decoding.ctc import greedy
-from nhin.image.fit import fit, tensor
-from nhin.models.reader import Reader
+from nhin.data.images.datasets import open_crops
+from nhin.decoding.ctc import greedy_decode
+from nhin.image.preprocess import preprocess_crop, to_batch
+from nhin.models.recognizer import RecognizerNet
 from nhin.text.charset import EOS, PAD, SOS, Charset
 
 _AT_ONCE = 64
@@ -41,14 +41,14 @@ def held_out(data: Path | str, count: int, height: int) -> Held:
     chosen = np.linspace(0, len(crops) - 1, min(count, len(crops))).round().astype(int)
     by_width: dict[int, list[tuple[NDArray[np.uint8], str]]] = {}
     for i in chosen:
-        fitted = fit(crops[i].picture, height)
+        fitted = preprocess_crop(crops[i].picture, height)
         by_width.setdefault(fitted.shape[1], []).append((fitted, crops[i].text))
     groups = [group[i : i + _AT_ONCE] for group in by_width.values() for i in range(0, len(group), _AT_ONCE)]
-    return Held(tuple((tensor([p for p, _ in group]), tuple(t for _, t in group)) for group in groups))
+    return Held(tuple((to_batch([p for p, _ in group]), tuple(t for _, t in group)) for group in groups))
 
 
 @torch.no_grad()
-def validate(model: Reader, held: Held, charset: Charset) -> Scores:
+def validate(model: RecognizerNet, held: Held, charset: Charset) -> Scores:
     """Read every crop with both heads.
 
     The decoder sees the right letters so far: it has the whole word right exactly when it would have
@@ -62,7 +62,7 @@ def validate(model: Reader, held: Held, charset: Charset) -> Scores:
         drafts, logits = model(torch.from_numpy(pictures), tokens[:, :-1])
         wanted = tokens[:, 1:]
         good = ((logits.argmax(-1) == wanted) | (wanted == PAD)).all(1) & knowable
-        read = [charset.decode(greedy(frames)) for frames in drafts.float().log_softmax(-1).numpy()]
+        read = [charset.decode(greedy_decode(frames)) for frames in drafts.float().log_softmax(-1).numpy()]
         right += sum(a == b for a, b in zip(read, texts, strict=True)), int(good.sum())
         pairs += zip(texts, read, strict=True)
     count = max(1, len(pairs))
@@ -76,4 +76,4 @@ def _tokens(texts: tuple[str, ...], charset: Charset) -> tuple[Tensor, Tensor]:
     """Return SOS, letters, EOS, padding; and which texts the charset can write at all."""
     longest = max(map(len, texts))
     rows = [[SOS, *charset.encode(t), EOS] + [PAD] * (longest - len(t)) for t in texts]
-    return torch.tensor(rows), torch.tensor([not charset.missing(t) for t in texts])
+    return torch.tensor(rows), torch.tensor([not charset.missing_chars(t) for t in texts])

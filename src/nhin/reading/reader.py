@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.clean import is_blank
-from nhin.image.load import Picture, Source, open_picture
-from nhin.reading.types import Box, Char, Line, Reading, Recognised
-from nhin.reading.weights import DEFAULT, load_pair
+from nhin.image.contrast import is_blank
+from nhin.image.load import Picture, PictureSource, open_picture
+from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
+from nhin.reading.result import Box, Char, Line, Reading, Recognition
 
 if TYPE_CHECKING:
-    from nhin.reading.lines import Strip
+    from nhin.reading.line_crop import LineCrop
 
-_SMALLEST = 5
-_WORD = 72
+_MIN_SIDE = 5
+_MAX_WORD_HEIGHT = 72
 
 
 @runtime_checkable
-class Recogniser(Protocol):
+class RecognizerProtocol(Protocol):
     """Anything that reads crops of one line each."""
 
-    def read(self, crops: Sequence[NDArray[np.uint8]]) -> list[Recognised]:
+    def read(self, crops: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         """Return one answer per RGB crop (H x W x 3)."""
         ...
 
 
 @runtime_checkable
-class Finder(Protocol):
+class DetectorProtocol(Protocol):
     """Anything that finds lines."""
 
     def find(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -46,36 +46,36 @@ class Reader:
 
     def __init__(
         self,
-        weights: str | Path = DEFAULT,
+        weights: str | Path = DEFAULT_MODEL,
         *,
-        recogniser: Recogniser | None = None,
-        detector: Finder | None = None,
+        recognizer: RecognizerProtocol | None = None,
+        detector: DetectorProtocol | None = None,
     ) -> None:
         """Choose the weights: a shipped name or a folder; or bring a recogniser or detector of your own."""
         self.weights = weights
-        if recogniser is not None:
-            self.recogniser = recogniser
+        if recognizer is not None:
+            self.recognizer = recognizer
         if detector is not None:
             self.detector = detector
 
     @cached_property
-    def recogniser(self) -> Recogniser:
+    def recognizer(self) -> RecognizerProtocol:
         """The network that reads crops."""
-        return load_pair(self.weights)
+        return load_recognizer(self.weights)
 
     @cached_property
-    def detector(self) -> Finder:
+    def detector(self) -> DetectorProtocol:
         """The network that finds lines; not loaded for crops."""
-        from nhin.reading.detect import Detector
+        from nhin.reading.detector import Detector
 
         return Detector()
 
     def load(self, crop: bool = False) -> "Reader":
         """Load the networks now instead of at the first picture; for crops, only the one that reads."""
-        _ = self.recogniser, crop or self.detector
+        _ = self.recognizer, crop or self.detector
         return self
 
-    def read(self, source: Source, crop: bool = False, *, name: str | None = None) -> Reading:
+    def read(self, source: PictureSource, crop: bool = False, *, name: str | None = None) -> Reading:
         """Read a picture.
 
         Args:
@@ -92,44 +92,44 @@ class Reader:
         """
         picture = open_picture(source, name)
         pixels = picture.pixels
-        if min(pixels.shape[:2]) < _SMALLEST or is_blank(pixels):
+        if min(pixels.shape[:2]) < _MIN_SIDE or is_blank(pixels):
             return Reading((), picture.width, picture.height)
-        lines = self._lines(self._strips(pixels, crop))
-        return Reading(_at_true_size(lines, picture), picture.width, picture.height)
+        lines = self._read_lines(self._crop_lines(pixels, crop))
+        return Reading(_scale_to_picture(lines, picture), picture.width, picture.height)
 
-    def _strips(self, pixels: NDArray[np.uint8], crop: bool) -> "list[Strip]":
+    def _crop_lines(self, pixels: NDArray[np.uint8], crop: bool) -> "list[LineCrop]":
         """Cut out the lines in order; a small picture with at most one is a word, and stays whole."""
-        from nhin.reading.lines import cut, whole
-        from nhin.reading.order import reading_order
+        from nhin.reading.line_crop import crop_line, whole_picture
+        from nhin.reading.reading_order import reading_order
 
         if crop:
-            return [whole(pixels)]
+            return [whole_picture(pixels)]
         quads = self.detector.find(pixels)
-        if len(quads) <= 1 and min(pixels.shape[:2]) <= _WORD:
-            return [whole(pixels)]
-        return [strip for i in reading_order(quads) if (strip := cut(pixels, quads[i])) is not None]
+        if len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT:
+            return [whole_picture(pixels)]
+        return [strip for i in reading_order(quads) if (strip := crop_line(pixels, quads[i])) is not None]
 
-    def _lines(self, strips: "list[Strip]") -> list[Line]:
+    def _read_lines(self, crops: "list[LineCrop]") -> list[Line]:
         """Read strips, put each answer in its place, and drop the empty ones."""
-        from nhin.reading.lines import place
+        from nhin.reading.line_crop import locate_line
 
-        answers = self.recogniser.read([strip.pixels for strip in strips]) if strips else []
-        placed = zip(strips, answers, strict=True)
-        return [place(strip, answer) for strip, answer in placed if answer.text.strip()]
+        answers = self.recognizer.read([strip.pixels for strip in crops]) if crops else []
+        placed = zip(crops, answers, strict=True)
+        return [locate_line(strip, answer) for strip, answer in placed if answer.text.strip()]
 
 
 @lru_cache(maxsize=2)
-def shared(weights: str | Path = DEFAULT) -> Reader:
+def default_reader(weights: str | Path = DEFAULT_MODEL) -> Reader:
     """Return the reader that ``nhin.read`` keeps between calls."""
     return Reader(weights)
 
 
-def read(source: Source, crop: bool = False, *, weights: str | Path = DEFAULT) -> Reading:
+def read(source: PictureSource, crop: bool = False, *, weights: str | Path = DEFAULT_MODEL) -> Reading:
     """Read a picture; the networks are loaded at the first call and kept. See ``Reader.read``."""
-    return shared(weights).read(source, crop)
+    return default_reader(weights).read(source, crop)
 
 
-def _at_true_size(lines: list[Line], picture: Picture) -> tuple[Line, ...]:
+def _scale_to_picture(lines: list[Line], picture: Picture) -> tuple[Line, ...]:
     """Move boxes from the pixels worked on to the pixels of the picture itself."""
     height, width = picture.pixels.shape[:2]
     if (width, height) == (picture.width, picture.height):

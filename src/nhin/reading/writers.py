@@ -4,26 +4,26 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from nhin.reading.types import Box, Reading
+from nhin.reading.result import Box, Reading
 
 TSV_HEAD = "path\tline\ttext\tconfidence\tbox\n"
-_TAME = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
+_NO_BREAKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
 
 
-def text(reading: Reading, path: str) -> str:
+def to_text(reading: Reading, path: str) -> str:
     """Write the lines alone, one a row; nothing for an empty reading."""
     return f"{reading.text}\n" if reading.lines else ""
 
 
-def tsv(reading: Reading, path: str) -> str:
+def to_tsv(reading: Reading, path: str) -> str:
     """Write one row a line: path, line number, text, confidence, box (x1,y1,...,x4,y4)."""
     return "".join(
-        f"{path.translate(_TAME)}\t{number}\t{line.text.translate(_TAME)}\t{line.confidence:.4f}\t{_corners(line.box)}\n"
+        f"{path.translate(_NO_BREAKS)}\t{number}\t{line.text.translate(_NO_BREAKS)}\t{line.confidence:.4f}\t{_format_box(line.box)}\n"
         for number, line in enumerate(reading.lines, start=1)
     )
 
 
-def json_line(reading: Reading, path: str) -> str:
+def to_json_line(reading: Reading, path: str) -> str:
     """Write everything, down to the characters, as one JSON object on one line."""
     whole = {
         "path": path,
@@ -33,22 +33,22 @@ def json_line(reading: Reading, path: str) -> str:
         "confidence": round(reading.confidence, 6),
         "lines": [asdict(line) for line in reading.lines],
     }
-    return json.dumps(_rounded(whole), ensure_ascii=False) + "\n"
+    return json.dumps(_round_floats(whole), ensure_ascii=False) + "\n"
 
 
-WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": text, "tsv": tsv, "json": json_line}
+WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": to_text, "tsv": to_tsv, "json": to_json_line}
 
 
-def _corners(box: Box) -> str:
+def _format_box(box: Box) -> str:
     return ",".join(f"{value:g}" for point in box for value in (round(point[0], 1), round(point[1], 1)))
 
 
-def _rounded(value: object) -> object:
+def _round_floats(value: object) -> object:
     """Round every float to what it means: a hundredth of a pixel, a ten-thousandth of certainty."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: _round_floats(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [_round_floats(item) for item in value]
     return value

@@ -12,7 +12,7 @@ from nhin.text.letters import LOWER, UPPER, nfc
 
 PAD, SOS, EOS, UNK = range(4)
 SPECIALS = ("<PAD>", "<SOS>", "<EOS>", "<UNK>")
-UNKNOWN = "\ufffd"
+REPLACEMENT = "\ufffd"
 
 _ASCII = "".join(chr(code) for code in range(32, 127))
 _CURRENCY = "₫€£¥"
@@ -51,12 +51,12 @@ class Charset:
             if i == EOS:
                 break
             if i == UNK:
-                out.append(UNKNOWN)
+                out.append(REPLACEMENT)
             elif i >= len(SPECIALS):
                 out.append(self.chars[i - len(SPECIALS)])
         return "".join(out)
 
-    def missing(self, text: str) -> Sequence[str]:
+    def missing_chars(self, text: str) -> Sequence[str]:
         """List the characters of text that the table lacks, sorted."""
         return sorted(set(nfc(text)) - set(self.chars))
 

@@ -56,25 +56,25 @@ def factor(char: str) -> Factors:
     return Factors(base, mark, tone) if char in _VIETNAMESE else Factors(char)
 
 
-def compose(parts: Factors) -> str:
+def compose(factors: Factors) -> str:
     """Put a character together again; the inverse of ``factor``."""
-    if parts.mark == "stroke":
-        return _UNSTROKE.get(parts.base, parts.base)
-    signs = _SIGN_OF.get(parts.mark, "") + _SIGN_OF.get(parts.tone, "")
-    return nfc(parts.base + signs)
+    if factors.mark == "stroke":
+        return _UNSTROKE.get(factors.base, factors.base)
+    signs = _SIGN_OF.get(factors.mark, "") + _SIGN_OF.get(factors.tone, "")
+    return nfc(factors.base + signs)
 
 
-def without_marks(text: str) -> str:
+def strip_marks(text: str) -> str:
     """Return text with every Vietnamese mark and tone taken off; case is kept."""
     return "".join(factor(char).base for char in nfc(text))
 
 
-def _letters() -> str:
+def _lowercase_letters() -> str:
     """Every lower-case Vietnamese letter that is not plain ASCII."""
     vowels = [nfc(v + _SIGN_OF.get(tone, "")) for v in VOWELS for tone in TONES]
     return "".join(v for v in vowels if not v.isascii()) + "đ"
 
 
-LOWER = _letters()
+LOWER = _lowercase_letters()
 UPPER = LOWER.upper()
 _VIETNAMESE = frozenset(LOWER + UPPER + "".join(chr(c) for c in range(33, 127)))

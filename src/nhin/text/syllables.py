@@ -26,7 +26,7 @@ _VOWELS = frozenset("aăâeêioôơuưy")
 _ROUND_GLIDES = ("oa", "oe", "uy")
 
 
-def _agree(onset: str, rhyme: str) -> bool:
+def _is_spelled_together(onset: str, rhyme: str) -> bool:
     """Say whether an onset is the one spelling uses before this rhyme."""
     front = rhyme[0] in _FRONT
     if rhyme == "êng":  # Only giêng, giếng: gi and iêng share their i.
@@ -45,7 +45,7 @@ def _agree(onset: str, rhyme: str) -> bool:
     return not rhyme.startswith("yê") and not (rhyme == "y" and onset not in ("h", "k", "l", "m", "t", "s"))
 
 
-def _place(rhyme: str, modern: bool) -> int:
+def _tone_index(rhyme: str, modern: bool) -> int:
     """Return which letter of a rhyme carries the tone sign."""
     marked = [i for i, char in enumerate(rhyme) if factor(char).mark != "none"]
     if marked:
@@ -63,12 +63,12 @@ def spell(onset: str, rhyme: str, tone: str = "level", modern: bool = False) -> 
     """Write one syllable in NFC lower case; ``modern`` puts the sign as in ``hoà``, not ``hòa``."""
     if tone == "level":
         return onset + rhyme
-    at = _place(rhyme, modern)
+    at = _tone_index(rhyme, modern)
     part = factor(rhyme[at])
     return onset + rhyme[:at] + compose(Factors(part.base, part.mark, tone)) + rhyme[at + 1 :]
 
 
-def tones_of(rhyme: str) -> tuple[str, ...]:
+def allowed_tones(rhyme: str) -> tuple[str, ...]:
     """List the tones a rhyme can carry: two before a stop, otherwise all six."""
     return ("acute", "dot") if rhyme.endswith(_STOPS) else TONES
 
@@ -80,8 +80,8 @@ def all_syllables() -> frozenset[str]:
         spell(onset, rhyme, tone, modern)
         for onset in ONSETS
         for rhyme in RHYMES
-        if _agree(onset, rhyme)
-        for tone in tones_of(rhyme)
+        if _is_spelled_together(onset, rhyme)
+        for tone in allowed_tones(rhyme)
         for modern in (False, True)
     )
 

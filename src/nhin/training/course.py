@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nhin.config import as_tree, build
+from nhin.config import from_dict, to_dict
 from nhin.errors import CheckpointError, UsageError
 from nhin.training import checkpoint as checkpoints
 from nhin.training.ema import Average
@@ -238,9 +238,9 @@ def _begin(job: Job, resume: bool) -> Progress:
 def _note(job: Job, progress: Progress, log: Log) -> None:
     """Write the recipe down, say what is about to happen, and what changed since the last time."""
     recipe, path, pacing = job.task.recipe, job.place.parent / "recipe.json", job.task.pacing
-    now = json.loads(json.dumps(as_tree(recipe)))
+    now = json.loads(json.dumps(to_dict(recipe)))
     if progress.step and path.exists():
-        before = as_tree(build(type(recipe), json.loads(path.read_text(encoding="utf-8")), str(path)))
+        before = to_dict(from_dict(type(recipe), json.loads(path.read_text(encoding="utf-8")), str(path)))
         for name, was in flat(json.loads(json.dumps(before))).items():
             if flat(now).get(name) != was:
                 log.say(f"{name} was {was!r}, is now {flat(now).get(name)!r}")

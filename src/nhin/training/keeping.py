@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from nhin.config import as_tree
+from nhin.config import to_dict
 from nhin.errors import CheckpointError
 from nhin.training.checkpoint import (
     Checkpoint,
@@ -44,7 +44,7 @@ def pack(recipe: Any, progress: "Progress", files: Mapping[str, Any], rank: int 
         "notes": progress.notes,
         "versions": {"nhin": _version("nhin"), "torch": torch.__version__},
     }
-    return Checkpoint(tensors, {"recipe": as_tree(recipe), **files, "trainer": trainer})
+    return Checkpoint(tensors, {"recipe": to_dict(recipe), **files, "trainer": trainer})
 
 
 def unpack(progress: "Progress", held: Checkpoint, files: Mapping[str, Any], where: str) -> None:

@@ -7,14 +7,13 @@ from functools import cache
 from inspect import Parameter, getmodule, signature
 from typing import Any
 
-from nhin.attention.base import ABILITIES, Facts, Room
-from nhin.attention.positions import POSITIONS
-from nhin.attention.registry import MECHANISMS, build
-from nhin.attention.states import STATES
+from nhin.attention.base import ABILITIES, CacheSpec, Facts
+from nhin.attention.position_registry import POSITIONS
+from nhin.attention.registry import CACHES, MECHANISMS, build
 from nhin.errors import UnknownName
+from nhin.layers.head_sharing import SHARING
 from nhin.layers.presets import PRESETS
-from nhin.layers.sharing import SHARING
-from nhin.viz.told import Told, arguments, taken_apart
+from nhin.viz.docstring import ParsedDocstring, parse_arguments, parse_docstring
 
 FAMILIES: Mapping[str, str] = {
     "exact": "Exact: softmax attention, however it is computed",
@@ -42,7 +41,7 @@ class Entry:
         kind: A key of ``KINDS``.
         name: What it is called in code.
         title: Its name in plain words.
-        told: What its file says of it.
+        doc: What its file says of it.
         use: When to choose it.
         source: Where it comes from.
         facts: What else is known of it as data, by name.
@@ -53,7 +52,7 @@ class Entry:
     kind: str
     name: str
     title: str
-    told: Told
+    doc: ParsedDocstring
     use: str = ""
     source: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -62,54 +61,59 @@ class Entry:
 
 
 @cache
-def catalogue() -> tuple[Entry, ...]:
+def list_entries() -> tuple[Entry, ...]:
     """Return everything there is, in the order of the tables."""
     return (*_mechanisms(), *_positions(), *_sharing(), *_states(), *_presets())
 
 
-def entry(name: str) -> Entry:
+def find_entry(name: str) -> Entry:
     """Return one thing by name.
 
     Raises:
         UnknownName: There is nothing of that name; the message has the nearest.
     """
-    known = {one.name: one for one in catalogue()}
+    known = {one.name: one for one in list_entries()}
     if name not in known:
         raise UnknownName("mechanism, position, state or preset", name, known)
     return known[name]
 
 
-def as_data(one: Entry) -> dict[str, Any]:
+def entry_to_dict(entry: Entry) -> dict[str, Any]:
     """Return an entry for programs."""
-    data: dict[str, Any] = {"kind": one.kind, "name": one.name, "title": one.title, "source": one.source}
-    if one.mechanism is not None:
-        facts = one.mechanism
+    data: dict[str, Any] = {
+        "kind": entry.kind,
+        "name": entry.name,
+        "title": entry.title,
+        "source": entry.source,
+    }
+    if entry.mechanism is not None:
+        facts = entry.mechanism
         data |= {"family": facts.family, "time": facts.time, "memory": facts.memory, "exact": facts.exact}
         data |= {"state": facts.state, "abilities": [a for a in ABILITIES if a in facts.abilities]}
-    formulas = [line for formula in one.told.formulas for line in formula.lines]
+    formulas = [line for formula in entry.doc.formulas for line in formula.lines]
     return data | {
-        **{key: value for key, value in one.facts.items() if key not in data},
-        "use": one.use,
-        "settings": {name: default for name, (default, _) in one.settings.items()},
+        **{key: value for key, value in entry.facts.items() if key not in data},
+        "use": entry.use,
+        "settings": {name: default for name, (default, _) in entry.settings.items()},
         "formula": formulas,
-        "differs": one.told.remarks.get("Differs", ""),
+        "differs": entry.doc.remarks.get("Differs", ""),
     }
 
 
-def settings_of(make: Callable[..., object]) -> dict[str, tuple[str, str]]:
+def list_settings(make: Callable[..., object]) -> dict[str, tuple[str, str]]:
     """Return what a class or function may be given: the default of each, and what its docstring says."""
     said: dict[str, str] = {}
     for owner in reversed(getattr(make, "__mro__", (make,))):
-        said |= arguments(owner.__doc__)
+        said |= parse_arguments(owner.__doc__)
     kept = (p for p in signature(make).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     return {
         p.name: ("" if p.default is Parameter.empty else repr(p.default), said.get(p.name, "")) for p in kept
     }
 
 
-def _told(made: object) -> Told:
-    module = getmodule(made)
-    return taken_apart(None if module is None else module.__doc__)
+def _parse_module_doc(source: object) -> ParsedDocstring:
+    module = getmodule(source)
+    return parse_docstring(None if module is None else module.__doc__)
 
 
 def _mechanisms() -> Iterator[Entry]:
@@ -121,10 +125,10 @@ def _mechanisms() -> Iterator[Entry]:
                     "mechanism",
                     name,
                     facts.title,
-                    _told(made),
+                    _parse_module_doc(made),
                     facts.use,
                     facts.source,
-                    settings=settings_of(made),
+                    settings=list_settings(made),
                     mechanism=facts,
                 )
 
@@ -132,7 +136,7 @@ def _mechanisms() -> Iterator[Entry]:
 def _positions() -> Iterator[Entry]:
     for name, position in POSITIONS.items():
         facts = {"where": position.where, "extends": position.extends}
-        told, settings = _told(position.make), settings_of(position.make)
+        told, settings = _parse_module_doc(position.make), list_settings(position.make)
         # ALiBi and T5 are mechanisms too, and stand in the list once.
         if name not in MECHANISMS:
             yield Entry(
@@ -141,7 +145,7 @@ def _positions() -> Iterator[Entry]:
 
 
 def _sharing() -> Iterator[Entry]:
-    told = taken_apart(sys.modules["nhin.layers.sharing"].__doc__)
+    told = parse_docstring(sys.modules["nhin.layers.head_sharing"].__doc__)
     for name, way in SHARING.items():
         facts = {"given": way.settings, "state": way.state}
         yield Entry("sharing", name, way.title, told, way.use, way.source, facts)
@@ -151,16 +155,16 @@ def _states() -> Iterator[Entry]:
     used: dict[type, list[str]] = {}
     for name, made in MECHANISMS.items():
         if "decode" in made.facts.abilities:
-            state = build(name, heads=1, head_dim=2).new_state(Room(1, 1, 1, 2))
+            state = build(name, heads=1, head_dim=2).init_cache(CacheSpec(1, 1, 1, 2))
             used.setdefault(type(state), []).append(name)
-    for name, kind in STATES.items():
-        told = _told(kind)
+    for name, kind in CACHES.items():
+        told = _parse_module_doc(kind)
         facts = {"class": kind.__name__, "used by": ", ".join(used.get(kind, ()))}
         yield Entry("state", name, told.title.rstrip("."), told, source=_first_source(told), facts=facts)
 
 
 def _presets() -> Iterator[Entry]:
-    told = taken_apart(sys.modules["nhin.layers.presets"].__doc__)
+    told = parse_docstring(sys.modules["nhin.layers.presets"].__doc__)
     for name, preset in PRESETS.items():
         heads = {0: "all share one", 1: "one each"}.get(preset.group, f"{preset.group} share one")
         facts = {
@@ -174,23 +178,23 @@ def _presets() -> Iterator[Entry]:
         yield Entry("preset", name, preset.title, told, source=preset.source, facts=facts)
 
 
-def _first_source(told: Told) -> str:
-    source = told.remarks.get("Source", "").rstrip(".")
+def _first_source(doc: ParsedDocstring) -> str:
+    source = doc.remarks.get("Source", "").rstrip(".")
     start = source.find("arXiv:")
     return source[start:].split(",")[0].split(" ")[0].rstrip(";,") if start >= 0 else source
 
 
-def chosen(entries: Iterable[Entry], family: str | None, able: str | None) -> list[Entry]:
+def filter_entries(entries: Iterable[Entry], family: str | None, abilities: str | None) -> list[Entry]:
     """Return the mechanisms of a family that have some abilities, joined by commas; all entries for None.
 
     Raises:
         UnknownName: There is no such family or ability.
     """
-    wanted = [] if able is None else [ability.strip() for ability in able.split(",")]
+    wanted = [] if abilities is None else [ability.strip() for ability in abilities.split(",")]
     for kind, name, known in (("family", family, FAMILIES), *(("ability", a, ABILITIES) for a in wanted)):
         if name is not None and name not in known:
             raise UnknownName(kind, name, known)
-    if family is None and able is None:
+    if family is None and abilities is None:
         return list(entries)
     return [
         one

@@ -17,12 +17,12 @@ from nhin.attention.base import Mechanism
 from nhin.attention.registry import build
 from nhin.errors import UsageError
 
-TEXT = "tôi nhìn ảnh rồi tôi đọc chữ trong ảnh và tôi nhìn lại ảnh có chữ".split()
+EXAMPLE_TEXT = "tôi nhìn ảnh rồi tôi đọc chữ trong ảnh và tôi nhìn lại ảnh có chữ".split()
 
-FEW = 256  # places: with fewer, windows of hundreds show nothing
+MAX_SMALL_LENGTH = 256  # places: with fewer, windows of hundreds show nothing
 
 # Settings that show a pattern on a picture of some dozens of places.
-SMALL: dict[str, dict[str, object]] = {
+SMALL_SETTINGS: dict[str, dict[str, object]] = {
     "local-m": {"reach": 4},
     "local-p": {"reach": 6},
     "window": {"window": 6},
@@ -42,31 +42,33 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-def words(count: int) -> list[str]:
+def list_example_words(count: int) -> list[str]:
     """Return so many words of the example text, which begins again when it ends."""
-    return list(islice(cycle(TEXT), count))
+    return list(islice(cycle(EXAMPLE_TEXT), count))
 
 
-def vectors(said: Sequence[str], heads: int, head_dim: int) -> Float[Tensor, "1 T H D"]:
+def embed_words(words: Sequence[str], heads: int, head_dim: int) -> Float[Tensor, "1 T H D"]:
     """Return each word as a vector per head, about as long as the root of ``head_dim``.
 
     Head 0 sees letters as they are, each further head through a matrix of its own.
     """
-    rows = [_vector(unicodedata.normalize("NFC", word).casefold(), head_dim) for word in said]
+    rows = [_embed_word(unicodedata.normalize("NFC", word).casefold(), head_dim) for word in words]
     known = torch.stack(rows) if rows else torch.zeros(0, head_dim, dtype=torch.float64)
     looks = [known]
     for head in range(1, heads):
-        drawn = torch.randn(head_dim, head_dim, generator=_seeded(f"head {head}"), dtype=torch.float64)
+        drawn = torch.randn(
+            head_dim, head_dim, generator=_make_generator(f"head {head}"), dtype=torch.float64
+        )
         looks.append(known @ drawn * head_dim**-0.5)
     return torch.stack(looks, 1)[None]
 
 
-def settings_for(name: str, places: int) -> dict[str, object]:
+def settings_for(name: str, length: int) -> dict[str, object]:
     """Return settings that show a pattern on so many places; none where its own show it too."""
-    return dict(SMALL.get(name, {})) if places <= FEW else {}
+    return dict(SMALL_SETTINGS.get(name, {})) if length <= MAX_SMALL_LENGTH else {}
 
 
-def made(name: str, heads: int, head_dim: int, settings: Mapping[str, object]) -> Mechanism:
+def build_mechanism(name: str, heads: int, head_dim: int, settings: Mapping[str, object]) -> Mechanism:
     """Build a mechanism, the same at every call.
 
     Raises:
@@ -82,13 +84,13 @@ def made(name: str, heads: int, head_dim: int, settings: Mapping[str, object]) -
             raise UsageError(f"{name} cannot be built with {told}: {why}") from why
 
 
-def _vector(word: str, head_dim: int) -> Float[Tensor, " D"]:
+def _embed_word(word: str, head_dim: int) -> Float[Tensor, " D"]:
     framed = f"^{word}$"
     parts = [framed[i : i + size] for size in (1, 2, 3) for i in range(len(framed) - size + 1)]
-    drawn = [torch.randn(head_dim, generator=_seeded(part), dtype=torch.float64) for part in parts]
+    drawn = [torch.randn(head_dim, generator=_make_generator(part), dtype=torch.float64) for part in parts]
     whole = torch.stack(drawn).sum(0)
     return whole * (head_dim**0.5 / whole.norm())
 
 
-def _seeded(text: str) -> torch.Generator:
+def _make_generator(text: str) -> torch.Generator:
     return torch.Generator().manual_seed(crc32(text.encode()))

@@ -13,9 +13,9 @@ from torch import Tensor
 from nhin.attention.base import Mechanism
 from nhin.errors import DataError
 
-AT_ONCE = 2**22  # weights computed together
-PIXELS = 512  # most rows and columns of a picture
-FILE_BYTES = 64 * 2**20
+MAX_CHUNK_WEIGHTS = 2**22  # weights computed together
+MAX_PIXELS = 512  # most rows and columns of a picture
+MAX_FILE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,18 @@ class Matrix:
     keys: tuple[str, ...] = ()
 
     @property
-    def pooled(self) -> bool:
+    def is_pooled(self) -> bool:
         """Whether a point stands for several weights."""
         return self.values.shape[1:] != self.shape
 
 
-def looked(
+def compute_weights(
     mechanism: Mechanism,
     q: Float[Tensor, "1 T H D"],
     k: Float[Tensor, "1 S G D"],
     *,
     causal: bool,
-    shown: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Matrix:
     """Return what a mechanism's queries give its keys.
 
@@ -55,17 +55,17 @@ def looked(
         q: Looks.
         k: Is looked at.
         causal: Hide later keys.
-        shown: Goes through the blocks, to show how far they are.
+        progress: Goes through the blocks, to show how far they are.
     """
     queries, keys, heads = q.shape[1], k.shape[1], q.shape[2]
-    step = -(-queries // PIXELS) or 1
-    block = max(step, AT_ONCE // max(1, heads * keys) // step * step)
+    step = -(-queries // MAX_PIXELS) or 1
+    block = max(step, MAX_CHUNK_WEIGHTS // max(1, heads * keys) // step * step)
     with torch.no_grad():
         rows = [
-            _largest(mechanism.weights(q, k, causal=causal, rows=slice(i, i + block))[0].float(), step)
-            for i in shown(range(0, queries, block))
+            _pool_largest(mechanism.weights(q, k, causal=causal, rows=slice(i, i + block))[0].float(), step)
+            for i in progress(range(0, queries, block))
         ]
-    values = torch.cat(rows, 1) if rows else torch.zeros(heads, 0, min(keys, PIXELS))
+    values = torch.cat(rows, 1) if rows else torch.zeros(heads, 0, min(keys, MAX_PIXELS))
     return Matrix(values.numpy(), (queries, keys))
 
 
@@ -84,17 +84,17 @@ def read_matrix(path: Path) -> Matrix:
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: weights come as {', '.join(readers)}")
     try:
-        if path.stat().st_size > FILE_BYTES:
-            raise DataError(f"{path} is larger than {FILE_BYTES // 2**20} MB: pool it first")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise DataError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MB: pool it first")
         values, queries, keys = readers[path.suffix.lower()](path)
     except OSError as why:
         raise DataError(f"{path} cannot be read: {why.strerror or why}") from why
     except (ValueError, TypeError, KeyError, AttributeError, EOFError) as why:
         raise DataError(f"{path} holds no matrix of weights: {why}") from why
-    return _checked(path, values, queries, keys)
+    return _check_matrix(path, values, queries, keys)
 
 
-def _checked(path: Path, values: np.ndarray, queries: Sequence[str], keys: Sequence[str]) -> Matrix:
+def _check_matrix(path: Path, values: np.ndarray, queries: Sequence[str], keys: Sequence[str]) -> Matrix:
     if values.dtype.kind not in "fiub":
         raise DataError(f"{path} holds {values.dtype}; weights are numbers")
     if values.ndim == 4 and values.shape[0] == 1:
@@ -109,21 +109,21 @@ def _checked(path: Path, values: np.ndarray, queries: Sequence[str], keys: Seque
         if said and len(said) != count:
             raise DataError(f"{path} names {len(said)} {name} and has weights for {count}")
     whole = torch.from_numpy(values.astype(np.float32))
-    step = -(-whole.shape[1] // PIXELS)
+    step = -(-whole.shape[1] // MAX_PIXELS)
     return Matrix(
-        _largest(whole, step).numpy(), (whole.shape[1], whole.shape[2]), tuple(queries), tuple(keys)
+        _pool_largest(whole, step).numpy(), (whole.shape[1], whole.shape[2]), tuple(queries), tuple(keys)
     )
 
 
-def _largest(rows: Float[Tensor, "H rows S"], step: int) -> Float[Tensor, "H fewer P"]:
+def _pool_largest(rows: Float[Tensor, "H rows S"], step: int) -> Float[Tensor, "H fewer P"]:
     """Let each point stand for a square of weights: the largest in size, so that thin lines stay."""
-    for axis, every in ((1, step), (2, -(-rows.shape[2] // PIXELS) or 1)):
+    for axis, every in ((1, step), (2, -(-rows.shape[2] // MAX_PIXELS) or 1)):
         if every > 1:
-            rows = torch.cat([_extreme(part, axis) for part in rows.split(every, axis)], axis)
+            rows = torch.cat([_take_largest(part, axis) for part in rows.split(every, axis)], axis)
     return rows
 
 
-def _extreme(part: Float[Tensor, "H a b"], axis: int) -> Float[Tensor, "H c d"]:
+def _take_largest(part: Float[Tensor, "H a b"], axis: int) -> Float[Tensor, "H c d"]:
     return part.gather(axis, part.abs().argmax(axis, keepdim=True))
 
 
@@ -134,7 +134,7 @@ def _from_npy(path: Path) -> tuple[np.ndarray, Sequence[str], Sequence[str]]:
 
 def _from_tsv(path: Path) -> tuple[np.ndarray, Sequence[str], Sequence[str]]:
     head, *rows = (line.split("\t") for line in path.read_text("utf-8").splitlines() if line.strip())
-    return np.array([_numbers(row[1:]) for row in rows]), [row[0] for row in rows], head[1:]
+    return np.array([_to_floats(row[1:]) for row in rows]), [row[0] for row in rows], head[1:]
 
 
 def _from_json(path: Path) -> tuple[np.ndarray, Sequence[str], Sequence[str]]:
@@ -143,5 +143,5 @@ def _from_json(path: Path) -> tuple[np.ndarray, Sequence[str], Sequence[str]]:
     return np.array(data["weights"], dtype=np.float64), queries, keys
 
 
-def _numbers(cells: Iterable[str]) -> list[float]:
+def _to_floats(cells: Iterable[str]) -> list[float]:
     return [float(cell) for cell in cells]

@@ -5,48 +5,48 @@ from collections.abc import Iterable, Iterator
 from matplotlib.figure import Figure
 
 from nhin.attention.base import ABILITIES
-from nhin.viz import figures
-from nhin.viz.catalogue import FAMILIES, Entry, catalogue
-from nhin.viz.inputs import made, settings_for, vectors, words
-from nhin.viz.told import Formula, sentences
+from nhin.viz import mechanism_figures
+from nhin.viz.catalogue import FAMILIES, Entry, list_entries
+from nhin.viz.docstring import Formula, to_markdown
+from nhin.viz.inputs import build_mechanism, embed_words, list_example_words, settings_for
 
 NOTE = "<!-- Made by `make pages`; change the docstring, not this file. -->"
-HEADS, HEAD_DIM, PLACES = 4, 16, 32
+HEADS, HEAD_DIM, LENGTH = 4, 16, 32
 
 
-def mechanism(one: Entry) -> str:
+def build_mechanism_page(entry: Entry) -> str:
     """Return the page of a mechanism."""
-    facts = one.mechanism
+    facts = entry.mechanism
     assert facts is not None, "positions and the rest have no page of their own"
-    file = f"../../src/nhin/attention/{_file(one)}"
+    file = f"../../src/nhin/attention/{_source_file(entry)}"
     parts = [
         NOTE,
         f"# {facts.title}",
-        sentences(one.told.title),
-        f"![Who sees whom, and weights]({one.name}.png)",
-        *_body(one),
+        to_markdown(entry.doc.title),
+        f"![Who sees whom, and weights]({entry.name}.png)",
+        *_format_body(entry),
         "## In short",
-        table(("", ""), _facts(one)),
+        format_table(("", ""), _fact_rows(entry)),
         "## Example",
-        f"```python\n{example(one)}```",
+        f"```python\n{build_example(entry)}```",
     ]
-    if one.settings:
+    if entry.settings:
         rows = [
-            (f"`{name}`", f"`{default}`" if default else "", sentences(said))
-            for name, (default, said) in one.settings.items()
+            (f"`{name}`", f"`{default}`" if default else "", to_markdown(said))
+            for name, (default, said) in entry.settings.items()
         ]
-        parts += ["## Settings", table(("setting", "default", "what it is"), rows)]
-    parts += ["## How it differs from the paper", _sentence(one.told.remarks.get("Differs", "nothing"))]
+        parts += ["## Settings", format_table(("setting", "default", "what it is"), rows)]
+    parts += ["## How it differs from the paper", _to_sentence(entry.doc.remarks.get("Differs", "nothing"))]
     parts.append(
         f"[The code]({file}) · [all mechanisms](README.md) · [cost, declared and measured](../compare.md)"
     )
     return "\n\n".join(parts) + "\n"
 
 
-def example(one: Entry) -> str:
+def build_example(entry: Entry) -> str:
     """Return ten lines that build a mechanism, call it, look inside, and check that all agree."""
-    known = one.mechanism.abilities if one.mechanism else frozenset()
-    small = "".join(f", {name}={value!r}" for name, value in settings_for(one.name, 12).items())
+    known = entry.mechanism.abilities if entry.mechanism else frozenset()
+    small = "".join(f", {name}={value!r}" for name, value in settings_for(entry.name, 12).items())
     way = ", causal=True" if "causal" in known else ""
     decodes = "decode" in known
     lines = [
@@ -55,7 +55,7 @@ def example(one: Entry) -> str:
         "from nhin.attention.registry import build",
         "",
         "q, k, v = torch.randn(3, 1, 12, 4, 16)  # 1 sequence of 12 places, 4 heads of width 16",
-        f'attend = build("{one.name}", heads=4, head_dim=16{small})',
+        f'attend = build("{entry.name}", heads=4, head_dim=16{small})',
         f"mixed = attend(q, k, v{way})  # shaped like q",
         f"weights = attend.weights(q, k{way})  # 1 x 4 x 12 x 12: what each query gives each key",
         'assert torch.allclose(torch.einsum("bhts,bshd->bthd", weights, v), mixed, atol=1e-4)',
@@ -70,16 +70,18 @@ def example(one: Entry) -> str:
     return "\n".join(lines) + "\n"
 
 
-def picture(one: Entry) -> Figure:
+def draw_picture(entry: Entry) -> Figure:
     """Return the picture of a mechanism's page."""
-    settings = settings_for(one.name, PLACES)
-    q = vectors(words(PLACES), HEADS, HEAD_DIM)
-    return figures.card(
-        figures.Scene(made(one.name, HEADS, HEAD_DIM, settings), q, q, False, settings=settings)
+    settings = settings_for(entry.name, LENGTH)
+    q = embed_words(list_example_words(LENGTH), HEADS, HEAD_DIM)
+    return mechanism_figures.draw_card(
+        mechanism_figures.FigureInputs(
+            build_mechanism(entry.name, HEADS, HEAD_DIM, settings), q, q, False, settings=settings
+        )
     )
 
 
-def index() -> str:
+def build_index_page() -> str:
     """Return the page that leads to all mechanisms."""
     parts = [
         NOTE,
@@ -96,17 +98,17 @@ def index() -> str:
                 one.title,
                 facts.time,
                 facts.memory,
-                _link(facts.source),
-                sentences(facts.use),
+                _format_sources(facts.source),
+                to_markdown(facts.use),
             )
-            for one in catalogue()
+            for one in list_entries()
             if (facts := one.mechanism) is not None and facts.family == family
         ]
-        parts += [f"## {title}", table(("name", "", "time", "memory", "source", "when"), rows)]
+        parts += [f"## {title}", format_table(("name", "", "time", "memory", "source", "when"), rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def positions() -> str:
+def build_positions_page() -> str:
     """Return the page of all positions."""
     parts = [
         NOTE,
@@ -115,32 +117,32 @@ def positions() -> str:
         "queries and keys in every layer, or is added to the scores: the biases "
         "[`alibi`](mechanisms/alibi.md) and [`t5`](mechanisms/t5.md) are mechanisms of their own.",
     ]
-    chosen = [one for one in catalogue() if one.kind == "position"]
+    chosen = [one for one in list_entries() if one.kind == "position"]
     rows = [
         (f"[`{one.name}`](#{one.name})", one.title, one.facts["where"], one.facts["extends"])
         for one in chosen
     ]
-    parts.append(table(("name", "", "acts on", "beyond the trained length"), rows))
+    parts.append(format_table(("name", "", "acts on", "beyond the trained length"), rows))
     for one in chosen:
-        remarks = [(label, sentences(text)) for label, text in one.told.remarks.items()]
-        parts += [f"## {one.name}", sentences(one.told.title), *_body(one)]
-        parts.append(table(("", ""), [("When", one.use), *remarks]))
+        remarks = [(label, to_markdown(text)) for label, text in one.doc.remarks.items()]
+        parts += [f"## {one.name}", to_markdown(one.doc.title), *_format_body(one)]
+        parts.append(format_table(("", ""), [("When", one.use), *remarks]))
     return "\n\n".join(parts) + "\n"
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def format_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _body(one: Entry) -> Iterator[str]:
-    for part in one.told.body:
-        yield _mathematics(part) if isinstance(part, Formula) else sentences(part)
+def _format_body(entry: Entry) -> Iterator[str]:
+    for part in entry.doc.body:
+        yield _format_math(part) if isinstance(part, Formula) else to_markdown(part)
 
 
-def _mathematics(formula: Formula) -> str:
+def _format_math(formula: Formula) -> str:
     """Return displayed mathematics; lines that are aligned with each other stay in one display."""
     if any("&" in line and "\\begin" not in line for line in formula.lines):
         inside = " \\\\\n".join(formula.lines)
@@ -148,28 +150,28 @@ def _mathematics(formula: Formula) -> str:
     return "\n\n".join(f"```math\n{line}\n```" for line in formula.lines)
 
 
-def _facts(one: Entry) -> Iterator[tuple[str, str]]:
-    facts = one.mechanism
+def _fact_rows(entry: Entry) -> Iterator[tuple[str, str]]:
+    facts = entry.mechanism
     assert facts is not None
-    yield "When to use it", sentences(facts.use)
+    yield "When to use it", to_markdown(facts.use)
     for label in ("Cost", "Causal"):
-        if label in one.told.remarks:
-            yield label, _sentence(one.told.remarks[label])
+        if label in entry.doc.remarks:
+            yield label, _to_sentence(entry.doc.remarks[label])
     yield "Softmax attention up to rounding", "yes" if facts.exact else "no"
     yield "Decoding keeps, for one sequence", f"{facts.state} numbers" if facts.state else "it cannot decode"
     yield "Can", "<br>".join(f"**{a}**: {ABILITIES[a]}" for a in ABILITIES if a in facts.abilities)
     lacks = [a for a in ABILITIES if a not in facts.abilities]
     if lacks:
         yield "Cannot", "<br>".join(f"**{a}**: {ABILITIES[a]}" for a in lacks)
-    yield "Source", sentences(one.told.remarks["Source"])
+    yield "Source", to_markdown(entry.doc.remarks["Source"])
 
 
-def _sentence(text: str) -> str:
-    text = sentences(text)
+def _to_sentence(text: str) -> str:
+    text = to_markdown(text)
     return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
-def _link(source: str) -> str:
+def _format_sources(source: str) -> str:
     return ", ".join(
         f"[{part.removeprefix('arXiv:')}](https://arxiv.org/abs/{part.removeprefix('arXiv:')})"
         if part.startswith("arXiv:")
@@ -178,7 +180,7 @@ def _link(source: str) -> str:
     )
 
 
-def _file(one: Entry) -> str:
+def _source_file(entry: Entry) -> str:
     from nhin.attention.registry import MECHANISMS
 
-    return MECHANISMS[one.name].__module__.rpartition(".")[2] + ".py"
+    return MECHANISMS[entry.name].__module__.rpartition(".")[2] + ".py"

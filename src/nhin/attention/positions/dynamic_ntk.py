@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nhin.attention.positions.rotary import Angles, Places, Rotary, positive, rates
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ class DynamicNTK:
 
     trained: int = 2048
     factor: float = 1.0
-    gain: float = 1.0
+    attention_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse settings that would stretch."""
-        positive("trained", self.trained, 1)
-        positive("factor", self.factor, 1)
+        check_positive("trained", self.trained, 1)
+        check_positive("factor", self.factor, 1)
 
-    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
+    def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """See ``Far``."""
-        stretch = (self.factor * (places + 1) / self.trained - (self.factor - 1)).clamp_min(1.0)
+        stretch = (self.factor * (positions + 1) / self.trained - (self.factor - 1)).clamp_min(1.0)
         share = torch.arange(0, head_dim, 2, dtype=torch.float64) / max(head_dim - 2, 1)
         # (base x stretch^(D / (D - 2)))^(-2i / D), its two factors apart: one stretch for every place.
-        return places[:, None] * rates(head_dim, base) * stretch[:, None] ** -share
+        return positions[:, None] * inv_freq(head_dim, base) * stretch[:, None] ** -share
 
 
 def dynamic_ntk(
@@ -62,4 +62,4 @@ def dynamic_ntk(
     pairs: str = "half",
 ) -> Rotary:
     """Build rotary positions that slow from ``trained`` places on; see ``Rotary``."""
-    return Rotary(head_dim, base=base, context=context, pairs=pairs, far=DynamicNTK(trained, factor))
+    return Rotary(head_dim, base=base, context=context, pairs=pairs, rope_scaling=DynamicNTK(trained, factor))

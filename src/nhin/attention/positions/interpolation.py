@@ -15,7 +15,7 @@ Differs: nothing.
 
 from dataclasses import dataclass
 
-from nhin.attention.positions.rotary import Angles, Places, Rotary, positive, rates
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +27,19 @@ class Interpolation:
     """
 
     factor: float = 4.0
-    gain: float = 1.0
+    attention_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a factor that would stretch."""
-        positive("factor", self.factor, 1)
+        check_positive("factor", self.factor, 1)
 
-    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
+    def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """See ``Far``."""
-        return (places / self.factor)[:, None] * rates(head_dim, base)
+        return (positions / self.factor)[:, None] * inv_freq(head_dim, base)
 
 
-def interpolated(
+def interpolation(
     head_dim: int, *, factor: float = 4.0, base: float = 10000.0, context: int = 512, pairs: str = "half"
 ) -> Rotary:
     """Build rotary positions with places squeezed ``factor`` times; see ``Rotary``."""
-    return Rotary(head_dim, base=base, context=context, pairs=pairs, far=Interpolation(factor))
+    return Rotary(head_dim, base=base, context=context, pairs=pairs, rope_scaling=Interpolation(factor))

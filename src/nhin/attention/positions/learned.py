@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nhin.errors import ShapeError
 
 
-class Learned(nn.Module):
+class LearnedEmbedding(nn.Module):
     """Holds one vector for each of ``context`` places."""
 
     def __init__(self, context: int, dim: int) -> None:

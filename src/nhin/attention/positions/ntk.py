@@ -15,10 +15,10 @@ Differs: a head of two channels has no fast pair to spare and is left as it is.
 
 from dataclasses import dataclass
 
-from nhin.attention.positions.rotary import Angles, Places, Rotary, positive, rates
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
 
 
-def slowing(factor: float, head_dim: int) -> float:
+def ntk_base_scale(factor: float, head_dim: int) -> float:
     """Return by how much the base must grow to slow the slowest pair ``factor`` times."""
     return factor ** (head_dim / (head_dim - 2)) if head_dim > 2 else 1.0
 
@@ -32,19 +32,19 @@ class NTK:
     """
 
     factor: float = 4.0
-    gain: float = 1.0
+    attention_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a factor that would stretch."""
-        positive("factor", self.factor, 1)
+        check_positive("factor", self.factor, 1)
 
-    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
+    def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """See ``Far``."""
-        return places[:, None] * rates(head_dim, base * slowing(self.factor, head_dim))
+        return positions[:, None] * inv_freq(head_dim, base * ntk_base_scale(self.factor, head_dim))
 
 
 def ntk(
     head_dim: int, *, factor: float = 4.0, base: float = 10000.0, context: int = 512, pairs: str = "half"
 ) -> Rotary:
     """Build rotary positions with the slow pairs slowed ``factor`` times; see ``Rotary``."""
-    return Rotary(head_dim, base=base, context=context, pairs=pairs, far=NTK(factor))
+    return Rotary(head_dim, base=base, context=context, pairs=pairs, rope_scaling=NTK(factor))

@@ -25,40 +25,40 @@ from torch import Tensor, nn
 
 from nhin.errors import ShapeError, UnknownName, UsageError
 
-Places = Float64[Tensor, " L"]
+Positions = Float64[Tensor, " L"]
 Angles = Float64[Tensor, "L pairs"]
-Turned = Float[Tensor, "B L H D"]
-Grouped = Float[Tensor, "B L G D"]
+RotaryQueries = Float[Tensor, "B L H D"]
+RotaryKeys = Float[Tensor, "B L G D"]
 PAIRS = ("half", "interleaved")
 
 
 @runtime_checkable
-class Far(Protocol):
+class RopeScaling(Protocol):
     """How angles are squeezed so that places beyond the training length look like known ones."""
 
     @property
-    def gain(self) -> float:
+    def attention_scale(self) -> float:
         """What turned queries and keys are multiplied by; 1 leaves them."""
         ...
 
-    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
+    def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """Return by how much each pair turns at each place."""
         ...
 
 
-def rates(head_dim: int, base: float) -> Float64[Tensor, " pairs"]:
+def inv_freq(head_dim: int, base: float) -> Float64[Tensor, " pairs"]:
     """Return the angle by which each pair turns from one place to the next."""
     return base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
 
 
-def positive(name: str, value: float | int, least: float | int = 0) -> float | int:
+def check_positive(name: str, value: float | int, minimum: float | int = 0) -> float | int:
     """Return a setting of a position.
 
     Raises:
         UsageError: It is not above zero, or below the least that makes sense.
     """
-    if not (value > 0 and value >= least and value != float("inf")):
-        want = f"{least:g} or more" if least else "a number above 0"
+    if not (value > 0 and value >= minimum and value != float("inf")):
+        want = f"{minimum:g} or more" if minimum else "a number above 0"
         raise UsageError(f"{name} is {value}; give {want}")
     return value
 
@@ -71,10 +71,10 @@ class Rotary(nn.Module):
         base: Slowest wavelength over 2 pi, in places.
         context: Places tabled at first; the table doubles when a longer sequence comes.
         pairs: Which channels turn together: "half" for i and i + D/2, "interleaved" for 2i and 2i + 1.
-        far: How angles are squeezed beyond the training length; None leaves them.
+        rope_scaling: How angles are squeezed beyond the training length; None leaves them.
     """
 
-    whole: Float[Tensor, "2 L D"]
+    cos_sin: Float[Tensor, "2 L D"]
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Rotary(nn.Module):
         base: float = 10000.0,
         context: int = 512,
         pairs: str = "half",
-        far: Far | None = None,
+        rope_scaling: RopeScaling | None = None,
     ) -> None:
         super().__init__()
         if head_dim < 2 or head_dim % 2:
@@ -92,21 +92,28 @@ class Rotary(nn.Module):
             )
         if pairs not in PAIRS:
             raise UnknownName("pairs", pairs, PAIRS)
-        self.head_dim, self.base, self.pairs, self.far = head_dim, positive("base", base), pairs, far
-        self._table(max(context, 1), None)
+        self.head_dim, self.base, self.pairs, self.rope_scaling = (
+            head_dim,
+            check_positive("base", base),
+            pairs,
+            rope_scaling,
+        )
+        self._build_table(max(context, 1), None)
 
-    def forward(self, x: Turned, *, start: int | Sequence[int] = 0) -> Turned:
+    def forward(self, x: RotaryQueries, *, start: int | Sequence[int] = 0) -> RotaryQueries:
         """Turn heads that stand at places ``start``, ``start + 1``, ...; the dtype stays.
 
         Args:
             x: Queries or keys.
             start: Place of the first, or one for each row of the batch.
         """
-        self._grow(x, start)
-        cos, sin = (rows_of(table, start, x.shape[1]) for table in (self.cos, self.sin))
-        return self._turn(x, cos, sin)
+        self._ensure_length(x, start)
+        cos, sin = (table_rows(table, start, x.shape[1]) for table in (self.cos, self.sin))
+        return self._rotate(x, cos, sin)
 
-    def pair(self, q: Turned, k: Grouped, *, start: int | Sequence[int] = 0) -> tuple[Turned, Grouped]:
+    def rotate_qk(
+        self, q: RotaryQueries, k: RotaryKeys, *, start: int | Sequence[int] = 0
+    ) -> tuple[RotaryQueries, RotaryKeys]:
         """Turn queries and keys that stand at the same places."""
         if q.shape[1] != 1 or q.dtype != k.dtype:
             return self(q, start=start), self(k, start=start)
@@ -114,8 +121,8 @@ class Rotary(nn.Module):
         # as many operations 13.
         both = torch.cat([q, k], dim=2)
         if isinstance(start, int) and self.pairs == "half":
-            self._grow(both, start)
-            cos, sin = self.whole.narrow(1, start, 1).unbind()
+            self._ensure_length(both, start)
+            cos, sin = self.cos_sin.narrow(1, start, 1).unbind()
             both = (both * cos + both.roll(self.head_dim // 2, -1) * sin).to(q.dtype)
         else:
             both = self(both, start=start)
@@ -125,20 +132,20 @@ class Rotary(nn.Module):
     @property
     def cos(self) -> Float[Tensor, "L pairs"]:
         """The cosine of every angle, place by place."""
-        return self.whole[0, :, self.head_dim // 2 :]
+        return self.cos_sin[0, :, self.head_dim // 2 :]
 
     @property
     def sin(self) -> Float[Tensor, "L pairs"]:
         """The sine of every angle."""
-        return self.whole[1, :, self.head_dim // 2 :]
+        return self.cos_sin[1, :, self.head_dim // 2 :]
 
-    def angles(self, places: Places) -> Angles:
+    def angles(self, positions: Positions) -> Angles:
         """Return by how much each pair turns at each place, in float64."""
-        if self.far is not None:
-            return self.far.angles(places, self.head_dim, self.base)
-        return places[:, None] * rates(self.head_dim, self.base)
+        if self.rope_scaling is not None:
+            return self.rope_scaling.angles(positions, self.head_dim, self.base)
+        return positions[:, None] * inv_freq(self.head_dim, self.base)
 
-    def _turn(self, x: Turned, cos: Tensor, sin: Tensor) -> Turned:
+    def _rotate(self, x: RotaryQueries, cos: Tensor, sin: Tensor) -> RotaryQueries:
         if self.pairs == "half":
             one, two = x.chunk(2, dim=-1)
             return torch.cat([one * cos - two * sin, two * cos + one * sin], dim=-1).to(x.dtype)
@@ -146,17 +153,17 @@ class Rotary(nn.Module):
         turned = torch.stack([one * cos - two * sin, two * cos + one * sin], dim=-1)
         return turned.flatten(-2).to(x.dtype)
 
-    def _grow(self, x: Tensor, start: int | Sequence[int]) -> None:
+    def _ensure_length(self, x: Tensor, start: int | Sequence[int]) -> None:
         """Table as many places as are asked for."""
         stop = x.shape[1] + (start if isinstance(start, int) else max(start, default=0))
         # A compiled or exported graph cannot grow a table; slicing it too long fails there instead.
         if not torch.compiler.is_compiling() and stop > self.cos.shape[0]:
-            self._table(max(stop, 2 * self.cos.shape[0]), self.cos.device)
+            self._build_table(max(stop, 2 * self.cos.shape[0]), self.cos.device)
 
-    def _table(self, places: int, device: torch.device | None) -> None:
-        gain = 1.0 if self.far is None else self.far.gain
+    def _build_table(self, length: int, device: torch.device | None) -> None:
+        gain = 1.0 if self.rope_scaling is None else self.rope_scaling.attention_scale
         with torch.inference_mode(False):
-            angles = self.angles(torch.arange(places, dtype=torch.float64))
+            angles = self.angles(torch.arange(length, dtype=torch.float64))
             cos, sin = (gain * angles.cos()).float(), (gain * angles.sin()).float()
             # For every channel what it and what its partner are multiplied by.
             whole = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
@@ -165,11 +172,11 @@ class Rotary(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
         """Follow ``.to(device)`` but not ``.to(dtype)``: rounded tables misplace far tokens."""
         super()._apply(fn, recurse)
-        self._table(self.cos.shape[0], self.cos.device)
+        self._build_table(self.cos.shape[0], self.cos.device)
         return self
 
 
-def rows_of(table: Tensor, start: int | Sequence[int], length: int) -> Float[Tensor, "#B L 1 pairs"]:
+def table_rows(table: Tensor, start: int | Sequence[int], length: int) -> Float[Tensor, "#B L 1 pairs"]:
     """Return a table's rows for ``length`` places from ``start``, ready to multiply heads by."""
     if isinstance(start, int):
         return table[None, start : start + length, None]

@@ -16,7 +16,7 @@ Differs: the base is 10000 as in text unless given; theirs is 100, for pictures 
 
 import torch
 
-from nhin.attention.positions.rotary import Angles, Places, Rotary, rates
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
 from nhin.errors import ShapeError
 
 
@@ -50,9 +50,9 @@ class Rotary2d(Rotary):
         self.columns = columns
         super().__init__(head_dim, base=base, context=context, pairs=pairs)
 
-    def angles(self, places: Places) -> Angles:
+    def angles(self, positions: Positions) -> Angles:
         """Return by how much each pair turns at each place, in float64."""
-        speeds = rates(self.head_dim // 2, self.base)
-        row = places.div(self.columns, rounding_mode="floor")
-        column = places - row * self.columns
+        speeds = inv_freq(self.head_dim // 2, self.base)
+        row = positions.div(self.columns, rounding_mode="floor")
+        column = positions - row * self.columns
         return torch.cat([row[:, None] * speeds, column[:, None] * speeds], 1)

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nhin.attention.positions.rotary import Grouped, Rotary, Turned, positive, rows_of
+from nhin.attention.positions.rotary import Rotary, RotaryKeys, RotaryQueries, check_positive, table_rows
 from nhin.errors import UsageError
 
 LIMITS = {torch.float16: 8.0}
@@ -56,49 +56,53 @@ class XPos(Rotary):
         context: int = 4096,
         pairs: str = "half",
     ) -> None:
-        self.decay, self.gamma = positive("decay", decay), positive("gamma", gamma)
-        self.centre = context // 2
+        self.decay, self.gamma = check_positive("decay", decay), check_positive("gamma", gamma)
+        self.center = context // 2
         super().__init__(head_dim, base=base, context=context, pairs=pairs)
 
-    def forward(self, x: Turned, *, start: int | Sequence[int] = 0, key: bool = False) -> Turned:
+    def forward(
+        self, x: RotaryQueries, *, start: int | Sequence[int] = 0, key: bool = False
+    ) -> RotaryQueries:
         """Turn and fade queries, or keys; see ``Rotary``.
 
         Raises:
             UsageError: A place is too far from the centre for the numbers of this dtype.
         """
-        self._within_reach(x, start)
-        self._grow(x, start)
-        cos, sin, scale = (rows_of(table, start, x.shape[1]) for table in (self.cos, self.sin, self.scale))
+        self._check_offset(x, start)
+        self._ensure_length(x, start)
+        cos, sin, scale = (table_rows(table, start, x.shape[1]) for table in (self.cos, self.sin, self.scale))
         scale = 1 / scale if key else scale
-        return self._turn(x, cos * scale, sin * scale)
+        return self._rotate(x, cos * scale, sin * scale)
 
-    def pair(self, q: Turned, k: Grouped, *, start: int | Sequence[int] = 0) -> tuple[Turned, Grouped]:
+    def rotate_qk(
+        self, q: RotaryQueries, k: RotaryKeys, *, start: int | Sequence[int] = 0
+    ) -> tuple[RotaryQueries, RotaryKeys]:
         """Turn and fade queries and keys that stand at the same places."""
         return self(q, start=start), self(k, start=start, key=True)
 
-    def reach(self, dtype: torch.dtype) -> int:
+    def max_offset(self, dtype: torch.dtype) -> int:
         """Return how far from the centre a place may stand."""
         fastest = -math.log(self.gamma / (1 + self.gamma))
         return int(LIMITS.get(dtype, LIMIT) * self.decay / fastest)
 
-    def _within_reach(self, x: Tensor, start: int | Sequence[int]) -> None:
+    def _check_offset(self, x: Tensor, start: int | Sequence[int]) -> None:
         if torch.compiler.is_compiling() or not x.numel():
             return
         starts = (start,) if isinstance(start, int) else start
-        reach, last = self.reach(x.dtype), max(starts) + x.shape[1] - 1
+        reach, last = self.max_offset(x.dtype), max(starts) + x.shape[1] - 1
         for place in (min(starts), last):
-            if abs(place - self.centre) > reach:
+            if abs(place - self.center) > reach:
                 raise UsageError(
-                    f"place {place} is more than {reach} from the centre {self.centre}, where {x.dtype} can "
+                    f"place {place} is more than {reach} from the centre {self.center}, where {x.dtype} can "
                     "no longer hold xPos's factors; build it with a larger decay or another context"
                 )
 
-    def _table(self, places: int, device: torch.device | None) -> None:
-        super()._table(places, device)
+    def _build_table(self, length: int, device: torch.device | None) -> None:
+        super()._build_table(length, device)
         with torch.inference_mode(False):
             share = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
             zeta = (share + self.gamma) / (1 + self.gamma)
-            power = (torch.arange(places, dtype=torch.float64)[:, None] - self.centre) / self.decay
+            power = (torch.arange(length, dtype=torch.float64)[:, None] - self.center) / self.decay
             # Places out of reach are refused; tabled, they need only be numbers.
             scale = (power * zeta.log()).clamp(-LIMIT, LIMIT).exp()
             self.register_buffer("scale", scale.float().to(device), persistent=False)

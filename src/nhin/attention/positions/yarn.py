@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nhin.attention.positions.rotary import Angles, Places, Rotary, positive, rates
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
 from nhin.errors import UsageError
 
 
@@ -46,29 +46,29 @@ class YaRN:
 
     def __post_init__(self) -> None:
         """Refuse settings that squeeze nothing sensibly."""
-        positive("factor", self.factor, 1)
-        positive("trained", self.trained, 1)
-        positive("slow", self.slow)
+        check_positive("factor", self.factor, 1)
+        check_positive("trained", self.trained, 1)
+        check_positive("slow", self.slow)
         if self.temperature is not None:
-            positive("temperature", self.temperature)
+            check_positive("temperature", self.temperature)
         if self.fast <= self.slow:
             raise UsageError(f"fast is {self.fast} and slow is {self.slow}; give more rounds for fast")
 
     @property
-    def gain(self) -> float:
+    def attention_scale(self) -> float:
         """See ``Far``."""
         return 0.1 * math.log(self.factor) + 1 if self.temperature is None else self.temperature
 
-    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
+    def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """See ``Far``."""
-        low = max(math.floor(self._pair(self.fast, head_dim, base)), 0)
-        high = min(math.ceil(self._pair(self.slow, head_dim, base)), head_dim - 1)
+        low = max(math.floor(self._pair_index(self.fast, head_dim, base)), 0)
+        high = min(math.ceil(self._pair_index(self.slow, head_dim, base)), head_dim - 1)
         # A ramp of no width is a step.
         width = max(high - low, 0.001)
         left = 1 - ((torch.arange(head_dim // 2, dtype=torch.float64) - low) / width).clamp(0, 1)
-        return places[:, None] * rates(head_dim, base) * (left + (1 - left) / self.factor)
+        return positions[:, None] * inv_freq(head_dim, base) * (left + (1 - left) / self.factor)
 
-    def _pair(self, rounds: float, head_dim: int, base: float) -> float:
+    def _pair_index(self, rounds: float, head_dim: int, base: float) -> float:
         """Return which pair makes so many rounds within the trained length."""
         return head_dim * math.log(self.trained / (rounds * 2 * math.pi)) / (2 * math.log(base))
 
@@ -87,4 +87,4 @@ def yarn(  # noqa: PLR0913  # every knob of what it is made of
 ) -> Rotary:
     """Build rotary positions for ``factor`` times the trained length; see ``YaRN`` and ``Rotary``."""
     far = YaRN(factor, trained, fast, slow, temperature)
-    return Rotary(head_dim, base=base, context=context, pairs=pairs, far=far)
+    return Rotary(head_dim, base=base, context=context, pairs=pairs, rope_scaling=far)

@@ -17,7 +17,7 @@ from nhin.lm.ladder.runs import Result, run
 from nhin.lm.ladder.settings import Settings
 from nhin.lm.ladder.table import Ladder, ladder
 from nhin.lm.ladder.words import spoken
-from nhin.lm.place import is_run
+from nhin.lm.run_dir import is_run
 from nhin.training.memory import keep_freed
 from nhin.training.precision import computing
 from nhin.training.run import Stop, hold, stoppable

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nhin.config import build
+from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError
 from nhin.training.whole import write
 
@@ -39,7 +39,7 @@ def kept(cls: type[T], path: Path) -> T | None:
         tree = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
         if not isinstance(tree, dict):
             raise CheckpointError(f"{path} is torn; delete it to have it made again")
-        return build(cls, tree, str(path))
+        return from_dict(cls, tree, str(path))
     except (OSError, ValueError, RecursionError, NhinError) as why:
         if isinstance(why, CheckpointError):
             raise

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.data.tokens import Corpus
+from nhin.data.text.token_dataset import Corpus
 from nhin.errors import DataError
-from nhin.lm.corpus import corpus_of
-from nhin.lm.counted import Tokens
 from nhin.lm.ladder.settings import Settings
-from nhin.lm.recipe import Data
+from nhin.lm.recipe import LMDataConfig
+from nhin.lm.train_data import open_corpus
+from nhin.lm.train_ngram import TokenReader
 
 TUNED_ON = 2**15
 
@@ -20,7 +20,7 @@ TUNED_ON = 2**15
 class Beginning:
     """The first ``count`` tokens of others, or all there are."""
 
-    tokens: Tokens
+    tokens: TokenReader
     count: int
 
     def __len__(self) -> int:
@@ -46,8 +46,8 @@ class Ground:
 
     out: Path
     corpus: Corpus
-    tuned: Tokens
-    held: Tokens
+    tuned: TokenReader
+    held: TokenReader
     split: str
 
 
@@ -57,7 +57,7 @@ def ground(settings: Settings, out: Path) -> Ground:
     Raises:
         DataError: The text is missing, empty or too short, or nothing of it is held out.
     """
-    corpus = corpus_of(Data(settings.data, settings.tokenizer), out)
+    corpus = open_corpus(LMDataConfig(settings.data, settings.tokenizer), out)
     held = {name: split for name, split in corpus.splits.items() if name != "train" and len(split) > 1}
     if "validation" not in held:
         raise DataError(f"{corpus.folder} has nothing to choose rates on; prepare it with --validation 0.1")

@@ -8,7 +8,7 @@ from nhin.lm.ladder.rungs import STACKS
 from nhin.lm.ladder.table import Ladder
 from nhin.lm.ladder.verdicts import UNKNOWN
 from nhin.lm.ladder.words import spoken
-from nhin.metrics.means import Line
+from nhin.metrics.statistics import LinearFit
 
 Said = Literal["start", "slope", "fit"]
 # What the sources print for depth: perplexity, and milliseconds of a step.
@@ -110,7 +110,7 @@ def _by_depth(ladder: Ladder) -> Iterator[str]:
     yield from _table(("depth", *columns, "sources: perplexity", "sources: ms"), rows)
 
 
-def _of_line(both: Mapping[str, Line], what: Said) -> tuple[str, str]:
+def _of_line(both: Mapping[str, LinearFit], what: Said) -> tuple[str, str]:
     """Say one thing of the lines of time and of memory."""
     time, memory = (getattr(both[kind], what) if kind in both else None for kind in ("time", "memory"))
     if what == "fit":

@@ -103,7 +103,9 @@ def _times(axes: "Axes", ladder: Ladder) -> None:
         if "time" in both:
             line = both["time"]
             label = f"{family}: {line.start:.1f} + {line.slope:.1f} depth, R² {line.fit:.4f}"
-            axes.plot([0, deepest], [line.at(0), line.at(deepest)], color=colour, lw=1.2, label=label)
+            axes.plot(
+                [0, deepest], [line.predict(0), line.predict(deepest)], color=colour, lw=1.2, label=label
+            )
     axes.set_xlim(0, deepest * 1.05 or 1)
     axes.set_xticks(sorted({0, *(row.depth for row in ladder.rows if row.family in ladder.lines)}))
     axes.set_ylim(bottom=0)

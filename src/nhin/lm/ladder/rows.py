@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from nhin.metrics.means import Interval, Line, interval, line
-from nhin.metrics.perplexity import Cost
+from nhin.metrics.perplexity import TextCost
+from nhin.metrics.statistics import Interval, LinearFit, confidence_interval, fit_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +47,17 @@ class Row:
     @property
     def mean(self) -> float | None:
         """The mean nats."""
-        return interval(self.whole).mean if self.whole else None
+        return confidence_interval(self.whole).mean if self.whole else None
 
     @property
     def half(self) -> float | None:
         """How far to either side the true mean may lie; None from a single value."""
-        return interval(self.whole).half if len(self.whole) > 1 else None
+        return confidence_interval(self.whole).half_width if len(self.whole) > 1 else None
 
     @property
     def perplexity(self) -> float | None:
         """Of the mean nats; None for what no number is large enough for."""
-        found = math.inf if self.mean is None else Cost(self.mean, 1, 0, 0).perplexity
+        found = math.inf if self.mean is None else TextCost(self.mean, 1, 0, 0).perplexity
         return found if math.isfinite(found) else None
 
     def as_tree(self) -> dict[str, Any]:
@@ -70,16 +70,16 @@ def gained(one: Row, two: Row) -> Interval | None:
     """Return how many nats ``two`` costs less than ``one``, seed by seed; None where one has no number."""
     if not one.whole or not two.whole:
         return None
-    return interval([a - b for a, b in zip(one.whole, two.whole, strict=True)])
+    return confidence_interval([a - b for a, b in zip(one.whole, two.whole, strict=True)])
 
 
-def lines(rows: Sequence[Row]) -> dict[str, Line]:
+def lines(rows: Sequence[Row]) -> dict[str, LinearFit]:
     """Fit lines over depth: of the time of a step, and of memory, where at least two are known."""
     names: tuple[Literal["time", "memory"], ...] = ("time", "memory")
     return {name: one for name in names if (one := _line(rows, name)) is not None}
 
 
-def _line(rows: Sequence[Row], name: Literal["time", "memory"]) -> Line | None:
+def _line(rows: Sequence[Row], name: Literal["time", "memory"]) -> LinearFit | None:
     values = [(row.depth, row.ms if name == "time" else row.memory) for row in rows]
     points = [(depth, float(value)) for depth, value in values if value is not None]
-    return line([x for x, _ in points], [y for _, y in points]) if len(points) > 1 else None
+    return fit_line([x for x, _ in points], [y for _, y in points]) if len(points) > 1 else None

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from nhin.config import load
-from nhin.lm.budgets import scaled
+from nhin.config import load_recipe
+from nhin.lm.budget import scale_schedule
 from nhin.lm.ladder.settings import Settings
-from nhin.lm.recipe import Recipe
+from nhin.lm.recipe import LMRecipe
 
 SINGLE = {"lm-bigram": 1e-2, "lm-one-head": 3e-3, "lm-one-block": 3e-3}
 STACKS = {"lm-blocks": 3e-3, "lm-modern": 1e-2}
@@ -25,7 +25,7 @@ class Rung:
 
     name: str
     family: str
-    recipe: Recipe
+    recipe: LMRecipe
     rate: float
     below: "Rung | None" = None
 
@@ -34,9 +34,9 @@ class Rung:
         """How many blocks it has."""
         return self.recipe.model.depth
 
-    def at(self, rate: float, seed: int, steps: int) -> Recipe:
+    def at(self, rate: float, seed: int, steps: int) -> LMRecipe:
         """Return the recipe of one run."""
-        recipe = scaled(self.recipe, steps)
+        recipe = scale_schedule(self.recipe, steps)
         return replace(recipe, seed=seed, schedule=replace(recipe.schedule, rate=rate))
 
 
@@ -51,9 +51,9 @@ def rungs(settings: Settings) -> list[Rung]:
     return found
 
 
-def _sized(name: str, settings: Settings, depth: int | None = None) -> Recipe:
+def _sized(name: str, settings: Settings, depth: int | None = None) -> LMRecipe:
     """Load a recipe and give it the sizes of the climb."""
-    recipe = load(Recipe, name)
+    recipe = load_recipe(LMRecipe, name)
     model, data, training = recipe.model, recipe.data, recipe.training
     return replace(
         recipe,

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nhin.errors import CheckpointError, Diverged
-from nhin.lm.counted import most_tokens, train_ngram
 from nhin.lm.evaluate import evaluate
 from nhin.lm.ladder.files import keep, kept
 from nhin.lm.ladder.ground import Beginning, Ground
 from nhin.lm.ladder.jobs import Job
-from nhin.lm.recipe import Recipe
-from nhin.lm.run import Counted, Run, open_any
+from nhin.lm.loading import LMRun, NGramRun, open_any_run
+from nhin.lm.recipe import LMRecipe
 from nhin.lm.train import Ready, Writing
+from nhin.lm.train_ngram import max_countable_tokens, train_ngram
 from nhin.training.course import Progress, follow
 from nhin.training.log import Log
 from nhin.training.together import Together
@@ -102,12 +102,12 @@ def run(job: Job, ground: Ground) -> Result:
 
 def _counted(job: Job, ground: Ground, place: Path) -> Result:
     """Count n-grams and measure them."""
-    begin, recipe = time.process_time(), Recipe(ngram=job.order)
-    train = Beginning(ground.corpus.split("train"), most_tokens(job.order))
+    begin, recipe = time.process_time(), LMRecipe(ngram=job.order)
+    train = Beginning(ground.corpus.split("train"), max_countable_tokens(job.order))
     train_ngram(recipe, train, ground.corpus.tokenizer, place, resume=True, screen=io.StringIO())
     seconds = time.process_time() - begin
-    model = open_any(place)
-    assert isinstance(model, Counted)
+    model = open_any_run(place)
+    assert isinstance(model, NGramRun)
     cost = evaluate(model, ground.held).cost
     grams = sum(len(table.keys) for table in model.model.tables)
     return Result(True, 0, grams, cost.nats, cost.bits_per_byte, cost.tokens, seconds)
@@ -129,7 +129,7 @@ def _trained(job: Job, ground: Ground, place: Path, begin: float) -> Result:
     keep(place / RESULT, replace(result, spent=time.process_time() - begin))
     average = task.progress.average
     model = (task.progress.model if average is None else average.model).eval()
-    measured = Run(model, ground.corpus.tokenizer, recipe, job.steps)
+    measured = LMRun(model, ground.corpus.tokenizer, recipe, job.steps)
     try:
         cost = evaluate(measured, ground.tuned if job.search else ground.held).cost
     except Diverged:

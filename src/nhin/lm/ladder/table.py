@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from nhin.lm.activations import affordable, kept
+from nhin.lm.activation_memory import count_activation_bytes, fits_memory
 from nhin.lm.ladder.ground import Ground
 from nhin.lm.ladder.jobs import chosen, counted, searches, trained
 from nhin.lm.ladder.plan import Plan
@@ -17,7 +17,7 @@ from nhin.lm.ladder.rows import Row, lines
 from nhin.lm.ladder.rungs import STACKS, Rung
 from nhin.lm.ladder.runs import Result
 from nhin.lm.ladder.verdicts import Verdict, verdicts
-from nhin.metrics.means import Line
+from nhin.metrics.statistics import LinearFit
 from nhin.models.build import build_lm
 
 
@@ -35,7 +35,7 @@ class Ladder:
 
     about: Mapping[str, Any]
     rows: tuple[Row, ...]
-    lines: Mapping[str, Mapping[str, Line]]
+    lines: Mapping[str, Mapping[str, LinearFit]]
     verdicts: tuple[Verdict, ...]
     searches: Mapping[str, Mapping[str, float | None]]
 
@@ -104,11 +104,13 @@ def _row(
 def _memory(rung: Rung, stands: Ground) -> int | None:
     """Measure the bytes that one text of a batch leaves for the gradient, at this depth itself."""
     vocab, design = stands.corpus.tokenizer.vocab, rung.recipe.model
-    if not affordable(vocab, design, design.context):
+    if not fits_memory(vocab, design, design.context):
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return kept(build_lm(vocab, design).train(), torch.randint(vocab, (1, design.context)))
+        return count_activation_bytes(
+            build_lm(vocab, design).train(), torch.randint(vocab, (1, design.context))
+        )
 
 
 def _titled(source: str) -> str:

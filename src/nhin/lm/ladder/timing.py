@@ -11,8 +11,8 @@ import torch
 from nhin.lm.evaluate import evaluate
 from nhin.lm.ladder.ground import Beginning, Ground
 from nhin.lm.ladder.rungs import Rung
-from nhin.lm.ngram import count
-from nhin.lm.run import Run
+from nhin.lm.loading import LMRun
+from nhin.lm.ngram import count_ngrams
 from nhin.lm.train import Writing
 from nhin.training.loop import How, Pace
 from nhin.training.loop import train as steps
@@ -82,7 +82,7 @@ def _cost(walk: Iterator[object]) -> float:
 def reading(rung: Rung, ground: Ground) -> float:
     """Return about how many CPU-seconds a rung takes to read a token it is measured on."""
     model = Writing(rung.recipe, ground.corpus).begin(Together()).model.eval()
-    run, some = Run(model, ground.corpus.tokenizer, rung.recipe, 0), Beginning(ground.held, _READ)
+    run, some = LMRun(model, ground.corpus.tokenizer, rung.recipe, 0), Beginning(ground.held, _READ)
     evaluate(run, some)  # the first time costs more than any other
     begin = time.process_time()
     evaluate(run, some)
@@ -94,6 +94,6 @@ def counting(orders: Sequence[int], ground: Ground) -> float:
     train = ground.corpus.split("train")
     taken = min(len(train), _COUNTED)
     begin = time.process_time()
-    count(train.read(0, taken), ground.corpus.tokenizer.vocab, max(orders))
+    count_ngrams(train.read(0, taken), ground.corpus.tokenizer.vocab, max(orders))
     cost = (time.process_time() - begin) / max(orders) / taken
     return _GROWTH * cost * sum(orders) * (len(train) + len(ground.held))

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Literal
 
 from nhin.lm.ladder.rows import Row, gained
-from nhin.metrics.means import Interval, Line, interval
+from nhin.metrics.statistics import Interval, LinearFit, confidence_interval
 
 Answer = Literal["yes", "no", "cannot be told"]
 UNKNOWN: Answer = "cannot be told"
@@ -24,7 +24,7 @@ class Verdict:
     figures: str
 
 
-def verdicts(rows: Sequence[Row], lines: Mapping[str, Mapping[str, Line]]) -> Iterator[Verdict]:
+def verdicts(rows: Sequence[Row], lines: Mapping[str, Mapping[str, LinearFit]]) -> Iterator[Verdict]:
     """Judge what the sources say by the figures of a climb."""
     singles = [row for row in rows if row.family in ("lm-bigram", "lm-one-head", "lm-one-block")]
     if len(singles) > 1:
@@ -67,10 +67,10 @@ def _sign(gain: Interval | None) -> Answer:
 def _said(gain: Interval | None) -> str:
     if gain is None:
         return "diverged"
-    return f"{gain.mean:+.4f}" + (f" ± {gain.half:.4f}" if gain.half < float("inf") else "")
+    return f"{gain.mean:+.4f}" + (f" ± {gain.half_width:.4f}" if gain.half_width < float("inf") else "")
 
 
-def _straight(claim: str, line: Line, rows: Sequence[Row], unit: str) -> Verdict:
+def _straight(claim: str, line: LinearFit, rows: Sequence[Row], unit: str) -> Verdict:
     """Judge whether something is a straight line over depth."""
     scale = 1024 if unit == "KB" else 1
     figures = (
@@ -85,8 +85,12 @@ def _straight(claim: str, line: Line, rows: Sequence[Row], unit: str) -> Verdict
 def _beaten(control: Row, level: float, networks: Sequence[Row]) -> Verdict:
     """Judge whether a network costs less than n-grams."""
     best = min(networks, key=lambda row: row.mean or 0.0)
-    apart = interval([level - one for one in best.whole])
-    beaten = [row.rung for row in networks if _sign(interval([level - one for one in row.whole])) == "yes"]
+    apart = confidence_interval([level - one for one in best.whole])
+    beaten = [
+        row.rung
+        for row in networks
+        if _sign(confidence_interval([level - one for one in row.whole])) == "yes"
+    ]
     figures = f"the best network, {best.rung}, has {best.mean:.4f} nats and {control.rung} {level:.4f}: "
     figures += f"{abs(apart.mean):.4f} {'less' if apart.mean > 0 else 'more'}"
     if beaten:

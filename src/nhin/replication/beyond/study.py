@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from nhin.config import build
+from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
 from nhin.replication.attention.setting import Setting
 from nhin.replication.beyond.mixers import MIXERS
@@ -217,7 +217,7 @@ def _finished(path: Path) -> Iterator[Run]:
     for number, line in enumerate(whole_lines.splitlines(), 1):
         where = f"{path}:{number}"
         try:
-            run = build(Run, _tree(where, line), where)
+            run = from_dict(Run, _tree(where, line), where)
         except NhinError as why:
             raise UsageError(f"{where} is torn; delete the line to have its run done again") from why
         yield run

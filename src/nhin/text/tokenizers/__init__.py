@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
-from nhin.text.tokenizers.base import Streamer, Tokenizer
-from nhin.text.tokenizers.pairs import BytePairs, learn_pairs
-from nhin.text.tokenizers.plain import Bytes, Characters, learn_characters
+from nhin.text.tokenizers.base import StreamDecoder, Tokenizer
+from nhin.text.tokenizers.bpe import BPETokenizer, train_bpe
+from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer, train_char
 
-__all__ = ["Streamer", "Tokenizer", "check_spec", "learn", "tokenizer_of"]
+__all__ = ["StreamDecoder", "Tokenizer", "check_spec", "tokenizer_from_dict", "train_tokenizer"]
 
 KINDS = ("char", "byte", "bpe:8192")
-SMALLEST, LARGEST = 257, 2**20
+MIN_VOCAB, MAX_VOCAB = 257, 2**20
 
 
 def check_spec(spec: str) -> int:
@@ -25,14 +25,14 @@ def check_spec(spec: str) -> int:
         return 0
     if kind != "bpe":
         raise UnknownName("tokenizer", spec, KINDS)
-    if not colon or not (number.isascii() and number.isdigit() and len(number) <= len(str(LARGEST))):
+    if not colon or not (number.isascii() and number.isdigit() and len(number) <= len(str(MAX_VOCAB))):
         raise UsageError(f"byte pairs are asked for with their number, such as bpe:8192, not {spec!r}")
-    if not SMALLEST <= int(number) <= LARGEST:
-        raise UsageError(f"bpe:{number}: there can be {SMALLEST} to {LARGEST} byte pairs")
+    if not MIN_VOCAB <= int(number) <= MAX_VOCAB:
+        raise UsageError(f"bpe:{number}: there can be {MIN_VOCAB} to {MAX_VOCAB} byte pairs")
     return int(number)
 
 
-def learn(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
+def train_tokenizer(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     """Make the tokenizer that ``spec`` names.
 
     Args:
@@ -47,47 +47,47 @@ def learn(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     """
     vocab = check_spec(spec)
     if spec == "byte":
-        return Bytes()
-    return learn_pairs(texts(), vocab) if vocab else learn_characters(texts())
+        return ByteTokenizer()
+    return train_bpe(texts(), vocab) if vocab else train_char(texts())
 
 
-def tokenizer_of(tree: object) -> Tokenizer:
+def tokenizer_from_dict(tree: object) -> Tokenizer:
     """Read back what ``as_tree`` told.
 
     Raises:
         CheckpointError: It is torn, foreign or of impossible size.
     """
     kind = tree.get("kind") if isinstance(tree, Mapping) else None
-    made = _MAKERS.get(kind) if isinstance(kind, str) else None
+    made = _FROM_DICT.get(kind) if isinstance(kind, str) else None
     if made is None or not isinstance(tree, Mapping):
         raise CheckpointError(f"this is no tokenizer of nhin: its kind is {str(kind)[:40]!r}")
     try:
         tokenizer = made(tree)
     except NhinError as why:
         raise CheckpointError(f"the {kind} tokenizer is torn: {why}") from why
-    if dict(tree) != tokenizer.as_tree():
+    if dict(tree) != tokenizer.to_dict():
         raise CheckpointError(f"the {kind} tokenizer is torn: it holds what nhin never writes")
     return tokenizer
 
 
-def _characters(tree: Mapping[str, object]) -> Tokenizer:
+def _char_from_dict(tree: Mapping[str, object]) -> Tokenizer:
     chars = tree.get("chars")
     if not isinstance(chars, str) or not chars:
         raise CheckpointError("it names no characters")
-    return Characters(chars)
+    return CharTokenizer(chars)
 
 
-def _pairs(tree: Mapping[str, object]) -> Tokenizer:
+def _bpe_from_dict(tree: Mapping[str, object]) -> Tokenizer:
     merges = tree.get("merges")
-    if not isinstance(merges, list) or len(merges) > LARGEST:
-        raise CheckpointError(f"it has no list of at most {LARGEST} merges")
+    if not isinstance(merges, list) or len(merges) > MAX_VOCAB:
+        raise CheckpointError(f"it has no list of at most {MAX_VOCAB} merges")
     if not all(isinstance(m, list) and len(m) == 2 and all(type(i) is int for i in m) for m in merges):
         raise CheckpointError("a merge is not two ids")
-    return BytePairs([(left, right) for left, right in merges])
+    return BPETokenizer([(left, right) for left, right in merges])
 
 
-_MAKERS: dict[str, Callable[[Mapping[str, object]], Tokenizer]] = {
-    "char": _characters,
-    "byte": lambda tree: Bytes(),
-    "bpe": _pairs,
+_FROM_DICT: dict[str, Callable[[Mapping[str, object]], Tokenizer]] = {
+    "char": _char_from_dict,
+    "byte": lambda tree: ByteTokenizer(),
+    "bpe": _bpe_from_dict,
 }

@@ -27,7 +27,7 @@ class Tokenizer(ABC):
         return len(self.pieces)
 
     @property
-    def end(self) -> int:
+    def eos_id(self) -> int:
         """The id that ends a document; it prints as nothing."""
         return len(self.pieces) - 1
 
@@ -40,14 +40,14 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def as_tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all there is to know as plain values, fit for JSON; ``tokenizer_of`` reads it back."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turn ids into text; bytes that make no character come out as U+FFFD."""
-        return self.raw(ids).decode("utf-8", "replace")
+        return self.decode_bytes(ids).decode("utf-8", "replace")
 
-    def raw(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Return the bytes that ids stand for.
 
         Raises:
@@ -56,18 +56,18 @@ class Tokenizer(ABC):
         out = []
         for i in ids:
             if not 0 <= i < len(self.pieces):
-                raise DataError(f"there is no token {i}: the {self.name} tokenizer has 0 to {self.end}")
+                raise DataError(f"there is no token {i}: the {self.name} tokenizer has 0 to {self.eos_id}")
             out.append(self.pieces[i])
         return b"".join(out)
 
     @cached_property
     def fingerprint(self) -> str:
         """The SHA-256 of the tree: two tokenizers with one fingerprint do the same."""
-        words = json.dumps(self.as_tree(), sort_keys=True, separators=(",", ":"))
+        words = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(words.encode()).hexdigest()
 
 
-class Streamer:
+class StreamDecoder:
     """Turns ids into text as they come; a character is told when it is whole, never half of it."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -76,14 +76,14 @@ class Streamer:
 
     def push(self, *ids: int) -> str:
         """Return the text that these ids complete, which may be none."""
-        return self._decoder.decode(self._tokenizer.raw(ids))
+        return self._decoder.decode(self._tokenizer.decode_bytes(ids))
 
     def finish(self) -> str:
         """Return what is left at the end: U+FFFD for a character that was never completed."""
         return self._decoder.decode(b"", final=True)
 
 
-def utf8(text: str) -> bytes:
+def encode_utf8(text: str) -> bytes:
     """Return text as UTF-8.
 
     Raises:
@@ -92,9 +92,11 @@ def utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as why:
-        raise UsageError(f"{named(text[why.start])} is half a character: no UTF-8 can hold it") from None
+        raise UsageError(
+            f"{describe_char(text[why.start])} is half a character: no UTF-8 can hold it"
+        ) from None
 
 
-def named(char: str) -> str:
+def describe_char(char: str) -> str:
     """Name a character so that a person finds it, seen or not."""
     return f"{char!r} (U+{ord(char):04X})"

@@ -1,0 +1,30 @@
+r"""Softmax attention, written as the formula says it.
+
+.. math::
+    \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{D}}\right) V
+
+Causal:  scores of later keys become minus infinity before the softmax.
+Cost:    time O(T S D); memory O(T S), the weights themselves.
+Source:  Vaswani et al. 2017, arXiv:1706.03762, eq. (1).
+Differs: a query that may see nothing gives zeros, where the formula gives 0/0.
+"""
+
+from nhin.attention.base import Facts
+from nhin.attention.softmax_base import SoftmaxAttention
+
+
+class Naive(SoftmaxAttention):
+    """The reference: slow, obvious, right in float64; every exact path is tested against it."""
+
+    facts = Facts(
+        "naive",
+        "Softmax, as the formula says",
+        "O(T·S·D)",
+        "O(T·S)",
+        True,
+        "arXiv:1706.03762",
+        frozenset({"causal", "keep", "cross", "grouped", "convex", "unordered", "decode", "truncate"}),
+        family="exact",
+        state="2·S·G·D",
+        use="To learn, and to test against: every number can be looked at.",
+    )

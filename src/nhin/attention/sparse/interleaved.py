@@ -1,0 +1,53 @@
+r"""Strided sparse attention, one part a layer: a local band, then columns.
+
+.. math::
+    A_i = \begin{cases}
+        \{\, j : 0 \le i - j < l \,\} & \text{layer even} \\
+        \{\, j \le i : (i - j) \bmod l = 0 \,\} & \text{layer odd}
+    \end{cases} \qquad
+    o_i = \sum_{j \in A_i} \mathrm{softmax}_{j} \left(\frac{q_i^\top k_j}{\sqrt{D}}\right) v_j
+
+The same two parts as in ``strided``, but each layer has only one of them, in turn: what one layer gathers
+along the row, the next carries along the column, so two layers join any two places at half the cost. Give
+each layer of a stack its own number. It pays in deep stacks; a single layer sees half of what it should.
+
+Causal:  as above; otherwise :math:`|i - j| < l`, and columns in both directions.
+Cost:    time O(T l D) in even layers, O(T S D / l) in odd ones; memory O((T + S) D), forward and backward.
+Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (strided) and 5.1, one type of attention per layer,
+         interleaved (the paper's first way).
+Differs: the paper's band holds l + 1 places; here exactly l, its own included. A query that may see nothing
+         gives zeros. While ``torch.compile`` traces, the slow twin with its T x S table answers. No second
+         derivative.
+"""
+
+from nhin.attention.base import Facts
+from nhin.attention.masks import check_at_least
+from nhin.attention.sparse.kernel import SparseAttention
+from nhin.attention.sparse.layouts import Columns, LocalBand
+
+
+class Interleaved(SparseAttention):
+    """Softmax over the nearest places in even layers, over every ``stride``-th place in odd ones.
+
+    Args:
+        stride: Places of the band, and from one place of the column to the next.
+        layer: Number of the layer it stands in, from 0.
+    """
+
+    facts = Facts(
+        "interleaved",
+        "Sparse Transformer, interleaved over layers",
+        "O(T·l·D), O(T·S/l·D)",
+        "O((T + S)·D)",
+        False,
+        "arXiv:1904.10509",
+        frozenset({"causal", "keep", "cross", "grouped", "convex", "decode", "truncate"}),
+        family="sparse",
+        state="2·S·G·D",
+        use="In deep stacks over long sequences with a period; give each layer its number.",
+    )
+
+    def __init__(self, stride: int = 128, layer: int = 0) -> None:
+        super().__init__()
+        check_at_least("stride", stride, 1)
+        self.pattern = Columns(stride) if check_at_least("layer", layer, 0) % 2 else LocalBand(stride)

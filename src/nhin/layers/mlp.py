@@ -1,0 +1,74 @@
+r"""What every place does by itself: widen, bend, narrow again.
+
+.. math::
+    \text{gelu}: W_2\, \mathrm{GELU}(W_1 x) \qquad
+    \text{gelu-tanh}: \text{the same with } \tfrac{x}{2} (1 + \tanh \sqrt{2/\pi} (x + 0.044715 x^3)) \qquad
+    \text{relu2}: W_2\, \max(0, W_1 x)^2 \qquad
+    \text{swiglu}: W_2 (\mathrm{SiLU}(W_g x) \odot W_1 x)
+
+Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.3; GELU: Hendrycks 2016, arXiv:1606.08415; squared
+         ReLU: So et al. 2021, arXiv:2109.08668; SwiGLU: Shazeer 2020, arXiv:2002.05202.
+Differs: SwiGLU's inner width is two thirds of the others', rounded up to 8, so that all have about as many
+         weights.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nhin.errors import UnknownName
+
+ACTIVATIONS = ("gelu", "gelu-tanh", "relu2", "swiglu")
+
+
+class MLP(nn.Module):
+    """Widens ``expand`` times, bends, narrows again.
+
+    Args:
+        dim: Width of inputs and outputs.
+        expand: Inner width over ``dim``.
+        activation: A name in ``BENDS``; gelu-tanh is GPT-2's way to write GELU.
+        bias: Give the linear layers a bias.
+        dropout: Chance of dropping an output channel.
+        inner: Inner width, where ``expand`` does not say it.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        expand: int = 4,
+        activation: str = "gelu",
+        bias: bool = True,
+        dropout: float = 0.0,
+        inner: int | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise UnknownName("bend of a feed-forward", activation, ACTIVATIONS)
+        inner = inner or compute_hidden_dim(dim, expand, activation)
+        self.activation = activation
+        self.widen = nn.Linear(dim, 2 * inner if activation == "swiglu" else inner, bias=bias)
+        self.narrow = nn.Linear(inner, dim, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
+        """Transform every place by itself."""
+        return self.dropout(self.narrow(activate(self.widen(x), self.activation)))
+
+
+def compute_hidden_dim(dim: int, mlp_ratio: int, activation: str) -> int:
+    """Return how wide the inside of a feed-forward is."""
+    return mlp_ratio * dim if activation != "swiglu" else -(-mlp_ratio * dim * 2 // 3 // 8) * 8
+
+
+def activate(x: Float[Tensor, "*rest wide"], activation: str) -> Float[Tensor, "*rest inner"]:
+    """Bend what was widened; for SwiGLU the gate comes first, then what it lets through."""
+    if activation == "gelu":
+        return F.gelu(x)
+    if activation == "gelu-tanh":
+        return F.gelu(x, approximate="tanh")
+    if activation == "relu2":
+        return F.relu(x).square()
+    gate, through = x.chunk(2, dim=-1)
+    return F.silu(gate) * through

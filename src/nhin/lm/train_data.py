@@ -1,0 +1,30 @@
+"""The tokens a recipe asks for: prepared before, or prepared now into the run's folder."""
+
+from pathlib import Path
+
+from nhin.data.text.prepare import prepare
+from nhin.data.text.token_dataset import MANIFEST, Corpus, open_tokens
+from nhin.lm.recipe import LMDataConfig
+from nhin.training.together import together
+
+DEFAULT_SOURCE = "python"
+
+
+def open_corpus(data: LMDataConfig, out: Path) -> Corpus:
+    """Open a recipe's tokens; a text that has none yet gets them in ``out/data``, once.
+
+    Of several processes the first prepares, and the others wait.
+
+    Raises:
+        DataError: The text is missing, empty, too short or not text.
+        UsageError: The folder holds tokens of another text.
+    """
+    path = None if data.path is None else Path(data.path)
+    if path is not None and (path / MANIFEST).is_file():
+        return open_tokens(path)
+    place = out / "data"
+    with together() as team:
+        if team.first:
+            prepare(DEFAULT_SOURCE if path is None else str(path), data.tokenizer, place)
+        team.meet()
+    return open_tokens(place)

@@ -1,0 +1,90 @@
+"""The run of the control: n-grams are counted, and kept as a network would be."""
+
+import json
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nhin.config import to_dict
+from nhin.errors import DataError, UsageError
+from nhin.lm.ngram import check_sizes, count_ngrams
+from nhin.lm.recipe import LMRecipe
+from nhin.text.tokenizers import Tokenizer
+from nhin.training import checkpoint as checkpoints
+from nhin.training.log import Log
+from nhin.training.run import hold
+from nhin.training.whole import write
+
+MAX_BYTES = 2**32
+_BYTES_PER_GRAM = 32
+
+
+class TokenReader(Protocol):
+    """Tokens in a row, read as they are asked for."""
+
+    def __len__(self) -> int:
+        """Count them."""
+        ...
+
+    def read(self, start: int, stop: int, /) -> NDArray[np.int64]:
+        """Return those from ``start`` up to ``stop``."""
+        ...
+
+
+def train_ngram(
+    recipe: LMRecipe,
+    split: TokenReader,
+    tokenizer: Tokenizer,
+    out: Path | str,
+    resume: bool = False,
+    screen: TextIO | None = None,
+) -> Path:
+    """Count the n-grams of a text into a run folder: recipe.json, log.jsonl and checkpoint/.
+
+    Args:
+        recipe: Its ``ngram`` is the order.
+        split: What to count.
+        tokenizer: What made the tokens.
+        out: The run's folder; made when missing.
+        resume: Leave a run that is there as it is: what was counted was counted to the end.
+        screen: Where the readable line goes; standard error when None.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        UsageError: The folder holds a run and resume is off, or another process trains in it.
+        ShapeError: The order or the vocabulary is out of range.
+        DataError: There are more tokens than can be counted here.
+        CheckpointError: There is no room to save.
+    """
+    out, order = Path(out), recipe.ngram
+    place = out / "checkpoint"
+    check_sizes(tokenizer.vocab, order)
+    if (most := max_countable_tokens(order)) < len(split):
+        raise DataError(
+            f"{len(split)} tokens are too many to count in memory with ngram={order}; "
+            f"give {most} at most, or a smaller order"
+        )
+    with hold(out):
+        if checkpoints.exists(place):
+            if not resume:
+                raise UsageError(f"{out} already holds a run; name another folder")
+            return place
+        model = count_ngrams(split.read(0, len(split)), tokenizer.vocab, order)
+        write(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1).encode())
+        tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
+        values = {"recipe": to_dict(recipe), "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
+        checkpoints.save(place, checkpoints.Checkpoint({"model": tensors}, values))
+        log, grams = Log(out / "log.jsonl", 0, screen=screen), sum(len(table.keys) for table in model.tables)
+        log.event("counted", 0, tokens=len(split), order=order, grams=grams)
+        log.say(f"{grams} different n-grams in {len(split)} tokens; saved in {place}")
+    return place
+
+
+def max_countable_tokens(order: int) -> int:
+    """Say how many tokens can be counted in memory: each may end a gram of every order seen but once."""
+    return MAX_BYTES // (_BYTES_PER_GRAM * order)

@@ -1,0 +1,75 @@
+"""With which weights a language model begins.
+
+small   normal with deviation 0.02, what is added to the sum of 2 L parts less by the root of 2 L: GPT-2's. A
+        tied head then starts near the loss of a guess, log V; PyTorch's own start gives several times that.
+zero    normal with the deviation that keeps variance; what is added to the sum is zero, so that every block
+        begins by doing nothing, and so is a head of its own, so that the loss begins at log V.
+
+With ``order="deep"`` blocks begin as DeepNorm says instead: Xavier's deviation, less by its gain for values,
+outputs and feed-forwards.
+
+Source:  Radford et al. 2019; Zhang et al. 2019, arXiv:1901.09321 (zero); Wang et al. 2022, arXiv:2203.00555.
+Differs: nothing.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from nhin.layers.block import Block, deepnorm
+from nhin.layers.mlp import MLP
+from nhin.layers.moe import MixtureOfExperts
+from nhin.models.config import ModelConfig
+
+_STD = 0.02
+
+
+@torch.no_grad()
+def init_weights(model: nn.Module, config: ModelConfig) -> None:
+    """Draw the weights of a language model from torch's random state."""
+    zero = config.start == "zero"
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            _init_normal(module.weight, module.in_features**-0.5 if zero else _STD)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Embedding):
+            _init_normal(module.weight, _STD if config.tied else 1.0 if zero else _STD)
+        elif isinstance(module, MixtureOfExperts):
+            for weight in (module.widen, module.narrow):
+                _init_normal(weight, weight.shape[-1] ** -0.5 if zero else _STD)
+    for block in (module for module in model.modules() if isinstance(module, Block)):
+        if config.order == "deep":
+            _init_deepnorm(block, deepnorm(config.depth)[1])
+            continue
+        for weight in (block.attention.out.weight, *_mlp_weights(block)[1:]):
+            weight.mul_(0.0 if zero else (2 * config.depth) ** -0.5)
+    head = getattr(model, "head", None)
+    if zero and head is not None:
+        head.weight.zero_()
+
+
+def _init_normal(weight: Tensor, std: float) -> None:
+    weight.normal_(0.0, std)
+
+
+def _init_deepnorm(block: Block, gain: float) -> None:
+    """Draw Xavier's weights, those of values, outputs and feed-forwards less by ``gain``."""
+    keys, values = block.attention.key_value.weight.chunk(2)
+    for weight in (block.attention.query.weight, keys):
+        _init_normal(weight, _xavier_std(weight))
+    widens, narrow = _mlp_weights(block)[:1], _mlp_weights(block)[1:]
+    gated = getattr(block.feed, "bend", "") == "swiglu"
+    inner = [part for weight in widens for part in weight.chunk(2 if gated else 1, -2)]
+    for weight in (values, block.attention.out.weight, *inner, *narrow):
+        _init_normal(weight, gain * _xavier_std(weight))
+
+
+def _xavier_std(weight: Tensor) -> float:
+    return (2 / (weight.shape[-1] + weight.shape[-2])) ** 0.5
+
+
+def _mlp_weights(block: Block) -> list[Tensor]:
+    """Return the matrices of what follows attention: what widens, what narrows."""
+    if isinstance(block.feed, MLP):
+        return [block.feed.widen.weight, block.feed.narrow.weight]
+    return [block.feed.widen, block.feed.narrow] if isinstance(block.feed, MixtureOfExperts) else []

@@ -1,0 +1,102 @@
+"""The figures of a model that read a text: weights of all layers and heads, and one layer step by step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nhin.errors import UsageError
+from nhin.viz import plots
+from nhin.viz.matrices import Matrix
+
+MAX_PANELS = 144  # of one picture
+MAX_NAMED_POSITIONS = 20  # places whose names fit beside a small panel
+_TITLES = {"scores": "scores", "visible": "mask", "weights": "weights"}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What the attention of one layer did with a text.
+
+    Args:
+        number: Which layer.
+        steps: Intermediates of its formula by name, in order, of one text; matrices are ``H T S``.
+        kv_heads: Heads of keys and values, which heads share evenly.
+        is_scaled_softmax: Whether weights are a softmax of scaled products of queries and keys, and nothing else.
+    """
+
+    number: int
+    steps: Mapping[str, np.ndarray]
+    kv_heads: int
+    is_scaled_softmax: bool = False
+
+    @property
+    def heads(self) -> int:
+        """How many heads look."""
+        return len(self.steps["weights"])
+
+
+def draw_layers(title: str, layers: Sequence[Layer], heads: Sequence[int], names: Sequence[str]) -> Figure:
+    """Draw the weights of some heads of some layers, a row for each layer."""
+    _check_panel_count(len(layers) * len(heads), "layers and heads")
+    few = names if len(names) <= MAX_NAMED_POSITIONS else ()
+    rows = [
+        [
+            plots.Panel(f"layer {one.number}, head {head}", _head_matrix(one.steps["weights"], head, few))
+            for head in heads
+        ]
+        for one in layers
+    ]
+    return plots.plot_table(title, rows, colorbars=False)
+
+
+def draw_layer(title: str, layer: Layer, heads: Sequence[int], names: Sequence[str]) -> Figure:
+    """Draw scores, mask and weights of some heads of a layer, a row for each head."""
+    told = _TITLES | ({"scores": "scaled QK", "weights": "softmax"} if layer.is_scaled_softmax else {})
+    shown = [name for name in told if name in layer.steps]
+    _check_panel_count(len(shown) * len(heads), "heads")
+    rows = [
+        [
+            plots.Panel(
+                f"head {head}: {told[name]}",
+                _head_matrix(layer.steps[name], head, names),
+                is_mask=name == "visible",
+            )
+            for name in shown
+        ]
+        for head in heads
+    ]
+    return plots.plot_table(title, rows)
+
+
+def draw_layer_steps(title: str, layer: Layer, head: int) -> Figure:
+    """Draw every intermediate of a layer's formula for one head."""
+    drawn = [
+        (f"{name}  {' × '.join(map(str, value.shape))}", _head_slice(value, head, layer), value.dtype == bool)
+        for name, value in layer.steps.items()
+    ]
+    return plots.plot_steps(f"{title}, head {head}: the formula, step by step", drawn)
+
+
+def _check_panel_count(count: int, what: str) -> None:
+    if count > MAX_PANELS:
+        raise UsageError(f"{count} panels are more than {MAX_PANELS}; choose {what} with --layer and --head")
+
+
+def _head_matrix(values: np.ndarray, head: int, names: Sequence[str]) -> Matrix:
+    """Return one head's matrix; a mask may be the same for all heads."""
+    one = values[min(head, len(values) - 1)]
+    return Matrix(one[None], one.shape, tuple(names), tuple(names))
+
+
+def _head_slice(value: np.ndarray, head: int, layer: Layer) -> np.ndarray:
+    """Return two axes of an intermediate: those of one head, wherever the axis of heads stands."""
+    places = {layer.heads: head, layer.kv_heads: head * layer.kv_heads // layer.heads}
+    # Vectors of places come as T H D, everything else with the heads first.
+    length = layer.steps["weights"].shape[-1]
+    order = (1, 0) if value.shape[0] == length != value.shape[-1] else (0, 1)
+    while value.ndim > 2:
+        axis = next((axis for axis in order if value.shape[axis] in places), 0)
+        value = value.take(places.get(value.shape[axis], 0), axis)
+    return value.reshape(-1, value.shape[-1] if value.ndim else 1)
