@@ -12,9 +12,8 @@ A query that may see nothing gets zeros and passes zero gradient. What a hidden 
 NaN and infinity included, reaches neither an answer nor a gradient.
 """
 
-import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -199,12 +198,18 @@ class Mechanism(nn.Module):
 
 def missing_ability(facts: Facts, ability: str) -> UsageError:
     """Return the error for an ability a mechanism lacks; it names those that have it."""
-    # The table lies above this file and is wanted only when something has already gone wrong.
-    table = importlib.import_module("nhin.attention.registry").MECHANISMS
-    able = [name for name, made in table.items() if ability in made.facts.abilities]
+    able = sorted({known.name for known in _all_facts(Mechanism) if ability in known.abilities})
     return UsageError(
         f"{facts.name} lacks {ability!r} ({ABILITIES[ability]}); these have it: {', '.join(able)}"
     )
+
+
+def _all_facts(cls: type[Mechanism]) -> Iterator[Facts]:
+    """Yield the facts of every mechanism that is defined below a class."""
+    for subclass in cls.__subclasses__():
+        if "facts" in vars(subclass):
+            yield subclass.facts
+        yield from _all_facts(subclass)
 
 
 def check_call(

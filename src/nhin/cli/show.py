@@ -144,7 +144,9 @@ def _draw_mechanism(options: ShowOptions, name: str) -> "Figure":
     scene = mechanism_figures.FigureInputs(
         mechanism, q, k, options.causal, said if named else ((), ()), settings
     )
-    return getattr(figures, options.resolved_kind)(scene, partial(with_progress, doing=f"weighing {name}"))
+    return getattr(mechanism_figures, f"draw_{options.resolved_kind}")(
+        scene, partial(with_progress, doing=f"weighing {name}")
+    )
 
 
 def _split_words(option: str, text: str) -> list[str]:

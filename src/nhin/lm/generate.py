@@ -167,7 +167,7 @@ def generate(
     if tokens < 1:
         raise UsageError(f"tokens is {tokens}; give 1 or more")
     if isinstance(model, GPT):
-        model = (CachedDecoder if cache else UncachedDecoder)(model, most=len(prompt) + tokens)
+        model = (CachedDecoder if cache else UncachedDecoder)(model, max_length=len(prompt) + tokens)
     chooser = Sampler(SamplingParams() if sampling is None else sampling, prompt)
     return _sample_tokens(model, model.start(prompt), chooser, tokens, stop)
 

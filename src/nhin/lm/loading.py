@@ -15,7 +15,7 @@ from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
 from nhin.training import checkpoint as checkpoints
 
-__all__ = ["LMRun", "NGramRun", "is_run", "load_weights", "open_any_run", "open_run"]
+__all__ = ["LMRun", "NGramRun", "load_weights", "open_any_run", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)

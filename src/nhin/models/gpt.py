@@ -61,7 +61,7 @@ class GPT(nn.Module):
             LearnedEmbedding(config.max_positions, self.dim) if where.inputs == "learned" else None
         )
         waves = sinusoidal(config.max_positions, self.dim) if where.inputs == "sinusoidal" else None
-        self.register_buffer("waves", waves, persistent=False)
+        self.register_buffer("position_table", waves, persistent=False)
         self.position_table: Tensor | None
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(build_block(config, where, layer) for layer in range(config.depth))

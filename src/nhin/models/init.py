@@ -58,7 +58,7 @@ def _init_deepnorm(block: Block, gain: float) -> None:
     for weight in (block.attention.query.weight, keys):
         _init_normal(weight, _xavier_std(weight))
     widens, narrow = _mlp_weights(block)[:1], _mlp_weights(block)[1:]
-    gated = getattr(block.feed, "bend", "") == "swiglu"
+    gated = getattr(block.feed, "activation", "") == "swiglu"
     inner = [part for weight in widens for part in weight.chunk(2 if gated else 1, -2)]
     for weight in (values, block.attention.out.weight, *inner, *narrow):
         _init_normal(weight, gain * _xavier_std(weight))

@@ -92,7 +92,7 @@ class RecognizerNet(nn.Module):
         )
         self.decoder_norm = nn.LayerNorm(dim)
         self.head = FactoredCharLinear(charset, dim)
-        self.register_buffer("places", sinusoidal(max(MAX_FRAMES, MAX_TOKENS), dim), persistent=False)
+        self.register_buffer("position_table", sinusoidal(max(MAX_FRAMES, MAX_TOKENS), dim), persistent=False)
         self.position_table: Tensor
 
     def encode(self, pictures: Pictures) -> tuple[Memory, Float[Tensor, "B F V"]]:

@@ -56,7 +56,7 @@ class BandAttention(SoftmaxAttention):
     def extra_repr(self) -> str:
         """Tell the sizes of the band."""
         sizes = {field.name: getattr(self.band, field.name) for field in fields(self.band)}
-        plain = {"dilation": 1, "first": 0, "leaders": 0}
+        plain = {"dilation": 1, "global_keys": 0, "global_queries": 0}
         return ", ".join(f"{name}={size}" for name, size in sizes.items() if size != plain.get(name))
 
     def init_cache(self, spec: CacheSpec) -> Cache:

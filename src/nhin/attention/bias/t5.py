@@ -86,7 +86,7 @@ class T5(BiasedAttention):
                 f"distance is {distance}; give more than {self.buckets // 2}, the number of those with a "
                 "bucket of their own"
             )
-        self.register_buffer("borders", torch.tensor(bucket_edges(self.buckets, distance)), persistent=False)
+        self.register_buffer("edges", torch.tensor(bucket_edges(self.buckets, distance)), persistent=False)
         self.table = nn.Parameter(torch.randn(heads, buckets) * 0.02)
 
     def bucket_of(self, gap: Gap) -> Int[Tensor, "*shape"]:

@@ -1,1 +1,4 @@
-"""low_rank."""
+"""Attention of encoders through fewer keys: learned projections (Linformer) or landmarks (Nystromformer).
+
+May import the root of ``attention``; no other family.
+"""

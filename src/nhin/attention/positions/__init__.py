@@ -1,4 +1,7 @@
-"""Ways to tell a mechanism where a query or a key stands."""
+"""Position information: embeddings added to the inputs, and rotations of the heads (rotary and its extensions).
+
+Biases of the scores are mechanisms: see ``bias``. May import the root of ``attention``; no other family.
+"""
 
 from nhin.attention.positions.learned import LearnedEmbedding
 from nhin.attention.positions.rotary import Rotary

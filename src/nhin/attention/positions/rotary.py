@@ -167,7 +167,7 @@ class Rotary(nn.Module):
             cos, sin = (gain * angles.cos()).float(), (gain * angles.sin()).float()
             # For every channel what it and what its partner are multiplied by.
             whole = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
-            self.register_buffer("whole", whole.to(device), persistent=False)
+            self.register_buffer("cos_sin", whole.to(device), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
         """Follow ``.to(device)`` but not ``.to(dtype)``: rounded tables misplace far tokens."""

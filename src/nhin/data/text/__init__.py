@@ -1,1 +1,3 @@
-"""text."""
+"""Text into shards of tokens and back: sources (hub), splits, prepare (writer, manifest), token_dataset,
+sampler. May import text.tokenizers, config, files and errors; nothing of ``data.images``, no torch.
+"""
