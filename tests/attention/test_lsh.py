@@ -240,7 +240,7 @@ def backward_hashes_anew(monkeypatch):
 
     def backward(grad, delta, inputs, log, sorting):
         return real(
-            grad, delta, inputs, log, sorting._replace(held=(sorting.held + 1) % sorting.bucket_count)
+            grad, delta, inputs, log, sorting._replace(held=(sorting.key_buckets + 1) % sorting.bucket_count)
         )
 
     monkeypatch.setattr(engine, "_backward", backward)
@@ -250,7 +250,7 @@ def pairs_counted_in_every_round(monkeypatch):
     real = engine._iter_round
 
     def alone(sorting, r):
-        part = sorting._replace(asked=sorting.asked[r : r + 1], held=sorting.held[r : r + 1])
+        part = sorting._replace(asked=sorting.asked[r : r + 1], held=sorting.key_buckets[r : r + 1])
         return real(part, 0)
 
     monkeypatch.setattr(engine, "_iter_round", alone)

@@ -9,7 +9,7 @@ import pytest
 
 from nhin.cli.app import main
 from nhin.data.text.prepare import SplitConfig, prepare
-from nhin.lm.ladder.runs import Climbing
+from nhin.studies.ladder.job_runner import LadderTask
 
 SMALL = ["--dim", "8", "--heads", "2", "--context", "8", "--batch", "2", "--depths", "1,2", "--seeds", "2"]
 
@@ -29,7 +29,7 @@ def text(tmp_path_factory):
 @pytest.fixture
 def few(monkeypatch):
     """Steps that no clock decides."""
-    monkeypatch.setattr("nhin.lm.ladder.plan.most_steps", lambda *given: 4)
+    monkeypatch.setattr("nhin.studies.ladder.plan.affordable_steps", lambda *given: 4)
 
 
 def test_it_prints_the_table_and_leaves_it_as_files(text, tmp_path, few, capsys):
@@ -57,14 +57,14 @@ def test_it_prints_the_table_and_leaves_it_as_files(text, tmp_path, few, capsys)
 
 
 def test_stopped_it_says_so_and_resumed_it_needs_no_option_again(text, tmp_path, few, capsys, monkeypatch):
-    loss, counted = Climbing.loss, iter(range(10**6))
+    loss, counted = LadderTask.loss, iter(range(10**6))
 
     def interrupted(self, model, batch):
         if next(counted) == 10:
             os.kill(os.getpid(), signal.SIGINT)
         return loss(self, model, batch)
 
-    monkeypatch.setattr(Climbing, "loss", interrupted)
+    monkeypatch.setattr(LadderTask, "loss", interrupted)
     given = [
         "--data",
         str(text),
@@ -95,10 +95,10 @@ def test_stopped_it_says_so_and_resumed_it_needs_no_option_again(text, tmp_path,
         (["--depths", "2,,4"], 2, "depths look like 2,4,8"),
         (["--depths", "4,2"], 2, "give each once, rising"),
         (["--rates", "-1"], 2, "each above 0"),
-        (["--seeds", "0"], 2, "seeds is 0; give 1 to 100"),
+        (["--seeds", "0"], 2, "seeds is 0; give a whole number from 1 to 100"),
         (["--dim", "9"], 2, "heads is 2, which does not divide dim 9"),
         (["--context", "9000"], 3, "the context may be"),
-        (["--resume"], 4, "there is no climb in"),
+        (["--resume"], 4, "there is no ladder in"),
     ],
 )
 def test_what_cannot_be_is_one_line(text, tmp_path, capsys, given, code, words):

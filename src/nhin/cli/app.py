@@ -20,7 +20,7 @@ COMMANDS = {
     "synth": ("nhin.cli.synth:synth", "Make synthetic pictures of words and lines, with their text."),
     "prepare": ("nhin.cli.prepare:prepare", "Turn text into tokens that a language model trains on."),
     "train": ("nhin.cli.train:train", "Train a reader or a language model."),
-    "ladder": ("nhin.cli.ladder:ladder", "Climb from n-grams to deep stacks; tell what each rung buys."),
+    "ladder": ("nhin.cli.ladder:ladder", "Compare language models from n-grams to deep stacks on one text."),
     "sample": ("nhin.cli.sample:sample", "Let a language model write."),
     "inspect": ("nhin.cli.inspect:inspect", "Tell what a language model consists of and costs."),
     "evaluate": (

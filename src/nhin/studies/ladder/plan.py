@@ -1,0 +1,148 @@
+"""The plan of a ladder: how many steps its budget allows, worked out once and saved."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from nhin.errors import CheckpointError, UsageError
+from nhin.format import format_duration
+from nhin.studies.files import load_dataclass, save_dataclass
+from nhin.studies.ladder.dataset import LadderData
+from nhin.studies.ladder.models import LadderModel
+from nhin.studies.ladder.settings import LadderSettings
+from nhin.studies.ladder.timing import TimedModel, time_model, time_ngram, time_steps
+
+MIN_STEPS, SEARCH_SHARE, TRIED_RATES = 30, 3, 3
+_NAME = "plan.json"
+_TIMING, _RESERVE = 0.04, 0.05
+_EXPECTED_EXTRA = 1  # rates beyond the planned grid, as the budget counts them
+_SECONDS_A_RUN = 0.12  # CPU-seconds to build a model and save it
+
+
+@dataclass(frozen=True, slots=True)
+class LadderPlan:
+    """What a ladder needs to be resumed.
+
+    Args:
+        text: SHA-256 of the text.
+        tokenizer: Fingerprint of the tokenizer.
+        steps: Of every full run.
+        spent: CPU-seconds of making the plan.
+    """
+
+    settings: LadderSettings
+    text: str
+    tokenizer: str
+    steps: int
+    spent: float
+    times: tuple[TimedModel, ...]
+
+    @property
+    def search_steps(self) -> int:
+        """Steps of a run that tries a learning rate: a third."""
+        return max(1, self.steps // SEARCH_SHARE)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """CPU-seconds of a model: one step, one evaluation, and one evaluation in a search."""
+
+    step: float
+    evaluation: float
+    search_evaluation: float
+
+
+def count_tries(settings: LadderSettings) -> int:
+    """Count the planned runs of a search; a single rate needs none."""
+    return 0 if len(settings.rates) == 1 else len(settings.rates) or TRIED_RATES
+
+
+def load_plan(out: Path) -> LadderPlan | None:
+    """Return the plan of the ladder in a folder, or None.
+
+    Raises:
+        CheckpointError: It is torn or foreign.
+    """
+    plan = load_dataclass(LadderPlan, out / _NAME)
+    if plan is not None and (plan.steps < 1 or any(min(one.seconds, default=0) <= 0 for one in plan.times)):
+        raise CheckpointError(f"{out / _NAME} is torn: its numbers cannot be")
+    return plan
+
+
+def make_plan(settings: LadderSettings, data: LadderData, models: Sequence[LadderModel]) -> LadderPlan:
+    """Return the plan of the folder if it has these settings, or make a new one and save it.
+
+    Raises:
+        UsageError: The folder holds a ladder of other settings, or the budget is too small.
+    """
+    plan = load_plan(data.out)
+    if plan is not None:
+        _check_same(plan, settings, data)
+        if [one.rung for one in plan.times] != [model.name for model in models]:
+            raise UsageError(f"{data.out} was begun with other models; name another folder")
+        return plan
+    begin = time.process_time()
+    times = time_steps(models, data, _TIMING * settings.budget)
+    if settings.steps is None:
+        costs = []
+        for model, timed in zip(models, times, strict=True):
+            per_token = time_model(model, data)
+            splits = (per_token * len(split) for split in (data.eval_split, data.search_split))
+            costs.append(ModelCost(timed.step, *splits))
+        ngrams = time_ngram(settings.orders, data) + _SECONDS_A_RUN * len(settings.orders)
+        spent = time.process_time() - begin
+        steps = affordable_steps(settings, costs, ngrams + spent)
+    else:
+        steps, spent = settings.steps, time.process_time() - begin
+    manifest = data.corpus.manifest
+    plan = LadderPlan(settings, manifest.source.sha256, manifest.tokenizer, steps, spent, tuple(times))
+    save_dataclass(data.out / _NAME, plan)
+    return plan
+
+
+def affordable_steps(settings: LadderSettings, costs: Sequence[ModelCost], fixed_seconds: float) -> int:
+    """Return how many steps a full run of every model may have.
+
+    ``fixed_seconds`` are the CPU-seconds of everything but networks.
+
+    Raises:
+        UsageError: They would be too few to compare models.
+    """
+    tries = count_tries(settings)
+    tries += _EXPECTED_EXTRA if tries else 0
+    runs = len(costs) * (settings.seeds + tries)
+    evaluation = sum(settings.seeds * cost.evaluation + tries * cost.search_evaluation for cost in costs)
+    fixed = fixed_seconds + evaluation + runs * _SECONDS_A_RUN
+    per_step = sum(cost.step for cost in costs) * (settings.seeds + tries / SEARCH_SHARE)
+    steps = int((settings.budget * (1 - _RESERVE) - fixed) / per_step)
+    if steps < MIN_STEPS:
+        needed = math.ceil((fixed + MIN_STEPS * per_step) / (1 - _RESERVE))
+        needed += -needed % 60 if needed >= 3600 else 0  # in whole minutes, as it is written
+        raise UsageError(
+            f"a budget of {format_duration(settings.budget)} is too small for {runs} runs: with {MIN_STEPS} "
+            f"steps each they need about {format_duration(needed)}; give more, or fewer seeds or depths, or "
+            "a smaller dim"
+        )
+    return steps
+
+
+def _check_same(plan: LadderPlan, settings: LadderSettings, data: LadderData) -> None:
+    """Refuse to resume a ladder with other settings or another text."""
+    for field in fields(LadderSettings):
+        before, now = getattr(plan.settings, field.name), getattr(settings, field.name)
+        if before != now:
+            raise UsageError(
+                f"{data.out} was begun with {field.name} {_show(before)}, not {_show(now)}; "
+                "go on with the same, or name another folder"
+            )
+    manifest = data.corpus.manifest
+    if (plan.text, plan.tokenizer) != (manifest.source.sha256, manifest.tokenizer):
+        raise UsageError(f"{data.out} was begun on another text; name another folder")
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{one:g}" for one in value) or "none"
+    return "none" if value is None else str(value)

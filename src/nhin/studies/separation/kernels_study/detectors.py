@@ -1,0 +1,106 @@
+r"""Detectors for the task with noise: the best there is, and three that use less of the data.
+
+.. math::
+    \log \sum_i e^{(a_1 x_i - a_1^2/2)/\sigma^2} - \log \sum_i e^{(a_0 x_i - a_0^2/2)/\sigma^2} > 0,
+    \qquad \max_i x_i, \quad \sum_i x_i^2, \quad \sum_i x_i \ > \theta
+
+for the first column x; the spike is uniform over rows. Linear attention whose queries do not depend on the
+spike uses keys only in sums of products of two, so whatever is trained around it has no more information
+than second moments.
+
+Source:  Neyman and Pearson 1933: no detector errs less often than the likelihood ratio.
+Differs: thresholds of the other three are chosen on examples of their own.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+
+from nhin.errors import UsageError
+from nhin.ranges import check_int
+from nhin.studies.separation.kernels_study.noisy_task import NoisyTask, first_columns
+
+Columns = NDArray[np.float64]
+Scores = NDArray[np.float64]
+
+MAX_NUMBERS = 1 << 26  # drawn at once: half a gigabyte
+MIN_SIGMA = 1e-6  # below it the formula is replaced by its limit
+
+
+def bayes(x: Columns, task: NoisyTask) -> Scores:
+    """Return the log likelihood ratio of first columns (..., n) times sigma squared; its sign matters."""
+
+    def log_likelihood(a: float) -> Scores:
+        exponents = a * x - a * a / 2
+        top = exponents.max(-1, keepdims=True)
+        if task.sigma < MIN_SIGMA:
+            return top[..., 0]
+        rest = np.exp((exponents - top) / task.sigma**2).sum(-1)
+        return top[..., 0] + task.sigma**2 * np.log(rest)
+
+    one, zero = (log_likelihood(a) for a in task.setting.spikes)
+    return one - zero
+
+
+@dataclass(frozen=True, slots=True)
+class SpikeDetector:
+    """One detector: larger scores mean a spike is likelier; a threshold of None is chosen on examples."""
+
+    title: str
+    score: Callable[[Columns, NoisyTask], Scores]
+    threshold: float | None = None
+
+
+DETECTORS = {
+    "bayes": SpikeDetector("Bayes", bayes, 0.0),
+    "maximum": SpikeDetector("maximum", lambda x, task: x.max(-1)),
+    "second-moment": SpikeDetector("second moment", lambda x, task: np.square(x).mean(-1)),
+    "mean": SpikeDetector("mean", lambda x, task: x.mean(-1)),
+}
+
+
+def measure_detectors(task: NoisyTask, examples: int = 20000, seed: int = 0) -> dict[str, float]:
+    """Return the accuracy of each detector, by name.
+
+    ``examples`` are drawn of D1, of D0, and as many of each again for choosing thresholds.
+
+    Raises:
+        UsageError: A number is out of range.
+    """
+    check_int("examples", examples, 1, 10**7)
+    check_int("seed", seed, 0, 2**63)
+    if 2 * examples * task.setting.n > MAX_NUMBERS:
+        raise UsageError(
+            f"{examples} examples of n = {task.setting.n} are more than {MAX_NUMBERS} numbers; give fewer"
+        )
+    training, test = (first_columns(task, examples, child) for child in SeedSequence(seed).spawn(2))
+    accuracies = {}
+    for name, detector in DETECTORS.items():
+        threshold = detector.threshold
+        if threshold is None:
+            threshold = choose_threshold(*detector.score(training, task))
+        ones, zeros = detector.score(test, task)
+        accuracies[name] = accuracy(ones, zeros, threshold)
+    return accuracies
+
+
+def accuracy(ones: Scores, zeros: Scores, threshold: float) -> float:
+    """Return how often scores of D1 exceed a threshold and those of D0 do not, with equal weight."""
+    return float(((ones > threshold).mean() + (zeros <= threshold).mean()) / 2)
+
+
+def choose_threshold(ones: Scores, zeros: Scores) -> float:
+    """Return a threshold of the best accuracy: midway between two scores, or infinite."""
+    scores = np.concatenate([ones, zeros])
+    gain = np.concatenate([np.full(len(ones), -1.0 / len(ones)), np.full(len(zeros), 1.0 / len(zeros))])
+    order = np.argsort(scores, kind="stable")
+    scores, gains = scores[order], np.concatenate([[0.0], np.cumsum(gain[order])])
+    distinct = np.concatenate([[True], scores[1:] > scores[:-1], [True]])
+    best = int(np.argmax(np.where(distinct, gains, -math.inf)))
+    if best in (0, len(scores)):
+        return math.inf if best else -math.inf
+    return float((scores[best - 1] + scores[best]) / 2)
