@@ -9,7 +9,7 @@ import pytest
 
 from nhin.cli.app import main
 from nhin.data.text.prepare import SplitConfig, prepare
-from nhin.lm.ladder.runs import Climbing
+from nhin.lm.ladder.runs import LadderTask
 
 SMALL = ["--dim", "8", "--heads", "2", "--context", "8", "--batch", "2", "--depths", "1,2", "--seeds", "2"]
 
@@ -57,14 +57,14 @@ def test_it_prints_the_table_and_leaves_it_as_files(text, tmp_path, few, capsys)
 
 
 def test_stopped_it_says_so_and_resumed_it_needs_no_option_again(text, tmp_path, few, capsys, monkeypatch):
-    loss, counted = Climbing.loss, iter(range(10**6))
+    loss, counted = LadderTask.loss, iter(range(10**6))
 
     def interrupted(self, model, batch):
         if next(counted) == 10:
             os.kill(os.getpid(), signal.SIGINT)
         return loss(self, model, batch)
 
-    monkeypatch.setattr(Climbing, "loss", interrupted)
+    monkeypatch.setattr(LadderTask, "loss", interrupted)
     given = [
         "--data",
         str(text),

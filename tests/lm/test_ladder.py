@@ -17,11 +17,11 @@ from nhin.errors import CheckpointError, DataError, UsageError
 from nhin.lm.evaluate import evaluate
 from nhin.lm.ladder.climb import climb
 from nhin.lm.ladder.plan import begun
-from nhin.lm.ladder.runs import Climbing
+from nhin.lm.ladder.runs import LadderTask
 from nhin.lm.ladder.settings import Settings
 from nhin.lm.loading import open_any_run
 from nhin.lm.recipe import LMRecipe
-from nhin.training.run import hold
+from nhin.training.run_dir import lock_run_dir
 
 RUNGS = (
     "lm-bigram",
@@ -160,14 +160,14 @@ def test_stopped_anywhere_and_resumed_it_ends_as_if_it_had_not_been(
     straight, settings, tmp_path, monkeypatch, moments
 ):
     """Ctrl-C comes in the middle of steps, in several runs."""
-    counted, loss = iter(range(1, 10**6)), Climbing.loss
+    counted, loss = iter(range(1, 10**6)), LadderTask.loss
 
     def interrupted(self, model, batch):
         if next(counted) in moments:
             os.kill(os.getpid(), signal.SIGINT)
         return loss(self, model, batch)
 
-    monkeypatch.setattr(Climbing, "loss", interrupted)
+    monkeypatch.setattr(LadderTask, "loss", interrupted)
     out, screen = tmp_path / "climb", io.StringIO()
     assert climb(settings, out, screen=screen) is None
     assert screen.getvalue().endswith("stopped; go on with --resume\n")
@@ -188,7 +188,7 @@ def test_killed_before_a_result_was_written_a_run_is_measured_and_not_trained_ag
     shutil.copytree(straight[0], out)
     for name in ("lm-ngram-5", "lm-blocks-1/seed-1"):
         (out / name / "result.json").unlink()
-    monkeypatch.setattr(Climbing, "loss", None)
+    monkeypatch.setattr(LadderTask, "loss", None)
     found = climb(settings, out, resume=True, screen=io.StringIO())
     assert results(out) == results(straight[0])
     (row, same) = (next(one for one in x.rows if one.rung == "lm-blocks-1") for x in (found, straight[1]))
@@ -197,7 +197,7 @@ def test_killed_before_a_result_was_written_a_run_is_measured_and_not_trained_ag
 
 def test_what_is_finished_is_not_done_again(straight, settings, monkeypatch):
     out, found, said = straight
-    monkeypatch.setattr("nhin.lm.ladder.runs.follow", None)
+    monkeypatch.setattr("nhin.lm.ladder.runs.Trainer", None)
     monkeypatch.setattr("nhin.lm.ladder.runs.train_ngram", None)
     screen = io.StringIO()
     assert climb(settings, out, resume=True, screen=screen) == found
@@ -223,7 +223,7 @@ def test_another_text_a_second_climb_and_what_is_no_climb_are_refused(straight, 
     out = straight[0]
     with pytest.raises(UsageError, match="already holds a climb; go on with --resume"):
         climb(settings, out)
-    with hold(out), pytest.raises(UsageError, match="another training is running"):
+    with lock_run_dir(out), pytest.raises(UsageError, match="another training is running"):
         climb(settings, out, resume=True)
     with pytest.raises(CheckpointError, match="there is no climb in"):
         climb(settings, tmp_path / "nothing", resume=True)
@@ -261,7 +261,7 @@ def test_a_result_of_other_steps_is_refused(straight, settings, tmp_path):
 
 
 def test_a_rung_that_diverges_has_no_number_and_the_others_have(settings, tmp_path, monkeypatch):
-    begin = Climbing.begin
+    begin = LadderTask.init_state
 
     def broken(self, team):
         progress = begin(self, team)
@@ -269,7 +269,7 @@ def test_a_rung_that_diverges_has_no_number_and_the_others_have(settings, tmp_pa
             next(progress.model.parameters()).data.fill_(float("nan"))
         return progress
 
-    monkeypatch.setattr(Climbing, "begin", broken)
+    monkeypatch.setattr(LadderTask, "init_state", broken)
     screen = io.StringIO()
     found = climb(replace(settings, rates=(1e-2,)), tmp_path / "climb", screen=screen)
     assert [row.rung for row in found.rows if row.mean is None] == ["lm-blocks-2", "lm-modern-2"]

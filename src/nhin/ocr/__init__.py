@@ -1,1 +1,1 @@
-"""Training, measuring and exporting the reader."""
+"""Recipes and tasks that train a text recognizer, its evaluation, and its export to ONNX."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nhin.errors import CheckpointError, UsageError
+from nhin.files import write_atomic
 from nhin.lm.ladder.files import write_json
 from nhin.lm.ladder.ground import Ground, ground
 from nhin.lm.ladder.jobs import Job, jobs
@@ -18,10 +19,10 @@ from nhin.lm.ladder.settings import Settings
 from nhin.lm.ladder.table import Ladder, ladder
 from nhin.lm.ladder.words import spoken
 from nhin.lm.run_dir import is_run
-from nhin.training.memory import keep_freed
-from nhin.training.precision import computing
-from nhin.training.run import Stop, hold, stoppable
-from nhin.training.whole import write
+from nhin.training.malloc import keep_freed_memory
+from nhin.training.precision import configure_cpu
+from nhin.training.run_dir import lock_run_dir
+from nhin.training.signals import StopSignal, catch_stop_signals
 
 
 def climb(
@@ -50,21 +51,21 @@ def climb(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("one process climbs the ladder; start it without torchrun")
     _check(out, resume)
-    keep_freed()  # else a step costs what steps before it happened to leave
-    with hold(out), computing(settings.threads):
+    keep_freed_memory()  # else a step costs what steps before it happened to leave
+    with lock_run_dir(out), configure_cpu(settings.threads):
         stands = ground(settings, out)
         every = rungs(settings)
         plan = planned(settings, stands, every)
         done: dict[str, Result] = {}
-        with stoppable() as stop:
+        with catch_stop_signals() as stop:
             whole = _run(plan, every, stands, done, (stop, told))
         if not whole:
             told.write("stopped; go on with --resume\n")
             return None
         found = ladder(plan, every, stands, done)
         write_json(out / "ladder.json", found.as_tree())
-        write(out / "ladder.md", page(found).encode())
-        write(out / "ladder.png", draw(found))
+        write_atomic(out / "ladder.md", page(found).encode())
+        write_atomic(out / "ladder.png", draw(found))
     return found
 
 
@@ -79,13 +80,17 @@ def _check(out: Path, resume: bool) -> None:
 
 
 def _run(
-    plan: Plan, rungs: list[Rung], stands: Ground, done: dict[str, Result], watching: tuple[Stop, TextIO]
+    plan: Plan,
+    rungs: list[Rung],
+    stands: Ground,
+    done: dict[str, Result],
+    watching: tuple[StopSignal, TextIO],
 ) -> bool:
     """Do all runs, and tell of each; say whether it came to the end."""
     stop, screen = watching
     total = _expected(plan, rungs)
     for number, job in enumerate(jobs(plan, rungs, done), start=1):
-        if stop:
+        if stop.requested:
             return False
         done[job.name] = result = run(job, stands)
         total += job.wider

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError
-from nhin.training.whole import write
+from nhin.files import write_atomic
 
 T = TypeVar("T")
 _LARGEST = 2**26
@@ -17,7 +17,7 @@ _LARGEST = 2**26
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     """Write plain values; see ``training.whole``."""
-    write(path, (json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())
 
 
 def keep(path: Path, value: Any) -> None:

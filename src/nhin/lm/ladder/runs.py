@@ -14,11 +14,12 @@ from nhin.lm.ladder.ground import Beginning, Ground
 from nhin.lm.ladder.jobs import Job
 from nhin.lm.loading import LMRun, NGramRun, open_any_run
 from nhin.lm.recipe import LMRecipe
-from nhin.lm.train import Ready, Writing
+from nhin.lm.task import LanguageModelTask, LMBatch
 from nhin.lm.train_ngram import max_countable_tokens, train_ngram
-from nhin.training.course import Progress, follow
-from nhin.training.log import Log
-from nhin.training.together import Together
+from nhin.training.distributed import ProcessGroup
+from nhin.training.logger import Log
+from nhin.training.train_state import TrainState
+from nhin.training.trainer import Trainer
 
 RESULT = "result.json"
 
@@ -48,31 +49,24 @@ class Result:
     spent: float = 0.0
 
 
-class Climbing(Writing):
-    """Training that counts its CPU-seconds, across stops too, and leaves measuring to the climb."""
-
-    progress: Progress
-
-    def begin(self, team: Together) -> Progress:
-        """Build everything, and remember it: the climb measures the model without opening it again."""
-        self.progress = super().begin(team)
-        return self.progress
+class LadderTask(LanguageModelTask):
+    """Training that counts its CPU-seconds, across stops too, and leaves validation to the ladder."""
 
     @contextmanager
-    def batches(self, progress: Progress, team: Together) -> Iterator[Iterator[Ready]]:
+    def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[LMBatch]]:
         """Yield the batches; what was spent so far is noted before each, and so is saved with it."""
-        before, begin = progress.notes.get("cpu_seconds", 0.0), time.process_time()
+        before, begin = state.notes.get("cpu_seconds", 0.0), time.process_time()
 
-        def noted(stream: Iterator[Ready]) -> Iterator[Ready]:
+        def note_cost(stream: Iterator[LMBatch]) -> Iterator[LMBatch]:
             for batch in stream:
-                progress.notes["cpu_seconds"] = before + time.process_time() - begin
+                state.notes["cpu_seconds"] = before + time.process_time() - begin
                 yield batch
 
-        with super().batches(progress, team) as stream:
-            yield noted(stream)
-            progress.notes["cpu_seconds"] = before + time.process_time() - begin
+        with super().open_batches(state, group) as stream:
+            yield note_cost(stream)
+            state.notes["cpu_seconds"] = before + time.process_time() - begin
 
-    def validate(self, progress: Progress, log: Log | None, last: bool) -> bool:
+    def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
         """Measure nothing, and go on."""
         return True
 
@@ -117,18 +111,18 @@ def _trained(job: Job, ground: Ground, place: Path, begin: float) -> Result:
     """Train a network to its end, or to where a person stops it, and measure it."""
     assert job.rung is not None
     recipe = job.rung.at(job.rate, job.seed, job.steps)
-    task = Climbing(recipe, ground.corpus)
+    trainer = Trainer(LadderTask(recipe, ground.corpus), place, io.StringIO())
     try:
-        follow(task, place, resume=True, screen=io.StringIO())
+        trainer.fit(resume=True)
     except Diverged:
-        return _so_far(task, finished=True)
-    result = _so_far(task, finished=False)
-    if task.progress.step < job.steps:
+        return _so_far(trainer.state, finished=True)
+    state = trainer.state
+    result = _so_far(state, finished=False)
+    if state.step < job.steps:
         return result
     # Measuring may be stopped too, and must not be taken for training then.
     keep(place / RESULT, replace(result, spent=time.process_time() - begin))
-    average = task.progress.average
-    model = (task.progress.model if average is None else average.model).eval()
+    model = (state.model if state.ema is None else state.ema.model).eval()
     measured = LMRun(model, ground.corpus.tokenizer, recipe, job.steps)
     try:
         cost = evaluate(measured, ground.tuned if job.search else ground.held).cost
@@ -139,9 +133,8 @@ def _trained(job: Job, ground: Ground, place: Path, begin: float) -> Result:
     )
 
 
-def _so_far(task: Climbing, finished: bool) -> Result:
-    """Return what can be told before anything is measured."""
-    progress = task.progress
-    weights = sum(weight.numel() for weight in progress.model.parameters())
-    spent = float(progress.notes.get("cpu_seconds", 0.0))
-    return Result(finished, progress.step, weights, cpu_seconds=spent)
+def _so_far(state: TrainState, finished: bool) -> Result:
+    """Return what is known before anything is measured."""
+    weights = sum(weight.numel() for weight in state.model.parameters())
+    spent = float(state.notes.get("cpu_seconds", 0.0))
+    return Result(finished, state.step, weights, cpu_seconds=spent)

@@ -4,21 +4,17 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, replace
 
 from nhin.lm.evaluate import evaluate
 from nhin.lm.ladder.ground import Beginning, Ground
 from nhin.lm.ladder.rungs import Rung
 from nhin.lm.loading import LMRun
 from nhin.lm.ngram import count_ngrams
-from nhin.lm.train import Writing
-from nhin.training.loop import How, Pace
-from nhin.training.loop import train as steps
-from nhin.training.precision import chosen
-from nhin.training.schedule import Schedule
-from nhin.training.together import Together
+from nhin.lm.task import LanguageModelTask
+from nhin.training.distributed import ProcessGroup
+from nhin.training.lr_schedule import LRSchedule
+from nhin.training.trainer import Trainer
 
 _WARM, _LEAST, _MOST = 2, 5, 100
 _READ, _COUNTED = 2**12, 2**16
@@ -64,13 +60,10 @@ def timed(rungs: Sequence[Rung], ground: Ground, most: float) -> list[Timed]:
 @contextmanager
 def _walking(rung: Rung, ground: Ground) -> Iterator[Iterator[object]]:
     """Yield the steps of a fresh model."""
-    alone, recipe = Together(), rung.recipe
-    torch.manual_seed(0)
-    task = Writing(recipe, ground.corpus)
-    progress = task.begin(alone)
-    pace = Pace(Schedule(rung.rate, _MOST, 0), recipe.training.clip, chosen(recipe.training.precision))
-    with task.batches(progress, alone) as stream:
-        yield steps(progress.model, stream, task.loss, progress.optimizer, pace, How(pieces=task.pieces))
+    recipe = replace(rung.recipe, seed=0, schedule=LRSchedule(rung.rate, _MOST, 0))
+    trainer = Trainer(LanguageModelTask(recipe, ground.corpus))
+    with trainer.task.open_batches(trainer.start(), ProcessGroup()) as batches:
+        yield map(trainer.step, batches)
 
 
 def _cost(walk: Iterator[object]) -> float:
@@ -81,7 +74,7 @@ def _cost(walk: Iterator[object]) -> float:
 
 def reading(rung: Rung, ground: Ground) -> float:
     """Return about how many CPU-seconds a rung takes to read a token it is measured on."""
-    model = Writing(rung.recipe, ground.corpus).begin(Together()).model.eval()
+    model = LanguageModelTask(rung.recipe, ground.corpus).init_state(ProcessGroup()).model.eval()
     run, some = LMRun(model, ground.corpus.tokenizer, rung.recipe, 0), Beginning(ground.held, _READ)
     evaluate(run, some)  # the first time costs more than any other
     begin = time.process_time()

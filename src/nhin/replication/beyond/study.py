@@ -13,13 +13,13 @@ from pathlib import Path
 
 from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
+from nhin.files import write_atomic
 from nhin.replication.attention.setting import Setting
 from nhin.replication.beyond.mixers import MIXERS
 from nhin.replication.beyond.task import KINDS, Task
 from nhin.replication.beyond.training import Course, check_size, run
 from nhin.replication.bounds import finite, whole
-from nhin.training.run import hold
-from nhin.training.whole import write
+from nhin.training.run_dir import lock_run_dir
 
 Key = tuple[str, str, int, float, int]
 
@@ -152,7 +152,7 @@ def study(
         Diverged: A loss is not finite; the runs before it are kept.
     """
     _refuse(out, resume)
-    with hold(out):
+    with lock_run_dir(out):
         try:
             return _go_on(plan, out, told)
         except OSError as why:
@@ -190,7 +190,7 @@ def _begin(plan: Plan, out: Path) -> dict[Key, Run]:
     wanted = json.loads(json.dumps(asdict(plan)))
     path = out / SETTINGS
     if not path.exists():
-        write(path, (json.dumps(wanted, indent=1) + "\n").encode())
+        write_atomic(path, (json.dumps(wanted, indent=1) + "\n").encode())
     found = _tree(path, path.read_bytes())
     if found != wanted:
         other = sorted(name for name in wanted if found.get(name) != wanted[name]) or ["something unknown"]

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nhin.files import write_atomic
 from nhin.replication.beyond.detectors import DETECTORS, HELD, accuracies
 from nhin.replication.beyond.mixers import MIXERS
 from nhin.replication.beyond.study import Plan, Run
 from nhin.replication.beyond.task import KINDS
 from nhin.replication.pictures import COLOURS, bytes_of, plain
 from nhin.replication.table import Cell, csv, markdown
-from nhin.training.whole import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def save(plan: Plan, runs: Sequence[Run], out: Path) -> None:
         CheckpointError: There is no room or no permission.
     """
     for name, data in files(plan, runs).items():
-        write(out / name, data)
+        write_atomic(out / name, data)
 
 
 def detected(plan: Plan) -> Known:
