@@ -32,10 +32,9 @@ from nhin.lm.budget import scale_schedule
 from nhin.lm.evaluate import mean_nats
 from nhin.lm.ngram import count_ngrams
 from nhin.lm.recipe import LMRecipe
-from nhin.lm.train import Writing
-from nhin.training.loop import How, Pace, train
-from nhin.training.precision import chosen, computing
-from nhin.training.together import Together
+from nhin.lm.task import LanguageModelTask
+from nhin.training.precision import configure_cpu
+from nhin.training.trainer import Trainer
 
 RECIPES = ["lm-nano", "lm-fast", "lm-small"]
 ORDER = 5
@@ -43,26 +42,17 @@ ORDER = 5
 
 def measured(recipe: LMRecipe, corpus: Corpus) -> dict[str, Any]:
     """Train one model and measure it on the whole held-out text."""
-    with computing(1):
-        torch.manual_seed(recipe.seed)
-        task, team = Writing(recipe, corpus), Together()
-        progress = task.begin(team)
-        pace = Pace(recipe.schedule, recipe.training.clip, chosen(recipe.training.precision))
-
-        def loss(model: torch.nn.Module, batch: Any) -> Any:
-            team.seed(recipe.seed, progress.step)
-            return task.loss(model, batch)
-
+    with configure_cpu(1):
+        task = LanguageModelTask(recipe, corpus)
+        trainer = Trainer(task)
+        state = trainer.start()
         begin = time.process_time()
-        with task.batches(progress, team) as stream:
-            running = train(progress.model, stream, loss, progress.optimizer, pace, How(pieces=task.pieces))
-            for step, _ in running:
-                progress.step = step.number
-                if step.number == recipe.schedule.steps:
-                    break
+        with task.open_batches(state, trainer.group) as batches:
+            for _ in range(recipe.schedule.steps):
+                trainer.step(next(batches))
         spent = time.process_time() - begin
-        nats = mean_nats(progress.model, corpus.split("validation"))
-    weights = sum(p.numel() for p in progress.model.parameters())
+        nats = mean_nats(state.model, corpus.split("validation"))
+    weights = sum(p.numel() for p in state.model.parameters())
     told = {"seed": recipe.seed, "nats": round(nats, 4), "cpu_seconds": round(spent, 1)}
     return {**told, "steps": recipe.schedule.steps, "weights": weights}
 

@@ -12,13 +12,15 @@ from nhin.lm.evaluate import build_ngram_baseline, evaluate
 from nhin.lm.generate import generate
 from nhin.lm.loading import open_run
 from nhin.lm.recipe import LMRecipe
-from nhin.lm.train import train
+from nhin.lm.task import train_language_model
 
 
 def main(text: str, steps: int, folder: Path) -> None:
     """Prepare, train, measure beside counted n-grams, write."""
     corpus = open_tokens(prepare(text, "char", folder / "tokens"))
-    run = open_run(train(scale_schedule(load_recipe(LMRecipe, "lm-fast"), steps), corpus, folder / "run"))
+    run = open_run(
+        train_language_model(scale_schedule(load_recipe(LMRecipe, "lm-fast"), steps), corpus, folder / "run")
+    )
     held = corpus.split("validation")
     ours, grams = evaluate(run, held), evaluate(build_ngram_baseline(corpus)[0], held)
     print(f"{ours.cost.figures()['nats']:.3f} nats per character; 5-grams {grams.cost.figures()['nats']:.3f}")

@@ -90,9 +90,9 @@ def train(
             raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
     from nhin.config import from_dict
     from nhin.ocr.recipe import OCRRecipe
-    from nhin.ocr.train import train as run
+    from nhin.ocr.task import train_recognizer
 
-    run(from_dict(OCRRecipe, tree, recipe), out, resume, validate)
+    train_recognizer(from_dict(OCRRecipe, tree, recipe), out, resume, validate)
     return 0
 
 
@@ -104,23 +104,23 @@ def _train_lm(
     from nhin.lm.budget import TrainBudget as Given
     from nhin.lm.budget import fit_to_budget
     from nhin.lm.recipe import LMRecipe
-    from nhin.lm.train import train as run
+    from nhin.lm.task import train_language_model
     from nhin.lm.train_data import open_corpus
     from nhin.lm.train_ngram import train_ngram
-    from nhin.training.together import together
+    from nhin.training.distributed import join_process_group
 
     recipe = from_dict(LMRecipe, tree, name)
     if data is not None:
         recipe = replace(recipe, data=replace(recipe.data, path=str(data)))
     given = Given(budget.steps, budget.tokens, budget.cpu_seconds)
-    with together():
+    with join_process_group():
         corpus = open_corpus(recipe.data, out)
         if recipe.ngram:
             train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resume)
             return 0
         if given.is_given:
             recipe = fit_to_budget(recipe, corpus, given)
-        run(recipe, corpus, out, resume)
+        train_language_model(recipe, corpus, out, resume)
     return 0
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from nhin.decoding.sampling import SamplingParams
 from nhin.errors import CheckpointError
+from nhin.files import write_atomic
 from nhin.lm.generate import generate
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
-from nhin.training.curves import draw, read_log
-from nhin.training.whole import write
+from nhin.training.plots import plot_log, read_log
 
 _SAMPLE_TOKENS, _FINAL_SAMPLE_TOKENS, _TEMPERATURE = 200, 400, 0.8
 
@@ -22,7 +22,7 @@ def save_artifacts(out: Path, model: GPT, tokenizer: Tokenizer, step: int, is_la
     """
     guess = {"a guess": math.log(tokenizer.vocab)}
     try:
-        write(out / "curves.png", draw(read_log(out / "log.jsonl"), guess))
+        write_atomic(out / "curves.png", plot_log(read_log(out / "log.jsonl"), guess))
         with (out / "samples.txt").open("a", encoding="utf-8") as file:
             file.write(
                 f"==> step {step} <==\n{sample_text(model, tokenizer, _FINAL_SAMPLE_TOKENS if is_last else _SAMPLE_TOKENS)}\n\n"

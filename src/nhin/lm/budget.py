@@ -7,21 +7,19 @@ in the run's recipe, so a resumed run ends where one never stopped does.
 
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 
 from nhin.data.text.token_dataset import Corpus
 from nhin.errors import UsageError
 from nhin.lm.recipe import LMRecipe
-from nhin.lm.train import Writing
-from nhin.training.loop import How, Pace
-from nhin.training.loop import train as steps
-from nhin.training.precision import chosen, computing
-from nhin.training.schedule import Schedule
-from nhin.training.together import together
+from nhin.lm.task import LanguageModelTask
+from nhin.training.distributed import join_process_group
+from nhin.training.lr_schedule import LRSchedule
+from nhin.training.precision import configure_cpu
+from nhin.training.trainer import Trainer
 
 _TIMED_STEPS, _WARMUP_STEPS, _SCHEDULE_STEPS = 10, 3, 20
 _MAX_BUDGET = 10**12
@@ -60,7 +58,7 @@ def fit_to_budget(recipe: LMRecipe, corpus: Corpus, budget: TrainBudget) -> LMRe
     if budget.steps is not None:
         return scale_schedule(recipe, budget.steps)
     if budget.tokens is not None:
-        a_step = recipe.data.batch * Writing(recipe, corpus).windows.length
+        a_step = recipe.data.batch * LanguageModelTask(recipe, corpus).windows.length
         if budget.tokens < a_step:
             raise UsageError(f"a budget of {budget.tokens} tokens is less than one step, which is {a_step}")
         return scale_schedule(recipe, budget.tokens // a_step)
@@ -76,33 +74,23 @@ def scale_schedule(recipe: LMRecipe, steps: int) -> LMRecipe:
     """Return a recipe of so many steps, its warm-up the same share of them."""
     schedule = recipe.schedule
     warmup = min(steps // 2, round(schedule.warmup * steps / schedule.steps))
-    fitting: Schedule = replace(schedule, steps=steps, warmup=warmup)
+    fitting: LRSchedule = replace(schedule, steps=steps, warmup=warmup)
     return replace(recipe, schedule=fitting, fitted=True)
 
 
 def measure_step_seconds(recipe: LMRecipe, corpus: Corpus) -> float:
     """Return the CPU-seconds of a step, timed on a model that is thrown away; the same in all processes."""
-    with together() as team, computing(team.threads(recipe.training.threads)):
-        torch.manual_seed(recipe.seed)
-        task = Writing(recipe, corpus)
-        progress = task.begin(team)
-        pace = Pace(
-            Schedule(recipe.schedule.rate, _SCHEDULE_STEPS, 0), dtype=chosen(recipe.training.precision)
-        )
-
-        def share(model: nn.Module, losses: Mapping[str, float]) -> Mapping[str, float]:
-            return team.mean(model, (), losses)[1]
-
-        with task.batches(progress, team) as stream:
-            running = steps(
-                progress.model, stream, task.loss, progress.optimizer, pace, How(None, share, task.pieces)
-            )
+    schedule = LRSchedule(recipe.schedule.rate, _SCHEDULE_STEPS, 0)
+    task = LanguageModelTask(replace(recipe, schedule=schedule), corpus)
+    with join_process_group() as group, configure_cpu(group.share_threads(recipe.training.threads)):
+        trainer = Trainer(task)
+        with task.open_batches(trainer.start(group), group) as batches:
             costs = []
             for _ in range(_TIMED_STEPS + _WARMUP_STEPS):
                 begin = time.process_time()
-                next(running)
+                trainer.step(next(batches))
                 costs.append(time.process_time() - begin)
         cost = torch.tensor(statistics.median(costs[_WARMUP_STEPS:]))
-        if team.world > 1:
+        if group.world > 1:
             distributed.broadcast(cost, 0)
         return float(cost)

@@ -5,7 +5,7 @@ from pathlib import Path
 from nhin.data.text.prepare import prepare
 from nhin.data.text.token_dataset import MANIFEST, Corpus, open_tokens
 from nhin.lm.recipe import LMDataConfig
-from nhin.training.together import together
+from nhin.training.distributed import join_process_group
 
 DEFAULT_SOURCE = "python"
 
@@ -23,8 +23,8 @@ def open_corpus(data: LMDataConfig, out: Path) -> Corpus:
     if path is not None and (path / MANIFEST).is_file():
         return open_tokens(path)
     place = out / "data"
-    with together() as team:
-        if team.first:
+    with join_process_group() as group:
+        if group.is_first:
             prepare(DEFAULT_SOURCE if path is None else str(path), data.tokenizer, place)
-        team.meet()
+        group.barrier()
     return open_tokens(place)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from nhin.config import to_dict
 from nhin.errors import DataError, UsageError
+from nhin.files import write_atomic
 from nhin.lm.ngram import check_sizes, count_ngrams
 from nhin.lm.recipe import LMRecipe
 from nhin.text.tokenizers import Tokenizer
 from nhin.training import checkpoint as checkpoints
-from nhin.training.log import Log
-from nhin.training.run import hold
-from nhin.training.whole import write
+from nhin.training.logger import Log
+from nhin.training.run_dir import lock_run_dir
 
 MAX_BYTES = 2**32
 _BYTES_PER_GRAM = 32
@@ -69,13 +69,13 @@ def train_ngram(
             f"{len(split)} tokens are too many to count in memory with ngram={order}; "
             f"give {most} at most, or a smaller order"
         )
-    with hold(out):
+    with lock_run_dir(out):
         if checkpoints.exists(place):
             if not resume:
                 raise UsageError(f"{out} already holds a run; name another folder")
             return place
         model = count_ngrams(split.read(0, len(split)), tokenizer.vocab, order)
-        write(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1).encode())
+        write_atomic(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1).encode())
         tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
         values = {"recipe": to_dict(recipe), "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
         checkpoints.save(place, checkpoints.Checkpoint({"model": tensors}, values))

@@ -1,4 +1,4 @@
-"""The recipe of a reader, and what is built from it: source, network, optimiser."""
+"""The recipe of a reader, and what is built from it: source and network."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +9,12 @@ from nhin.data.images.bucket_sampler import BATCH_PIXELS, BatchConfig
 from nhin.data.images.chunk_cache import CHUNK_SIZE, SampleSource
 from nhin.data.images.datasets import MixedSource, ShuffledSource, open_crops
 from nhin.data.images.synthetic import SyntheticSource
-from nhin.errors import RecipeError
+from nhin.errors import CheckpointError, RecipeError
 from nhin.models.recognizer import RecognizerNet
 from nhin.text.charset import VIETNAMESE, Charset
 from nhin.training.checkpoint import Checkpoint, load
-from nhin.training.keeping import brief
-from nhin.training.precision import Precision
-from nhin.training.schedule import Schedule
+from nhin.training.config import Recipe, TrainerConfig
+from nhin.training.train_state import shorten_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class OCRDataConfig:
     ``fonts``, ``words`` and ``seed`` go to the synthesiser, ``synth`` holds its further settings.
     ``real`` names sets of labelled crops; ``real_share`` (0 to 1) is how many samples come from them.
     ``chunk`` samples are drawn at a time, ``ahead`` chunks ahead, by ``workers`` processes, and kept in
-    ``cache``; after ``cycle`` chunks the stream begins anew (0: never).
+    ``cache``; after ``cycle`` chunks the stream starts again (0: never).
     """
 
     fonts: tuple[str, ...] = ()
@@ -42,37 +41,27 @@ class OCRDataConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class OCRTrainConfig:
+class OCRTrainConfig(TrainerConfig):
     """How a run goes.
 
     ``batch_pixels`` is the budget of a batch, ``jitter`` the strength of the light distortion of every
-    batch, ``average`` the decay of the mean weights. ``start`` names a checkpoint to begin from.
-    Times are in seconds; ``validate_steps`` 0 validates at the end only.
+    batch. ``start`` names a checkpoint to begin from. Validation reads ``validate_crops``.
     """
 
-    threads: int = 2
-    precision: Precision = "auto"
+    average: float = 0.999
     batch_pixels: int = BATCH_PIXELS
     jitter: float = 1.0
-    clip: float = 1.0
-    average: float = 0.999
-    weight_decay: float = 0.05
     start: str | None = None
-    save_seconds: float = 180.0
-    log_seconds: float = 10.0
-    validate_steps: int = 1000
     validate_crops: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class OCRRecipe:
-    """The frozen settings of one training run; ``model`` holds the keyword arguments of ``Reader``."""
+class OCRRecipe(Recipe):
+    """The settings of one training run; ``model`` holds the keyword arguments of ``Reader``."""
 
     workflow: Literal["reader"] = "reader"
-    seed: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     data: OCRDataConfig = OCRDataConfig()
-    schedule: Schedule = Schedule()
     training: OCRTrainConfig = OCRTrainConfig()
 
 
@@ -109,16 +98,14 @@ def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
 def load_model(
     checkpoint: Path | Checkpoint, use_ema: bool = True
 ) -> tuple[RecognizerNet, Charset, OCRRecipe]:
-    """Build the network a checkpoint holds, ready to read; its mean weights unless told otherwise."""
-    from nhin.errors import CheckpointError
-
+    """Build the network a checkpoint holds, ready to read, with its EMA weights or its last ones."""
     where = str(checkpoint) if isinstance(checkpoint, Path) else "the checkpoint"
-    held = load(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    saved = load(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     try:
-        recipe = from_dict(OCRRecipe, held.values["recipe"], where)
-        charset = Charset(held.values["charset"]["chars"])
+        recipe = from_dict(OCRRecipe, saved.values["recipe"], where)
+        charset = Charset(saved.values["charset"]["chars"])
         model = build_model(recipe, charset)
-        model.load_state_dict(dict(held.tensors["ema" if use_ema else "model"]))
+        model.load_state_dict(dict(saved.tensors["ema" if use_ema else "model"]))
     except (KeyError, RuntimeError, TypeError) as why:
-        raise CheckpointError(f"{where} is not the checkpoint of a reader: {brief(why)}") from why
+        raise CheckpointError(f"{where} is not the checkpoint of a reader: {shorten_message(why)}") from why
     return model.eval(), charset, recipe

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError, UsageError
+from nhin.files import write_atomic
 from nhin.format import Cell, format_csv
 from nhin.studies.plot_style import render_figure
-from nhin.training.whole import write as write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,17 +1,13 @@
 """A checkpoint: a folder of safetensors and JSON, whole or not there at all.
 
-It is written beside its place, flushed to the disk and renamed; the previous one goes only when the new
-one stands. Nothing in it can run code. ``load`` finds the right one after a kill at any moment.
-
-Where weights are sharded over processes each writes its rows, ``model-00001-of-00002.safetensors``; ``load``
-puts rows together, so that a checkpoint can be read by any number of processes.
+``files.write_folder`` says how. Nothing in it can run code. Where weights are sharded each process writes
+its rows, ``model-00001-of-00002.safetensors``; ``load`` joins them for any number of processes.
 """
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +19,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nhin.errors import CheckpointError
-from nhin.training.sharding import placed
+from nhin.files import beside, find_folder, write_folder
+from nhin.training.fsdp import shard_like
 
 Tensors = Mapping[str, Tensor]
 
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
-_MOST_PARTS = 4096
+_MAX_PARTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,61 +37,49 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
-    """Which of several processes writes its rows of a checkpoint; ``meet`` waits for the others."""
+class ShardWriter:
+    """Which of several processes writes its rows of a checkpoint; ``barrier`` waits for the others."""
 
     rank: int = 0
     world: int = 1
-    meet: Callable[[], None] = lambda: None
+    barrier: Callable[[], None] = lambda: None
 
 
-def save(folder: Path, checkpoint: Checkpoint, writer: Writer | None = None) -> None:
-    """Put a checkpoint in ``folder``, in place of the one there.
+def save(folder: Path, checkpoint: Checkpoint, writer: ShardWriter | None = None) -> None:
+    """Write a checkpoint to ``folder``, in place of the one there.
 
     Args:
-        folder: Its place.
+        folder: Where.
         checkpoint: What to keep.
         writer: Where tensors are rows of larger ones: who writes. Every process must call.
 
     Raises:
         CheckpointError: It could not be written (no room, no permission); the one there is intact.
     """
-    writer = writer or Writer()
-    new, old = _beside(folder)
+    writer = writer or ShardWriter()
     ending = f"-{writer.rank + 1:05}-of-{writer.world:05}" if writer.world > 1 else ""
     try:
-        if writer.rank == 0:
-            _forget(new)
-            new.mkdir(parents=True)
-        writer.meet()
-        for name, tensors in checkpoint.tensors.items():
-            # Weights that share memory are stored once each; clone makes them apart.
-            apart = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
-            save_file(apart, new / f"{name}{ending}.safetensors")
-        writer.meet()
-        if writer.rank == 0:
-            _finish(new, checkpoint.values)
-            _swap(folder, new, old)
-        writer.meet()
+        with write_folder(folder) if writer.rank == 0 else nullcontext(beside(folder)[0]) as new:
+            writer.barrier()
+            for name, tensors in checkpoint.tensors.items():
+                # Weights that share memory are stored once each; clone makes them apart.
+                apart = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+                save_file(apart, new / f"{name}{ending}.safetensors")
+            writer.barrier()
+            if writer.rank == 0:
+                for name, value in checkpoint.values.items():
+                    text = json.dumps(value, ensure_ascii=False, indent=1)
+                    (new / f"{name}.json").write_text(text, encoding="utf-8")
+        writer.barrier()
     except (OSError, SafetensorError) as why:
-        shutil.rmtree(new, ignore_errors=True)
         reason = getattr(why, "strerror", None) or why
         kept = "; the one before it is intact" if exists(folder) else ""
         raise CheckpointError(f"cannot save a checkpoint in {folder.parent}: {reason}{kept}") from why
 
 
-def _finish(new: Path, values: Mapping[str, Any]) -> None:
-    """Write the values beside the tensors, and have all of it on the disk."""
-    for name, value in values.items():
-        words = json.dumps(value, ensure_ascii=False, indent=1)
-        (new / f"{name}.json").write_text(words, encoding="utf-8")
-    for path in [*new.iterdir(), new]:
-        _flush(path)
-
-
 def exists(folder: Path) -> bool:
     """Say whether there is a checkpoint to load."""
-    return any(path.is_dir() for path in (folder, _beside(folder)[1]))
+    return find_folder(folder) is not None
 
 
 def load(folder: Path) -> Checkpoint:
@@ -103,12 +88,11 @@ def load(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: There is none, or it is torn or foreign.
     """
-    # Killed between two renames: the previous one is whole and still under its other name.
-    found = next((path for path in (folder, _beside(folder)[1]) if path.is_dir()), None)
+    found = find_folder(folder)
     if found is None:
         raise CheckpointError(f"there is no checkpoint in {folder}")
     try:
-        tensors = _tensors(found)
+        tensors = _load_tensors(found)
         values = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found.glob("*.json")}
     except (OSError, SafetensorError, ValueError, RuntimeError) as why:
         raise CheckpointError(f"the checkpoint {found} is torn: {why}") from why
@@ -117,22 +101,22 @@ def load(folder: Path) -> Checkpoint:
     return Checkpoint(tensors, values)
 
 
-def _tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
+def _load_tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
     """Read all tensors, and put rows together that several processes wrote."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         part = _PART.fullmatch(path.stem)
         files.setdefault(part[1] if part else path.stem, []).append(path)
-        if part and not 1 <= int(part[2]) <= int(part[3]) <= _MOST_PARTS:
+        if part and not 1 <= int(part[2]) <= int(part[3]) <= _MAX_PARTS:
             raise ValueError(f"{path.name} is no part of a whole")
     for name, paths in files.items():
         part = _PART.fullmatch(paths[0].stem)
         if len(paths) != (int(part[3]) if part else 1):
             raise ValueError(f"of {name} there are {len(paths)} parts")
-    return {name: _joined([load_file(path) for path in paths]) for name, paths in files.items()}
+    return {name: _join_rows([load_file(path) for path in paths]) for name, paths in files.items()}
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _join_rows(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Put rows of the same name below each other; what only one part has is whole."""
     if len(parts) == 1:
         return parts[0]
@@ -141,38 +125,8 @@ def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat(these) if len(these) > 1 else these[0] for name, these in rows.items()}
 
 
-def _beside(folder: Path) -> tuple[Path, Path]:
-    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-
-
-def _forget(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def _flush(path: Path) -> None:
-    """Have a file or a folder on the disk, not in a buffer."""
-    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _swap(folder: Path, new: Path, old: Path) -> None:
-    """Put the new folder in its place; at every moment one whole checkpoint is to be found."""
-    if folder.exists():
-        _forget(old)
-        folder.rename(old)
-    new.rename(folder)
-    _flush(folder.parent)
-    _forget(old)
-
-
 def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Take an optimiser's state apart: tensors for safetensors, settings for JSON."""
+    """Take an optimizer's state apart: tensors for safetensors, settings for JSON."""
     packed = optimizer.state_dict()
     tensors = {f"{i}.{name}": value for i, entry in packed["state"].items() for name, value in entry.items()}
     return tensors, packed["param_groups"]
@@ -185,11 +139,11 @@ def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[s
     for key, value in tensors.items():
         number, _, name = key.partition(".")
         like = trained[int(number)] if int(number) < len(trained) else value
-        state.setdefault(int(number), {})[name] = placed(value, like)
+        state.setdefault(int(number), {})[name] = shard_like(value, like)
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as why:
-        raise CheckpointError(f"the optimiser's state does not fit this model: {why}") from why
+        raise CheckpointError(f"the optimizer's state does not fit this model: {why}") from why
 
 
 def pack_random() -> str:

@@ -1,4 +1,4 @@
-"""A running mean of the weights: steadier than the weights themselves, and what is shipped."""
+"""An exponential moving average (EMA) of the weights: steadier than the weights, and what is shipped."""
 
 import copy
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ from torch import nn
 M = TypeVar("M", bound=nn.Module)
 
 
-class Average(Generic[M]):
+class EMA(Generic[M]):
     r"""Keep an exponential moving average of a model's weights.
 
     .. math::

@@ -1,4 +1,4 @@
-r"""Muon for the matrices inside, AdamW for everything else, as one optimiser with one state.
+r"""Muon for the matrices inside, AdamW for everything else, as one optimizer with one state.
 
 .. math::
     M_t = \mu M_{t-1} + G_t, \qquad
@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from nhin.training.sharding import placed, whole
+from nhin.training.fsdp import full_tensor, shard_like
 
 STEPS = 5
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
@@ -30,13 +30,13 @@ _LIKE_ADAMW = 0.2
 Stack = Float[Tensor, "matrices rows columns"]
 
 
-def orthogonal(matrices: Stack, steps: int = STEPS, dtype: torch.dtype | None = None) -> Stack:
+def orthogonalize(matrices: Stack, steps: int = STEPS, dtype: torch.dtype | None = None) -> Stack:
     """Return matrices with the same singular vectors and singular values of about 1 (0.7 to 1.2).
 
     Args:
         matrices: One below the other.
         steps: Of the polynomial.
-        dtype: In which numbers to compute; those of the matrices when None.
+        dtype: To compute in; that of the matrices when None.
     """
     a, b, c = _POLYNOMIAL
     tall = matrices.shape[1] > matrices.shape[2]
@@ -58,7 +58,7 @@ class Muon(AdamW):
         betas: Of AdamW.
         weight_decay: How fast weights shrink, per unit of rate.
         steps: Of the polynomial.
-        dtype: In which numbers matrices are made orthogonal; their own when None.
+        dtype: To orthogonalize in; that of the matrices when None.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Muon(AdamW):
         super().__init__(filled, lr, betas, weight_decay=weight_decay)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take a saved state as it is; AdamW would look for its own in every parameter."""
+        """Take a saved state as it is; AdamW would expect its own in every parameter."""
         Optimizer.__setstate__(self, state)
 
     @torch.no_grad()
@@ -86,37 +86,37 @@ class Muon(AdamW):
         every = self.param_groups
         for group in every:
             if group["matrices"]:
-                self._turn([p for p in group["params"] if p.grad is not None], group)
+                self._step_matrices([p for p in group["params"] if p.grad is not None], group)
         try:
             self.param_groups = [group for group in every if not group["matrices"]]
             super().step(closure)
         finally:
             self.param_groups = every
 
-    def _turn(self, moved: list[Tensor], group: dict[str, Any]) -> None:
+    def _step_matrices(self, moved: list[Tensor], group: dict[str, Any]) -> None:
         """Move matrices along their orthogonal gradients, those of one shape together."""
         shapes: dict[tuple[int, int], list[tuple[Tensor, Stack]]] = {}
         for p in moved:
-            ahead = matrices_of(whole(self._ahead(p, group["momentum"])), group["matrices"])
+            ahead = as_matrices(full_tensor(self._nesterov(p, group["momentum"])), group["matrices"])
             shapes.setdefault((ahead.shape[1], ahead.shape[2]), []).append((p, ahead))
         for shape, members in shapes.items():
             size = -group["lr"] * _LIKE_ADAMW * max(shape) ** 0.5
-            turned = orthogonal(torch.cat([ahead for _, ahead in members]), group["steps"], self._dtype)
+            turned = orthogonalize(torch.cat([ahead for _, ahead in members]), group["steps"], self._dtype)
             parts = turned.split([len(ahead) for _, ahead in members])
             for (p, _), part in zip(members, parts, strict=True):
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])
-                p.add_(placed(part.reshape(p.shape), p), alpha=size)
+                p.add_(shard_like(part.reshape(p.shape), p), alpha=size)
 
-    def _ahead(self, p: Tensor, momentum: float) -> Tensor:
+    def _nesterov(self, p: Tensor, momentum: float) -> Tensor:
         """Add a gradient to its momentum; return where the momentum points next (Nesterov)."""
         assert p.grad is not None
         state = self.state[p]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(p)
-        held = state["momentum_buffer"].mul_(momentum).add_(p.grad)
-        return p.grad.add(held, alpha=momentum)
+        buffer = state["momentum_buffer"].mul_(momentum).add_(p.grad)
+        return p.grad.add(buffer, alpha=momentum)
 
 
-def matrices_of(x: Tensor, matrices: int) -> Stack:
+def as_matrices(x: Tensor, matrices: int) -> Stack:
     """Return a parameter as the matrices it is made of, one below the other."""
     return x.reshape(-1, x.shape[-2] // matrices, x.shape[-1])

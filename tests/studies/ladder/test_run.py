@@ -21,7 +21,7 @@ from nhin.studies.ladder.job_runner import LadderTask
 from nhin.studies.ladder.plan import load_plan
 from nhin.studies.ladder.run import run_ladder
 from nhin.studies.ladder.settings import LadderSettings
-from nhin.training.run import hold
+from nhin.training.run_dir import lock_run_dir
 
 RUNGS = (
     "lm-bigram",
@@ -197,7 +197,7 @@ def test_killed_before_a_result_was_written_a_run_is_measured_and_not_trained_ag
 
 def test_what_is_finished_is_not_done_again(straight, settings, monkeypatch):
     out, found, said = straight
-    monkeypatch.setattr("nhin.studies.ladder.job_runner.follow", None)
+    monkeypatch.setattr("nhin.studies.ladder.job_runner.Trainer", None)
     monkeypatch.setattr("nhin.studies.ladder.job_runner.train_ngram", None)
     screen = io.StringIO()
     assert run_ladder(settings, out, resume=True, screen=screen) == found
@@ -223,7 +223,7 @@ def test_another_text_a_second_ladder_and_what_is_no_ladder_are_refused(straight
     out = straight[0]
     with pytest.raises(UsageError, match="already holds a ladder; go on with --resume"):
         run_ladder(settings, out)
-    with hold(out), pytest.raises(UsageError, match="another training is running"):
+    with lock_run_dir(out), pytest.raises(UsageError, match="another training is running"):
         run_ladder(settings, out, resume=True)
     with pytest.raises(CheckpointError, match="there is no ladder in"):
         run_ladder(settings, tmp_path / "nothing", resume=True)
@@ -261,7 +261,7 @@ def test_a_result_of_other_steps_is_refused(straight, settings, tmp_path):
 
 
 def test_a_rung_that_diverges_has_no_number_and_the_others_have(settings, tmp_path, monkeypatch):
-    begin = LadderTask.begin
+    begin = LadderTask.init_state
 
     def broken(self, team):
         progress = begin(self, team)
@@ -269,7 +269,7 @@ def test_a_rung_that_diverges_has_no_number_and_the_others_have(settings, tmp_pa
             next(progress.model.parameters()).data.fill_(float("nan"))
         return progress
 
-    monkeypatch.setattr(LadderTask, "begin", broken)
+    monkeypatch.setattr(LadderTask, "init_state", broken)
     screen = io.StringIO()
     found = run_ladder(replace(settings, rates=(1e-2,)), tmp_path / "climb", screen=screen)
     assert [row.rung for row in found.rows if row.mean is None] == ["lm-blocks-2", "lm-modern-2"]

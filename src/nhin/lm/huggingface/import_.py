@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nhin.errors import CheckpointError, UnknownName, UsageError
+from nhin.files import write_atomic
 from nhin.lm.huggingface.config_json import ConfigReader, read_json
 from nhin.lm.huggingface.export import FORMATS
 from nhin.lm.huggingface.formats import CheckpointFormat
@@ -20,7 +21,6 @@ from nhin.models.config import ModelConfig, resolve
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
 from nhin.training.checkpoint import Checkpoint, save
-from nhin.training.whole import write
 
 _TOKEN_ROWS = ("embedding.weight", "head.weight")  # one for each token
 
@@ -102,4 +102,4 @@ def _save_run(out: Path, model: GPT, tokenizer: Tokenizer) -> None:
     values = {"recipe": recipe, "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
     weights: dict[str, Tensor] = model.state_dict()
     save(out / "checkpoint", Checkpoint({"model": weights}, values))
-    write(out / "recipe.json", json.dumps(recipe, ensure_ascii=False, indent=1).encode())
+    write_atomic(out / "recipe.json", json.dumps(recipe, ensure_ascii=False, indent=1).encode())

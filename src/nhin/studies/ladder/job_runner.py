@@ -11,14 +11,15 @@ from nhin.errors import CheckpointError, Diverged
 from nhin.lm.evaluate import evaluate
 from nhin.lm.loading import LMRun, NGramRun, open_any_run
 from nhin.lm.recipe import LMRecipe
-from nhin.lm.train import Ready, Writing
+from nhin.lm.task import LanguageModelTask, LMBatch
 from nhin.lm.train_ngram import max_countable_tokens, train_ngram
 from nhin.studies.files import load_dataclass, save_dataclass
 from nhin.studies.ladder.dataset import LadderData, Prefix
 from nhin.studies.ladder.jobs import LadderJob
-from nhin.training.course import Progress, follow
-from nhin.training.log import Log
-from nhin.training.together import Together
+from nhin.training.distributed import ProcessGroup
+from nhin.training.logger import Log
+from nhin.training.train_state import TrainState
+from nhin.training.trainer import Trainer
 
 _NAME = "result.json"
 
@@ -46,31 +47,24 @@ class RunResult:
     spent: float = 0.0
 
 
-class LadderTask(Writing):
+class LadderTask(LanguageModelTask):
     """Language model training that counts CPU-seconds, also across stops, and never validates."""
 
-    progress: Progress
-
-    def begin(self, team: Together) -> Progress:
-        """Build the model, and keep it for the evaluation after training."""
-        self.progress = super().begin(team)
-        return self.progress
-
     @contextmanager
-    def batches(self, progress: Progress, team: Together) -> Iterator[Iterator[Ready]]:
+    def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[LMBatch]]:
         """Give the batches; the CPU-seconds so far are noted before each, and so are saved with it."""
-        before, begin = progress.notes.get("cpu_seconds", 0.0), time.process_time()
+        before, begin = state.notes.get("cpu_seconds", 0.0), time.process_time()
 
-        def timed(batches: Iterator[Ready]) -> Iterator[Ready]:
+        def note_cost(batches: Iterator[LMBatch]) -> Iterator[LMBatch]:
             for batch in batches:
-                progress.notes["cpu_seconds"] = before + time.process_time() - begin
+                state.notes["cpu_seconds"] = before + time.process_time() - begin
                 yield batch
 
-        with super().batches(progress, team) as stream:
-            yield timed(stream)
-            progress.notes["cpu_seconds"] = before + time.process_time() - begin
+        with super().open_batches(state, group) as batches:
+            yield note_cost(batches)
+            state.notes["cpu_seconds"] = before + time.process_time() - begin
 
-    def validate(self, progress: Progress, log: Log | None, last: bool) -> bool:
+    def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
         """Go on without validating."""
         return True
 
@@ -116,18 +110,18 @@ def _train(job: LadderJob, data: LadderData, folder: Path, begin: float) -> RunR
     """Train a network to the end, or until it is stopped, and evaluate it."""
     assert job.model is not None
     recipe = job.model.recipe_for(job.rate, job.seed, job.steps)
-    task = LadderTask(recipe, data.corpus)
+    trainer = Trainer(LadderTask(recipe, data.corpus), folder, io.StringIO())
     try:
-        follow(task, folder, resume=True, screen=io.StringIO())
+        trainer.fit(resume=True)
     except Diverged:
-        return _result_so_far(task, finished=True)
-    result = _result_so_far(task, finished=False)
-    if task.progress.step < job.steps:
+        return _result_so_far(trainer.state, finished=True)
+    state = trainer.state
+    result = _result_so_far(state, finished=False)
+    if state.step < job.steps:
         return result
     # Evaluation may be stopped too; its CPU time must not be counted as training then.
     save_dataclass(folder / _NAME, replace(result, spent=time.process_time() - begin))
-    average = task.progress.average
-    model = (task.progress.model if average is None else average.model).eval()
+    model = (state.model if state.ema is None else state.ema.model).eval()
     run = LMRun(model, data.corpus.tokenizer, recipe, job.steps)
     try:
         cost = evaluate(run, data.search_split if job.search else data.eval_split).cost
@@ -138,9 +132,8 @@ def _train(job: LadderJob, data: LadderData, folder: Path, begin: float) -> RunR
     )
 
 
-def _result_so_far(task: LadderTask, finished: bool) -> RunResult:
+def _result_so_far(state: TrainState, finished: bool) -> RunResult:
     """Return the result before evaluation."""
-    progress = task.progress
-    parameters = sum(weight.numel() for weight in progress.model.parameters())
-    seconds = float(progress.notes.get("cpu_seconds", 0.0))
-    return RunResult(finished, progress.step, parameters, cpu_seconds=seconds)
+    parameters = sum(weight.numel() for weight in state.model.parameters())
+    seconds = float(state.notes.get("cpu_seconds", 0.0))
+    return RunResult(finished, state.step, parameters, cpu_seconds=seconds)

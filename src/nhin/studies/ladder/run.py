@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TextIO
 
 from nhin.errors import CheckpointError, UsageError
+from nhin.files import write_atomic
 from nhin.format import format_duration
 from nhin.lm.run_dir import is_run
-from nhin.studies.files import write_atomic, write_json
+from nhin.studies.files import write_json
 from nhin.studies.ladder.collect import collect_results
 from nhin.studies.ladder.dataset import LadderData, open_data
 from nhin.studies.ladder.job_runner import RunResult, run_job
@@ -19,8 +20,9 @@ from nhin.studies.ladder.plot import plot_ladder
 from nhin.studies.ladder.report import format_report
 from nhin.studies.ladder.results import LadderResults
 from nhin.studies.ladder.settings import LadderSettings
-from nhin.training.precision import computing
-from nhin.training.run import Stop, hold, stoppable
+from nhin.training.precision import configure_cpu
+from nhin.training.run_dir import lock_run_dir
+from nhin.training.signals import StopSignal, catch_stop_signals
 
 
 def run_ladder(
@@ -49,12 +51,12 @@ def run_ladder(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a ladder runs in one process; start it without torchrun")
     _check_folder(out, resume)
-    with hold(out), computing(settings.threads):
+    with lock_run_dir(out), configure_cpu(settings.threads):
         data = open_data(settings, out)
         models = make_models(settings)
         plan = make_plan(settings, data, models)
         done: dict[str, RunResult] = {}
-        with stoppable() as stop:
+        with catch_stop_signals() as stop:
             finished = _run_jobs(plan, models, data, done, (stop, log))
         if not finished:
             log.write("stopped; go on with --resume\n")
@@ -81,14 +83,14 @@ def _run_jobs(
     models: list[LadderModel],
     data: LadderData,
     done: dict[str, RunResult],
-    control: tuple[Stop, TextIO],
+    control: tuple[StopSignal, TextIO],
 ) -> bool:
     """Do all runs and write a line for each; return False if it was stopped."""
     stop, screen = control
     # Without the runs that searches may add.
     total = len(plan.settings.orders) + len(models) * (count_tries(plan.settings) + plan.settings.seeds)
     for number, job in enumerate(iter_jobs(plan, models, done), start=1):
-        if stop:
+        if stop.requested:
             return False
         done[job.name] = result = run_job(job, data)
         total += job.extra

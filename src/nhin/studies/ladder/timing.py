@@ -4,21 +4,17 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, replace
 
 from nhin.lm.evaluate import evaluate
 from nhin.lm.loading import LMRun
 from nhin.lm.ngram import count_ngrams
-from nhin.lm.train import Writing
+from nhin.lm.task import LanguageModelTask
 from nhin.studies.ladder.dataset import LadderData, Prefix
 from nhin.studies.ladder.models import LadderModel
-from nhin.training.loop import How, Pace
-from nhin.training.loop import train as steps
-from nhin.training.precision import chosen
-from nhin.training.schedule import Schedule
-from nhin.training.together import Together
+from nhin.training.distributed import ProcessGroup
+from nhin.training.lr_schedule import LRSchedule
+from nhin.training.trainer import Trainer
 
 _WARMUP, _MIN_ROUNDS, _MAX_ROUNDS = 2, 5, 100
 _EVAL_TOKENS, _NGRAM_TOKENS = 2**12, 2**16
@@ -62,18 +58,15 @@ def time_steps(models: Sequence[LadderModel], data: LadderData, max_seconds: flo
 @contextmanager
 def _start_steps(model: LadderModel, data: LadderData) -> Iterator[Iterator[object]]:
     """Give the steps of a new network."""
-    group, recipe = Together(), model.recipe
-    torch.manual_seed(0)
-    task = Writing(recipe, data.corpus)
-    state = task.begin(group)
-    pace = Pace(Schedule(model.rate, _MAX_ROUNDS, 0), recipe.training.clip, chosen(recipe.training.precision))
-    with task.batches(state, group) as batches:
-        yield steps(state.model, batches, task.loss, state.optimizer, pace, How(pieces=task.pieces))
+    recipe = replace(model.recipe, seed=0, schedule=LRSchedule(model.rate, _MAX_ROUNDS, 0))
+    trainer = Trainer(LanguageModelTask(recipe, data.corpus))
+    with trainer.task.open_batches(trainer.start(), ProcessGroup()) as batches:
+        yield map(trainer.step, batches)
 
 
 def time_model(model: LadderModel, data: LadderData) -> float:
     """Estimate the CPU-seconds per token of evaluating a model."""
-    network = Writing(model.recipe, data.corpus).begin(Together()).model.eval()
+    network = LanguageModelTask(model.recipe, data.corpus).init_state(ProcessGroup()).model.eval()
     run = LMRun(network, data.corpus.tokenizer, model.recipe, 0)
     tokens = Prefix(data.eval_split, _EVAL_TOKENS)
     evaluate(run, tokens)  # the first time costs more than any other

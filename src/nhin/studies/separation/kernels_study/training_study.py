@@ -19,7 +19,7 @@ from nhin.studies.separation.attention_nets.config import AttentionConfig
 from nhin.studies.separation.kernels_study.noisy_task import NOISY_KINDS, NoisyTask
 from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.training import StudyTrainConfig, check_batch_size, train_and_test
-from nhin.training.run import hold
+from nhin.training.run_dir import lock_run_dir
 
 Key = tuple[str, str, int, float, int]
 
@@ -139,7 +139,7 @@ def run_study(
         Diverged: A loss is not finite; the runs before it are kept.
     """
     _check_study_folder(out, resume)
-    with hold(out):
+    with lock_run_dir(out):
         try:
             done, jobs, runs = _load_or_begin(plan, out), plan.jobs(), []
             for number, job in enumerate(jobs, 1):

@@ -8,39 +8,40 @@ import signal
 import pytest
 
 from nhin.errors import CheckpointError, UsageError
-from nhin.training.log import Log
-from nhin.training.loop import Step
-from nhin.training.run import hold, stoppable
+from nhin.training.logger import Log
+from nhin.training.run_dir import lock_run_dir
+from nhin.training.signals import catch_stop_signals
+from nhin.training.train_state import StepStats
 
 
 def test_a_folder_is_held_by_one_and_free_again_afterwards(tmp_path):
     run = tmp_path / "run"
-    with hold(run), pytest.raises(UsageError, match="another training"), hold(run):
+    with lock_run_dir(run), pytest.raises(UsageError, match="another training"), lock_run_dir(run):
         pass
-    with hold(tmp_path / "run"):
+    with lock_run_dir(tmp_path / "run"):
         pass
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot write in"), hold(tmp_path / "file" / "run"):
+    with pytest.raises(CheckpointError, match="cannot write in"), lock_run_dir(tmp_path / "file" / "run"):
         pass
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_wish_to_stop_waits_once_and_insists_twice(number):
     before = signal.getsignal(number)
-    with stoppable() as stop:
-        assert not stop
+    with catch_stop_signals() as stop:
+        assert not stop.requested
         os.kill(os.getpid(), number)
-        assert stop
+        assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
 
 
 def step(number, loss=1.0):
-    return Step(number, loss, {"ctc": 2 * loss}, 0.5, 1e-3, 0.1)
+    return StepStats(number, loss, {"ctc": 2 * loss}, 0.5, 1e-3)
 
 
 def test_the_log_holds_means_for_programs_and_a_line_for_people(tmp_path):

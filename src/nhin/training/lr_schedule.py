@@ -1,4 +1,4 @@
-"""How the rate changes over a run: a linear warm-up, then a decay to a floor."""
+"""The learning rate over a run: a linear warm-up, then a decay to a floor."""
 
 import math
 from collections.abc import Callable
@@ -16,8 +16,8 @@ _SHAPES: dict[str, Callable[[float], float]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """The rate at every step.
+class LRSchedule:
+    """The learning rate at every step.
 
     ``rate`` is its peak, ``steps`` the budget, ``warmup`` the steps of the linear rise, ``decay`` the
     share of the budget (0 to 1, at its end) in which the rate falls, and ``floor`` the share of the

@@ -5,7 +5,7 @@ import json
 
 from PIL import Image
 
-from nhin.training.curves import draw, read_log
+from nhin.training.plots import plot_log, read_log
 
 ROWS = [
     *(
@@ -23,12 +23,12 @@ def test_a_log_is_read_to_its_last_whole_line(tmp_path):
 
 
 def test_it_is_drawn_with_levels_to_compare_with_and_the_same_twice():
-    picture = draw(ROWS, {"a guess": 4.2})
-    assert picture == draw(ROWS, {"a guess": 4.2})
-    assert picture != draw(ROWS)
-    assert picture != draw(ROWS[:2], {"a guess": 4.2})
+    picture = plot_log(ROWS, {"a guess": 4.2})
+    assert picture == plot_log(ROWS, {"a guess": 4.2})
+    assert picture != plot_log(ROWS)
+    assert picture != plot_log(ROWS[:2], {"a guess": 4.2})
     assert Image.open(io.BytesIO(picture)).width > 400
 
 
 def test_an_empty_log_is_an_empty_picture():
-    assert Image.open(io.BytesIO(draw([]))).height > 200
+    assert Image.open(io.BytesIO(plot_log([]))).height > 200

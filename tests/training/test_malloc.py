@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 SCRIPT = """
 import resource
 import numpy as np
-from nhin.training.memory import keep_freed
+from nhin.training.malloc import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -20,7 +20,7 @@ def faults():
 def used():
     pieces = [np.ones(2**21) for _ in range(4)]
 
-if not keep_freed():
+if not keep_freed_memory():
     raise SystemExit(77)
 used()
 before = faults()

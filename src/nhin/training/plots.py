@@ -1,4 +1,4 @@
-"""A run's log as a picture: losses, validations and the rate over steps."""
+"""Plot a run's log: losses, validations and the learning rate over steps."""
 
 import io
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_COLOURS = ("#3b5b92", "#c1653a", "#4f8f5b", "#8a5aa0")
+_COLORS = ("#3b5b92", "#c1653a", "#4f8f5b", "#8a5aa0")
 _HIDDEN = ("event", "step", "time", "rate", "samples_per_second", "grad_norm", "cpu_seconds")
 
 Rows = list[dict[str, Any]]
@@ -25,11 +25,11 @@ def read_log(path: Path) -> Rows:
     return rows
 
 
-def draw(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
+def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     """Draw a log as PNG.
 
     Args:
-        rows: Of ``log.jsonl``; every number but the rate is drawn over steps.
+        rows: Of ``log.jsonl``; every number but the rate is plotted over steps.
         lines: Levels to compare with, by name, such as a guess or an n-gram.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,32 +38,25 @@ def draw(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     figure = Figure(figsize=(8, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    drawn = 0
+    count = 0
     for event, style in (("step", "-"), ("validation", "o-")):
-        told = [row for row in rows if row.get("event") == event]
-        for name in _numbers(told):
-            steps = [row["step"] for row in told if name in row]
-            values = [row[name] for row in told if name in row]
+        matching = [row for row in rows if row.get("event") == event]
+        for name in _numbers(matching):
+            steps = [row["step"] for row in matching if name in row]
+            values = [row[name] for row in matching if name in row]
             label = f"{event if event == 'validation' else 'training'} {name}"
-            losses.plot(steps, values, style, color=_COLOURS[drawn % 4], label=label, markersize=3, lw=1.2)
-            drawn += 1
+            losses.plot(steps, values, style, color=_COLORS[count % 4], label=label, markersize=3, lw=1.2)
+            count += 1
     for name, level in (lines or {}).items():
         losses.axhline(level, color="#888888", lw=0.9, ls="--")
-        losses.annotate(
-            name,
-            (0.995, level),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            color="#555555",
-            fontsize=8,
-        )
+        where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        losses.annotate(name, (0.995, level), color="#555555", fontsize=8, **where)
     losses.set_ylabel("nats")
     losses.grid(alpha=0.25)
-    if drawn:
+    if count:
         losses.legend(frameon=False, fontsize=8)
     taken = [row for row in rows if row.get("event") == "step" and "rate" in row]
-    rates.plot([row["step"] for row in taken], [row["rate"] for row in taken], color=_COLOURS[0], lw=1.2)
+    rates.plot([row["step"] for row in taken], [row["rate"] for row in taken], color=_COLORS[0], lw=1.2)
     rates.set_ylabel("rate")
     rates.set_xlabel("step")
     rates.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""What a run says: a line a person can read, and ``log.jsonl`` that a program can."""
+"""A run's log: lines for people on the screen, and ``log.jsonl`` for programs."""
 
 import json
 import sys
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nhin.errors import CheckpointError
-from nhin.training.loop import Step
+from nhin.files import write_atomic
+from nhin.training.train_state import StepStats
 
 
 class Log:
@@ -34,30 +35,30 @@ class Log:
     ) -> None:
         self.path, self.total, self.every, self.unit = path, total, every, unit
         self.screen = sys.stderr if screen is None else screen
-        _drop_after(path, done)
+        _drop_lines_after(path, done)
         self._sums: dict[str, float] = {}
         self._steps = self._samples = 0
         self._since = time.monotonic()
         self._began, self._first = self._since, done
 
-    def step(self, step: Step, samples: int) -> None:
+    def step(self, stats: StepStats, samples: int) -> None:
         """Count one step of ``samples`` samples; write a line when it is time."""
-        for name, value in {"loss": step.loss, **step.losses, "grad_norm": step.grad_norm}.items():
+        for name, value in {"loss": stats.loss, **stats.losses, "grad_norm": stats.grad_norm}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
         self._samples += samples
         now = time.monotonic()
-        if now - self._since >= self.every or step.number >= self.total:
-            self._write(step, now)
+        if now - self._since >= self.every or stats.number >= self.total:
+            self._write(stats, now)
 
-    def _write(self, step: Step, now: float) -> None:
+    def _write(self, stats: StepStats, now: float) -> None:
         means = {name: round(total / self._steps, 5) for name, total in self._sums.items()}
-        pace = self._samples / max(1e-9, now - self._since)
-        left = (now - self._began) / (step.number - self._first) * (self.total - step.number)
-        self.event("step", step.number, **means, rate=step.rate, samples_per_second=round(pace, 1))
+        speed = self._samples / max(1e-9, now - self._since)
+        left = (now - self._began) / (stats.number - self._first) * (self.total - stats.number)
+        self.event("step", stats.number, **means, rate=stats.rate, samples_per_second=round(speed, 1))
         words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-        words += f"  rate {step.rate:.2e}  {pace:.0f} {self.unit}/s  {_clock(left)} left"
-        self.say(f"step {step.number}/{self.total}  {words}")
+        words += f"  rate {stats.rate:.2e}  {speed:.0f} {self.unit}/s  {_format_duration(left)} left"
+        self.say(f"step {stats.number}/{self.total}  {words}")
         self._sums.clear()
         self._steps = self._samples = 0
         self._since = now
@@ -77,13 +78,13 @@ class Log:
         self.screen.flush()
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """Return a time span as 2h05m or 3m20s."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
 
 
-def _drop_after(path: Path, done: int) -> None:
+def _drop_lines_after(path: Path, done: int) -> None:
     """Keep the whole lines up to step ``done``."""
     if not path.exists():
         return
@@ -95,6 +96,4 @@ def _drop_after(path: Path, done: int) -> None:
             keep = False
         if keep:
             kept.append(line + "\n")
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text("".join(kept), encoding="utf-8")
-    beside.replace(path)
+    write_atomic(path, "".join(kept))

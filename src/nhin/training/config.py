@@ -1,0 +1,33 @@
+"""What the recipes of every workflow share: a seed, a learning-rate schedule and how a run goes."""
+
+from dataclasses import dataclass
+
+from nhin.training.lr_schedule import LRSchedule
+from nhin.training.precision import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """How a run goes, whatever is trained; times are in seconds.
+
+    ``clip`` is the largest gradient norm, ``average`` the decay of the EMA of the weights (0 for none);
+    ``validate_steps`` 0 validates at the end only.
+    """
+
+    threads: int = 2
+    precision: Precision = "auto"
+    clip: float = 1.0
+    weight_decay: float = 0.05
+    average: float = 0.0
+    save_seconds: float = 180.0
+    log_seconds: float = 10.0
+    validate_steps: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings of one run that a trainer reads; a workflow adds its model and its data."""
+
+    seed: int = 0
+    schedule: LRSchedule = LRSchedule()
+    training: TrainerConfig = TrainerConfig()
