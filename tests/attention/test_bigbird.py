@@ -6,7 +6,7 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes
+from cases import LAWS, Sizes, at_any_length
 from torch.testing import assert_close
 
 from nhin.attention.masks import dense_mask
@@ -206,9 +206,8 @@ def test_other_lots_in_the_backward_pass_are_caught(monkeypatch):
 
 @pytest.mark.compiled
 def test_a_compiler_draws_the_same_lots():
-    torch.compiler.reset()
     mechanism = BigBird(2, 1, 1, 1)
-    compiled = torch.compile(mechanism, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(mechanism)
     for length in (9, 14):
         q, k, v = (torch.randn(1, length, 2, 4) for _ in range(3))
         for causal in (False, True):

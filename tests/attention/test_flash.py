@@ -4,7 +4,7 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes
+from cases import LAWS, Sizes, at_any_length
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -176,9 +176,8 @@ def test_an_order_is_one_of_two():
 @pytest.mark.compiled
 @orders
 def test_compiled_tiles_are_the_same_tiles(order):
-    torch.compiler.reset()
     mechanism = Flash(order, 2, 3)
-    compiled = torch.compile(mechanism, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(mechanism)
     for t in (5, 8):
         inputs = draw(t, t + 2)
         out, want = (look(*inputs, causal=True) for look in (compiled, mechanism))

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from cases import at_any_length
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -238,9 +239,8 @@ def test_places_may_begin_anywhere_and_per_row_and_tables_outlive_casts(name):
 @pytest.mark.compiled
 @pytest.mark.parametrize("name", ON_HEADS)
 def test_turning_compiles_at_any_length(name):
-    torch.compiler.reset()
     rotary = POSITIONS[name].make(8)
-    compiled = torch.compile(rotary, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(rotary)
     for length in (5, 7):
         x = torch.randn(2, length, 3, 8)
         close(compiled(x), rotary(x))

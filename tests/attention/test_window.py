@@ -4,7 +4,7 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes, gradients, same
+from cases import LAWS, Sizes, at_any_length, gradients, same
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -252,9 +252,8 @@ def test_a_band_shows_its_sizes():
 @pytest.mark.compiled
 @pytest.mark.parametrize(("name", "causal"), [("window", True), ("longformer", False)])
 def test_a_compiled_band_of_many_chunks_answers_alike(name, causal):
-    torch.compiler.reset()
     made = build(name, window=5)
-    compiled = torch.compile(made, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(made)
     for t in (70, 131):
         inputs = draw(t, t + 3, dtype=torch.float32)
         keep = torch.arange(2 * t + 6).reshape(2, -1) * 7 % 5 < 3

@@ -82,6 +82,23 @@ def ways(n: Sizes, facts: Facts) -> Iterator[dict]:
         yield {"causal": True, "keep": some_keys(n)}
 
 
+def at_any_length(function):
+    """Compile whole, with lengths as symbols where the code lets them be.
+
+    The other axes belong to a model, and each of them as a symbol would double the time of compiling.
+    """
+    torch.compiler.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+
+    def call(*inputs, **way):
+        for x in (*inputs, *way.values()):
+            if isinstance(x, torch.Tensor):
+                torch._dynamo.maybe_mark_dynamic(x, 1)
+        return compiled(*inputs, **way)
+
+    return call
+
+
 def gradients(out, inputs, weight=None):
     weight = (
         torch.linspace(-1, 2, out.numel(), dtype=out.dtype).reshape(out.shape) if weight is None else weight

@@ -7,7 +7,7 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes, applies, draw, fitted, some_keys
+from cases import LAWS, Sizes, applies, at_any_length, draw, fitted, some_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +36,7 @@ APPLIES = [(name, law) for name, kind in MECHANISMS.items() for law in LAWS if a
 def test_the_law_holds(name, law):
     facts = MECHANISMS[name].facts
 
-    @settings(max_examples=8, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=5)
     @given(n=cases)
     def holds(n):
         n = fitted(n, facts)
@@ -86,10 +86,9 @@ def test_an_ability_that_is_lacking_is_refused_with_those_that_have_it(name):
 @each
 @pytest.mark.compiled
 def test_a_compiled_mechanism_answers_alike_at_any_length(name):
-    torch.compiler.reset()
     mechanism = build(name, heads=HEADS, head_dim=HEAD_DIM)
     known = mechanism.facts.abilities
-    compiled = torch.compile(mechanism, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(mechanism)
     way = {"causal": True} if "causal" in known else {}
     for t in (5, 7):
         n = fitted(Sizes(t=t, s=t + 2, d=HEAD_DIM, groups=HEADS // 2, each=2), mechanism.facts)

@@ -29,6 +29,8 @@ from nhin.training.run_dir import lock_run_dir
 
 SOURCE = Path(__file__).parents[2] / "src"
 FILES = ("model", "optimizer")
+# Rounding moves a loss by less than 1e-5 in a dozen steps; half a gradient, or a rate 2 % off, by 1e-2.
+CLOSE = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_a_batch_in_pieces_moves_the_weights_as_a_whole_one_does(corpus, tmp_pat
     whole, pieces = (end_of(tmp_path / name)["model"] for name in ("whole", "pieces"))
     for name, weight in whole.items():
         torch.testing.assert_close(pieces[name], weight, rtol=1e-3, atol=1e-4)
-    assert losses(tmp_path / "pieces") == pytest.approx(losses(tmp_path / "whole"), abs=2e-5)
+    assert losses(tmp_path / "pieces") == pytest.approx(losses(tmp_path / "whole"), abs=CLOSE)
 
 
 def together(path, corpus, run, *more):
@@ -154,19 +156,19 @@ def test_two_processes_have_the_losses_of_one_and_what_they_save_goes_on_alone(c
     def wanted(steps, by="ddp"):
         return recipe(steps, model={"dropout": 0.0, "depth": 2}, training={"parallel": by})
 
-    path = toml(tmp_path / "mine.toml", wanted(50, parallel))
+    path = toml(tmp_path / "mine.toml", wanted(8, parallel))
     together(path, corpus, tmp_path / "two")
-    train_language_model(wanted(50), corpus, tmp_path / "one")
-    assert len(losses(tmp_path / "two")) == 50
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1.1e-5)
+    train_language_model(wanted(8), corpus, tmp_path / "one")
+    assert len(losses(tmp_path / "two")) == 8
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=CLOSE)
     assert len(list((tmp_path / "two" / "checkpoint").glob("model*"))) == (2 if parallel == "fsdp" else 1)
     # What two saved, one takes up; what one saved, two take up.
-    train_language_model(wanted(55), corpus, tmp_path / "two", resume=True)
-    train_language_model(wanted(55), corpus, tmp_path / "one", resume=True)
-    assert losses(tmp_path / "two")[50:] == pytest.approx(losses(tmp_path / "one")[50:], abs=2e-5)
-    together(toml(tmp_path / "more.toml", wanted(60, parallel)), corpus, tmp_path / "one", "--resume")
-    train_language_model(wanted(60), corpus, tmp_path / "two", resume=True)
-    assert losses(tmp_path / "one")[55:] == pytest.approx(losses(tmp_path / "two")[55:], abs=2e-5)
+    train_language_model(wanted(10), corpus, tmp_path / "two", resume=True)
+    train_language_model(wanted(10), corpus, tmp_path / "one", resume=True)
+    assert losses(tmp_path / "two")[8:] == pytest.approx(losses(tmp_path / "one")[8:], abs=CLOSE)
+    together(toml(tmp_path / "more.toml", wanted(12, parallel)), corpus, tmp_path / "one", "--resume")
+    train_language_model(wanted(12), corpus, tmp_path / "two", resume=True)
+    assert losses(tmp_path / "one")[10:] == pytest.approx(losses(tmp_path / "two")[10:], abs=CLOSE)
 
 
 def test_it_learns_and_leaves_curves_and_samples(corpus, tmp_path):

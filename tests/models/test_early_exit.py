@@ -63,13 +63,13 @@ def test_never_leaving_is_the_plain_model_exactly(name):
 @each
 @pytest.mark.parametrize("confidence", [0.0, 0.4, 0.6, 0.9])
 def test_places_leave_once_they_are_sure(name, confidence):
-    model, t = built(name, confidence), torch.randint(7, (3, 12))
+    model, t = built(name, confidence), torch.randint(7, (20, 12))
     with torch.inference_mode():
         want, depths = frozen(model, t)
         assert_close(model(t), want)
     assert torch.equal(model.depth_counts, torch.bincount(depths.flatten(), minlength=5))
     assert model.mean_depth == pytest.approx(depths.double().mean().item())
-    assert confidence in (0.0, 0.9) or len(depths.unique()) > 2
+    assert confidence in (0.0, 0.9) or len(depths.unique()) > 1
 
 
 @each

@@ -67,7 +67,7 @@ def test_model_3_shows_its_mask_and_looks_almost_evenly_at_first():
     assert (weights >= 0).all()
     assert torch.equal(weights > 0, torch.ones(8, 8, dtype=torch.bool).tril().expand(5, 1, 8, 8))
     entropy = -(weights * weights.clamp_min(1e-30).log()).sum(-1)
-    assert_close(entropy, torch.arange(1, 9).log().expand(5, 1, 8), atol=1e-3, rtol=0)
+    assert_close(entropy, torch.arange(1, 9).log().expand(5, 1, 8), atol=1e-2, rtol=0)
     assert {"scores", "weights", "output"} <= shown.keys()
 
 

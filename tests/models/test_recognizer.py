@@ -53,11 +53,11 @@ def test_a_later_letter_does_not_change_what_comes_before_it():
 
 
 def test_it_learns_a_few_pictures_by_heart():
-    net = small()
+    net = small(misread=0.0)  # a letter misread at the last step would decide what that step costs
     pictures, texts = torch.randn(4, 1, 40, 48), [[4, 5], [6], [], [7, 4, 4]]
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     first = net.loss(pictures, texts)["loss"].item()
-    for _ in range(200):
+    for _ in range(80):
         optimizer.zero_grad()
         parts = net.loss(pictures, texts)
         parts["loss"].backward()

@@ -1,10 +1,4 @@
-r"""Bands agree with libraries written by others; skipped where these are not installed.
-
-They are wanted by nothing else, so they go to a folder of their own, outside the environment:
-
-    pip install --no-deps --target oracles local-attention hyper-connections torch-einops-utils \
-        x-transformers einx loguru frozendict
-    PYTHONPATH=oracles python -m pytest tests/oracles
+"""Bands agree with libraries written by others; `make oracles` installs them, else these tests are skipped.
 
 ``local-attention`` (lucidrains): in its exact mode, a window of W sees W keys before the query's own and so
 W + 1 in all; ours sees W, so ours is asked for one more. Its looking both ways is as far on either side.

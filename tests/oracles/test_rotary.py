@@ -1,7 +1,6 @@
 """Rotary positions and T5's buckets agree with libraries written by others, where these are installed.
 
-They are no dependency: put them where Python finds them (``pip install --no-deps --target FOLDER
-rotary-embedding-torch transformers ...``, then ``PYTHONPATH=FOLDER``), or these tests are skipped.
+They are no dependency: `make oracles` installs them, else these tests are skipped.
 
 Differences that are meant: the centre of xPos is fixed here and the middle of each text there, which cancels
 in scores; dynamic NTK turns a place by the length reached there, which is what theirs does token by token.

@@ -1,7 +1,6 @@
 """Exported and imported language models answer as those of ``transformers`` do, where that is installed.
 
-It is no dependency: put it where Python finds it (``pip install --target FOLDER transformers``, then
-``PYTHONPATH=FOLDER``), or these tests are skipped.
+It is no dependency: `make oracles` installs it, else these tests are skipped.
 """
 
 import json

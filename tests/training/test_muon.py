@@ -108,4 +108,4 @@ def test_it_learns_in_any_numbers(dtype):
         loss = (model(data) - want).square().mean()
         loss.backward()
         optimizer.step()
-    assert loss < 0.1
+    assert loss < 0.2  # from 2; it ends at 0.03 to 0.07
