@@ -1,6 +1,6 @@
 """The fast path of sparse patterns keeps every law where patterns bite, and faults in it show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nhin.attention import sliced_tiles
 from nhin.attention.base import CacheSpec
 from nhin.attention.exact.naive import Naive
 from nhin.attention.masks import dense_mask
@@ -287,10 +288,12 @@ def test_a_fault_in_the_fast_path_is_caught(fault):
 
 
 def test_a_causal_mask_aligned_to_the_start_is_caught(monkeypatch):
-    whole = engine.tile_mask
-    monkeypatch.setattr(
-        engine, "tile_mask", lambda piece, move, causal, device: whole(piece, 0, causal, device)
-    )
+    whole = sliced_tiles.mask_parts
+
+    def from_the_start(piece, cut, *rest):
+        return whole(piece, replace(cut, keys=cut.queries), *rest)
+
+    monkeypatch.setattr(sliced_tiles, "mask_parts", from_the_start)
     assert broken(
         "a_causal_row_is_the_plain_answer_on_its_visible_prefix", lambda: build("block-local", block=2)
     )
@@ -298,7 +301,9 @@ def test_a_causal_mask_aligned_to_the_start_is_caught(monkeypatch):
 
 def test_a_shield_that_does_not_ask_the_pattern_is_caught(monkeypatch):
     monkeypatch.setattr(
-        engine, "sees_nonfinite", lambda pieces, broken, t, causal: broken.any(1, True).expand(-1, t)
+        engine,
+        "sees_nonfinite",
+        lambda pattern, broken, q, causal: broken.any(1, True).any(2, True)[..., None],
     )
     assert broken("what_a_later_key_holds_never_leaks", lambda: build("strided", stride=2))
 

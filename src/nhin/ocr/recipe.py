@@ -96,7 +96,7 @@ def build_source(data: OCRDataConfig) -> SampleSource:
     try:
         synth = SyntheticSource(fonts=data.fonts, words=data.words, seed=data.seed, **data.synth)
     except TypeError as why:
-        raise RecipeError(f"data.images.synthetic: {str(why).replace('Synth.__init__() ', '')}") from why
+        raise RecipeError(f"data.synth: {str(why).replace('Synth.__init__() ', '')}") from why
     return synth if real is None else MixedSource(synth, real, data.real_share, data.seed)
 
 
