@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nhin.attention import sliced_tiles
 from nhin.attention.bias import kernel
 from nhin.attention.bias.alibi import ALiBi, head_slopes
 from nhin.attention.bias.t5 import T5, bucket_edges
@@ -126,8 +127,8 @@ def test_t5_keeps_every_law_with_other_settings_than_the_usual(law, two_sided):
 @pytest.mark.parametrize("name", ["alibi", "t5"])
 @pytest.mark.parametrize("way", [{}, {"causal": True}, {"keep": True}, {"causal": True, "keep": True}])
 def test_many_blocks_are_one(name, way, monkeypatch):
-    """With room for few entries a block has 16 queries, so 45 of them take three."""
-    monkeypatch.setattr(kernel, "MAX_TILE_ENTRIES", 64)
+    monkeypatch.setattr(kernel, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(kernel, "KEY_BLOCK", 13)
     for t, s in ((45, 45), (45, 60), (60, 45)):
         n = Sizes(b=2, t=t, s=s)
         inputs = draw(n)
@@ -151,7 +152,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", ["alibi", "t5"])
 def test_nothing_as_large_as_all_weights_is_held_forward_or_backward(name, monkeypatch):
-    monkeypatch.setattr(kernel, "MAX_TILE_ENTRIES", 2**12)
+    monkeypatch.setattr(kernel, "QUERY_BLOCK", 16)
     made = build(name, heads=2, head_dim=4)
     q, k, v = (torch.randn(1, 512, 2, 4, requires_grad=True) for _ in range(3))
     with Largest() as counted:
@@ -229,12 +230,12 @@ def test_a_place_counted_from_the_start_is_caught_by_the_law_of_weights():
 
 @pytest.mark.parametrize("fault", ["mean", "shifted"])
 def test_a_wrong_gradient_of_the_line_is_caught(fault, monkeypatch):
-    right = kernel._sum_diagonals
+    right = sliced_tiles.sum_diagonals
     wrong = {
         "mean": lambda table: right(table) / table.shape[1],
         "shifted": lambda table: right(table).roll(1, -1),
     }
-    monkeypatch.setattr(kernel, "_sum_diagonals", wrong[fault])
+    monkeypatch.setattr(sliced_tiles, "sum_diagonals", wrong[fault])
     law = LAWS["the_answer_is_the_values_mixed_with_the_weights_shown"]
     with pytest.raises(AssertionError):
         law.holds(lambda n, dtype=torch.float64: learned(4, dtype), Sizes())

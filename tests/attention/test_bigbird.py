@@ -9,11 +9,11 @@ import torch
 from cases import LAWS, Sizes, at_any_length
 from torch.testing import assert_close
 
+from nhin.attention import tiled_softmax
 from nhin.attention.masks import dense_mask
-from nhin.attention.sparse import kernel as engine
 from nhin.attention.sparse.bigbird import BigBird
 from nhin.attention.sparse.layouts import BigBirdBlocks, pair_hash
-from nhin.attention.sparse.tiles import TileBuilder
+from nhin.attention.tiles import TileBuilder
 
 CASES = [Sizes(t=9, s=9), Sizes(t=4, s=9, each=1), Sizes(t=9, s=4)]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
@@ -190,17 +190,14 @@ def test_lots_drawn_anew_at_each_call_are_caught(law):
 
 
 def test_other_lots_in_the_backward_pass_are_caught(monkeypatch):
-    right = engine._backward
+    right = tiled_softmax.backward
 
-    def reseeded(grad, delta, inputs, hidden, log, ctx):
-        q, k, _ = inputs
-        ctx.pieces = tuple(
-            BigBirdBlocks(1, 1, 0, 1, 9).tiles(TileBuilder(q.shape[2], k.shape[1], ctx.causal))
-        )
-        return right(grad, delta, inputs, hidden, log, ctx)
+    def reseeded(grad, inputs, out, log, source, **wanted):
+        other = replace(source, pattern=BigBirdBlocks(1, 1, 0, 1, 9))
+        return right(grad, inputs, out, log, other, **wanted)
 
     assert not broken(TWIN, lambda: BigBird(1, 1, 0, 1))
-    monkeypatch.setattr(engine, "_backward", reseeded)
+    monkeypatch.setattr(tiled_softmax, "backward", reseeded)
     assert broken(TWIN, lambda: BigBird(1, 1, 0, 1))
 
 

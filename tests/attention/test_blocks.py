@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from nhin.attention import tiles as cutting
 from nhin.attention.masks import dense_mask
-from nhin.attention.sparse import tiles as cutting
-from nhin.attention.sparse.kernel import tile_mask
+from nhin.attention.sliced_tiles import mask_parts
 from nhin.attention.sparse.layouts import (
     BigBirdBlocks,
     BlockDiagonal,
@@ -19,7 +19,7 @@ from nhin.attention.sparse.layouts import (
     PowerOfTwoBlocks,
     StridedMask,
 )
-from nhin.attention.sparse.tiles import TileBuilder, TiledPattern
+from nhin.attention.tiles import TileBuilder, TiledPattern
 
 LAYOUT = ((True, False, False), (True, True, False), (False, True, True))
 PATTERNS = [
@@ -37,15 +37,14 @@ patterns = pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 
 def compared(pattern, queries, keys, causal):
     """Count how often the pieces of a pattern compare each query with each key, what they mask left out."""
-    counts, met = Counter(), set()
-    for piece in pattern.pieces(TileBuilder(queries, keys, causal)):
+    counts, met, known, cut = Counter(), set(), {}, TileBuilder(queries, keys, causal)
+    for piece in pattern.tiles(cut):
         columns = [key for run in piece.keys for key in run]
         open_ = torch.ones(len(piece.rows), len(columns), dtype=torch.bool)
-        start, unseen = tile_mask(piece, keys - queries, causal, torch.device("cpu"))
-        if unseen is not None:
-            open_[:, start:] &= ~unseen
+        for part, hidden in mask_parts(piece, cut, torch.device("cpu"), known):
+            open_[:, part] &= ~hidden
         counts.update((piece.rows[r], columns[c]) for r, c in open_.nonzero().tolist())
-        assert piece.is_continuation or met.isdisjoint(piece.rows), "a row that was answered is begun anew"
+        assert piece.joins or met.isdisjoint(piece.rows), "a row that was answered is begun anew"
         met.update(piece.rows)
     return counts
 
@@ -90,7 +89,7 @@ def test_a_pattern_shows_what_its_source_says(pattern):
 
 @dataclass(frozen=True)
 class SummaryTooEarly(FixedMask):
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return super().mask(p, s + 1, size)
 
 
@@ -99,7 +98,7 @@ class EdgeTooLate(BlockDiagonal):
     def shows(self, i, j, count):
         return i == j
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return super().mask(p - 1, s, size)
 
 

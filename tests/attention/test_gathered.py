@@ -1,6 +1,6 @@
 """The fast path of sparse patterns keeps every law where patterns bite, and faults in it show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
@@ -11,14 +11,15 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nhin.attention import sliced_tiles
+from nhin.attention import tiles as cutting
 from nhin.attention.base import CacheSpec
 from nhin.attention.exact.naive import Naive
 from nhin.attention.masks import dense_mask
 from nhin.attention.registry import MECHANISMS, build
 from nhin.attention.sparse import kernel as engine
-from nhin.attention.sparse import tiles as cutting
 from nhin.attention.sparse.layouts import BlockDiagonal, Columns, FixedMask, StridedMask
-from nhin.attention.sparse.tiles import Tile, TileBuilder, TiledPattern
+from nhin.attention.tiles import Tile, TileBuilder, TiledPattern
 from nhin.errors import ShapeError, UsageError
 
 CASES = [Sizes(t=7, s=7, d=3), Sizes(t=3, s=8, each=1), Sizes(t=8, s=3, groups=1)]
@@ -199,17 +200,17 @@ class Wrong:
 
     right: TiledPattern
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return self.right.mask(p, s, size)
 
-    def pieces(self, cut):
+    def tiles(self, builder):
         return self.right.tiles(cut)
 
 
 class KeysOneLate(Wrong):
     """Fetches each stretch of keys one place too late."""
 
-    def pieces(self, cut):
+    def tiles(self, builder):
         for piece in self.right.tiles(cut):
             keys = tuple(
                 range(min(run.start + 1, cut.keys - 1), cut.keys, run.step)[: len(run)] for run in piece.keys
@@ -220,7 +221,7 @@ class KeysOneLate(Wrong):
 class FromTheStart(Wrong):
     """Lets the first query stand at the first key, however many keys there are."""
 
-    def pieces(self, cut):
+    def tiles(self, builder):
         for piece in self.right.tiles(TileBuilder(cut.queries, cut.queries, cut.causal)):
             keys = tuple(
                 filter(None, (range(run.start, min(run.stop, cut.keys), run.step) for run in piece.keys))
@@ -232,7 +233,7 @@ class FromTheStart(Wrong):
 class BeginsAnew(Wrong):
     """Forgets that a query was asked before."""
 
-    def pieces(self, cut):
+    def tiles(self, builder):
         for piece in self.right.tiles(cut):
             yield Tile(piece.rows, piece.keys, piece.rule)
 
@@ -240,7 +241,7 @@ class BeginsAnew(Wrong):
 class CountsTwice(Wrong):
     """Compares what the band has shown once more in the columns."""
 
-    def pieces(self, cut):
+    def tiles(self, builder):
         for piece in self.right.tiles(cut):
             yield Tile(
                 piece.rows, piece.keys, None if piece.is_continuation else piece.rule, piece.is_continuation
@@ -250,7 +251,7 @@ class CountsTwice(Wrong):
 class LosesTheEdge(Wrong):
     """Drops the last key of each stretch."""
 
-    def pieces(self, cut):
+    def tiles(self, builder):
         for piece in self.right.tiles(cut):
             keys = tuple(filter(None, (run[:-1] for run in piece.keys)))
             if keys:
@@ -287,10 +288,12 @@ def test_a_fault_in_the_fast_path_is_caught(fault):
 
 
 def test_a_causal_mask_aligned_to_the_start_is_caught(monkeypatch):
-    whole = engine.tile_mask
-    monkeypatch.setattr(
-        engine, "tile_mask", lambda piece, move, causal, device: whole(piece, 0, causal, device)
-    )
+    whole = sliced_tiles.mask_parts
+
+    def from_the_start(piece, cut, *rest):
+        return whole(piece, replace(cut, keys=cut.queries), *rest)
+
+    monkeypatch.setattr(sliced_tiles, "mask_parts", from_the_start)
     assert broken(
         "a_causal_row_is_the_plain_answer_on_its_visible_prefix", lambda: build("block-local", block=2)
     )
@@ -298,7 +301,9 @@ def test_a_causal_mask_aligned_to_the_start_is_caught(monkeypatch):
 
 def test_a_shield_that_does_not_ask_the_pattern_is_caught(monkeypatch):
     monkeypatch.setattr(
-        engine, "sees_nonfinite", lambda pieces, broken, t, causal: broken.any(1, True).expand(-1, t)
+        engine,
+        "sees_nonfinite",
+        lambda pattern, broken, q, causal: broken.any(1, True).any(2, True)[..., None],
     )
     assert broken("what_a_later_key_holds_never_leaks", lambda: build("strided", stride=2))
 

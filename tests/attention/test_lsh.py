@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nhin.attention import tiled_softmax
 from nhin.attention.exact.naive import Naive
 from nhin.attention.lsh import kernel as engine
 from nhin.attention.lsh import lsh as module
@@ -237,21 +238,23 @@ def test_another_width_is_refused_with_the_way_out():
 
 
 def backward_hashes_anew(monkeypatch):
-    real = engine._backward
+    real = tiled_softmax.backward
 
-    def backward(grad, delta, inputs, log, sorting):
-        return real(
-            grad, delta, inputs, log, sorting._replace(held=(sorting.key_buckets + 1) % sorting.bucket_count)
-        )
+    def backward(grad, inputs, out, log, source, **wanted):
+        sorting = source.sorting
+        other = sorting._replace(key_buckets=(sorting.key_buckets + 1) % sorting.bucket_count)
+        return real(grad, inputs, out, log, engine.BucketTiles(other), **wanted)
 
-    monkeypatch.setattr(engine, "_backward", backward)
+    monkeypatch.setattr(tiled_softmax, "backward", backward)
 
 
 def pairs_counted_in_every_round(monkeypatch):
     real = engine._iter_round
 
     def alone(sorting, r):
-        part = sorting._replace(asked=sorting.asked[r : r + 1], held=sorting.key_buckets[r : r + 1])
+        part = sorting._replace(
+            query_buckets=sorting.query_buckets[r : r + 1], key_buckets=sorting.key_buckets[r : r + 1]
+        )
         return real(part, 0)
 
     monkeypatch.setattr(engine, "_iter_round", alone)
@@ -265,7 +268,9 @@ def own_place_counted_again(monkeypatch):
     real = engine._iter_own_keys
     # With buckets that nothing shares, the own key counts as never met.
     monkeypatch.setattr(
-        engine, "_iter_own_keys", lambda sorting: real(sorting._replace(asked=sorting.asked * 0 - 1))
+        engine,
+        "_iter_own_keys",
+        lambda sorting: real(sorting._replace(query_buckets=sorting.query_buckets * 0 - 1)),
     )
 
 
@@ -294,13 +299,8 @@ def last_block_dropped(monkeypatch):
 
 
 def blocks_not_rescaled(monkeypatch):
-    real = engine._forward
-
-    def forward(q, k, v, sorting):
-        out, log = real(q, k, v, sorting)
-        return out, log + 0.1 * (log != 0)
-
-    monkeypatch.setattr(engine, "_forward", forward)
+    real = tiled_softmax.carry_over
+    monkeypatch.setattr(tiled_softmax, "carry_over", lambda out, *logs: (real(out, *logs)[0], out.clone()))
 
 
 FAULTS = (

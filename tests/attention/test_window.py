@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nhin.attention import masks
+from nhin.attention import masks, sliced_tiles
 from nhin.attention.band import base, chunked, row_blocks
 from nhin.attention.band.chunked import Band
 from nhin.attention.band.dilated import Dilated
@@ -17,6 +17,8 @@ from nhin.attention.band.sinks import Sinks
 from nhin.attention.band.window import SlidingWindow
 from nhin.attention.masks import dense_mask
 from nhin.attention.registry import build
+from nhin.attention.sliced_tiles import attend
+from nhin.attention.tiles import TileBuilder
 from nhin.errors import ShapeError
 
 # Settings, and who sees whom, said once more without any of the library's words.
@@ -53,7 +55,7 @@ def road(request, monkeypatch):
     monkeypatch.setattr(chunked, "CHUNK", 3)
     if request.param == "folds":
         monkeypatch.setattr(base, "all_finite", lambda k, v: False)
-        monkeypatch.setattr(row_blocks, "attend", lambda *_: pytest.fail("went strip by strip"))
+        monkeypatch.setattr(base, "attend", lambda *_, **__: pytest.fail("went tile by tile"))
     return request.param
 
 
@@ -190,16 +192,17 @@ def test_a_strip_stays_within_the_cache_however_many_heads():
     inputs = [torch.randn(2, 300, 32, 8) for _ in range(3)]
     with Largest() as seen:
         SlidingWindow(256)(*inputs, causal=True)
-    assert seen.numbers <= max(row_blocks.MAX_BLOCK_SCORES, inputs[0].numel())
+    assert seen.numbers <= max(sliced_tiles.CACHED, inputs[0].numel())
 
 
 @pytest.mark.parametrize(("t", "s"), LENGTHS)
 @pytest.mark.parametrize("causal", [False, True])
 @bands
-def test_strips_hold_every_query_once_and_every_key_in_sight_once(band, t, s, causal):
+def test_tiles_hold_every_query_once_and_every_key_in_sight_once(band, t, s, causal, monkeypatch):
+    monkeypatch.setattr(chunked, "CHUNK", 3)
     made, sees = BANDS[band]
     asked = []
-    for strip in row_blocks.iter_row_blocks(made().band, t, s, causal, 3):
+    for strip in row_blocks.BandTiles(made().band).tiles(TileBuilder(t, s, causal)):
         looked = [j for run in strip.keys for j in run]
         assert len(looked) == len(set(looked))
         assert set(looked) <= set(range(s))
@@ -207,7 +210,13 @@ def test_strips_hold_every_query_once_and_every_key_in_sight_once(band, t, s, ca
             p = s - t + i
             assert {j for j in range(s) if sees(p, j) and (not causal or j <= p)} <= set(looked)
         asked += strip.rows
-    assert sorted(asked) == list(range(t))
+    blind = [
+        i
+        for i in range(t)
+        if not any(sees(s - t + i, j) and (not causal or s - t + i >= j) for j in range(s))
+    ]
+    assert len(asked) == len(set(asked))
+    assert set(range(t)) - set(blind) <= set(asked) <= set(range(t))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -265,7 +274,7 @@ def test_a_compiled_band_of_many_chunks_answers_alike(name, causal):
 def broken_window(change):
     """Return a window whose rule is changed where the fast paths read it, not where it is shown."""
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return change(p, s, self.width, self.dilation)
 
     return sees
@@ -302,21 +311,18 @@ class Looks:
     def __init__(self, change):
         self.change = change
 
-    def __call__(self, q, k, v, keep, band, causal):
-        return self.road(q, k, v, keep, self.change(band), causal)
-
-    road = staticmethod(row_blocks.attend)
+    def __call__(self, q, k, v, pattern, **limits):
+        return attend(q, k, v, row_blocks.BandTiles(self.change(pattern.band)), **limits)
 
 
-def from_the_start(q, k, v, keep, band, causal):
+def from_the_start(q, k, v, pattern, *, causal, keep):
     """Causal as in PyTorch: query t stands at key t, however many keys there are."""
     t = q.shape[1]
     if causal and t < k.shape[1]:
         k, v, keep = k[:, :t], v[:, :t], None if keep is None else keep[:, :t]
-    return _LOOK(q, k, v, keep, band, causal)
+    return attend(q, k, v, pattern, causal=causal, keep=keep)
 
 
-_LOOK = row_blocks.attend
 FAULTS = {
     "one too wide": (Looks(lambda b: Band(b.width + 1, b.dilation, b.first, b.global_queries)), "window 2"),
     "one too narrow": (Looks(lambda b: Band(b.width - 1, b.dilation, b.first, b.global_queries)), "window 3"),
@@ -332,7 +338,7 @@ FAULTS = {
 def test_a_road_that_strays_is_caught_by_a_law(monkeypatch, fault):
     monkeypatch.setattr(chunked, "CHUNK", 2)
     look, band = FAULTS[fault]
-    monkeypatch.setattr(row_blocks, "attend", look)
+    monkeypatch.setattr(base, "attend", look)
     law = LAWS["the_answer_is_the_values_mixed_with_the_weights_shown"]
     caught = 0
     for n in (Sizes(t=9, s=9), Sizes(t=5, s=9)):

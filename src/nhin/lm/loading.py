@@ -9,7 +9,6 @@ from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError, UsageError
 from nhin.lm.ngram import NGram
 from nhin.lm.recipe import LMRecipe
-from nhin.lm.run_dir import is_run
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict

@@ -19,6 +19,7 @@ from nhin.attention.masked_softmax import (
     zero_nonfinite,
 )
 from nhin.attention.masks import Pattern
+from nhin.attention.sliced_tiles import attend
 from nhin.attention.softmax_base import SoftmaxAttention
 
 
@@ -48,7 +49,7 @@ class BandAttention(SoftmaxAttention):
         # The table of strips is made on the CPU and pays once there are several.
         if all_finite(k, v):
             if t > chunked.CHUNK and q.device.type == "cpu":
-                return row_blocks.attend(q, k, v, keep, self.band, causal)
+                return attend(q, k, v, row_blocks.BandTiles(self.band), causal=causal, keep=keep)
             return attend_chunked(BandInputs(q, k, v, causal, keep), self.band)
         k, v, broken = zero_nonfinite(k, v)
         return attend_chunked(BandInputs(q, k, v, causal, keep, broken), self.band)

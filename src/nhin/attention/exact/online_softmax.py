@@ -3,6 +3,9 @@
 Rows are places times heads that share keys, places first: row ``r`` asks from place ``r // each``. So the
 queries of a group meet their keys in one product, and the gradient of a shared key is the sum that this
 product takes.
+
+Flash keeps this loop of its own beside ``tiled_softmax``: on that, with 8192 queries and keys on one CPU
+thread, it took 1.13 of the time forward and 1.16 forward and backward; sums are updated in place only here.
 """
 
 from collections.abc import Iterator

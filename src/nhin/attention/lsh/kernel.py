@@ -3,13 +3,12 @@
 Queries and keys are sorted by bucket and, within one, by place. A *tile* is some queries of one bucket with
 all the keys of it that they may see, which lie side by side after sorting. Tiles with about as many keys are
 stacked into *blocks* of bounded size. Each round adds its blocks, less the pairs that met in an earlier one;
-at the end each place that has not met its own key gets it. What blocks say of a query is joined in one
-softmax, by the largest score so far and the sum against it. The backward pass makes each block again from
-the saved log-sum, so memory grows with the number of places.
+at the end each place that has not met its own key gets it. ``tiled_softmax`` takes blocks as its tiles, and
+makes them again in the backward pass, so memory grows with the number of places.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from nhin.attention.base import Keep, Keys, Queries
-from nhin.errors import UsageError
+from nhin.attention.tiled_softmax import TiledSoftmax
 
 MAX_TILE_ROWS, MAX_BATCH_SCORES = (
     32,
@@ -31,7 +30,7 @@ GroupQueries = Float[
 GroupKeys = Float[Tensor, "N S D"]
 QueryBuckets = Int[Tensor, "rounds N TE"]
 KeyBuckets = Int[Tensor, "rounds N S"]
-LogSum = Float[Tensor, "N TE 1"]
+FlatRows = Float[Tensor, "_ _"]
 
 
 class HashedQK(NamedTuple):
@@ -132,7 +131,11 @@ def attend(q: Queries, k: Keys, v: Keys, hashes: HashedQK, mask_args: MaskArgs) 
     sorting = BucketOrder(asked, held, each, hashes.bucket_count, mask_args.causal)
     looks = rearrange(q, "b t (g e) d -> (b g) (t e) d", g=groups)
     k, v = (rearrange(x, "b s g d -> (b g) s d") for x in (k, v))
-    out = LSHFunction.apply(looks, k, v, asked, held, (each, hashes.bucket_count, mask_args.causal))
+    # Queries and keys are numbered through, one query that is none after them.
+    flat = F.pad(rearrange(looks, "n t d -> (n t) d"), (0, 0, 0, 1))
+    k, v = (rearrange(x, "n s d -> (n s) d") for x in (k, v))
+    out = TiledSoftmax.apply(flat, k, v, None, BucketTiles(sorting))
+    out = out[:-1].unflatten(0, looks.shape[:2])  # pyright: ignore[reportOptionalSubscript] # a tensor
     if mask_args.nonfinite is not None:
         bad = sees_nonfinite(sorting, rearrange(mask_args.nonfinite, "b s g -> (b g) s"))
         out = out.masked_fill(bad[..., None], float("nan"))
@@ -221,116 +224,54 @@ def _iter_own_keys(bucket_order: BucketOrder) -> Iterator[TileBatch]:
         yield TileBatch(n * asked.shape[2] + row, n * held.shape[2] + p[row], None)
 
 
-class LSHFunction(torch.autograd.Function):
-    """The answer of all blocks, and its gradients; saves inputs, answer and log-sums, never weights."""
+class BucketTile(NamedTuple):
+    """A block bound to queries and keys that are numbered through; see ``tiled_softmax.BoundTile``."""
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: GroupQueries,
-        k: GroupKeys,
-        v: GroupKeys,
-        query_buckets: QueryBuckets,
-        key_buckets: KeyBuckets,
-        order_args: tuple[int, int, bool],
-    ) -> GroupQueries:
-        """Return the answer."""
-        with torch.autocast(q.device.type, enabled=False):
-            out, log = _forward(
-                *_flatten_inputs(q, k, v), BucketOrder(query_buckets, key_buckets, *order_args)
-            )
-        out = out[:-1].reshape(q.shape).to(q.dtype)
-        ctx.save_for_backward(q, k, v, query_buckets, key_buckets, out, log)
-        ctx.cut = order_args
-        return out
+    block: TileBatch
+    joins: bool = True
+    whole: bool = False
 
-    @staticmethod
-    def backward(ctx: Any, grad: GroupQueries) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] # one gradient per output
-        """Return the gradients of q, k and v."""
-        if torch.is_grad_enabled():
-            raise UsageError("lsh has no second derivative (create_graph=True) at this length; naive has one")
-        q, k, v, asked, held, out, log = ctx.saved_tensors
-        with torch.autocast(q.device.type, enabled=False):
-            delta = (_upcast(grad) * _upcast(out)).sum(-1, keepdim=True)
-            grad, delta = (_pad_row(rearrange(_upcast(x), "n t d -> (n t) d")) for x in (grad, delta))
-            found = _backward(grad, delta, _flatten_inputs(q, k, v), log, BucketOrder(asked, held, *ctx.cut))
-        found = (found[0][:-1], *found[1:])
-        return *(x.reshape(to.shape).to(to.dtype) for x, to in zip(found, (q, k, v), strict=True)), *[
-            None
-        ] * 3
+    def rows(self, x: FlatRows) -> Float[Tensor, "M R _"]:
+        """Return the rows."""
+        return _select_rows(x, self.block.rows)
 
+    def keys(self, x: FlatRows) -> Float[Tensor, "M L _"]:
+        """Return the keys."""
+        return _select_rows(x, self.block.keys)
 
-FlatRows = Float[Tensor, "_ D"]
+    def set_rows(self, x: FlatRows, values: Float[Tensor, "M R _"]) -> None:
+        """Write the rows."""
+        x.index_copy_(0, self.block.rows.flatten(), values.flatten(0, 1))
+        # The query that is none comes often: its logsumexp must fit its scores, which are zeros.
+        x[-1].zero_()
+
+    def add_rows(self, x: FlatRows, left: Tensor, right: Tensor, scale: float) -> None:
+        """Add a scaled product to the rows."""
+        x.index_add_(0, self.block.rows.flatten(), torch.bmm(left, right).flatten(0, 1), alpha=scale)
+
+    def add_keys(self, x: FlatRows, left: Tensor, right: Tensor, scale: float) -> None:
+        """Add a scaled product to the keys."""
+        x.index_add_(0, self.block.keys.flatten(), torch.bmm(left, right).flatten(0, 1), alpha=scale)
+
+    def adjust(self, scores: Float[Tensor, "M R L"], bias: None) -> None:
+        """Put minus infinity where pairs do not count."""
+        if self.block.hidden is not None:
+            scores.masked_fill_(self.block.hidden, float("-inf"))
+
+    def add_bias(self, x: Tensor, grad: Tensor) -> None:
+        """Do nothing: there is no bias."""
 
 
-def _forward(
-    q: FlatRows, k: FlatRows, v: FlatRows, bucket_order: BucketOrder
-) -> tuple[FlatRows, Float[Tensor, "_ 1"]]:
-    """Return the answer and the log of each query's sum (0 where nothing is seen)."""
-    top = q.new_full((len(q), 1), torch.finfo(q.dtype).min)
-    total, out = torch.zeros_like(top), torch.zeros_like(q)
-    for rows, keys, unseen in iter_tile_batches(bucket_order):
-        scores = _scores(q, k, rows, keys, unseen)
-        old = _select_rows(top, rows)
-        # A row that sees nothing here has no maximum; against any number its weights are then zero.
-        high = scores.amax(-1, keepdim=True).maximum(old)
-        scores = scores.sub_(high).exp_()
-        less = (old - high).exp_()
-        sums = scores.sum(-1, keepdim=True).addcmul_(_select_rows(total, rows), less)
-        part = torch.bmm(scores, _select_rows(v, keys)).addcmul_(_select_rows(out, rows), less)
-        for x, new in ((top, high), (total, sums), (out, part)):
-            x.index_copy_(0, rows.flatten(), new.flatten(0, 1))
-    empty = total == 0
-    total = total.masked_fill_(empty, 1.0)
-    return out.div_(total), top.add_(total.log()).masked_fill_(empty, 0.0)
+class BucketTiles(NamedTuple):
+    """The blocks of a sorting, bound; see ``tiled_softmax.TileSource``."""
 
+    sorting: BucketOrder
 
-def _backward(
-    grad: FlatRows,
-    delta: Float[Tensor, "_ 1"],
-    inputs: tuple[FlatRows, FlatRows, FlatRows],
-    log: Tensor,
-    bucket_order: BucketOrder,
-) -> tuple[FlatRows, FlatRows, FlatRows]:
-    """Make each block's weights again and pass the gradient through them."""
-    q, k, v = inputs
-    dq, dk, dv = (torch.zeros_like(x) for x in inputs)
-    for rows, keys, unseen in iter_tile_batches(bucket_order):
-        looked, out = _select_rows(k, keys), _select_rows(grad, rows)
-        weights = _scores(q, k, rows, keys, unseen).sub_(_select_rows(log, rows)).exp_()
-        change = torch.bmm(out, _select_rows(v, keys).mT).sub_(_select_rows(delta, rows)).mul_(weights)
-        dq.index_add_(0, rows.flatten(), torch.bmm(change, looked).flatten(0, 1))
-        dk.index_add_(0, keys.flatten(), torch.bmm(change.mT, _select_rows(q, rows)).flatten(0, 1))
-        dv.index_add_(0, keys.flatten(), torch.bmm(weights.mT, out).flatten(0, 1))
-    return dq.mul_(q.shape[-1] ** -0.5), dk, dv
-
-
-def _scores(
-    q: FlatRows,
-    k: FlatRows,
-    rows: Int[Tensor, "M R"],
-    keys: Int[Tensor, "M L"],
-    hidden: Bool[Tensor, "M #R L"] | None,
-) -> Float[Tensor, "M R L"]:
-    """Return the scores of a block, minus infinity where they do not count."""
-    scores = torch.bmm(_select_rows(q, rows), _select_rows(k, keys).mT)
-    return scores if hidden is None else scores.masked_fill_(hidden, float("-inf"))
-
-
-def _flatten_inputs(q: GroupQueries, k: GroupKeys, v: GroupKeys) -> tuple[FlatRows, FlatRows, FlatRows]:
-    """Number queries and keys through; float32 at least, to sum in; queries divided, one none added."""
-    q, k, v = (rearrange(_upcast(x), "n s d -> (n s) d") for x in (q, k, v))
-    return _pad_row(q * q.shape[-1] ** -0.5), k.contiguous(), v.contiguous()
+    def tiles(self, *, backward: bool = False) -> Iterator[BucketTile]:
+        """Yield the blocks in order."""
+        return map(BucketTile, iter_tile_batches(self.sorting))
 
 
 def _select_rows(x: Shaped[Tensor, "_ *width"], at: Int[Tensor, "M _"]) -> Shaped[Tensor, "M _ *width"]:
     # Ten times as quick as x[at] on a CPU.
     return x.index_select(0, at.flatten()).unflatten(0, at.shape)
-
-
-def _pad_row(x: FlatRows) -> FlatRows:
-    return F.pad(x, (0, 0, 0, 1))
-
-
-def _upcast(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from nhin.attention.masks import KeyPositions, PairMask, QueryPositions, WindowMask
-from nhin.attention.sparse.tiles import Tile, TileBuilder
+from nhin.attention.tiles import Tile, TileBuilder
 
 BlockIndex = Int[Tensor, "N 1"]  # of queries; also how many blocks of keys each has
 KeyBlocks = Int[Tensor, " M"]  # of keys

@@ -7,14 +7,14 @@ than it is cheap to mask.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol, runtime_checkable
 
-from nhin.attention.masks import Pattern
+import torch
 
-MAX_TILE_ROWS, MAX_TILE_KEYS = (
-    128,
-    1024,
-)  # of one piece at most: its scores then stay in a cache, whatever the pattern
+from nhin.attention.masks import KeyPositions, PairMask, Pattern, QueryPositions
+
+MAX_TILE_ROWS, MAX_TILE_KEYS = 128, 1024  # the scores of a tile then stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,17 @@ class Tile:
     Args:
         rows: Which queries.
         keys: Stretches of keys.
-        rule: Who sees whom among these by their places, causality aside; None when all see all.
+        rule: Who sees whom among these queries and the last stretch, causality aside; None when all see all.
+            Only the gap between places counts, or the last stretch begins at the first key.
         is_continuation: Some of these queries were in a piece before.
+        whole: These queries are in no other piece.
     """
 
     rows: range
     keys: tuple[range, ...]
     rule: Pattern | None = None
     is_continuation: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,13 @@ class TileBuilder:
         queries: T.
         keys: S.
         causal: Leave out keys that are later than all queries of a piece.
+        backward: Asked for by the backward pass, where pieces need not join in order.
     """
 
     queries: int
     keys: int
     causal: bool
+    backward: bool = False
 
     @property
     def positions(self) -> range:
@@ -102,3 +107,38 @@ class TiledPattern(Pattern, Protocol):
     def tiles(self, builder: TileBuilder) -> Iterator[Tile]:
         """Hand out the pieces of a call."""
         ...
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Lets every query attend to every key, a block of queries and a block of keys at a time.
+
+    Args:
+        query_block: Queries in one tile.
+        key_block: Keys in one tile.
+        keys_outside: The outer loop is over blocks of keys, not of queries, as always in the backward pass.
+    """
+
+    query_block: int
+    key_block: int
+    keys_outside: bool = False
+
+    def mask(self, p: QueryPositions, s: KeyPositions, size: QueryPositions) -> PairMask:
+        """See ``Pattern``."""
+        return torch.ones_like(p == s)
+
+    def tiles(self, builder: TileBuilder) -> Iterator[Tile]:
+        """Yield the tiles; causally without the keys that are later than all queries of a tile."""
+        rows, keys = range(0, builder.queries, self.query_block), range(0, builder.keys, self.key_block)
+        pairs = (
+            product(keys, rows)
+            if self.keys_outside or builder.backward
+            else ((j, i) for i, j in product(rows, keys))
+        )
+        for j, i in pairs:
+            end = min(i + self.query_block, builder.queries)
+            stop = min(j + self.key_block, builder.keys)
+            if builder.causal:
+                stop = min(stop, builder.keys - builder.queries + end)
+            if j < stop:
+                yield Tile(range(i, end), (range(j, stop),), is_continuation=j > 0)
