@@ -204,16 +204,16 @@ class Wrong:
         return self.right.mask(p, s, size)
 
     def tiles(self, builder):
-        return self.right.tiles(cut)
+        return self.right.tiles(builder)
 
 
 class KeysOneLate(Wrong):
     """Fetches each stretch of keys one place too late."""
 
     def tiles(self, builder):
-        for piece in self.right.tiles(cut):
+        for piece in self.right.tiles(builder):
             keys = tuple(
-                range(min(run.start + 1, cut.keys - 1), cut.keys, run.step)[: len(run)] for run in piece.keys
+                range(min(run.start + 1, builder.keys - 1), builder.keys, run.step)[: len(run)] for run in piece.keys
             )
             yield Tile(piece.rows, keys, piece.rule, piece.is_continuation)
 
@@ -222,9 +222,9 @@ class FromTheStart(Wrong):
     """Lets the first query stand at the first key, however many keys there are."""
 
     def tiles(self, builder):
-        for piece in self.right.tiles(TileBuilder(cut.queries, cut.queries, cut.causal)):
+        for piece in self.right.tiles(TileBuilder(builder.queries, builder.queries, builder.causal)):
             keys = tuple(
-                filter(None, (range(run.start, min(run.stop, cut.keys), run.step) for run in piece.keys))
+                filter(None, (range(run.start, min(run.stop, builder.keys), run.step) for run in piece.keys))
             )
             if keys:
                 yield Tile(piece.rows, keys, piece.rule, piece.is_continuation)
@@ -234,7 +234,7 @@ class BeginsAnew(Wrong):
     """Forgets that a query was asked before."""
 
     def tiles(self, builder):
-        for piece in self.right.tiles(cut):
+        for piece in self.right.tiles(builder):
             yield Tile(piece.rows, piece.keys, piece.rule)
 
 
@@ -242,7 +242,7 @@ class CountsTwice(Wrong):
     """Compares what the band has shown once more in the columns."""
 
     def tiles(self, builder):
-        for piece in self.right.tiles(cut):
+        for piece in self.right.tiles(builder):
             yield Tile(
                 piece.rows, piece.keys, None if piece.is_continuation else piece.rule, piece.is_continuation
             )
@@ -252,7 +252,7 @@ class LosesTheEdge(Wrong):
     """Drops the last key of each stretch."""
 
     def tiles(self, builder):
-        for piece in self.right.tiles(cut):
+        for piece in self.right.tiles(builder):
             keys = tuple(filter(None, (run[:-1] for run in piece.keys)))
             if keys:
                 yield Tile(piece.rows, keys, piece.rule, piece.is_continuation)
