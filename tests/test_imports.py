@@ -10,7 +10,19 @@ import nhin
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 
-FREE = {"__main__", "errors", "config", "text", "image", "data", "decoding", "metrics", "reading", "cli"}
+FREE = {
+    "__main__",
+    "errors",
+    "config",
+    "ranges",
+    "text",
+    "image",
+    "data",
+    "decoding",
+    "metrics",
+    "reading",
+    "cli",
+}
 HEAVY = ("torch", "einops", "jaxtyping", "safetensors", "onnx", "onnxscript", "fontTools", "matplotlib")
 
 
