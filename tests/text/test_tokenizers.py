@@ -139,7 +139,7 @@ def test_a_failure_of_the_texts_is_the_failure():
 
 @each
 def test_a_tree_survives_json_and_gives_the_same_tokenizer(tokenizer):
-    tree = json.loads(json.dumps(tokenizer.as_tree()))
+    tree = json.loads(json.dumps(tokenizer.to_dict()))
     again = tokenizer_from_dict(tree)
     assert again.fingerprint == tokenizer.fingerprint
     assert again.encode(KIEU) == tokenizer.encode(KIEU)
