@@ -99,7 +99,7 @@ def test_rows_of_different_lengths_decode_together():
         assert_close(torch.cat([first, last], 1)[0], layer(x[:1], causal=True)[0])
         short = layer(torch.cat([x[1:, :2], x[1:, 4:]], 1), causal=True)
         assert_close(torch.cat([first[1:, :2], last[1:]], 1), short)
-        with pytest.raises(UsageError, match="lengths instead of keep"):
+        with pytest.raises(UsageError, match="takes no mask"):
             layer(x[:, :1], causal=True, keep=torch.ones(2, 1, dtype=torch.bool), cache=cache)
 
 

@@ -112,7 +112,7 @@ NAMES = {
 USES = {
     "preset bert is bidirectional; a language model needs a causal one": {"preset": "bert"},
     "linformer lacks 'causal'": {"mechanism": "linformer"},
-    "nystromformer lacks 'causal'.*these have it: naive, softmax": {"mechanism": "nystromformer"},
+    "nystromformer lacks 'causal'.*these have it: .*naive, .*softmax": {"mechanism": "nystromformer"},
     "positions 'alibi' act on the logits of softmax, not of 'linear'": {
         "positions": "alibi",
         "mechanism": "linear",

@@ -26,11 +26,6 @@ class Backbone(nn.Sequential):
         super().__init__(*parts)
         self.channels = channels
 
-    # Sequential names its argument `input`; here it is pictures.
-    def forward(self, pictures: Pictures) -> Features:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return features at an eighth of the height and a quarter of the width."""
-        return super().forward(pictures)
-
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions and a residual connection (He et al. 2015, arXiv:1512.03385, basic block)."""

@@ -13,7 +13,6 @@ Differs: nothing; biases are pooled like weights.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -56,14 +55,6 @@ LAYOUTS: dict[str, ProjectionLayout] = {
 }
 
 
-class HeadConversion(NamedTuple):
-    """Query heads, key/value heads after conversion, and the width of one head where it is known."""
-
-    query_heads: int
-    kv_heads: int
-    head_dim: int | None
-
-
 def convert_heads(
     state: Mapping[str, Tensor],
     kv_heads: int,
@@ -101,26 +92,19 @@ def convert_heads(
             f"no key or value projection among {_list_names(state)}; "
             "give a ProjectionLayout whose pattern matches it"
         )
-    sizes = HeadConversion(heads, kv_heads, head_dim)
-    return {
-        name: _merge_heads(name, x, layouts[name], sizes) if name in layouts else x
-        for name, x in state.items()
-    }
+    out = dict(state)
+    for name, one in layouts.items():
+        axis = 1 if one.inputs_first and state[name].ndim == 2 else 0
+        _check_heads(name, state[name], axis, len(one.parts), heads, head_dim)
+        out[name] = _merge_heads(state[name], axis, one, kv_heads, heads // kv_heads)
+    return out
 
 
-def _merge_heads(name: str, x: Tensor, layout: ProjectionLayout, sizes: HeadConversion) -> Tensor:
-    """Average the key and value heads of one tensor."""
-    axis = 1 if layout.inputs_first and x.ndim == 2 else 0
-    parts, size = len(layout.parts), sizes.query_heads // sizes.kv_heads
-    _check_heads(name, x, axis, parts, sizes)
+def _merge_heads(x: Tensor, axis: int, layout: ProjectionLayout, groups: int, size: int) -> Tensor:
+    """Average the key and value heads of one tensor in groups of ``size``."""
     rows = "(group size part d)" if layout.by_head else "(part group size d)"
-    split = rearrange(
-        x.movedim(axis, 0),
-        f"{rows} ... -> part group size d ...",
-        part=parts,
-        group=sizes.kv_heads,
-        size=size,
-    )
+    lengths = {"part": len(layout.parts), "group": groups, "size": size}
+    split = rearrange(x.movedim(axis, 0), f"{rows} ... -> part group size d ...", **lengths)
     pieces = [
         piece if part == "q" else _mean_heads(piece) for part, piece in zip(layout.parts, split, strict=True)
     ]
@@ -131,11 +115,10 @@ def _merge_heads(name: str, x: Tensor, layout: ProjectionLayout, sizes: HeadConv
     return joined.movedim(0, axis).contiguous()
 
 
-def _check_heads(name: str, x: Tensor, axis: int, parts: int, sizes: HeadConversion) -> None:
-    """Refuse a tensor that does not have all its heads."""
-    rows, heads = x.shape[axis], sizes.query_heads
+def _check_heads(name: str, x: Tensor, axis: int, parts: int, heads: int, expected: int | None) -> None:
+    """Refuse a tensor that does not have all its heads, of width ``expected`` if it is known."""
+    rows = x.shape[axis]
     width, rest = divmod(rows, parts * heads)
-    expected = sizes.head_dim
     if expected is None and x.ndim == 2 and x.shape[1 - axis] % heads == 0:
         # A model is seldom wider than all its heads: fewer rows mean that heads were merged before.
         expected = max(width, x.shape[1 - axis] // heads)

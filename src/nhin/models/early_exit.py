@@ -17,17 +17,14 @@ Differs: confident means a token has probability c, where CALM takes the differe
          threshold for all positions, not calibrated.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from nhin.attention.base import Cache
 from nhin.errors import UsageError
 from nhin.layers.multihead import Hidden
 from nhin.models.config import ModelConfig
-from nhin.models.gpt import GPT, Tokens, cross_entropy
+from nhin.models.gpt import GPT, Caches, Lengths, Tokens, cross_entropy
 
 NEVER_EXIT = 1.0
 
@@ -69,9 +66,7 @@ class EarlyExitGPT(GPT):
         depths = torch.arange(len(self.depth_counts))
         return float((self.depth_counts * depths).sum()) / tokens if tokens else 0.0
 
-    def run_blocks(
-        self, x: Hidden, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
-    ) -> Hidden:
+    def run_blocks(self, x: Hidden, cache: Caches = None, lengths: Lengths = None) -> Hidden:
         """Apply to each token as many blocks as it needs."""
         if self.training or self.confidence >= NEVER_EXIT:
             return super().run_blocks(x, cache, lengths)
@@ -102,7 +97,7 @@ class EarlyExitGPT(GPT):
         return self.logits(x).float().softmax(-1).amax(-1) >= self.confidence
 
 
-def _valid_mask(x: Hidden, lengths: Sequence[int] | None) -> Bool[Tensor, "B T"]:
+def _valid_mask(x: Hidden, lengths: Lengths) -> Bool[Tensor, "B T"]:
     """Return a mask that is False at padding."""
     if lengths is None:
         return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)

@@ -32,6 +32,8 @@ from nhin.ranges import check_size
 
 Tokens = Int[Tensor, "B T"]
 Logits = Float[Tensor, "B T V"]
+Caches = Sequence[Cache] | None  # one per block
+Lengths = Sequence[int] | None  # valid tokens of each row
 IGNORE_INDEX = -100
 
 
@@ -68,9 +70,7 @@ class GPT(nn.Module):
         self.head = None if config.tied else nn.Linear(self.dim, vocab, bias=False)
         init_weights(self, config)
 
-    def forward(
-        self, tokens: Tokens, *, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
-    ) -> Logits:
+    def forward(self, tokens: Tokens, *, cache: Caches = None, lengths: Lengths = None) -> Logits:
         """Return the logits of the next token after every prefix.
 
         Args:
@@ -83,15 +83,11 @@ class GPT(nn.Module):
         """
         return self.logits(self.hidden(tokens, cache=cache, lengths=lengths))
 
-    def hidden(
-        self, tokens: Tokens, *, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
-    ) -> Hidden:
+    def hidden(self, tokens: Tokens, *, cache: Caches = None, lengths: Lengths = None) -> Hidden:
         """Return the output of the last block, before the norm."""
         return self.run_blocks(self.embed(tokens, cache, lengths), cache, lengths)
 
-    def embed(
-        self, tokens: Tokens, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
-    ) -> Hidden:
+    def embed(self, tokens: Tokens, cache: Caches = None, lengths: Lengths = None) -> Hidden:
         """Return token embeddings with the positions that are added to them."""
         starts, length = (0,), tokens.shape[1]
         if cache:
@@ -117,21 +113,13 @@ class GPT(nn.Module):
         rows = torch.tensor(starts)[:, None] + torch.arange(x.shape[1])
         return self.drop(x + table[rows.clamp_max(table.shape[0] - 1).to(x.device)].to(x.dtype))
 
-    def run_blocks(
-        self, x: Hidden, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
-    ) -> Hidden:
+    def run_blocks(self, x: Hidden, cache: Caches = None, lengths: Lengths = None) -> Hidden:
         """Apply every block."""
         for index in range(len(self.blocks)):
             x = self.run_block(index, x, cache, lengths)
         return x
 
-    def run_block(
-        self,
-        index: int,
-        x: Hidden,
-        cache: Sequence[Cache] | None = None,
-        lengths: Sequence[int] | None = None,
-    ) -> Hidden:
+    def run_block(self, index: int, x: Hidden, cache: Caches = None, lengths: Lengths = None) -> Hidden:
         """Apply block ``index``."""
         block = self.blocks[index]
         if cache is None and self.config.checkpointing and torch.is_grad_enabled():

@@ -24,7 +24,7 @@ from nhin.attention.base import Cache
 from nhin.errors import UsageError
 from nhin.layers.multihead import Hidden
 from nhin.models.config import ModelConfig
-from nhin.models.gpt import GPT, Tokens, cross_entropy
+from nhin.models.gpt import GPT, Caches, Lengths, Tokens, cross_entropy
 from nhin.models.recurrent_cache import MemoryTokens, RecurrentCache
 
 
@@ -49,9 +49,7 @@ class RecurrentMemoryGPT(GPT):
         self.context = config.segments * config.context
         self.memory = nn.Parameter(torch.randn(config.memory, self.dim) * 0.02)
 
-    def hidden(
-        self, tokens: Tokens, *, cache: Sequence[Cache] | None = None, lengths: Sequence[int] | None = None
-    ) -> Hidden:
+    def hidden(self, tokens: Tokens, *, cache: Caches = None, lengths: Lengths = None) -> Hidden:
         """Return the output of the last block, before the norm."""
         if cache is not None:
             return self._run_cached(tokens, _recurrent_cache(cache), lengths)
@@ -99,7 +97,7 @@ class RecurrentMemoryGPT(GPT):
         start, stop = memory.shape[1], memory.shape[1] + segment.shape[1]
         return x[:, start:stop], self._to_memory(x[:, stop:]) if write_memory else memory
 
-    def _run_cached(self, tokens: Tokens, cache: RecurrentCache, lengths: Sequence[int] | None) -> Hidden:
+    def _run_cached(self, tokens: Tokens, cache: RecurrentCache, lengths: Lengths) -> Hidden:
         """Continue from a cache, with a new segment whenever one is full."""
         length = tokens.shape[1]
         if lengths is not None and any(valid != length for valid in lengths):
