@@ -28,7 +28,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return out.getvalue()
 
 
-def grey(picture: np.ndarray) -> np.ndarray:
+def gray(picture: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(picture).convert("L"))
 
 
@@ -93,17 +93,17 @@ def test_every_mode_keeps_its_tones(mode):
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
-    deep = grey(scene()).astype(np.uint16) * 257
+    deep = gray(scene()).astype(np.uint16) * 257
     for data in (saved(Image.fromarray(deep)), saved(Image.fromarray(deep), "TIFF")):
-        np.testing.assert_array_equal(load_picture(data)[:, :, 0], grey(scene()))
-    np.testing.assert_array_equal(load_picture(deep)[:, :, 1], grey(scene()))
+        np.testing.assert_array_equal(load_picture(data)[:, :, 0], gray(scene()))
+    np.testing.assert_array_equal(load_picture(deep)[:, :, 1], gray(scene()))
 
 
 def test_thirty_two_bits_and_floats_are_scaled():
-    wide = Image.fromarray(grey(scene()).astype(np.int32) * 257)
-    real = Image.fromarray(grey(scene()).astype(np.float32) / 255)
+    wide = Image.fromarray(gray(scene()).astype(np.int32) * 257)
+    real = Image.fromarray(gray(scene()).astype(np.float32) / 255)
     for image in (wide, real):
-        np.testing.assert_allclose(load_picture(saved(image, "TIFF"))[:, :, 0], grey(scene()), atol=1)
+        np.testing.assert_allclose(load_picture(saved(image, "TIFF"))[:, :, 0], gray(scene()), atol=1)
     np.testing.assert_allclose(load_picture(scene().astype(np.float64) / 255), scene(), atol=1)
     np.testing.assert_array_equal(load_picture(scene().astype(np.float32)), scene())
     assert load_picture(np.full((4, 4), np.nan)).max() == 0
