@@ -66,7 +66,7 @@ def xavier(order, depth, dim=32):
 
 
 def after_a_step(order, depth):
-    """Return how much one gradient step changes the output, and the ratio of the first gradient to the last."""
+    """Return how much a gradient step changes the output, and the first gradient over the last."""
     torch.manual_seed(0)
     blocks = xavier(order, depth)
     x, target = torch.randn(2, 2, 8, 32)

@@ -1,7 +1,7 @@
 """Convolutional backbones by name: from a crop to a feature map.
 
-Every backbone divides the width by 4 and the height by 8, so a frame of features is always 4 pixels wide.
-Convolutions have no bias: a batch norm follows each.
+Every backbone divides the width by 4 and the height by 8, so a frame of features is always 4 pixels wide
+(``image.preprocess.STRIDE``). Convolutions have no bias: a batch norm follows each.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ Features = Float[Tensor, "B C rows frames"]
 AnyFeatures = Float[Tensor, "B _ _ _"]
 
 HEIGHT_STRIDE = 8
-WIDTH_STRIDE = 4
 
 
 class Backbone(nn.Sequential):

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nhin.errors import UsageError
 from nhin.layers.mlp import activate, compute_hidden_dim
+from nhin.ranges import check_range
 
 
 class MixtureOfExperts(nn.Module):
@@ -50,10 +50,9 @@ class MixtureOfExperts(nn.Module):
         inner: int | None = None,
     ) -> None:
         super().__init__()
-        if not 1 <= active <= experts:
-            raise UsageError(f"active is {active}; give 1 to {experts}, the number of experts")
         inner = inner or compute_hidden_dim(dim, expand, activation)
-        self.experts, self.active, self.activation = experts, active, activation
+        self.experts, self.active = experts, check_range("active", active, 1, experts)
+        self.activation = activation
         self.router = nn.Linear(dim, experts, bias=False)
         wide = 2 * inner if activation == "swiglu" else inner
         self.widen = nn.Parameter(torch.empty(experts, wide, dim).uniform_(-(dim**-0.5), dim**-0.5))
