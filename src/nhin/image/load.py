@@ -117,16 +117,16 @@ def list_pictures(folder: Path) -> list[Path]:
     """List the pictures of a folder in natural order: 2 before 10.
 
     Raises:
-        PictureError: The folder cannot be listed or holds no picture.
+        PictureError: The folder cannot be listed or has no picture.
     """
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
     except OSError as why:
         raise PictureError(f"{folder} cannot be listed: {_error_reason(why)}") from None
-    shown = sorted((p for p in found if not p.name.startswith(".") and p.is_file()), key=_natural_key)
-    if not shown:
+    pictures = sorted((p for p in paths if not p.name.startswith(".") and p.is_file()), key=_natural_key)
+    if not pictures:
         raise PictureError(f"{folder} is a folder without pictures")
-    return shown
+    return pictures
 
 
 def expand_paths(paths: Iterable[Path]) -> list[Path | PictureError]:

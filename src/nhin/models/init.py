@@ -1,7 +1,8 @@
 """Initial weights of a language model.
 
 small   normal with standard deviation 0.02; the last weights of each of the 2 L sublayers are divided by
-        sqrt(2 L), as in GPT-2. The loss of a tied head then starts near log V, not at several times that.
+        sqrt(2 L), as in GPT-2. The loss of a tied head then starts near log V; PyTorch's defaults give
+        several times that.
 zero    normal with the standard deviation that keeps the variance; the last weights of each sublayer and an
         untied head are zero, so that every block starts as the identity, and the loss at log V.
 
