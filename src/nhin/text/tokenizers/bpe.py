@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from nhin.errors import DataError, MissingExtra
@@ -135,9 +134,10 @@ def _byte_level(model: Any) -> Any:
 
 def _import_tokenizers() -> Any:
     try:
-        return import_module("tokenizers")
+        import tokenizers
     except ImportError as why:
         raise MissingExtra("BPE needs the package tokenizers: pip install 'nhin[torch]'") from why
+    return tokenizers
 
 
 @contextmanager
