@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nhin.data.text.prepare as made
-from nhin.data.text.prepare import Corpus, SplitConfig, open_tokens, prepare
+from nhin.data.text.prepare import open_source, prepare
 from nhin.data.text.sampler import read_windows
-from nhin.data.text.sources import CorpusSource, open_source
+from nhin.data.text.sources import CorpusSource
+from nhin.data.text.splits import SplitConfig
+from nhin.data.text.token_dataset import Corpus, open_tokens
 from nhin.errors import DataError, UnknownName, UsageError
 from nhin.text.tokenizers import train_tokenizer
 
@@ -147,7 +149,7 @@ def test_the_same_text_gives_the_same_bytes_in_any_process(tmp_path):
     prepare(open_source(str(text)), "bpe:300", tmp_path / "here")
     there = str(tmp_path / "there")
     code = f"from nhin.data.text.prepare import prepare; prepare({str(text)!r}, 'bpe:300', {there!r})"
-    env = {**os.environ, "PYTHONPATH": str(Path(made.__file__).parents[2]), "PYTHONHASHSEED": "7"}
+    env = {**os.environ, "PYTHONPATH": str(Path(made.__file__).parents[3]), "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
     assert files(tmp_path / "here") == files(tmp_path / "there")
     assert set(files(tmp_path / "here")) == {

@@ -1,4 +1,4 @@
-"""Every token is foretold once an epoch, and a place is all there is to know to go on."""
+"""Every token is predicted once an epoch, and a place is all there is to know to go on."""
 
 from itertools import islice
 
@@ -24,8 +24,8 @@ def taken(drawn: WindowSampler, place: WindowPosition, count: int) -> list[tuple
 
 
 @given(drawn=windows(), epoch=st.integers(0, 9))
-def test_every_token_is_foretold_once_an_epoch_but_less_than_a_window_at_each_end(drawn, epoch):
-    starts = drawn.order(epoch)
+def test_every_token_is_predicted_once_an_epoch_but_less_than_a_window_at_each_end(drawn, epoch):
+    starts = drawn.window_starts(epoch)
     targets = np.sort((starts[:, None] + np.arange(1, drawn.length + 1)).reshape(-1))
     assert len(starts) == drawn.count(epoch) > 0
     np.testing.assert_array_equal(targets, np.arange(targets[0], targets[-1] + 1))
@@ -35,7 +35,7 @@ def test_every_token_is_foretold_once_an_epoch_but_less_than_a_window_at_each_en
 
 @given(drawn=windows())
 def test_batches_are_the_epochs_one_after_the_other(drawn):
-    flow = np.concatenate([drawn.order(epoch) for epoch in range(12)])
+    flow = np.concatenate([drawn.window_starts(epoch) for epoch in range(12)])
     count = len(flow) // drawn.batch
     together = [start for starts, _ in taken(drawn, WindowPosition(), count) for start in starts]
     np.testing.assert_array_equal(together, flow[: len(together)])
@@ -60,10 +60,10 @@ def test_a_place_counts_the_windows_that_were_taken(drawn, steps):
 def test_processes_together_see_the_batch_of_one(drawn, world):
     if drawn.batch % world:
         with pytest.raises(UsageError, match=f"{drawn.batch} does not divide among {world}"):
-            drawn.rows(0, world)
+            drawn.rank_slice(0, world)
         return
     starts = drawn.next_batch(WindowPosition()).starts
-    parts = [starts[drawn.rows(rank, world)] for rank in range(world)]
+    parts = [starts[drawn.rank_slice(rank, world)] for rank in range(world)]
     assert len({len(part) for part in parts}) == 1
     np.testing.assert_array_equal(np.concatenate(parts), starts)
 
@@ -81,7 +81,7 @@ def test_epochs_differ_in_their_order_and_in_where_they_begin():
 @given(tokens=st.integers(0, 20), length=lengths)
 def test_a_text_shorter_than_a_window_says_how_long_the_context_may_be(tokens, length):
     assume(tokens <= length)
-    words = f"may be {tokens - 1} at most" if tokens > 1 else "nothing to foretell"
+    words = f"may be {tokens - 1} at most" if tokens > 1 else "nothing to predict"
     with pytest.raises(DataError, match=words):
         WindowSampler(tokens, length, 1)
 

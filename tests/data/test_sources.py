@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nhin.data.text import sources
 from nhin.data.text.hub import save_documents
-from nhin.data.text.sources import open_source
+from nhin.data.text.prepare import open_source
 from nhin.errors import DataError, MissingExtra, NhinError
 
 
@@ -170,7 +170,7 @@ def test_what_the_hub_gave_is_kept_and_not_asked_for_again(monkeypatch, tmp_path
     [
         ("hf:ai/thơ:lời", [{"text": "a", "n": 1}], "row 0 .* column lời; columns of text: text"),
         ("hf:ai/thơ", [{"text": "a"}, {"text": None}], "row 1 "),
-        ("hf:ai/thơ", [{"text": "a\ud800"}], "half a character"),
+        ("hf:ai/thơ", [{"text": "a\ud800"}], "half a surrogate pair"),
         ("hf:nobody/nothing", [], "cannot read hf:nobody/nothing"),
     ],
 )

@@ -40,7 +40,7 @@ def test_samples_are_small_rgb_pictures_with_nfc_text_of_the_charset(synth):
         assert max(sample.picture.shape) < 4000
         assert sample.text == unicodedata.normalize("NFC", sample.text).strip()
         assert not VIETNAMESE.missing_chars(sample.text)
-        assert len(sample.text) <= synth.max_length
+        assert len(sample.text) <= synth.longest
     assert sum(" " in sample.text for sample in samples) > 2
     assert sum(not sample.text.isascii() for sample in samples) > 40
 

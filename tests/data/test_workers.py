@@ -95,10 +95,10 @@ def test_workers_import_no_torch_and_end_with_their_parent(tmp_path):
             """
             import sys, time
             from fakes import Fake
-            from nhin.data.images.workers import Chunks
+            from nhin.data.images.workers import ChunkLoader
 
             if __name__ == "__main__":
-                chunks = Chunks(Fake(), size=8, workers=1)
+                chunks = ChunkLoader(Fake(), size=8, workers=1)
                 chunks.get(0, (1,))
                 print(*[p for p in chunks._pool._processes], flush=True)
                 assert "torch" not in sys.modules
