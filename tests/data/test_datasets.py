@@ -55,7 +55,7 @@ def test_a_name_outside_its_folder_is_refused(folder, name):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"a.png\n", "line 1: wants name<TAB>text"),
+        (b"a.png\n", "line 1: expected name<TAB>text"),
         (b"", "no crop with a label"),
         (b"a.png\t\n", "no crop with a label"),
         (b"a.png\t\xff\xfe\n", "not UTF-8"),

@@ -49,7 +49,6 @@ class WindowSampler:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if self.length < 1 or self.batch < 1 or self.seed < 0:
             raise UsageError("context and batch must be at least 1, seed at least 0")
         if self.tokens < 2:

@@ -43,12 +43,10 @@ class Split:
     _open_shards: dict[int, NDArray[Any]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Compute where each shard ends."""
         counts = np.array([shard.tokens for shard in self.info.shards], np.int64)
         object.__setattr__(self, "_ends", np.cumsum(counts))
 
     def __len__(self) -> int:
-        """Count the tokens."""
         return self.info.tokens
 
     @property
