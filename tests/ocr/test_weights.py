@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from nhin.errors import CheckpointError, UnknownName
-from nhin.reading.onnx_model import DEFAULT_MODEL, MANIFEST, load_recognizer, sha256_of
+from nhin.files import hash_file
+from nhin.reading.onnx_model import DEFAULT_MODEL, MANIFEST, load_recognizer
 
 pytestmark = pytest.mark.compiled
 
@@ -44,7 +45,7 @@ def test_a_torn_file_is_refused(folder, name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "another"}, "not a table of contents"),
+        ({"format": "another"}, "not a manifest"),
         ({"version": 99}, "version 99"),
         ({"charset": "aa"}, "once"),
         ({"charset": 7}, "damaged"),
@@ -60,7 +61,7 @@ def test_a_foreign_or_damaged_table_of_contents_is_refused(folder, changes, mess
 
 def test_a_file_that_is_no_network_is_refused_even_when_its_sum_agrees(folder):
     (folder / "decoder.onnx").write_bytes(b"not a network")
-    files = {name: sha256_of(folder / name) for name in ("encoder.onnx", "decoder.onnx")}
+    files = {name: hash_file(folder / name) for name in ("encoder.onnx", "decoder.onnx")}
     edit(folder, files=files)
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         load_recognizer(folder)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 import nhin
 from nhin.errors import MissingExtra
 from nhin.image.load import load_picture
-from nhin.reading import detector
+from nhin.reading import detector as module
 from nhin.reading.detector import Detector, DetectorConfig, enlarge_box, order_corners
 
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
@@ -93,7 +93,7 @@ def test_nothing_is_said_while_loading_and_finding(capfd, caplog):
 
 
 def test_a_missing_detector_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(detector.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="rapidocr"):
         Detector()
 
@@ -118,7 +118,7 @@ def test_a_box_grows_by_shares_of_its_line_height():
 
 def test_a_picture_costs_no_more_than_its_share():
     picture = np.zeros((3000, 4000, 3), np.uint8)
-    sheet, scale = detector._preprocess(picture, DetectorConfig())
+    sheet, scale = module._preprocess(picture, DetectorConfig())
     assert sheet.shape[2] * sheet.shape[3] < 1.1 * DetectorConfig().max_pixels
     assert sheet.shape[2] % 32 == sheet.shape[3] % 32 == 0
     assert scale == pytest.approx(1460 / 4000, rel=0.01)

@@ -205,7 +205,7 @@ def test_reading_imports_no_torch():
         "from nhin.reading.reader import Reader\n"
         "class R:\n"
         "    def read(self, crops): return []\n"
-        f"try: Reader(recogniser=R()).read({str(SIGN)!r})\n"
+        f"try: Reader(recognizer=R()).read({str(SIGN)!r})\n"
         "except ValueError: pass\n"
         "import nhin.reading.onnx_model, nhin.cli.read, nhin.cli.synth, nhin.data.images.synthetic\n"
         "print(*[m for m in ('torch', 'rapidocr', 'torchvision') if m in sys.modules])"
