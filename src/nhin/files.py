@@ -45,10 +45,10 @@ def write_folder(folder: Path) -> Iterator[Path]:
         _remove(new)
         new.mkdir(parents=True)
         yield new
-        for path in [*new.iterdir(), new]:
+        for path in [*new.rglob("*"), new]:
             flush(path)
         swap(folder, new, old)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         shutil.rmtree(new, ignore_errors=True)
         raise
 

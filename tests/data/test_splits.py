@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nhin.data.text.sources import CorpusSource
-from nhin.data.text.splits import SplitConfig, iter_blocks, plan_splits, scan_blocks
+from nhin.data.text.splits import CorpusStats, SplitConfig, iter_blocks, plan_splits
 from nhin.errors import DataError, UnknownName, UsageError
 
 
@@ -61,16 +61,16 @@ def test_blocks_end_at_the_end_of_a_line_when_one_is_past_the_middle():
 
 
 def test_a_scan_counts_and_names_what_is_there():
-    known = scan_blocks(iter_blocks(source("ab\n", "", "ệ"), 2))
-    assert (known.characters, known.documents, known.sizes.sum()) == (4, 2, 4)
-    assert known.sha256 == scan_blocks(iter_blocks(source("ab\n", "ệ", piece=1), 100)).sha256
-    assert known.sha256 != scan_blocks(iter_blocks(source("ab\nệ"), 2)).sha256
+    known = CorpusStats(iter_blocks(source("ab\n", "", "ệ"), 2))
+    assert (sum(known.sizes), known.documents) == (4, 2)
+    assert known.sha256 == CorpusStats(iter_blocks(source("ab\n", "ệ", piece=1), 100)).sha256
+    assert known.sha256 != CorpusStats(iter_blocks(source("ab\nệ"), 2)).sha256
 
 
 def dealt(text: str, how: SplitConfig) -> list[str]:
     """Return the text of each split."""
     here = source(text, piece=1000, single=True)
-    planned = plan_splits(here, scan_blocks(iter_blocks(here, how.block)), how)
+    planned = plan_splits(here, CorpusStats(iter_blocks(here, how.block)), how)
     out = ["", "", ""]
     for block, part in zip(
         iter_blocks(here, planned.block_size, planned.borders), planned.split_ids, strict=True

@@ -19,8 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.decoding.sampling import TokenLogits, check_finite, top_k_indices
-from nhin.errors import UsageError
+from nhin.decoding.sampling import TokenLogits, check_finite, check_settings, top_k_indices
 
 MAX_BEAMS = 1024
 
@@ -42,14 +41,13 @@ class BeamSearchConfig:
     stop: Collection[int] = ()
 
     def __post_init__(self) -> None:
-        # The message names the setting, its value and what is allowed.
-        for name, fits, allowed in (
+        check_settings(
+            self,
             ("width", 1 <= self.width <= MAX_BEAMS, f"1 to {MAX_BEAMS}"),
             ("tokens", self.tokens >= 1, "1 or more"),
             ("alpha", 0 <= self.alpha <= 10, "0 to 10"),
-        ):
-            if not fits:
-                raise UsageError(f"{name} of the beams is {getattr(self, name)}; give {allowed}")
+            owner=" of the beams",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +100,9 @@ def search_beams(first_logits: TokenLogits, scorer: BeamScorer, config: BeamSear
         row, ids = np.divmod(top, logits.shape[1])
         live = np.concatenate([live[row], ids[:, None]], axis=1)
         ends = np.isin(ids, list(config.stop)) | (length == config.tokens)
-        done += [
-            _make_hypothesis(text, log_prob, config.alpha)
-            for text, log_prob in zip(live[ends], sums[ends], strict=True)
-        ]
+        penalty = ((5 + length) / 6) ** config.alpha
+        for text, log_prob in zip(live[ends].tolist(), sums[ends].tolist(), strict=True):
+            done.append(Hypothesis(tuple(text), log_prob, log_prob / penalty))
         live, sums = live[~ends], sums[~ends]
         if not len(live):
             break
@@ -123,11 +120,6 @@ def log_softmax(logits: TokenLogits) -> NDArray[np.float64]:
     values = check_finite(logits)
     values = values - values.max(axis=-1, keepdims=True)
     return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
-
-
-def _make_hypothesis(text: NDArray[np.int64], log_prob: float, alpha: float) -> Hypothesis:
-    penalty = ((5 + len(text)) / 6) ** alpha
-    return Hypothesis(tuple(text.tolist()), float(log_prob), float(log_prob) / penalty)
 
 
 def _pad_rows(values: NDArray[np.int64], width: int) -> NDArray[np.int64]:

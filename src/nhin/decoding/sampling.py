@@ -57,21 +57,27 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         penalty = self.repetition_penalty
-        for name, fits, allowed in (
+        check_settings(
+            self,
             ("temperature", 0 <= self.temperature < math.inf, "0 (the likeliest token) or more"),
             ("top_k", self.top_k is None or self.top_k >= 1, "1 or more"),
             ("top_p", 0 < self.top_p <= 1, "more than 0, 1 at most"),
             ("min_p", 0 <= self.min_p <= 1, "0 to 1"),
             ("repetition_penalty", 0.01 <= penalty <= 100, "0.01 to 100 (1 changes nothing)"),
             ("seed", 0 <= self.seed < 2**64, f"0 to {2**64 - 1}"),
-        ):
-            if not fits:
-                raise UsageError(f"{name} is {getattr(self, name)}; give {allowed}")
+        )
 
     @property
     def is_greedy(self) -> bool:
         """Whether the likeliest token is always taken."""
         return self.temperature < GREEDY_BELOW
+
+
+def check_settings(settings: object, *checks: tuple[str, bool, str], owner: str = "") -> None:
+    """Refuse the first setting whose check (name, whether it passes, what is allowed) fails."""
+    for name, passes, allowed in checks:
+        if not passes:
+            raise UsageError(f"{name}{owner} is {getattr(settings, name)}; give {allowed}")
 
 
 class Sampler:

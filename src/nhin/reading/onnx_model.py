@@ -125,7 +125,14 @@ def read_manifest(folder: Path) -> ModelManifest:
     except (RecipeError, UnknownName) as why:
         raise CheckpointError(f"{path} is damaged: {why}") from why
     for name in (ENCODER, DECODER):
-        _check_hash(folder / name, manifest.files.get(name, ""))
+        try:
+            actual = hash_file(folder / name)
+        except OSError as why:
+            raise CheckpointError(
+                f"{folder / name} is missing or cannot be read: {why.strerror or why}"
+            ) from why
+        if actual != manifest.files.get(name):
+            raise CheckpointError(f"{folder / name} is torn or was changed: its SHA-256 is not in {MANIFEST}")
     return manifest
 
 
@@ -133,12 +140,3 @@ def _load_folder(folder: Path, mode: Mode, threads: int) -> Recognizer:
     manifest = read_manifest(folder)
     charset, model = Charset(manifest.charset), OnnxModel(folder, threads)
     return Recognizer(model, charset, manifest.height, mode, manifest.temperatures)
-
-
-def _check_hash(path: Path, expected: str) -> None:
-    try:
-        same = hash_file(path) == expected
-    except OSError as why:
-        raise CheckpointError(f"{path} is missing or cannot be read: {why.strerror or why}") from why
-    if not same:
-        raise CheckpointError(f"{path} is torn or was changed: its SHA-256 is not the one in {MANIFEST}")

@@ -6,17 +6,17 @@ in one. Labels are normalized to NFC; crops without a label are left out.
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol, overload
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.images.chunk_cache import LabeledPicture, SampleSource
-from nhin.data.images.vintext import is_vintext, open_vintext
+from nhin.data.images.vintext import is_vintext, iter_lines, open_vintext
 from nhin.errors import DataError
 from nhin.image.load import load_picture
 from nhin.text.letters import nfc
@@ -40,24 +40,17 @@ class Crop:
         return self.open()
 
 
-@dataclass(frozen=True)
-class CropDataset(Sequence[Crop]):
+class CropDataset(tuple[Crop, ...]):
     """Labeled crops in the order of the label file; ``dropped`` counts those without a label."""
 
-    items: tuple[Crop, ...]
-    dropped: int = 0
+    dropped = 0
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @overload
-    def __getitem__(self, at: int) -> Crop: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Crop]: ...
-
-    def __getitem__(self, at: int | slice) -> Crop | Sequence[Crop]:
-        return self.items[at]
+    @classmethod
+    def from_crops(cls, crops: Iterable[Crop], dropped: int) -> Self:
+        """Make a set of crops."""
+        dataset = cls(crops)
+        dataset.dropped = dropped
+        return dataset
 
 
 def open_crops(path: str | Path) -> CropDataset:
@@ -99,19 +92,13 @@ def _open_zip(path: Path) -> CropDataset:
     return _make_crops(rows, str(path), lambda name: partial(_load_member, path, str(folder / name)))
 
 
-def _parse_rows(raw: bytes, where: str) -> list[tuple[str, str]]:
-    try:
-        lines = raw.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as why:
-        raise DataError(f"{where} is not UTF-8 text: {why.reason} at byte {why.start}") from why
+def _parse_rows(raw: bytes, name: str) -> list[tuple[str, str]]:
     rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name, tab, text = line.rstrip("\r").partition("\t")
+    for place, line in iter_lines(raw, name):
+        picture, tab, text = line.partition("\t")
         if not tab:
-            raise DataError(f"{where}, line {number}: expected name<TAB>text, got {line[:60]!r}")
-        rows.append((name.strip(), nfc(text).strip()))
+            raise DataError(f"{place}: expected name<TAB>text, got {line[:60]!r}")
+        rows.append((picture.strip(), nfc(text).strip()))
     return rows
 
 
@@ -126,7 +113,7 @@ def _make_crops(
     crops = tuple(Crop(text, name, make_opener(name)) for name, text in rows if text)
     if not crops:
         raise DataError(f"{where} has no crop with a label")
-    return CropDataset(crops, len(rows) - len(crops))
+    return CropDataset.from_crops(crops, len(rows) - len(crops))
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
@@ -158,7 +145,9 @@ def _open_vintext(path: Path) -> CropDataset:
     words, dropped = open_vintext(path)
     if not words:
         raise DataError(f"{path} has no readable word")
-    return CropDataset(tuple(Crop(nfc(text), name, opener) for text, name, opener in words), dropped)
+    return CropDataset.from_crops(
+        tuple(Crop(nfc(text), name, opener) for text, name, opener in words), dropped
+    )
 
 
 class ShuffledSource:

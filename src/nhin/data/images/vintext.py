@@ -9,7 +9,7 @@ The pictures may be used for research and education only; nhin contains none of 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -76,25 +76,32 @@ def _label_path(picture: Path, labels: Path) -> Path:
     return labels / f"gt_{int(number[1])}.txt"
 
 
+def iter_lines(raw: bytes, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a UTF-8 file that are not blank, each after its place for error messages."""
+    try:
+        lines = raw.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as why:
+        raise DataError(f"{name} is not UTF-8 text: {why.reason} at byte {why.start}") from why
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield f"{name}, line {number}", line.rstrip("\r")
+
+
 def _read_labels(path: Path) -> list[tuple[Corners, str]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        raw = path.read_bytes()
     except FileNotFoundError as why:
         raise DataError(f"the label file {path} is missing") from why
-    except (OSError, UnicodeDecodeError) as why:
-        raise DataError(f"cannot read {path}: {why}") from why
+    except OSError as why:
+        raise DataError(f"cannot read the label file {path}: {why.strerror or why}") from why
     words = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        parts = line.rstrip("\r").split(",", 8)
+    for place, line in iter_lines(raw, str(path)):
+        parts = line.split(",", 8)
         try:
             values = [float(part) for part in parts[:8]]
             words.append((tuple(zip(values[::2], values[1::2], strict=True)), parts[8].strip()))
         except (ValueError, IndexError) as why:
-            raise DataError(
-                f"{path}, line {number}: expected x1,y1,...,x4,y4,TEXT, got {line[:60]!r}"
-            ) from why
+            raise DataError(f"{place}: expected x1,y1,...,x4,y4,TEXT, got {line[:60]!r}") from why
     return words
 
 

@@ -12,15 +12,7 @@ import numpy as np
 from nhin.data.text.hub import HUB, open_hub, save_documents
 from nhin.data.text.manifest import FORMAT, MANIFEST, VOCABULARY, Manifest, ManifestSplits, Origin
 from nhin.data.text.sources import PYTHON, CorpusSource, open_folder, open_python_library, read_text
-from nhin.data.text.splits import (
-    SPLITS,
-    CorpusScanner,
-    SplitConfig,
-    SplitPlan,
-    iter_blocks,
-    plan_splits,
-    scan_blocks,
-)
+from nhin.data.text.splits import SPLITS, CorpusStats, SplitConfig, SplitPlan, iter_blocks, plan_splits
 from nhin.data.text.token_dataset import Corpus, open_tokens
 from nhin.data.text.writer import TokenWriter, build_folder
 from nhin.errors import DataError, UsageError
@@ -114,17 +106,17 @@ def _write_dataset(
     on_progress: OnProgress,
 ) -> None:
     asked = _tokenizer_name(tokenizer)
-    stats = scan_blocks(iter_blocks(_with_progress(source, "reading", 0, on_progress), config.block))
-    plan = plan_splits(source, stats, config)
+    stats = CorpusStats(iter_blocks(_with_progress(source, "reading", 0, on_progress), config.block))
+    plan, characters = plan_splits(source, stats, config), sum(stats.sizes)
     if isinstance(tokenizer, str):
-        sample = _with_progress(source, "learning", stats.characters, on_progress)
+        sample = _with_progress(source, "learning", characters, on_progress)
         tokenizer = train_tokenizer(tokenizer, lambda: _tokenizer_sample(sample, plan, asked))
     dtype = "uint16" if tokenizer.vocab <= 2**16 else "uint32"
     with ExitStack() as stack:
         writers = [
             stack.enter_context(TokenWriter(folder, name, dtype, config.shard_tokens)) for name in SPLITS
         ]
-        encoding = _with_progress(source, "encoding", stats.characters, on_progress)
+        encoding = _with_progress(source, "encoding", characters, on_progress)
         if _encode_blocks(encoding, plan, tokenizer, writers) != stats.sha256:
             raise DataError(f"{source.name} changed while it was read; prepare it again")
     train, *held_out = (writer.split_info() for writer in writers)
@@ -143,9 +135,9 @@ def _encode_blocks(
     source: CorpusSource, plan: SplitPlan, tokenizer: Tokenizer, writers: Sequence[TokenWriter]
 ) -> str:
     """Write the tokens of each block to its split; return the SHA-256 of the text."""
-    scanner = CorpusScanner()
+    stats = CorpusStats()
     for number, block in enumerate(iter_blocks(source, plan.block_size, plan.borders)):
-        scanner.add(block)
+        stats.add(block)
         if number < len(plan.split_ids):  # there are more only if the source changed; its SHA-256 will differ
             ids: list[int] = []
             for text, ends in block:
@@ -153,7 +145,7 @@ def _encode_blocks(
                 if ends and not source.single:
                     ids.append(tokenizer.eos_id)
             writers[plan.split_ids[number]].add(ids, [text for text, _ in block])
-    return scanner.stats().sha256
+    return stats.sha256
 
 
 def _tokenizer_name(tokenizer: Tokenizer | str) -> str:
@@ -196,7 +188,7 @@ def _check_existing(
         same = known.name == source.name
     else:
         blocks = iter_blocks(_with_progress(source, "reading", 0, on_progress), config.block)
-        same = known.sha256 == scan_blocks(blocks).sha256
+        same = known.sha256 == CorpusStats(blocks).sha256
     if not same:
         raise UsageError(f"{folder} holds tokens of another text ({known.name}); choose another folder")
     if not existing.is_intact():

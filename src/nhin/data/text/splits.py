@@ -65,16 +65,6 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class CorpusStats:
-    """The size of a source, the length of each block, and the SHA-256 of its documents."""
-
-    characters: int
-    documents: int
-    sizes: NDArray[np.int64]
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
 class SplitPlan:
     """How to cut blocks, and for each block its length and the index of its split."""
 
@@ -120,33 +110,27 @@ def _line_end(text: str, start: int, end: int) -> int:
     return end if newline < 0 else newline + 1
 
 
-class CorpusScanner:
-    """Counts and hashes blocks one by one."""
+class CorpusStats:
+    """The number of documents, the size of each block, and a hash; blocks are added one by one."""
 
-    def __init__(self) -> None:
-        self._sizes: list[int] = []
-        self._documents = 0
+    def __init__(self, blocks: Iterable[TextBlock] = ()) -> None:
+        self.documents = 0
+        self.sizes: list[int] = []
         self._hash = hashlib.sha256()
+        for block in blocks:
+            self.add(block)
 
     def add(self, block: TextBlock) -> None:
         """Count one block."""
-        self._sizes.append(sum(len(text) for text, _ in block))
+        self.sizes.append(sum(len(text) for text, _ in block))
         for text, ends in block:
             self._hash.update(text.encode() + b"\xff" * ends)  # 0xff never occurs in UTF-8
-            self._documents += ends
+            self.documents += ends
 
-    def stats(self) -> CorpusStats:
-        """Return the counts and the hash so far."""
-        sizes = np.array(self._sizes, np.int64)
-        return CorpusStats(int(sizes.sum()), self._documents, sizes, self._hash.hexdigest())
-
-
-def scan_blocks(blocks: Iterable[TextBlock]) -> CorpusStats:
-    """Count and hash all blocks."""
-    scanner = CorpusScanner()
-    for block in blocks:
-        scanner.add(block)
-    return scanner.stats()
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all documents."""
+        return self._hash.hexdigest()
 
 
 def plan_splits(source: CorpusSource, stats: CorpusStats, config: SplitConfig) -> SplitPlan:
@@ -155,19 +139,20 @@ def plan_splits(source: CorpusSource, stats: CorpusStats, config: SplitConfig) -
     Raises:
         DataError: The text is too short for that.
     """
-    total, shares = stats.characters, [share for share in config.fractions if share]
+    total, shares = sum(stats.sizes), [share for share in config.fractions if share]
     if total < max(2, len(shares)):
         words = "is empty" if not total else f"has only {total} character{'s'[: total > 1]}"
         raise DataError(f"the text of {source.name} {words}: too short to train on")
     if config.split == "tail":
         ends = [int(config.fractions[0] * total), int(round(1 - config.test, 12) * total), total]
         borders = tuple(sorted({end for end in ends if 0 < end < total}))
-        sizes = scan_blocks(iter_blocks(source, config.block, borders)).sizes
+        sizes = np.array(CorpusStats(iter_blocks(source, config.block, borders)).sizes, np.int64)
         split_ids = np.searchsorted(ends, np.cumsum(sizes) - sizes, side="right").astype(np.int8)
         size = config.block
     else:
         size = min(config.block, max(_MIN_BLOCK, int(total * min(shares) / _MIN_BLOCKS_PER_SPLIT)))
-        sizes = stats.sizes if size == config.block else scan_blocks(iter_blocks(source, size)).sizes
+        stats = stats if size == config.block else CorpusStats(iter_blocks(source, size))
+        sizes = np.array(stats.sizes, np.int64)
         borders, split_ids = (), _assign_blocks(sizes, config)
     for number, share in enumerate(config.fractions):
         if share and number not in split_ids:
