@@ -1,4 +1,4 @@
-"""Lines are found where they are, at any size and angle, and nowhere else."""
+"""Lines are points where they are, at any size and angle, and nowhere else."""
 
 import logging
 from pathlib import Path
@@ -32,16 +32,16 @@ def page(
     return sheet
 
 
-def middles(quads: list[np.ndarray]) -> list[tuple[float, float]]:
+def centers(quads: list[np.ndarray]) -> list[tuple[float, float]]:
     return sorted((float(quad[:, 1].mean()), float(quad[:, 0].mean())) for quad in quads)
 
 
 @pytest.mark.parametrize("size", [14, 40, 120])
 def test_each_line_is_found_once_at_any_size(detector, size):
-    found = middles(detector.find(np.array(page(size))))
-    assert len(found) == 2
-    assert found[0][0] == pytest.approx(1.6 * size, abs=0.6 * size)
-    assert found[1][0] == pytest.approx(4.6 * size, abs=0.6 * size)
+    points = centers(detector.find(np.array(page(size))))
+    assert len(points) == 2
+    assert points[0][0] == pytest.approx(1.6 * size, abs=0.6 * size)
+    assert points[1][0] == pytest.approx(4.6 * size, abs=0.6 * size)
 
 
 def test_the_sign_has_four_lines(detector):
@@ -85,7 +85,7 @@ def test_the_picture_is_not_changed(detector):
     np.testing.assert_array_equal(picture, before)
 
 
-def test_nothing_is_said_while_loading_and_finding(capfd, caplog):
+def test_loading_and_detecting_print_nothing(capfd, caplog):
     with caplog.at_level(logging.DEBUG):
         Detector().find(np.array(page(20)))
     assert capfd.readouterr() == ("", "")
