@@ -4,13 +4,22 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from nhin.errors import CheckpointError, NhinError, UsageError
 
 LOCK = ".lock"
+
+
+@contextmanager
+def explain_os_error(action: str, error: type[NhinError] = CheckpointError) -> Iterator[None]:
+    """Turn an OSError into ``error``: "cannot ACTION: the reason"."""
+    try:
+        yield
+    except OSError as why:
+        raise error(f"cannot {action}: {why.strerror or why}") from why
 
 
 def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = CheckpointError) -> None:
@@ -20,17 +29,17 @@ def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = Checkpo
         CheckpointError: There is no room or no permission (``error``, if given); what was there is intact.
     """
     new = path.with_name(f".{path.name}.new")
-    try:
+    with explain_os_error(f"write {path}", error):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as why:
-        with suppress(OSError):
+        try:
+            with new.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        except OSError:
             new.unlink(missing_ok=True)
-        raise error(f"cannot write {path}: {why.strerror or why}") from why
+            raise
 
 
 @contextmanager
@@ -97,11 +106,9 @@ def lock_folder(folder: Path, busy: str, error: type[NhinError] = CheckpointErro
         UsageError: Another process has locked it; the message is ``busy``.
         CheckpointError: It cannot be made or written to (``error``, if given).
     """
-    try:
+    with explain_os_error(f"write in {folder}", error):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
-    except OSError as why:
-        raise error(f"cannot write in {folder}: {why.strerror or why}") from why
     with lock:
         _lock(lock, busy)
         yield

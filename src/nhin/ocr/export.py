@@ -24,7 +24,7 @@ from torch.export import Dim
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nhin.errors import CheckpointError, UsageError
-from nhin.files import hash_file, write_folder
+from nhin.files import explain_os_error, hash_file, write_folder
 from nhin.image.preprocess import MAX_WIDTH, WIDTH_BUCKET
 from nhin.layers.factored_char import FactoredCharLinear
 from nhin.models.recognizer import MAX_FRAMES, MAX_TOKENS, RecognizerNet
@@ -78,16 +78,13 @@ def export(
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
         raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
     prepare_for_export(model, half)
-    try:
-        with write_folder(out) as folder:
-            _write_networks(model, folder)
-            max_difference = compare(model, folder, charset, crops)
-            temperatures = notes.get("temperatures", {})
-            reader = Recognizer(OnnxModel(folder), charset, model.height, temperatures=temperatures)
-            _write_manifest(model, charset, folder, {**notes, "metrics": measure(reader) if measure else {}})
-            size = sum(path.stat().st_size for path in folder.iterdir())
-    except OSError as why:
-        raise CheckpointError(f"cannot write {out}: {why.strerror or why}") from why
+    with explain_os_error(f"write {out}"), write_folder(out) as folder:
+        _write_networks(model, folder)
+        max_difference = compare(model, folder, charset, crops)
+        temperatures = notes.get("temperatures", {})
+        reader = Recognizer(OnnxModel(folder), charset, model.height, temperatures=temperatures)
+        _write_manifest(model, charset, folder, {**notes, "metrics": measure(reader) if measure else {}})
+        size = sum(path.stat().st_size for path in folder.iterdir())
     return OnnxExport(len(crops), max_difference, size)
 
 

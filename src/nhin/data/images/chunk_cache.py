@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import DataError, UsageError
-from nhin.files import lock_file, write_atomic
+from nhin.files import explain_os_error, lock_file, write_atomic
 from nhin.image.preprocess import HEIGHT, preprocess_crop
 
 CHUNK_SIZE = 4096
@@ -125,10 +125,8 @@ def open_cache(
 ) -> ChunkCache:
     """Make the folder of this source's chunks inside a cache folder."""
     folder = Path(cache) / fingerprint(source, size, height)
-    try:
+    with explain_os_error(f"make the cache {folder}", DataError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as why:
-        raise DataError(f"cannot make the cache {folder}: {why.strerror or why}") from why
     return ChunkCache(folder)
 
 

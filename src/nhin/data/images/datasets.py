@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nhin.data.images.chunk_cache import LabeledPicture, SampleSource
 from nhin.data.images.vintext import is_vintext, iter_lines, open_vintext
 from nhin.errors import DataError
+from nhin.files import explain_os_error
 from nhin.image.load import load_picture
 from nhin.text.letters import nfc
 
@@ -70,10 +71,8 @@ def open_crops(path: str | Path) -> CropDataset:
 def _open_table(path: Path) -> CropDataset:
     if not path.is_file():
         raise DataError(f"{path.parent} has no {LABELS} (lines of name<TAB>text), and is not VinAI's layout")
-    try:
+    with explain_os_error(f"read {path}", DataError):
         rows = _parse_rows(path.read_bytes(), str(path))
-    except OSError as why:
-        raise DataError(f"cannot read {path}: {why.strerror or why}") from why
     return _make_crops(rows, str(path), lambda name: partial(load_picture, path.parent / name))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import DataError
+from nhin.files import explain_os_error
 from nhin.image.load import load_picture
 
 SPLITS = ("train_images", "test_image", "unseen_test_images")
@@ -88,12 +89,10 @@ def iter_lines(raw: bytes, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _read_labels(path: Path) -> list[tuple[Corners, str]]:
-    try:
+    if not path.exists():
+        raise DataError(f"the label file {path} is missing")
+    with explain_os_error(f"read {path}", DataError):
         raw = path.read_bytes()
-    except FileNotFoundError as why:
-        raise DataError(f"the label file {path} is missing") from why
-    except OSError as why:
-        raise DataError(f"cannot read the label file {path}: {why.strerror or why}") from why
     words = []
     for place, line in iter_lines(raw, str(path)):
         parts = line.split(",", 8)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from nhin.errors import DataError
+from nhin.files import explain_os_error
 
 PYTHON = "python"
 _CHUNK_BYTES = 2**16
@@ -50,19 +51,16 @@ def read_text(path: Path) -> Iterator[str]:
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     at = 0
-    try:
-        with path.open("rb") as file:
-            while data := file.read(_CHUNK_BYTES):
-                _refuse_binary(path, data, at)
-                pending = len(decoder.getstate()[0])
-                try:
-                    text = decoder.decode(data)
-                except UnicodeDecodeError as why:
-                    raise DataError(_not_utf8(path, at - pending + why.start)) from None
-                yield text.removeprefix("\ufeff") if at == 0 else text
-                at += len(data)
-    except OSError as why:
-        raise DataError(f"cannot read {path}: {why.strerror or why}") from why
+    with explain_os_error(f"read {path}", DataError), path.open("rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            _refuse_binary(path, data, at)
+            pending = len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(data)
+            except UnicodeDecodeError as why:
+                raise DataError(_not_utf8(path, at - pending + why.start)) from None
+            yield text.removeprefix("\ufeff") if at == 0 else text
+            at += len(data)
     if pending := len(decoder.getstate()[0]):
         raise DataError(_not_utf8(path, at - pending))
 
@@ -139,11 +137,8 @@ def _skip_reason(path: Path, root: Path) -> str:
         return "links"
     if not path.is_file():
         return "not files"
-    try:
-        with path.open("rb") as file:
-            head = file.read(_CHUNK_BYTES)
-    except OSError as why:
-        raise DataError(f"cannot read {path}: {why.strerror or why}") from why
+    with explain_os_error(f"read {path}", DataError), path.open("rb") as file:
+        head = file.read(_CHUNK_BYTES)
     if 0 in head or head.startswith(_UTF16_BOMS):
         return "binary"
     try:

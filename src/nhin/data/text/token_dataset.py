@@ -23,7 +23,7 @@ from nhin.data.text.manifest import (
 )
 from nhin.data.text.splits import SPLITS
 from nhin.errors import DataError, NhinError, UnknownName
-from nhin.files import hash_file
+from nhin.files import explain_os_error, hash_file
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
 
 _MAX_JSON_BYTES = 256 * 2**20
@@ -180,9 +180,8 @@ def _read_json(path: Path) -> Any:
 def _explain_read_error(path: Path) -> Iterator[None]:
     """Raise any reading error as a DataError of one line."""
     try:
-        yield
-    except OSError as why:
-        raise DataError(f"cannot read {path}: {why.strerror or why}") from why
+        with explain_os_error(f"read {path}", DataError):
+            yield
     except (ValueError, RecursionError) as why:
         if isinstance(why, NhinError):
             raise

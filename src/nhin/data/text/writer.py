@@ -11,7 +11,7 @@ import numpy as np
 
 from nhin.data.text.manifest import Shard, SplitInfo, little_endian, npy_header
 from nhin.errors import DataError
-from nhin.files import LOCK, beside, hash_file, lock_folder
+from nhin.files import LOCK, beside, explain_os_error, hash_file, lock_folder
 
 
 @contextmanager
@@ -24,20 +24,17 @@ def build_folder(out: Path) -> Iterator[Path]:
     """
     new, _ = beside(out)
     busy = f"another process is preparing {out} just now; wait, or choose another folder"
-    try:
-        with lock_folder(new, busy, DataError):
-            try:
-                _clear_folder(new)  # of files that a killed process left
-                yield new
-                (new / LOCK).unlink(missing_ok=True)
-                if out.is_dir():
-                    out.rmdir()
-                new.rename(out)
-            except BaseException:
-                shutil.rmtree(new, ignore_errors=True)
-                raise
-    except OSError as why:
-        raise DataError(f"cannot write {out}: {why.strerror or why}") from why
+    with explain_os_error(f"write {out}", DataError), lock_folder(new, busy, DataError):
+        try:
+            _clear_folder(new)  # of files that a killed process left
+            yield new
+            (new / LOCK).unlink(missing_ok=True)
+            if out.is_dir():
+                out.rmdir()
+            new.rename(out)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
 
 
 def _clear_folder(folder: Path) -> None:
