@@ -129,12 +129,16 @@ def compare(
     return max_difference
 
 
-class _Encoder(nn.Module):
-    """Pictures to memory and CTC log-probabilities."""
+class _Network(nn.Module):
+    """One of the two networks that are exported."""
 
     def __init__(self, model: RecognizerNet) -> None:
         super().__init__()
         self.model = model
+
+
+class _Encoder(_Network):
+    """Pictures to memory and CTC log-probabilities."""
 
     def forward(
         self, pictures: Float[Tensor, "B ink height width"]
@@ -144,12 +148,8 @@ class _Encoder(nn.Module):
         return memory, logits.log_softmax(-1)
 
 
-class _Decoder(nn.Module):
+class _Decoder(_Network):
     """Memory and tokens to logits."""
-
-    def __init__(self, model: RecognizerNet) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, memory: Float[Tensor, "B F C"], tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
         """Predict the token after each token."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from nhin.image.contrast import is_blank
 from nhin.image.load import Picture, PictureSource, open_picture
 from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
-from nhin.reading.result import Box, Line, Reading, Recognition
-
-if TYPE_CHECKING:
-    from nhin.reading.line_crop import LineCrop
+from nhin.reading.result import Char, Line, Reading, Recognition
 
 _MIN_SIDE = 5
 _MAX_WORD_HEIGHT = 72
+
+LineOrChar = TypeVar("LineOrChar", Line, Char)
 
 
 @runtime_checkable
@@ -97,28 +96,22 @@ class Reader:
         pixels = picture.pixels
         if min(pixels.shape[:2]) < _MIN_SIDE or is_blank(pixels):
             return Reading((), picture.width, picture.height)
-        lines = self._read_lines(self._crop_lines(pixels, crop))
-        return Reading(_scale_to_picture(lines, picture), picture.width, picture.height)
+        lines = _scale_to_picture(self._read_lines(pixels, crop), picture)
+        return Reading(lines, picture.width, picture.height)
 
-    def _crop_lines(self, pixels: NDArray[np.uint8], crop: bool) -> "list[LineCrop]":
-        """Crop the lines in order; a small picture with at most one is a word, and not cropped."""
-        from nhin.reading.line_crop import crop_line, whole_picture
+    def _read_lines(self, pixels: NDArray[np.uint8], crop: bool) -> list[Line]:
+        """Crop the lines in order and read them; a small picture with at most one is a word, not cropped."""
+        from nhin.reading.line_crop import crop_line, locate_line, whole_picture
         from nhin.reading.reading_order import reading_order
 
-        if crop:
-            return [whole_picture(pixels)]
-        quads = self.detector.find(pixels)
-        if len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT:
-            return [whole_picture(pixels)]
-        return [line for i in reading_order(quads) if (line := crop_line(pixels, quads[i])) is not None]
-
-    def _read_lines(self, crops: "list[LineCrop]") -> list[Line]:
-        """Recognize crops, locate the results in the picture, and drop the empty ones."""
-        from nhin.reading.line_crop import locate_line
-
-        results = self.recognizer.read([crop.pixels for crop in crops]) if crops else []
+        quads = [] if crop else self.detector.find(pixels)
+        if crop or (len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
+            crops = [whole_picture(pixels)]
+        else:
+            crops = [line for i in reading_order(quads) if (line := crop_line(pixels, quads[i])) is not None]
+        results = self.recognizer.read([line.pixels for line in crops]) if crops else []
         pairs = zip(crops, results, strict=True)
-        return [locate_line(crop, result) for crop, result in pairs if result.text.strip()]
+        return [locate_line(line, result) for line, result in pairs if result.text.strip()]
 
 
 @lru_cache(maxsize=2)
@@ -139,12 +132,8 @@ def _scale_to_picture(lines: list[Line], picture: Picture) -> tuple[Line, ...]:
     if x == y == 1:
         return tuple(lines)
 
-    def scale(box: Box) -> Box:
-        return tuple((round(px * x, 2), round(py * y, 2)) for px, py in box)  # pyright: ignore
+    def scale(part: LineOrChar) -> LineOrChar:
+        box = tuple((round(px * x, 2), round(py * y, 2)) for px, py in part.box)
+        return replace(part, box=box)
 
-    return tuple(
-        replace(
-            line, box=scale(line.box), chars=tuple(replace(char, box=scale(char.box)) for char in line.chars)
-        )
-        for line in lines
-    )
+    return tuple(replace(scale(line), chars=tuple(map(scale, line.chars))) for line in lines)
