@@ -6,7 +6,7 @@ training started there or arrived there step by step.
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -150,3 +150,4 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
             yield item  # type: ignore[misc] # pyright: ignore[reportReturnType]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for future in pending if not future.cancelled()], timeout=1.0)
