@@ -103,7 +103,10 @@ def test_tiles_show_every_visible_score_once_and_none_that_is_hidden_whole(order
 def test_the_order_is_that_of_the_loops():
     q, k = torch.zeros(1, 4, 1), torch.zeros(1, 6, 1)
     by_queries, by_keys = (
-        [(tile.rows.start, tile.keys.start) for tile in tiles.FlashTiling(1, 2, 3, False, keys).iter_tiles(q, k)]
+        [
+            (tile.rows.start, tile.keys.start)
+            for tile in tiles.FlashTiling(1, 2, 3, False, keys).iter_tiles(q, k)
+        ]
         for keys in (False, True)
     )
     assert by_queries == [(0, 0), (0, 3), (2, 0), (2, 3)]

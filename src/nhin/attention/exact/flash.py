@@ -44,12 +44,12 @@ from torch import Tensor
 
 from nhin.attention.base import Facts, Keep, Keys, Queries
 from nhin.attention.exact.online_softmax import (
+    FlashTiling,
     KeepRows,
     KeyRows,
     OnlineSoftmax,
     QueryRows,
     RowScalar,
-    FlashTiling,
     finalize,
     iter_online_softmax,
     tile_scores,
