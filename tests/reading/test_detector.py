@@ -93,7 +93,7 @@ def test_loading_and_detecting_print_nothing(capfd, caplog):
 
 
 def test_a_missing_detector_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="rapidocr"):
         Detector()
 

@@ -5,9 +5,9 @@ shrunk core of each line, which is then expanded to the line (differentiable bin
 arXiv:1911.08947). ``line_crop`` adds the margins that Vietnamese marks need.
 """
 
-import importlib.util
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -78,7 +78,7 @@ def bundled_detector() -> Path:
     Raises:
         MissingExtra: RapidOCR is not installed, or contains no detector.
     """
-    spec = importlib.util.find_spec("rapidocr")
+    spec = find_spec("rapidocr")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder, "models").glob("*_det_*.onnx"), reverse=True):
             return path

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from nhin.data.images.text_generator import TextGenerator, read_words
 from nhin.image.augment import degrade, random_perspective, warp
 from nhin.image.fonts import Face, find_faces
-from nhin.image.render import Mask, Pixels, Rng, Style, draw_background, draw_glyphs, paint, random_colors
+from nhin.image.preprocess import Pixels
+from nhin.image.render import Mask, Rng, Style, draw_background, draw_glyphs, paint, random_colors
 from nhin.text.charset import VIETNAMESE
 from nhin.text.letters import nfc
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ def open_hub(source_name: str) -> CorpusSource:
     if not name:
         raise DataError(f"{source_name} names no data set; write hf:NAME or hf:NAME:column")
     try:
-        package = import_module("datasets")
+        import datasets  # pyright: ignore[reportMissingImports] # optional
     except ImportError as why:
         raise MissingExtra(f"{source_name} needs the package datasets: pip install datasets") from why
-    return CorpusSource(source_name, lambda: _stream_documents(package, name, column or "text"), remote=True)
+    return CorpusSource(source_name, lambda: _stream_documents(datasets, name, column or "text"), remote=True)
 
 
 def _stream_documents(package: Any, name: str, column: str) -> Iterator[Iterator[str]]:
