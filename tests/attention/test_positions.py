@@ -40,7 +40,7 @@ def test_learned_positions_start_anywhere_and_end_at_the_context():
     places = LearnedEmbedding(8, 4)
     assert_close(places(3, start=5), places.table[5:8])
     assert places(8).requires_grad
-    with pytest.raises(ShapeError, match=r"places 5 to 8 .* context is 8, .* larger context"):
+    with pytest.raises(ShapeError, match=r"positions 5 to 8 .* context is 8, .* larger context"):
         places(4, start=5)
 
 

@@ -160,6 +160,8 @@ class Mechanism(nn.Module):
     """
 
     facts: Facts
+    heads: int | None = None  # the sizes that it was built for, if any
+    head_dim: int | None = None
 
     def forward(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
@@ -194,8 +196,9 @@ class Mechanism(nn.Module):
         return steps | {"output": self(q, k, v, causal=causal, keep=keep)}
 
     def check(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool, keep: Tensor | None) -> None:
-        """Refuse inputs that do not fit; a mechanism built for fixed sizes checks those too."""
+        """Refuse inputs that do not fit the contract, the abilities, or the sizes it was built for."""
         check_call(self.facts, q, k, v, causal=causal, keep=keep)
+        check_built(self.facts, q, heads=self.heads, head_dim=self.head_dim)
 
     def init_cache(self, spec: CacheSpec) -> Cache:
         """Build an empty cache to decode from.

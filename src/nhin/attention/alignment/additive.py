@@ -11,9 +11,8 @@ dot product: it is for short sequences, and to study how attention began.
 
 Cost:    time O(T S D) with a tanh in it; memory O(T S), and for T S D in blocks of queries only.
 Source:  Bahdanau et al. 2014, arXiv:1409.0473, section 3.1 and appendix A.1.2.
-Differs: queries, keys and hidden units are all head_dim wide and the parameters are shared by the heads;
-         the paper has one head, and its query is the state before the word is written. A query without
-         visible keys gives zeros.
+Differs: queries, keys and hidden units are all head_dim wide and the parameters are shared by the heads; the
+         paper has one head, and its query is the state before the word is written.
 """
 
 from nhin.attention.alignment.base import AlignmentAttention, score_facts

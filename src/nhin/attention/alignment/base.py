@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nhin.attention.base import ABILITIES, Facts, Keep, Keys, Queries, WeightRows, check_built
+from nhin.attention.base import ABILITIES, Facts, Keep, Keys, Queries, WeightRows
 from nhin.attention.masked_softmax import repeat_heads
 from nhin.attention.masks import KeyPositions, QueryPositions, check_at_least
 from nhin.attention.softmax_base import SoftmaxAttention
@@ -138,11 +138,6 @@ class AlignmentAttention(SoftmaxAttention):
         self.head_dim = check_at_least("head_dim", head_dim, 1)
         self.score = SCORES[score](head_dim, check_at_least("context", context, 1))
 
-    def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:
-        """Refuse inputs that do not fit, also heads of another width than built for."""
-        super().check(q, k, v, causal=causal, keep=keep)
-        check_built(self.facts, q, head_dim=self.head_dim)
-
     def scores(
         self, q: Queries, k: Keys, p: QueryPositions, s: KeyPositions, size: QueryPositions
     ) -> WeightRows:
@@ -164,8 +159,8 @@ def additive_scores(
 ) -> Float[Tensor, "B H T S"]:
     """Return v . tanh(q + k) of every pair, a block of queries at a time.
 
-    The table of hidden units is T x S x D; a block of it is freed once summed, and computed again for gradients.
-    A block is one query at least, and all of them while ``torch.compile`` traces.
+    The table of hidden units is T x S x D; a block of it is freed once summed, and computed again for
+    gradients. A block is one query at least, and all of them while ``torch.compile`` traces.
     """
     b, t, h, d = q.shape
     if torch.compiler.is_compiling():

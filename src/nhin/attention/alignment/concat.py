@@ -9,8 +9,7 @@ another name, with one matrix to initialize instead of two. Luong found it the w
 
 Cost:    time O(T S D) with a tanh in it; memory O(T S), and for T S D in blocks of queries only.
 Source:  Luong et al. 2015, arXiv:1508.04025, section 3.1 (concat).
-Differs: the hidden layer is head_dim wide and the parameters are shared by the heads; a query without
-         visible keys gives zeros.
+Differs: the hidden layer is head_dim wide and the parameters are shared by the heads.
 """
 
 from nhin.attention.alignment.base import AlignmentAttention, score_facts

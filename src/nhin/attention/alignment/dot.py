@@ -10,7 +10,7 @@ heads attend to one key only and learn slowly.
 
 Cost:    time O(T S D); memory O(T S).
 Source:  Luong et al. 2015, arXiv:1508.04025, section 3.1 (dot).
-Differs: a query without visible keys gives zeros.
+Differs: nothing.
 """
 
 from nhin.attention.alignment.base import AlignmentAttention, score_facts

@@ -10,8 +10,7 @@ a Transformer, it adds nothing: two projections already contain such a matrix.
 
 Cost:    time O(T S D + T D^2); memory O(T S).
 Source:  Luong et al. 2015, arXiv:1508.04025, section 3.1 (general).
-Differs: the matrix is shared by the heads and begins near the identity over the root of D; a query without
-         visible keys gives zeros.
+Differs: the matrix is shared by the heads and begins near the identity over the root of D.
 """
 
 from nhin.attention.alignment.base import AlignmentAttention, score_facts

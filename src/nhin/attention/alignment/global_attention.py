@@ -10,7 +10,7 @@ aligned position. The score may be Luong's dot, general, concat or location, or 
 
 Cost:    time O(T S D); memory O(T S).
 Source:  Luong et al. 2015, arXiv:1508.04025, section 3.1, eq. (7).
-Differs: the parameters of a score are shared by the heads; a query without visible keys gives zeros.
+Differs: the parameters of a score are shared by the heads.
 """
 
 from nhin.attention.alignment.base import AlignmentAttention, reach_facts

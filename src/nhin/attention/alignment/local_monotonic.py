@@ -17,7 +17,7 @@ Causal:  positions up to the query's own, with align="end" only.
 Cost:    time O(T S D), for all scores are computed and then masked; memory O(T S). ``window`` is fast.
 Source:  Luong et al. 2015, arXiv:1508.04025, section 3.2 (local-m).
 Differs: positions outside the source do not count, as in the paper; ``align``; the parameters of a score are
-         shared by the heads; a query without visible keys gives zeros.
+         shared by the heads.
 """
 
 from dataclasses import replace

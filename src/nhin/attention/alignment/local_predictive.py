@@ -17,7 +17,7 @@ Causal:  S is the number of positions up to the query's own.
 Cost:    time O(T S D), for all scores are computed and then masked; memory O(T S).
 Source:  Luong et al. 2015, arXiv:1508.04025, section 3.2 (local-p), eq. (9) and (10).
 Differs: S counts the visible keys, so padding at the end changes nothing; positions count from 0; the
-         parameters are shared by the heads; a query without visible keys gives zeros.
+         parameters are shared by the heads.
 """
 
 import torch

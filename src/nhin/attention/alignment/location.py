@@ -11,8 +11,7 @@ Causal:  positions up to the query's own.
 Cost:    time O(T S D); memory O(T S), and context D parameters.
 Source:  Luong et al. 2015, arXiv:1508.04025, eq. (8).
 Differs: the matrix is shared by the heads; a shorter source uses its first rows, as in the paper, and a
-         longer one than ``context`` is refused; a query without visible keys gives zeros. Keys are not used,
-         so they get no gradient.
+         longer one than ``context`` is refused. Keys are not used, so they get no gradient.
 """
 
 from nhin.attention.alignment.base import AlignmentAttention, score_facts

@@ -1,8 +1,7 @@
 r"""Dilated sliding window: nearby keys at regular distances.
 
 .. math::
-    o_t = \sum_{s \in N(t)} \frac{\exp(q_t^\top k_s / \sqrt{D})}
-                                 {\sum_{r \in N(t)} \exp(q_t^\top k_r / \sqrt{D})}\, v_s,
+    o_t = \sum_{s \in N(t)} \mathrm{softmax}_{s \in N(t)} \left(\frac{q_t^\top k_s}{\sqrt{D}}\right) v_s,
     \qquad N(t) = \{ s : |t - s| < W d,\; d \mid t - s \}
 
 A window with gaps of :math:`d` reaches :math:`d` times as far for the same cost. Positions whose distance is
@@ -10,11 +9,11 @@ no multiple of :math:`d` do not interact in one layer, so the sequence splits in
 each with a plain window: this is how it is computed, and why it is combined with undilated windows, in other
 heads or other layers. Alone it does not see adjacent positions.
 
-Causal:  :math:`N(t) = \{ t, t - d, \dots, t - (W - 1) d \}`: exactly W keys, the query's own position included.
+Causal:  :math:`N(t) = \{ t, t - d, \dots, t - (W - 1) d \}`: exactly W keys, the query's own included.
 Cost:    time O(T W D); memory O((T + S) D), in traced graphs O(T W).
 Source:  Beltagy et al. 2020, arXiv:2004.05150, sec. 3.1 (dilated sliding window).
 Differs: W counts one side and the query itself, where Longformer's w counts both sides; one dilation for all
-         heads of a mechanism; a query without visible keys gives zeros.
+         heads of a mechanism.
 """
 
 from nhin.attention.band.base import BandAttention, band_facts

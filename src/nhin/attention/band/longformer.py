@@ -1,8 +1,7 @@
 r"""Longformer: a sliding window, and a few global positions that see all and are seen by all.
 
 .. math::
-    o_t = \sum_{s \in N(t)} \frac{\exp(q_t^\top k_s / \sqrt{D})}
-                                 {\sum_{r \in N(t)} \exp(q_t^\top k_r / \sqrt{D})}\, v_s,
+    o_t = \sum_{s \in N(t)} \mathrm{softmax}_{s \in N(t)} \left(\frac{q_t^\top k_s}{\sqrt{D}}\right) v_s,
     \qquad N(t) = \{ s : |t - s| < W \;\lor\; s < L \;\lor\; t < L \}
 
 A window alone needs many layers to carry information from one end to the other. The first :math:`L`
@@ -15,7 +14,7 @@ Cost:    time O((T (W + L) + L S) D); memory O((T + S) D + L S), in traced graph
 Source:  Beltagy et al. 2020, arXiv:2004.05150, sec. 3.1 (global attention).
 Differs: global positions are the first ones, where the paper lets the task choose; queries, keys and values
          come from one projection, where the paper has a second one for global attention; W counts one side
-         and the query itself, where the paper's w counts both sides; a query without visible keys gives zeros.
+         and the query itself, where the paper's w counts both.
 """
 
 from nhin.attention.band.base import BandAttention, band_facts

@@ -1,8 +1,8 @@
 """Keys and values of the latest positions, and of the first few: the cache of a band.
 
 A ring buffer: a new position overwrites the one that no later query sees, so memory and the cost of a step
-do not grow with the length. A softmax does not depend on the order of the keys, so a step attends to the slots
-as they are stored.
+do not grow with the length. A softmax does not depend on the order of the keys, so a step attends to the
+slots as they are stored.
 
 Cost:    2 min(context, first + window dilation) G D numbers for one sequence.
 Source:  Jiang et al. 2023, arXiv:2310.06825, sec. 2 (the rolling buffer); Xiao et al. 2023,

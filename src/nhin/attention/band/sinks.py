@@ -1,8 +1,7 @@
 r"""Attention sinks: a sliding window, and the first few keys, which stay visible.
 
 .. math::
-    o_t = \sum_{s \in N(t)} \frac{\exp(q_t^\top k_s / \sqrt{D})}
-                                 {\sum_{r \in N(t)} \exp(q_t^\top k_r / \sqrt{D})}\, v_s,
+    o_t = \sum_{s \in N(t)} \mathrm{softmax}_{s \in N(t)} \left(\frac{q_t^\top k_s}{\sqrt{D}}\right) v_s,
     \qquad N(t) = \{ s : |t - s| < W \} \cup \{ 0, \dots, F - 1 \}
 
 A softmax must put its weight somewhere. Causal models learn to put what they do not need on the first
@@ -13,9 +12,9 @@ without end through a window. It remembers nothing distant: what left the window
 Causal:  :math:`N(t) = \{ s : 0 \le t - s < W \} \cup \{ s : s < F, s \le t \}`.
 Cost:    time O(T (W + F) D); memory O((T + S) D), in traced graphs O(T (W + F)).
 Source:  Xiao et al. 2023, arXiv:2309.17453, sec. 3.2 (StreamingLLM: rolling cache with attention sinks).
-Differs: keys keep their positions, where StreamingLLM renumbers them inside its cache, so a model with
-         rotary positions meets distances here that it would not meet there; the learned sink token of
-         sec. 3.3 is left to the model; also usable not causally; a query without visible keys gives zeros.
+Differs: keys keep their positions, where StreamingLLM renumbers them inside its cache, so a model with rotary
+         positions meets distances here that it would not meet there; the learned sink token of sec. 3.3 is
+         left to the model; also usable not causally.
 """
 
 from nhin.attention.band.base import BandAttention, band_facts

@@ -1,8 +1,7 @@
 r"""Sliding window: softmax attention over the nearest keys.
 
 .. math::
-    o_t = \sum_{s \in N(t)} \frac{\exp(q_t^\top k_s / \sqrt{D})}
-                                 {\sum_{r \in N(t)} \exp(q_t^\top k_r / \sqrt{D})}\, v_s,
+    o_t = \sum_{s \in N(t)} \mathrm{softmax}_{s \in N(t)} \left(\frac{q_t^\top k_s}{\sqrt{D}}\right) v_s,
     \qquad N(t) = \{ s : |t - s| < W \}
 
 Distant words seldom matter, so only near keys are visible, and time and memory grow with the length, not
@@ -15,8 +14,7 @@ Causal:  :math:`N(t) = \{ s : 0 \le t - s < W \}`: exactly W keys, the query's o
 Cost:    time O(T W D); memory O((T + S) D), in traced graphs O(T W).
 Source:  Beltagy et al. 2020, arXiv:2004.05150, sec. 3.1 (the window); Child et al. 2019, arXiv:1904.10509;
          Jiang et al. 2023, arXiv:2310.06825 (causal, with a rolling buffer).
-Differs: W counts one side and the query itself, where Longformer's w counts both sides; a query without
-         visible keys gives zeros.
+Differs: W counts one side and the query itself, where Longformer's w counts both sides.
 """
 
 from nhin.attention.band.base import BandAttention, band_facts

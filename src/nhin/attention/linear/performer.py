@@ -15,11 +15,10 @@ little change; a model trained from scratch is several times cheaper with plain 
 Causal:  the sums run over s <= t only.
 Cost:    time O((T + S) m D); memory O(m D), causally O(T m D / chunk) to train.
 Source:  Choromanski et al. 2020, arXiv:2009.14794, lemma 1, eq. (5) and section 2.4.
-Differs: logarithms of keys are relative to their largest so far, feature by feature, where the authors'
-         code takes one maximum over all keys, which is not causal, and adds an epsilon, which biases. The
-         factor 1/sqrt(m) cancels and is left out. Features are not drawn again during training. A query
-         without visible keys gives zeros. A compiled call cannot branch on values: logarithms that rise by
-         more than 80 within one chunk may underflow there.
+Differs: logarithms of keys are relative to their largest so far, feature by feature, where the authors' code
+         takes one maximum over all keys, which is not causal, and adds an epsilon, which biases. The factor
+         1/sqrt(m) cancels and is left out. Features are not drawn again during training. A compiled call
+         cannot branch on values: logarithms that rise by more than 80 within one chunk may underflow there.
 """
 
 import math
@@ -29,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nhin.attention.base import Keep, Keys, Queries, check_built
+from nhin.attention.base import Queries
 from nhin.attention.linear import chunked_scan
 from nhin.attention.linear.base import FeatureInputs, KernelizedAttention, linear_facts
 from nhin.attention.masks import check_at_least
@@ -66,11 +65,6 @@ class Performer(KernelizedAttention):
         self.features = check_at_least("features", features, 1)
         self.seed = check_at_least("seed", seed, 0)
         self.register_buffer("projection", draw_directions(head_dim, features, seed))
-
-    def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:
-        """Refuse inputs that do not fit, also heads of another width than the projection."""
-        super().check(q, k, v, causal=causal, keep=keep)
-        check_built(self.facts, q, head_dim=self.head_dim)
 
     def project(self, x: Queries) -> FeatureInputs:
         """Return the logarithms of the features, in float32 at least: they are exponents."""

@@ -1,4 +1,4 @@
-r"""Fixed waves, added to the inputs.
+r"""Sines and cosines of the position, added to the inputs.
 
 .. math::
     PE_{(pos, 2i)} = \sin(pos / 10000^{2i/C}), \qquad PE_{(pos, 2i+1)} = \cos(pos / 10000^{2i/C})
