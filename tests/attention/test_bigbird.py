@@ -15,7 +15,7 @@ from nhin.attention.sparse.bigbird import BigBird
 from nhin.attention.sparse.layouts import BigBirdBlocks, pair_hash
 from nhin.attention.sparse.tiles import TileBuilder
 
-CASES = [Sizes(t=9, s=9), Sizes(t=4, s=9, each=1), Sizes(t=9, s=4)]
+CASES = [Sizes(t=9, s=9), Sizes(t=4, s=9, group_size=1), Sizes(t=9, s=4)]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
 LENGTHS = [(t, s) for t in (1, 4, 9, 17) for s in (0, 1, 6, 9, 17)]
 LOTS = [

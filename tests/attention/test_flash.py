@@ -15,7 +15,13 @@ from nhin.attention.exact.flash import Flash
 from nhin.attention.exact.naive import Naive
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(), Sizes(t=3, s=8), Sizes(t=8, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3), Sizes(t=9, s=9)]
+CASES = [
+    Sizes(),
+    Sizes(t=3, s=8),
+    Sizes(t=8, s=3),
+    Sizes(b=3, t=1, s=6, groups=1, group_size=3),
+    Sizes(t=9, s=9),
+]
 orders = pytest.mark.parametrize("order", ["queries", "keys"])
 
 

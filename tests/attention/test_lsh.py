@@ -15,7 +15,12 @@ from nhin.attention.lsh import lsh as module
 from nhin.attention.lsh.lsh import LSH
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=9, s=9, d=4), Sizes(t=4, s=9, groups=1, each=3), Sizes(t=9, s=4, each=1), Sizes(t=1, s=8)]
+CASES = [
+    Sizes(t=9, s=9, d=4),
+    Sizes(t=4, s=9, groups=1, group_size=3),
+    Sizes(t=9, s=4, group_size=1),
+    Sizes(t=1, s=8),
+]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
 
 
@@ -41,7 +46,7 @@ def path(request):
 class AllOne(LSH):
     """Everything falls into one bucket."""
 
-    def hashed(self, x):
+    def hash_buckets(self, x):
         return super().hash_buckets(x) * 0
 
 
@@ -93,7 +98,7 @@ def test_who_shares_a_bucket_in_any_round_is_seen_once(path, buckets, rounds):
 
 @pytest.mark.parametrize("law", [law for law in LAWS if applies(LAWS[law], LSH.facts)])
 def test_the_law_holds_bucket_by_bucket(law, quick):
-    holds(law, cases=(*CASES[:3], Sizes(b=3, t=9, s=4, groups=1, each=1, d=2)))
+    holds(law, cases=(*CASES[:3], Sizes(b=3, t=9, s=4, groups=1, group_size=1, d=2)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 64), (32, 1 << 18)], ids=str)
@@ -134,7 +139,7 @@ def test_short_texts_are_not_sorted(monkeypatch):
 
 
 def test_the_gradient_is_that_of_small_differences(quick):
-    inputs = draw(Sizes(b=1, t=4, s=5, groups=1, each=2, d=3))
+    inputs = draw(Sizes(b=1, t=4, s=5, groups=1, group_size=2, d=3))
     mechanism = LSH(3, buckets=4, rounds=2)
     assert torch.autograd.gradcheck(lambda *x: mechanism(*x, causal=True), inputs)
 
@@ -156,7 +161,7 @@ def test_vectors_of_one_direction_share_every_bucket(path):
 
 def test_a_place_always_sees_its_own_key(path):
     """Opposite vectors never share a bucket: where keys are the queries turned round, own keys are left."""
-    q, _, v = (x.detach() for x in draw(Sizes(t=7, s=7, each=1)))
+    q, _, v = (x.detach() for x in draw(Sizes(t=7, s=7, group_size=1)))
     q = q[:, :1].expand_as(q)
     assert_close(small()(q, -q, v), v)
     assert_close(small()(q, -q, v, causal=True), v)
@@ -165,7 +170,7 @@ def test_a_place_always_sees_its_own_key(path):
 
 
 def test_a_tensor_passed_twice_is_hashed_as_two_that_are_equal(quick):
-    q, _, v = draw(Sizes(t=9, s=9, each=1))
+    q, _, v = draw(Sizes(t=9, s=9, group_size=1))
     mechanism = small()
     assert_close(mechanism(q, q, v, causal=True), mechanism(q, q.clone(), v, causal=True))
 
@@ -240,7 +245,11 @@ def backward_hashes_anew(monkeypatch):
 
     def backward(grad, delta, inputs, log, sorting):
         return real(
-            grad, delta, inputs, log, sorting._replace(held=(sorting.held + 1) % sorting.bucket_count)
+            grad,
+            delta,
+            inputs,
+            log,
+            sorting._replace(key_buckets=(sorting.key_buckets + 1) % sorting.bucket_count),
         )
 
     monkeypatch.setattr(engine, "_backward", backward)
@@ -250,7 +259,9 @@ def pairs_counted_in_every_round(monkeypatch):
     real = engine._iter_round
 
     def alone(sorting, r):
-        part = sorting._replace(asked=sorting.asked[r : r + 1], held=sorting.held[r : r + 1])
+        part = sorting._replace(
+            query_buckets=sorting.query_buckets[r : r + 1], key_buckets=sorting.key_buckets[r : r + 1]
+        )
         return real(part, 0)
 
     monkeypatch.setattr(engine, "_iter_round", alone)
@@ -264,7 +275,9 @@ def own_place_counted_again(monkeypatch):
     real = engine._iter_own_keys
     # With buckets that nothing shares, the own key counts as never met.
     monkeypatch.setattr(
-        engine, "_iter_own_keys", lambda sorting: real(sorting._replace(asked=sorting.asked * 0 - 1))
+        engine,
+        "_iter_own_keys",
+        lambda sorting: real(sorting._replace(query_buckets=sorting.query_buckets * 0 - 1)),
     )
 
 
@@ -274,7 +287,7 @@ def later_rounds_left_out(monkeypatch):
 
 
 def causal_from_the_start(monkeypatch):
-    monkeypatch.setattr(engine.BucketOrder, "ahead", 0)
+    monkeypatch.setattr(engine.BucketOrder, "offset", 0)
 
 
 def hidden_keys_kept(monkeypatch):
@@ -326,7 +339,7 @@ def test_the_fault_is_caught(fault, quick, monkeypatch):
 class DrawsAgain(LSH):
     """Other directions at every call."""
 
-    def hashed(self, x):
+    def hash_buckets(self, x):
         self.directions = torch.randn_like(self.directions)
         return super().hash_buckets(x)
 
@@ -334,24 +347,24 @@ class DrawsAgain(LSH):
 class HashesKeysApart(LSH):
     """Queries and keys by different directions."""
 
-    def sees(self, q, k, p, s, size):
+    def mask(self, q, k, p, s, size):
         return super().mask(q.roll(1, -1), k, p, s, size)
 
 
 class OwnPlaceUnseen(LSH):
-    def sees(self, q, k, p, s, size):
+    def mask(self, q, k, p, s, size):
         return super().mask(q, k, p - k.shape[1], s, size)
 
 
 class OneRoundOnly(LSH):
-    def hashed(self, x):
+    def hash_buckets(self, x):
         return super().hash_buckets(x)[:1]
 
 
 class AllRoundsMustAgree(LSH):
     """The intersection of rounds instead of their union."""
 
-    def sees(self, q, k, p, s, size):
+    def mask(self, q, k, p, s, size):
         each = []
         for directions in self.directions:
             one = small(q.shape[-1], rounds=1)

@@ -117,7 +117,6 @@ def test_waves_on_a_grid_know_the_row_in_the_first_channels_and_the_column_in_th
 @pytest.mark.parametrize("name", POSITIONS)
 def test_the_table_of_positions_is_complete(name):
     position = POSITIONS[name]
-    assert position.name == name
     assert position.where in ("inputs", "heads", "scores")
     assert all((position.title, position.source, position.extends, position.use))
     told = inspect.getmodule(position.make).__doc__

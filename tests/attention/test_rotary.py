@@ -189,7 +189,7 @@ def test_xpos_refuses_places_where_its_factors_would_overflow():
         x = torch.full((1, 1, 1, 8), 10.0, dtype=dtype)
         for key in (False, True):
             assert xpos(x, start=256 + reach, key=key).isfinite().all()
-        with pytest.raises(UsageError, match=f"place {257 + reach} is more than {reach}.*larger decay"):
+        with pytest.raises(UsageError, match=f"position {257 + reach} is more than {reach}.*larger decay"):
             xpos(x, start=257 + reach)
     assert xpos(torch.zeros(0, 3, 1, 8), start=()).shape == (0, 3, 1, 8)
 
@@ -285,6 +285,6 @@ def test_one_place_turns_bit_for_bit_as_many_do(name, start, heads, dtype):
     """Reading with a cache and without must give one text."""
     rotary = POSITIONS[name].make(8)
     q, k = torch.randn(2, 1, 2 * heads, 8, dtype=dtype), torch.randn(2, 1, heads, 8, dtype=dtype)
-    for got, alone in zip(rotary.pair(q, k, start=start), (q, k), strict=True):
+    for got, alone in zip(rotary.rotate_qk(q, k, start=start), (q, k), strict=True):
         assert got.dtype == dtype
         assert_close(got, rotary(alone, start=start), atol=0, rtol=0)
