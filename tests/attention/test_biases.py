@@ -203,12 +203,12 @@ class CountsFromTheStart(ALiBi):
 class OneFurther(T5):
     """Every bucket begins one place too late."""
 
-    def bucket(self, gap):
+    def bucket_of(self, gap):
         return super().bucket_of(gap.sign() * (gap.abs() - 1).clamp_min(0))
 
 
 class SidesSwapped(T5):
-    def bucket(self, gap):
+    def bucket_of(self, gap):
         return super().bucket_of(-gap)
 
 

@@ -38,7 +38,7 @@ patterns = pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def compared(pattern, queries, keys, causal):
     """Count how often the pieces of a pattern compare each query with each key, what they mask left out."""
     counts, met = Counter(), set()
-    for piece in pattern.pieces(TileBuilder(queries, keys, causal)):
+    for piece in pattern.tiles(TileBuilder(queries, keys, causal)):
         columns = [key for run in piece.keys for key in run]
         open_ = torch.ones(len(piece.rows), len(columns), dtype=torch.bool)
         start, unseen = tile_mask(piece, keys - queries, causal, torch.device("cpu"))
@@ -90,16 +90,16 @@ def test_a_pattern_shows_what_its_source_says(pattern):
 
 @dataclass(frozen=True)
 class SummaryTooEarly(FixedMask):
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return super().mask(p, s + 1, size)
 
 
 @dataclass(frozen=True)
 class EdgeTooLate(BlockDiagonal):
-    def shows(self, i, j, count):
+    def block_mask(self, i, j, count):
         return i == j
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return super().mask(p - 1, s, size)
 
 

@@ -199,17 +199,17 @@ class Wrong:
 
     right: TiledPattern
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return self.right.mask(p, s, size)
 
-    def pieces(self, cut):
+    def tiles(self, cut):
         return self.right.tiles(cut)
 
 
 class KeysOneLate(Wrong):
     """Fetches each stretch of keys one place too late."""
 
-    def pieces(self, cut):
+    def tiles(self, cut):
         for piece in self.right.tiles(cut):
             keys = tuple(
                 range(min(run.start + 1, cut.keys - 1), cut.keys, run.step)[: len(run)] for run in piece.keys
@@ -220,7 +220,7 @@ class KeysOneLate(Wrong):
 class FromTheStart(Wrong):
     """Lets the first query stand at the first key, however many keys there are."""
 
-    def pieces(self, cut):
+    def tiles(self, cut):
         for piece in self.right.tiles(TileBuilder(cut.queries, cut.queries, cut.causal)):
             keys = tuple(
                 filter(None, (range(run.start, min(run.stop, cut.keys), run.step) for run in piece.keys))
@@ -232,7 +232,7 @@ class FromTheStart(Wrong):
 class BeginsAnew(Wrong):
     """Forgets that a query was asked before."""
 
-    def pieces(self, cut):
+    def tiles(self, cut):
         for piece in self.right.tiles(cut):
             yield Tile(piece.rows, piece.keys, piece.rule)
 
@@ -240,7 +240,7 @@ class BeginsAnew(Wrong):
 class CountsTwice(Wrong):
     """Compares what the band has shown once more in the columns."""
 
-    def pieces(self, cut):
+    def tiles(self, cut):
         for piece in self.right.tiles(cut):
             yield Tile(
                 piece.rows, piece.keys, None if piece.is_continuation else piece.rule, piece.is_continuation
@@ -250,7 +250,7 @@ class CountsTwice(Wrong):
 class LosesTheEdge(Wrong):
     """Drops the last key of each stretch."""
 
-    def pieces(self, cut):
+    def tiles(self, cut):
         for piece in self.right.tiles(cut):
             keys = tuple(filter(None, (run[:-1] for run in piece.keys)))
             if keys:

@@ -51,13 +51,13 @@ def test_the_union_is_that_of_the_paper_whose_band_is_one_place_wider():
 
 @dataclass(frozen=True)
 class PhaseOff(Columns):
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return (p - s - 1) % self.stride == 0
 
 
 @dataclass(frozen=True)
 class Wider(LocalBand):
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return (p - s).abs() <= self.width
 
 
@@ -65,7 +65,7 @@ class Wider(LocalBand):
 class CountedFromTheFirst(Columns):
     """Every stride-th key of all, not counted from one's own place."""
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return (s % self.stride == 0) & (p == p)
 
 

@@ -63,18 +63,18 @@ class ALiBi(BiasedAttention):
 
     def __init__(self, heads: int) -> None:
         super().__init__(check_at_least("heads", heads, 1))
-        self._set_slopes(None)
+        self._set_slopes(heads, None)
 
     def bias(self, gap: Gap) -> Float[Tensor, "H *shape"]:
         """Return minus the slope times the distance."""
         return -self.slope.reshape(-1, *[1] * gap.ndim) * gap.abs()
 
-    def _set_slopes(self, device: torch.device | None) -> None:
-        slope = torch.tensor(head_slopes(self.heads), dtype=torch.float32, device=device)
+    def _set_slopes(self, heads: int, device: torch.device | None) -> None:
+        slope = torch.tensor(head_slopes(heads), dtype=torch.float32, device=device)
         self.register_buffer("slope", slope, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ALiBi":
         """Follow ``.to(device)`` but not ``.to(dtype)``: rounded slopes misplace distant keys."""
         super()._apply(fn, recurse)
-        self._set_slopes(self.slope.device)
+        self._set_slopes(len(self.slope), self.slope.device)
         return self

@@ -68,7 +68,7 @@ class Performer(KernelizedAttention):
 
     def project(self, x: Queries) -> FeatureInputs:
         """Return the logarithms of the features, in float32 at least: they are exponents."""
-        x = x.to(chunked_scan.accumulation_dtype(x.dtype)) * self.head_dim**-0.25
+        x = x.to(chunked_scan.accumulation_dtype(x.dtype)) * x.shape[-1] ** -0.25
         return x @ self.projection.to(x.dtype) - x.square().sum(-1, keepdim=True) / 2
 
     def feature_count(self, head_dim: int) -> int:
