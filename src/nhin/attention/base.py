@@ -42,31 +42,18 @@ ABILITIES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What lists, docs, bench and recommend know of a mechanism.
+    """What lists, docs, bench and recommend know of a mechanism."""
 
-    Args:
-        name: Its key in the registry.
-        title: Its name in plain words.
-        time: Growth of time with T, S and D.
-        memory: Growth of working memory, besides inputs and outputs.
-        exact: It equals softmax attention up to rounding.
-        source: Its paper.
-        abilities: Names from ``ABILITIES``.
-        family: Its section in lists: exact, scores, reach, bias, linear, low-rank, sparse.
-        state: Numbers that its cache holds for one sequence; empty when it cannot decode.
-        use: When to choose it, in one sentence.
-    """
-
-    name: str
+    name: str  # its key in the registry
     title: str
-    time: str
-    memory: str
-    exact: bool
+    time: str  # growth with T, S and D
+    memory: str  # growth of working memory, besides inputs and outputs
+    exact: bool  # it equals softmax attention up to rounding
     source: str
-    abilities: frozenset[str] = frozenset()
-    family: str = ""
-    state: str = ""
-    use: str = ""
+    abilities: frozenset[str] = frozenset()  # names from ``ABILITIES``
+    family: str = ""  # exact, scores, reach, bias, linear, low-rank or sparse
+    state: str = ""  # numbers that its cache holds for one sequence; empty when it cannot decode
+    use: str = ""  # when to choose it
 
     def __post_init__(self) -> None:
         """Refuse an ability nobody has defined."""
@@ -77,19 +64,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class CacheSpec:
-    """The sizes of a cache.
+    """The sizes of a cache."""
 
-    Args:
-        batch: Sequences decoded together.
-        context: Maximum length of a sequence.
-        kv_heads: Key/value heads.
-        head_dim: Width of one head.
-        dtype: What keys, values and sums are stored in.
-        device: Where they are stored.
-    """
-
-    batch: int
-    context: int
+    batch: int  # sequences decoded together
+    context: int  # maximum length of a sequence
     kv_heads: int
     head_dim: int
     dtype: torch.dtype = torch.float32

@@ -4,12 +4,24 @@ A subclass defines its ``scores``, its ``pattern`` of visible keys, or both; ref
 and cache follow from them. A fast ``_attend`` may replace the reference.
 """
 
+from functools import partial
+
 import torch
 from einops import repeat
 from jaxtyping import Bool
 from torch import Tensor
 
-from nhin.attention.base import Cache, CacheSpec, Keep, Keys, Mechanism, Queries, WeightRows
+from nhin.attention.base import (
+    ABILITIES,
+    Cache,
+    CacheSpec,
+    Facts,
+    Keep,
+    Keys,
+    Mechanism,
+    Queries,
+    WeightRows,
+)
 from nhin.attention.kv_cache import KVCache
 from nhin.attention.masked_softmax import (
     ScoreMask,
@@ -22,6 +34,8 @@ from nhin.attention.masked_softmax import (
 from nhin.attention.masks import KeyPositions, Pattern, QueryPositions
 
 RowMask = Bool[Tensor, "#B #H #rows S"]
+
+softmax_facts = partial(Facts, time="O(T·S·D)", exact=False, abilities=frozenset(ABILITIES), state="2·S·G·D")
 
 
 class SoftmaxAttention(Mechanism):

@@ -12,24 +12,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nhin.attention.base import ABILITIES, Facts, Keep, Keys, Queries, WeightRows
+from nhin.attention.base import ABILITIES, Keep, Keys, Queries, WeightRows
 from nhin.attention.masked_softmax import repeat_heads
 from nhin.attention.masks import KeyPositions, QueryPositions, check_at_least
-from nhin.attention.softmax_base import SoftmaxAttention
+from nhin.attention.softmax_base import SoftmaxAttention, softmax_facts
 from nhin.errors import ShapeError, UnknownName
 
 MAX_TABLE_ENTRIES = 2**18  # of the T x S x D table of hidden units: a block that fits a processor's cache
 
-score_facts = partial(
-    Facts,
-    time="O(T·S·D)",
-    memory="O(T·S)",
-    exact=False,
-    source="arXiv:1508.04025",
-    abilities=frozenset(ABILITIES),
-    family="scores",
-    state="2·S·G·D",
-)
+score_facts = partial(softmax_facts, memory="O(T·S)", source="arXiv:1508.04025", family="scores")
 reach_facts = partial(score_facts, abilities=frozenset(ABILITIES) - {"unordered"}, family="reach")
 
 

@@ -63,25 +63,11 @@ class LocalMonotonic(AlignmentAttention):
             self.facts = replace(self.facts, abilities=abilities)
 
     def forward(
-        self,
-        q: Queries,
-        k: Keys,
-        v: Keys,
-        *,
-        causal: bool = False,
-        keep: Keep | None = None,
-        start: int = 0,
+        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None, start: int = 0
     ) -> Queries:
         """Mix values near the aligned positions; see ``attention.base`` for the contract.
 
-        Args:
-            q: Queries.
-            k: Keys.
-            v: Values.
-            causal: Hide later keys.
-            keep: False for hidden keys.
-            start: Position of the first of ``q`` in its sequence, with align="start"; costs as many queries
-                more.
+        With align="start", ``start`` is the position of the first query; it costs as many queries more.
         """
         if start and self.align != "start":
             raise UsageError(

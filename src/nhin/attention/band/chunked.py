@@ -38,19 +38,12 @@ def max_(a: int, b: int) -> int:
 
 @dataclass(frozen=True)
 class Band:
-    """The visible keys of a banded mechanism.
+    """The visible keys of a banded mechanism."""
 
-    Args:
-        width: See ``WindowMask``.
-        dilation: See ``WindowMask``; more than 1 only without the other two.
-        global_keys: Keys at the start that every query sees.
-        global_queries: Positions at the start whose queries see every key.
-    """
-
-    width: int
-    dilation: int = 1
-    global_keys: int = 0
-    global_queries: int = 0
+    width: int  # see ``WindowMask``
+    dilation: int = 1  # see ``WindowMask``; more than 1 only without the other two
+    global_keys: int = 0  # keys at the start that every query sees
+    global_queries: int = 0  # positions at the start whose queries see every key
 
     @cached_property
     def pattern(self) -> Pattern:
@@ -68,23 +61,14 @@ class Band:
 
 @dataclass(frozen=True)
 class BandInputs:
-    """The inputs of a call.
-
-    Args:
-        q: Queries.
-        k: Keys; hidden and nonfinite ones are zeros.
-        v: Values; likewise.
-        causal: Hide later keys.
-        keep: False for hidden keys.
-        nonfinite: Keys that were not finite, whose queries get NaN; None when there are none.
-    """
+    """The inputs of a call; keys and values that are hidden or not finite are zeros."""
 
     q: Queries
     k: Keys
     v: Keys
     causal: bool
     keep: Keep | None = None
-    nonfinite: NonfiniteKeys | None = None
+    nonfinite: NonfiniteKeys | None = None  # keys that were not finite, whose queries get NaN
 
     def residue_class(self, dilation: int, residue: int) -> "BandInputs":
         """Return every ``dilation``-th query and the keys at the same positions."""

@@ -18,6 +18,7 @@ Cost:    time O(T S D); memory O((T + S) D) and one block of biases, forward and
 Source:  Press et al. 2021, arXiv:2108.12409, sec. 3; the slopes for any H are those of the authors' code.
 Differs: also usable not causally, where the penalty grows on both sides alike; no second derivative, which
          ``forward_reference`` has.
+Extends: Reads longer texts than trained on with little loss; distant keys fade.
 """
 
 from collections.abc import Callable
@@ -26,9 +27,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nhin.attention.base import ABILITIES, Facts
+from nhin.attention.base import ABILITIES
 from nhin.attention.bias.kernel import BiasedAttention, Gap
 from nhin.attention.masks import check_at_least
+from nhin.attention.softmax_base import softmax_facts
 
 
 def head_slopes(heads: int) -> list[float]:
@@ -46,16 +48,13 @@ class ALiBi(BiasedAttention):
         heads: Query heads.
     """
 
-    facts = Facts(
+    facts = softmax_facts(
         "alibi",
         "ALiBi: linear biases",
-        "O(T·S·D)",
-        "O(T + S)",
-        False,
-        "arXiv:2108.12409",
-        frozenset(ABILITIES) - {"unordered"},
+        memory="O(T + S)",
+        source="arXiv:2108.12409",
+        abilities=frozenset(ABILITIES) - {"unordered"},
         family="bias",
-        state="2·S·G·D",
         use="To train on short texts and read long ones.",
     )
 

@@ -22,15 +22,17 @@ Source:  Raffel et al. 2020, arXiv:1910.10683, sec. 2.1; the buckets' edges are 
 Differs: scores are divided by sqrt(D), which T5 leaves to its initial weights: to run T5's own weights,
          multiply the queries' by sqrt(D); edges are computed in integers, so none is misplaced by rounding;
          no second derivative, which ``forward_reference`` has.
+Extends: All distances from the greatest on share a bucket, so longer texts work.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nhin.attention.base import ABILITIES, Facts
+from nhin.attention.base import ABILITIES
 from nhin.attention.bias.kernel import BiasedAttention, Gap
 from nhin.attention.masks import check_at_least
+from nhin.attention.softmax_base import softmax_facts
 from nhin.errors import ShapeError
 
 
@@ -58,16 +60,13 @@ class T5(BiasedAttention):
         two_sided: Keys before and after the query have buckets of their own; False for a decoder.
     """
 
-    facts = Facts(
+    facts = softmax_facts(
         "t5",
         "T5's relative bias",
-        "O(T·S·D)",
-        "O(T + S)",
-        False,
-        "arXiv:1910.10683",
-        frozenset(ABILITIES) - {"unordered"},
+        memory="O(T + S)",
+        source="arXiv:1910.10683",
+        abilities=frozenset(ABILITIES) - {"unordered"},
         family="bias",
-        state="2·S·G·D",
         use="For encoders and decoders that should learn what distance means.",
     )
 

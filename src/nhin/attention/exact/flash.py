@@ -39,7 +39,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from nhin.attention.base import ABILITIES, Facts, Keep, Keys, Queries
+from nhin.attention.base import Keep, Keys, Queries
 from nhin.attention.exact.online_softmax import (
     KeepRows,
     KeyRows,
@@ -59,7 +59,7 @@ from nhin.attention.masked_softmax import (
     upcast,
 )
 from nhin.attention.masks import check_at_least
-from nhin.attention.softmax_base import SoftmaxAttention
+from nhin.attention.softmax_base import SoftmaxAttention, softmax_facts
 from nhin.errors import UsageError
 
 TileArgs = Sequence[int]  # a TileGrid, as a compiler passes it
@@ -74,16 +74,13 @@ class Flash(SoftmaxAttention):
         key_block: Keys in one tile.
     """
 
-    facts = Facts(
+    facts = softmax_facts(
         "flash",
         "FlashAttention in tiles",
-        "O(T·S·D)",
-        "O((T + S)·D)",
-        True,
-        "arXiv:2205.14135, arXiv:2307.08691",
-        frozenset(ABILITIES),
+        memory="O((T + S)·D)",
+        exact=True,
+        source="arXiv:2205.14135, arXiv:2307.08691",
         family="exact",
-        state="2·S·G·D",
         use="To read how fused kernels work, to check them, or to train on long text in little memory.",
     )
 

@@ -9,22 +9,18 @@ Source:  Vaswani et al. 2017, arXiv:1706.03762, eq. (1).
 Differs: a query without visible keys gives zeros, where the formula gives 0/0.
 """
 
-from nhin.attention.base import ABILITIES, Facts
-from nhin.attention.softmax_base import SoftmaxAttention
+from nhin.attention.softmax_base import SoftmaxAttention, softmax_facts
 
 
 class Naive(SoftmaxAttention):
     """The reference: slow and simple; every exact path is tested against it in float64."""
 
-    facts = Facts(
+    facts = softmax_facts(
         "naive",
         "Softmax, as the formula says",
-        "O(T·S·D)",
-        "O(T·S)",
-        True,
-        "arXiv:1706.03762",
-        frozenset(ABILITIES),
+        memory="O(T·S)",
+        exact=True,
+        source="arXiv:1706.03762",
         family="exact",
-        state="2·S·G·D",
         use="To learn, and to test against: every intermediate is at hand.",
     )

@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from nhin.attention.base import ABILITIES, Facts, Keep, Keys, Queries
+from nhin.attention.base import Keep, Keys, Queries
 from nhin.attention.masked_softmax import (
     ScoreMask,
     attention_weights,
@@ -25,7 +25,7 @@ from nhin.attention.masked_softmax import (
     shield_inputs,
     weighted_sum,
 )
-from nhin.attention.softmax_base import SoftmaxAttention
+from nhin.attention.softmax_base import SoftmaxAttention, softmax_facts
 
 MAX_UNFUSED_PAIRS = 256 * 256
 
@@ -35,16 +35,13 @@ ByHead = Float[Tensor, "B _ _ D"]
 class Softmax(SoftmaxAttention):
     """Exact attention without a T x S table of scores: the default everywhere."""
 
-    facts = Facts(
+    facts = softmax_facts(
         "softmax",
         "Softmax (fused)",
-        "O(T·S·D)",
-        "O(T + S)",
-        True,
-        "arXiv:1706.03762",
-        frozenset(ABILITIES),
+        memory="O(T + S)",
+        exact=True,
+        source="arXiv:1706.03762",
         family="exact",
-        state="2·S·G·D",
         use="By default: exact, and fastest up to a few thousand positions.",
     )
 

@@ -17,6 +17,8 @@ Cost:    as ``rotary``.
 Source:  emozilla 2023, as written down by Peng et al. 2023, arXiv:2309.00071, sec. 3.3.
 Differs: one base for each position, where others take one for the entire text. Token by token from a cache,
          Hugging Face's code computes the same; its pass over a long text does not.
+Extends: Exactly as trained up to the trained length, then degrades gently.
+Use:     To lengthen a rotary model without loss on short texts.
 """
 
 import torch

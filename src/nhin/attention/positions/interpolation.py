@@ -11,6 +11,8 @@ short texts; ``ntk`` and ``yarn`` leave the fast pairs alone for that reason.
 Cost:    as ``rotary``.
 Source:  Chen et al. 2023, arXiv:2306.15595, eq. (3).
 Differs: nothing.
+Extends: To factor times the trained length, after some further training.
+Use:     To lengthen a rotary model evenly when it can be trained a little more.
 """
 
 from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq

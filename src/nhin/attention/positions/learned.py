@@ -3,6 +3,8 @@
 Cost:    a table of context x C parameters; nothing is known beyond ``context``.
 Source:  Gehring et al. 2017, arXiv:1705.03122; Radford et al. 2018 (GPT), who made it common.
 Differs: nothing.
+Extends: Not at all: there is no vector beyond the context it was built with.
+Use:     For short texts of known maximum length.
 """
 
 import torch

@@ -11,6 +11,8 @@ usable length is less than factor times the trained one.
 Cost:    as ``rotary``.
 Source:  bloc97 2023, as written down by Peng et al. 2023, arXiv:2309.00071, sec. 3.1.
 Differs: a head of two channels has no fast pair to spare and is left as it is.
+Extends: To somewhat less than factor times the trained length, without further training.
+Use:     To lengthen a rotary model that cannot be trained further.
 """
 
 from nhin.attention.positions.interpolation import Interpolation

@@ -15,6 +15,8 @@ Source:  Su et al. 2021, arXiv:2104.09864, eq. (34).
 Differs: pairs are channel i and i + D/2 (the half convention of GPT-NeoX and LLaMA) unless
          ``pairs="interleaved"`` asks for 2i and 2i + 1 as in the paper; ``permute_heads`` converts between
          them.
+Extends: Defined for any length; outputs worsen soon after the trained length.
+Use:     By default: every layer knows the distance, and caches stay valid.
 """
 
 from collections.abc import Callable, Sequence

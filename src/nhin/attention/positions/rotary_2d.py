@@ -11,6 +11,8 @@ parameters. Position :math:`p` is in row :math:`\lfloor p / columns \rfloor`, co
 Cost:    as ``rotary``.
 Source:  Heo et al. 2024, arXiv:2403.13298 (axial form); Su et al. 2021, arXiv:2104.09864.
 Differs: the base is 10000 as in text unless given; theirs is 100, for images of few rows.
+Extends: Defined for any number of rows; works well on other sizes than trained on.
+Use:     For features of images: scores depend on the rows and columns between two positions.
 """
 
 import torch

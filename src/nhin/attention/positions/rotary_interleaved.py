@@ -13,6 +13,8 @@ checkpoint changes convention by reordering the rows of its query and key projec
 Cost:    as ``rotary``.
 Source:  Su et al. 2021, arXiv:2104.09864, eq. (34).
 Differs: nothing.
+Extends: As rotary.
+Use:     For checkpoints in the paper's convention: RoFormer, GPT-J, PaLM.
 """
 
 import torch

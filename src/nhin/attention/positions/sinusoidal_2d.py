@@ -10,6 +10,8 @@ in the flattened sequence.
 Cost:    a table of rows x columns x C numbers.
 Source:  Parmar et al. 2018, arXiv:1802.05751; Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
 Differs: sines and cosines alternate as in one dimension; an odd channel goes to the rows.
+Extends: Defined for any grid.
+Use:     For features of images, added once.
 """
 
 import torch

@@ -17,6 +17,8 @@ Cost:    as ``rotary``, and a table of context x D/2 factors.
 Source:  Sun et al. 2022, arXiv:2212.10554, algorithm 1; gamma 0.4 and decay 512 as there.
 Differs: pairs are halves by default; the center is constant, where the authors' code takes the middle of each
          text, which a cache cannot.
+Extends: Distant keys fade, so longer texts disturb less; a window helps further.
+Use:     For causal models trained short and read long.
 """
 
 import math

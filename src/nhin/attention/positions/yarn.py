@@ -14,6 +14,8 @@ queries and keys are scaled up a little. The best of the family after some furth
 Cost:    as ``rotary``.
 Source:  Peng et al. 2023, arXiv:2309.00071, sec. 3.2 to 3.4.
 Differs: the ramp is over the index of the pair, as in the authors' code, not over its turns as in the text.
+Extends: To factor times the trained length, best after some further training.
+Use:     To lengthen a rotary model as far as possible.
 """
 
 import math
