@@ -152,7 +152,7 @@ def test_a_full_cache_says_so_and_reads_nothing(name):
             model(t[:, 9:], cache=cache)
         assert_close(model(t[:, 9:12], cache=cache), model(t[:, :12])[:, 9:])
         small = model.new_cache(2, 3)
-        with pytest.raises(ShapeError, match="the cache is full: 0 of 3 places taken, 4 more came"):
+        with pytest.raises(ShapeError, match="the cache is full: 0 of 3 positions taken, 4 more came"):
             model(t[:, :4], cache=small)
 
 

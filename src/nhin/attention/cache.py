@@ -10,8 +10,6 @@ from torch import Tensor
 from nhin.attention.base import Cache, CacheSpec, Keys, Queries
 from nhin.errors import ShapeError, UsageError
 
-FOREIGN_SNAPSHOT = "this snapshot is of another cache; restore one taken from this cache"
-
 
 class PreallocatedCache(Cache):
     """A cache allocated once, at the start: growing by ``cat`` copies everything at every step.
@@ -76,17 +74,25 @@ class PreallocatedCache(Cache):
 
     def snapshot(self) -> Mapping[str, object]:
         """Return a copy of the contents."""
-        return {"lengths": self.lengths} | {name: x.clone() for name, x in self.tensors.items()}
+        return {"lengths": self.lengths} | {name: self._filled(x).clone() for name, x in self.tensors.items()}
 
     def restore(self, snapshot: Mapping[str, object]) -> None:
         """Return to the contents of a snapshot."""
-        if snapshot.keys() != {"lengths", *self.tensors} or any(
-            getattr(snapshot[name], "shape", None) != x.shape for name, x in self.tensors.items()
-        ):
-            raise ShapeError(FOREIGN_SNAPSHOT)
-        for name, x in self.tensors.items():
-            x.copy_(snapshot[name])  # pyright: ignore[reportArgumentType] # every other entry is a tensor
-        self.lengths = snapshot["lengths"]  # pyright: ignore[reportAttributeAccessIssue] # this one is not
+        before, lengths = self.lengths, snapshot.get("lengths")
+        if isinstance(lengths, tuple) and len(lengths) == len(before):
+            self.lengths = lengths
+            stored = {name: self._filled(x) for name, x in self.tensors.items()}
+            shapes = {name: getattr(snapshot.get(name), "shape", None) for name in stored}
+            if shapes == {name: x.shape for name, x in stored.items()}:
+                for name, x in stored.items():
+                    x.copy_(snapshot[name])  # pyright: ignore[reportArgumentType] # a tensor
+                return
+        self.lengths = before
+        raise ShapeError("this snapshot is of another cache; restore one taken from this cache")
+
+    def _filled(self, x: Tensor) -> Tensor:
+        """Return the part of a tensor that may be filled, as a view."""
+        return x
 
     def truncate(self, length: int) -> None:
         """Refuse: what was summed or overwritten is lost."""

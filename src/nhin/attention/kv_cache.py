@@ -5,14 +5,12 @@ Source:  the usual practice; grouped: Ainslie et al. 2023, arXiv:2305.13245.
 Differs: nothing.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nhin.attention.base import CacheSpec, Keys, Mechanism, Queries
-from nhin.attention.cache import FOREIGN_SNAPSHOT, PreallocatedCache
+from nhin.attention.cache import PreallocatedCache
 from nhin.errors import ShapeError
 
 CachedKeys = Float[Tensor, "B L G D"]
@@ -48,21 +46,6 @@ class KVCache(PreallocatedCache):
         self._write(k, v, (k.shape[1],) * self.spec.batch)
         self.lengths = tuple(length + k.shape[1] for length in self.lengths)
         return self.contents
-
-    def snapshot(self) -> Mapping[str, object]:
-        """Return a copy of the filled part."""
-        return {"lengths": self.lengths} | {
-            name: x[:, :, : self.max_length].clone() for name, x in self.tensors.items()
-        }
-
-    def restore(self, snapshot: Mapping[str, object]) -> None:
-        """Return to the contents of a snapshot."""
-        lengths = snapshot.get("lengths")
-        if not isinstance(lengths, tuple) or len(lengths) != self.spec.batch:
-            raise ShapeError(FOREIGN_SNAPSHOT)
-        self.lengths = lengths
-        for name, x in self.tensors.items():
-            x[:, :, : self.max_length] = snapshot[name]  # pyright: ignore[reportArgumentType] # a tensor
 
     def truncate(self, length: int) -> None:
         """Drop every position from ``length`` on; exact, because positions do not change each other."""
@@ -102,6 +85,9 @@ class KVCache(PreallocatedCache):
             if not starts:
                 for row, (start, more) in enumerate(zip(self.lengths, new_lengths, strict=True)):
                     self.tensors[name][row, :, start : start + more] = x[row, :, :more]
+
+    def _filled(self, x: Tensor) -> Tensor:
+        return x[:, :, : self.max_length]
 
     def _prefix(self, stop: int, dtype: torch.dtype | None = None) -> tuple[CachedKeys, CachedKeys]:
         k, v = (self.tensors[name].narrow(2, 0, stop).transpose(1, 2) for name in ("keys", "values"))

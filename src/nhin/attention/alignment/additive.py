@@ -4,10 +4,9 @@ r"""Additive attention: a small network scores each pair of query and key.
     e_{ts} = v_a^\top \tanh(W_a q_t + U_a k_s), \qquad \alpha_{ts} = \mathrm{softmax}_s(e_{ts}), \qquad
     c_t = \sum_s \alpha_{ts} v_s
 
-The first attention: a translator that writes word by word attends to the sentence it has read, and learns
-where. The network can score by more than similarity, and its scores stay within the sum of :math:`|v_a|`
-for heads of any width, so they need no scaling. It costs a tanh for each pair and channel, tens of times a
-dot product: it is for short sequences, and to study how attention began.
+The first attention: a translator that writes word by word attends to the sentence it has read. The network
+can score by more than similarity, and its scores stay within the sum of :math:`|v_a|` for heads of any width,
+so they need no scaling. It costs a tanh for each pair and channel, tens of times a dot product.
 
 Cost:    time O(T S D) with a tanh in it; memory O(T S), and for T S D in blocks of queries only.
 Source:  Bahdanau et al. 2014, arXiv:1409.0473, section 3.1 and appendix A.1.2.

@@ -6,8 +6,7 @@ r"""Longformer: a sliding window, and a few global positions that see all and ar
 
 A window alone needs many layers to carry information from one end to the other. The first :math:`L`
 positions, a classification token or a question, are global: in one layer they attend to all positions, and
-in the next all attend to them. It suits complete documents that are classified or asked about. Not causally
-each global position costs a row of the table; causally it sees only earlier keys, and is a sink.
+in the next all attend to them. Causally a global position sees only earlier keys, and is a sink.
 
 Causal:  :math:`N(t) = \{ s \le t : t - s < W \lor s < L \}`.
 Cost:    time O((T (W + L) + L S) D); memory O((T + S) D + L S), in traced graphs O(T (W + L) + L S).

@@ -6,9 +6,8 @@ r"""Sliding window: softmax attention over the nearest keys.
 
 Distant words seldom matter, so only near keys are visible, and time and memory grow with the length, not
 with its square. Information from further away arrives through layers: after :math:`n` of them a position
-depends on :math:`n (W - 1)` positions before it. It pays once the sequence is several windows long, and
-decoding keeps a ring of :math:`W` positions however long the text. It does not pay for sequences shorter
-than the window, where it is softmax attention, nor where one distant key must be found in one layer.
+depends on :math:`n (W - 1)` positions before it. It pays once the sequence is several windows long; not where
+one distant key must be found in one layer.
 
 Causal:  :math:`N(t) = \{ s : 0 \le t - s < W \}`: exactly W keys, the query's own position included.
 Cost:    time O(T W D); memory O((T + S) D), in traced graphs O(T W).

@@ -12,9 +12,6 @@ Near distances have a bucket each, further ones share buckets that widen exponen
 before the query and half for those after it, so that N is half of them; one-sided, all are for keys before
 it, and keys after it, if visible, are at distance 0. In T5 all layers share one table.
 
-PyTorch's fused attention falls back to computing all weights when its mask needs a gradient. Here the
-gradient of the bias is summed along diagonals block by block.
-
 Causal:  the same buckets, those for later keys unused; ``two_sided=False`` gives a decoder all of them.
 Cost:    time O(T S D); memory O((T + S) D) and one block of biases, forward and backward; O(T S) in traced
          graphs; H x buckets parameters.

@@ -19,10 +19,9 @@ the saved :math:`L`, as :math:`P = e^{S - L}`, and with :math:`\delta_i = \sum_d
     dV_j = P^\top dO, \qquad dS = P \circ (dO\, V_j^\top - \delta), \qquad
     dQ_i = \tfrac{1}{\sqrt{D}} dS\, K_j, \qquad dK_j = \tfrac{1}{\sqrt{D}} dS^\top Q_i .
 
-``order="queries"`` finishes a block of queries before the next (FlashAttention-2: each output is written
-once, and blocks of queries are independent); ``order="keys"`` reads each block of keys once, for every query
-(FlashAttention-1). The output is the same. It is for reading, for checking kernels, and for training on long
-text in little memory where there is no kernel; where there is one, ``softmax`` calls it.
+``order="queries"`` finishes a block of queries before the next (FlashAttention-2); ``order="keys"`` reads
+each block of keys once, for every query (FlashAttention-1). The output is the same. It is for reading, for
+checking kernels, and for training in little memory where there is no kernel; else ``softmax`` is faster.
 
 Causal:  tiles whose keys are all later than their queries are left out, which halves the work.
 Cost:    time O(T S D); memory O((T + S) D), forward and backward, whatever the lengths.

@@ -26,6 +26,7 @@ from nhin.attention.masked_softmax import (
     shield_inputs,
     weighted_sum,
 )
+from nhin.attention.masks import check_at_least
 
 LINEAR_ABILITIES = frozenset({"causal", "keep", "cross", "grouped", "unordered", "decode"})
 
@@ -56,7 +57,7 @@ class KernelizedAttention(Mechanism):
 
     def __init__(self, chunk: int = chunked_scan.CHUNK) -> None:
         super().__init__()
-        self.chunk = chunked_scan.check_chunk(chunk)
+        self.chunk = check_at_least("chunk", chunk, 1)
 
     def project(self, x: Queries) -> FeatureInputs:
         """Return the inputs of the feature map: queries or keys, unless a mechanism overrides this."""

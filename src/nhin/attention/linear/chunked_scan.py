@@ -24,8 +24,6 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from nhin.errors import ShapeError
-
 CHUNK = 128
 FLOOR = -1e30  # below any logarithm, and finite, so that differences are not NaN
 MAX_RISE = 60.0  # exp(-60) is far from underflow in float32
@@ -37,17 +35,6 @@ ChunkRows = Float[Tensor, "groups _ _"]  # of a chunk; groups are key heads of a
 Sums = Float[Tensor, "groups M D"]
 Mass = Float[Tensor, "groups M"]
 ScanState = tuple[Sums, Mass, Mass]  # sums, masses, and the largest logarithm of each channel
-
-
-def check_chunk(chunk: int) -> int:
-    """Return the size of a chunk.
-
-    Raises:
-        ShapeError: It is below 1.
-    """
-    if chunk < 1:
-        raise ShapeError(f"chunk is {chunk}; give at least 1")
-    return chunk
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -6,11 +6,10 @@ r"""Performer: softmax attention estimated with positive orthogonal random featu
     \phi(x)_i = \tfrac{1}{\sqrt{m}}\, e^{\omega_i^\top x - \|x\|^2 / 2}, \quad
     x \leftarrow x / D^{1/4}
 
-The kernel is estimated without bias by m features, then used as in linear attention: summed once, in chunks
-when causal, from a state when decoding. Directions of one block of D are orthogonal, with the lengths of
-Gaussian vectors, which is more accurate than independent ones. The error falls as features grow and grows
-fast with the length of queries and keys. It pays to run a model trained with softmax on long texts with
-little change; a model trained from scratch is several times cheaper with plain linear attention.
+The kernel is estimated without bias by m features, then used as in linear attention. Directions of one block
+of D are orthogonal, with the lengths of Gaussian vectors, which is more accurate than independent ones. The
+error falls with more features and grows fast with the length of queries and keys. It pays to run a model
+trained with softmax on long texts; trained from scratch, plain linear attention is several times cheaper.
 
 Causal:  the sums run over s <= t only.
 Cost:    time O((T + S) m D); memory O(m D), causally O(T m D / chunk) to train.

@@ -9,17 +9,16 @@ compared with R mixtures, so the cost grows with the length and not with its squ
 up to N positions (``context``); of S keys their first S columns are used, as if zeros had been appended.
 
 It pays for encoders of a known maximum length, from a few hundred positions on. It does not where lengths
-vary widely, for a column is learned only from texts that reach its position, nor for decoding: every mixture
-contains later keys. The implied weights, softmax times F, may be negative and need not sum to one, so equal
-values do not come back unchanged. The order of the keys matters: E and F depend on positions only.
+vary widely, for a column is learned only from texts that reach its position. The implied weights, softmax
+times F, may be negative and need not sum to one. The order of the keys matters.
 
 Causal:  refused, since every mixture contains later keys.
 Cost:    time O((T + S) R D); memory O((T + D) R); parameters 2 R N, for any number of heads.
 Source:  Wang et al. 2020, arXiv:2006.04768, eq. (7); sharing in section 4.
-Differs: E and F serve all heads, the paper's headwise sharing, and with ``shared`` one matrix serves keys and
-         values; neither a matrix per head nor one for all layers is offered. A hidden key or value enters the
-         mixtures as zeros, so one at the end is as if absent. E and F begin as N(0, 1/R), as in the paper's
-         proofs, not as in the authors' code. No mixing by pooling or convolution.
+Differs: E and F serve all heads, the paper's headwise sharing, and with ``shared`` one matrix serves keys
+         and values; neither a matrix per head nor one for all layers is offered. A hidden key or value
+         enters the mixtures as zeros. E and F begin as N(0, 1/R), as in the paper's proofs, not as in the
+         authors' code. No mixing by pooling or convolution.
 """
 
 import torch

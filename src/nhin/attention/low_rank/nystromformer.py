@@ -16,22 +16,20 @@ pseudo-inverse of the small matrix A between the landmarks joins the two. It is 
 which is only products. Where A is nearly singular six steps stop short of the inverse, which also avoids
 amplifying noise most. Products associate, so the T x S table is never formed.
 
-It pays for encoders from a thousand positions on, also to run a model trained with softmax. It does not
-below some multiples of m, nor where one key among many must be singled out: a landmark blurs its segment.
-With no more positions than landmarks the output approaches softmax attention as the steps grow. The implied
-weights may be negative and sum to one only where A is inverted well. An output depends on the other queries
-of the call too, through their landmarks: two calls with half of the queries differ from one with all.
+It pays for encoders from a thousand positions on, also to run a model trained with softmax; not where one key
+among many must be singled out: a landmark blurs its segment. With no more positions than landmarks the output
+approaches softmax attention as the steps grow. The implied weights may be negative and sum to one only where
+A is inverted well. An output depends on the other queries of the call too, through their landmarks.
 
 Causal:  refused, since every landmark contains later positions.
 Cost:    time O((T + S) m D + m^3); memory O((T + S) m + m^2).
 Source:  Xiong et al. 2021, arXiv:2102.03902, algorithm 1.
 Differs: each matrix starts the iteration from its own norms, where the authors' code by default takes one
-         maximum over all heads and the entire batch, which lets one row change another. Landmarks are means
-         over the visible keys, by their rank, where theirs count padding as zeros; a row with fewer visible
-         keys than landmarks has fewer landmarks. Lengths need no padding to a multiple of m. T and S may
-         differ: A is then not square. Half precision is computed in float32. No depthwise convolution of the
-         values is added. Queries at padded positions make landmarks too unless ``paired``, for the contract
-         hides keys and not queries.
+         maximum over the entire batch, which lets one row change another. Landmarks are means over the
+         visible keys, by their rank, where theirs count padding as zeros. Lengths need no padding to a
+         multiple of m. T and S may differ: A is then not square. Half precision is computed in float32. No
+         depthwise convolution of the values is added. Queries at padded positions make landmarks too unless
+         ``paired``, for the contract hides keys and not queries.
 """
 
 from typing import NamedTuple

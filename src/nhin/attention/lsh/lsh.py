@@ -7,17 +7,15 @@ r"""LSH attention (Reformer): a query attends to the keys that random directions
     A_i = \{\, j : j = i \;\lor\; h_r(q_i) = h_r(k_j) \text{ for some } r \,\}, \qquad
     o_i = \sum_{j \in A_i} \mathrm{softmax}_{j} \left(\frac{q_i^\top k_j}{\sqrt{D}}\right) v_j
 
-A softmax is dominated by the largest scores: those of keys that point in the direction of the query. Similar
-vectors are closest to the same of b directions more often than others, so the keys of a query's bucket are
-likely the keys that matter; n rounds with other directions make it less likely to miss one. Passing the same
-tensor as queries and keys, scaled to one length, is what the paper trains with: a query and its neighbors
-then share buckets. Directions are drawn once, from the seed alone, and no gradient passes through the choice
-of a bucket. Decoding caches the buckets of the keys: a step hashes one position and reads only its buckets.
+A softmax is dominated by keys that point in the direction of the query. Similar vectors are closest to the
+same of b directions more often than others, so the keys of a query's bucket likely matter; n rounds with
+other directions make it less likely to miss one. The paper trains with the same tensor as queries and keys,
+scaled to one length: a query and its neighbors then share buckets. Directions are drawn once, from the seed,
+and no gradient passes through the choice of a bucket. Decoding caches the buckets of the keys.
 
-It pays on long texts, from a few thousand positions on, with a model trained with it, and with buckets in
-proportion to the length: some 64 to 128 keys in each. It does not pay on short texts, where sorting costs
-more than it saves, nor where most keys point one way and fill one bucket: the output stays correct, but the
-time is then that of the entire table.
+It pays on long texts, from a few thousand positions on, with a model trained with it, and some 64 to 128 keys
+per bucket. It does not pay on short texts, where sorting costs more than it saves, nor where most keys fill
+one bucket: the time is then that of the entire table.
 
 Causal:  the keys of the buckets up to the query's own position; a position always sees its own key.
 Cost:    time O((T + S) n b D + n T S D / b) when buckets are even, O(n T S D) at worst; memory
@@ -25,12 +23,11 @@ Cost:    time O((T + S) n b D + n T S D / b) when buckets are even, O(n T S D) a
 Source:  Kitaev et al. 2020, arXiv:2001.04451, section 2 (hashing, several rounds, shared queries and keys).
 Differs: buckets are exact. The paper sorts positions by bucket, divides them into equal chunks and lets a
          chunk see itself and the one before, so a crowded bucket loses pairs; here none is lost. One softmax
-         runs over the union of all rounds, each key counted once, where the paper joins the rounds by their
-         log-sum-exps. Queries and keys are hashed apart, with the same directions, which are shared by all
-         heads; pass the same tensor twice to share them as the paper does. A position sees its own key like
-         any other, where the paper reserves that for positions with nothing else to see. Vectors that are not
-         finite, and keys whose value is not, are hashed as zeros. While ``torch.compile`` traces, and for
-         short texts, the reference with its T x S table is used. No second derivative of the fast path.
+         runs over the union of all rounds, where the paper joins the rounds by their log-sum-exps. Queries
+         and keys are hashed apart, with directions shared by all heads. A position sees its own key like any
+         other, where the paper reserves that for positions with nothing else to see. Vectors that are not
+         finite, and keys whose value is not, are hashed as zeros. ``torch.compile`` and short texts use the
+         reference. No second derivative of the fast path.
 """
 
 from collections.abc import Callable

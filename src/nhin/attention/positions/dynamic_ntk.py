@@ -7,9 +7,8 @@ r"""Dynamic NTK: no change up to the trained length; beyond it each position slo
 :math:`L` is the trained length. A text that fits is read exactly as in training, and no factor must be chosen
 in advance. With factor 1 the slowest pair stops at the angle it had at the end of training.
 
-The original formula takes one base from the length of the entire text. A step from a cache then meets older
-keys rotated by older bases, and its output is not that of a pass over the entire text. Here the base depends
-on the position: on the length reached when that position was read. So a position has one constant angle, and
+The original formula takes one base from the length of the entire text: a step from a cache then meets older
+keys rotated by older bases. Here the base depends on the position, so a position has one constant angle, and
 a full pass, any division into parts and single steps give one output. The price: beyond the trained length
 scores no longer depend on the distance alone.
 

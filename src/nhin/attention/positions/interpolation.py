@@ -3,10 +3,9 @@ r"""Position interpolation: positions are scaled down evenly into the range seen
 .. math::
     \mathrm{angle}_i(m) = \frac{m}{factor}\, \theta_i, \qquad \theta_i = base^{-2i/D}
 
-A model trained on 4,096 positions and given 16,384 meets, with a factor of 4, no angle that is new; between
-two known positions there are now four. It learns this in some hundred steps of further training, and is
-nearly right without. Adjacent positions come closer together than in training, which costs some accuracy on
-short texts; ``ntk`` and ``yarn`` leave the fast pairs alone for that reason.
+A model trained on 4,096 positions and given 16,384 meets, with a factor of 4, no angle that is new. It needs
+some hundred steps of further training, and is nearly right without. Adjacent positions come closer together
+than in training, which costs some accuracy on short texts; ``ntk`` and ``yarn`` avoid that.
 
 Cost:    as ``rotary``.
 Source:  Chen et al. 2023, arXiv:2306.15595, eq. (3).

@@ -17,6 +17,7 @@ Use:     For features of images: scores depend on the rows and columns between t
 
 import torch
 
+from nhin.attention.masks import check_at_least
 from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
 from nhin.errors import ShapeError
 
@@ -44,9 +45,7 @@ class Rotary2d(Rotary):
                 f"head_dim is {head_dim}; half of its pairs rotate with the row and half with the column, "
                 "so make it a multiple of 4"
             )
-        if columns < 1:
-            raise ShapeError(f"columns is {columns}; give at least 1")
-        self.columns = columns
+        self.columns = check_at_least("columns", columns, 1)
         super().__init__(head_dim, base=base, context=context, pairs=pairs)
 
     def angles(self, positions: Positions) -> Angles:

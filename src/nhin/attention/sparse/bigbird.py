@@ -11,8 +11,8 @@ The window covers near keys, the first g blocks attend to all and are seen by al
 graph. It pays on long documents, from some thousands of positions on.
 
 Drawing is a fixed hash of seed, query block and key block: :math:`R_I` holds the r smallest among the blocks
-that a query has (causally, those up to its own) and does not see anyway. Nothing is stored and there is no
-generator, so forward and backward pass, every device, every length and every step of decoding agree.
+that a query has (causally, those up to its own) and does not see anyway. So forward and backward pass, every
+device, every length and every step of decoding agree.
 
 Causal:  the positions up to its own, and random blocks among those up to its own.
 Cost:    time O(T (w + g + r) b D), and O(T^2 / b^2) to draw; memory O((T + S) D), forward and backward.

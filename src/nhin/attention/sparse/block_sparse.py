@@ -6,9 +6,8 @@ r"""Block-sparse attention: a layout defines which blocks see which.
 
 The layout M is data: rows are blocks of queries, columns blocks of keys. It repeats beyond its edges, so a
 small layout is a rule for any length. Without one, a block sees itself and those 1, 2, 4, 8, ... blocks away:
-the number of layers that connect two positions grows like the logarithm of their distance, the cost of a
-position like that of the length. It pays wherever it is known which parts must see each other; entire blocks
-are read one after the other, which is fast.
+the layers that connect two positions, and the cost of a position, grow like a logarithm. It pays wherever it
+is known which parts must see each other.
 
 Causal:  within the visible blocks, the positions up to its own.
 Cost:    time O(T m b D) for m visible blocks, log2(S / b) + 2 of them without a layout; memory O((T + S) D),

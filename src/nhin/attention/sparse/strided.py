@@ -11,9 +11,6 @@ before. Two layers then connect any two positions: one step along the row, one a
 where the data has such a period (images row by row, music in bars) and sequences are long; with the stride
 near the root of the length, both parts cost alike. Text has no period: there ``fixed`` is better.
 
-The band is computed in runs of queries and the columns by residue; one softmax joins the two by their largest
-scores and sums.
-
 Causal:  as above; otherwise both parts reach as far the other way: :math:`|i - j| < l` and
          :math:`(i - j) \bmod l = 0`.
 Cost:    time O(T (l + S / l) D), which is O(T \sqrt{T} D) for l near the root of T; memory O((T + S) D),
