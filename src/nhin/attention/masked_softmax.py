@@ -2,7 +2,7 @@
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from nhin.attention.base import Keep, Keys, Queries, Weights
@@ -83,7 +83,7 @@ def all_finite(k: Keys, v: Keys) -> bool:
         return False
 
 
-def find_nonfinite(k: Keys, v: Keys) -> NonfiniteKeys:
+def find_nonfinite(k: Float[Tensor, "*keys D"], v: Float[Tensor, "*keys D"]) -> Bool[Tensor, "*keys"]:
     """Return which keys, or their values, are not finite."""
     return ~(k.isfinite().all(-1) & v.isfinite().all(-1))
 
