@@ -56,7 +56,7 @@ class Facts:
     use: str = ""  # when to choose it
 
     def __post_init__(self) -> None:
-        """Refuse an ability nobody has defined."""
+        """Refuse an undefined ability."""
         for ability in self.abilities:
             if ability not in ABILITIES:
                 raise UnknownName("ability", ability, ABILITIES)
