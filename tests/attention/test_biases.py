@@ -19,7 +19,7 @@ from nhin.attention.bias.t5 import T5, bucket_edges
 from nhin.attention.registry import build
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3)]
+CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, group_size=3)]
 
 
 def by_hand(q, k, v, added, *, causal=False, keep=None):
@@ -170,7 +170,7 @@ def test_a_bias_tells_every_step_of_the_formula():
 
 @pytest.mark.parametrize("make", [ALiBi, learned])
 def test_another_number_of_heads_is_refused(make):
-    q, k, v = draw(Sizes(groups=3, each=1))
+    q, k, v = draw(Sizes(groups=3, group_size=1))
     with pytest.raises(ShapeError, match=r"heads is 3 in q, but this .* was built for 4; .* heads=3"):
         make(4)(q, k, v)
 
@@ -204,12 +204,12 @@ class CountsFromTheStart(ALiBi):
 class OneFurther(T5):
     """Every bucket begins one place too late."""
 
-    def bucket(self, gap):
+    def bucket_of(self, gap):
         return super().bucket_of(gap.sign() * (gap.abs() - 1).clamp_min(0))
 
 
 class SidesSwapped(T5):
-    def bucket(self, gap):
+    def bucket_of(self, gap):
         return super().bucket_of(-gap)
 
 

@@ -15,7 +15,7 @@ from nhin.attention.sparse.bigbird import BigBird
 from nhin.attention.sparse.layouts import BigBirdBlocks, pair_hash
 from nhin.attention.tiles import TileBuilder
 
-CASES = [Sizes(t=9, s=9), Sizes(t=4, s=9, each=1), Sizes(t=9, s=4)]
+CASES = [Sizes(t=9, s=9), Sizes(t=4, s=9, group_size=1), Sizes(t=9, s=4)]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
 LENGTHS = [(t, s) for t in (1, 4, 9, 17) for s in (0, 1, 6, 9, 17)]
 LOTS = [
@@ -127,13 +127,13 @@ def test_a_long_table_of_blocks_is_cut_into_rows_and_stays_the_same():
 
 @dataclass(frozen=True)
 class ForgetsGlobals(BigBirdBlocks):
-    def shows(self, i, j, count):
+    def block_mask(self, i, j, count):
         return replace(BigBirdBlocks(*vars(self).values()), globals=0).block_mask(i, j, count)
 
 
 @dataclass(frozen=True)
 class ForgetsThatTheFirstSeeAll(BigBirdBlocks):
-    def shows(self, i, j, count):
+    def block_mask(self, i, j, count):
         return super().block_mask(i.masked_fill(i < self.globals, -1), j, count) | (
             (i - j).abs() < self.window
         )
@@ -141,7 +141,7 @@ class ForgetsThatTheFirstSeeAll(BigBirdBlocks):
 
 @dataclass(frozen=True)
 class DrawsWhatIsSeenAnyway(BigBirdBlocks):
-    def drawn(self, i, j, free):
+    def random_blocks(self, i, j, free):
         return super().random_blocks(i, j, (j < 1 << 20) & (i == i))
 
 
@@ -149,7 +149,7 @@ class DrawsWhatIsSeenAnyway(BigBirdBlocks):
 class DrawsFromTheFuture(BigBirdBlocks):
     """Draws among all blocks, also those a causal query does not have."""
 
-    def shows(self, i, j, count):
+    def block_mask(self, i, j, count):
         return super().block_mask(i, j, count.clamp_min(j.numel()))
 
 

@@ -44,7 +44,7 @@ def compared(pattern, queries, keys, causal):
         for part, hidden in mask_parts(piece, cut, torch.device("cpu"), known):
             open_[:, part] &= ~hidden
         counts.update((piece.rows[r], columns[c]) for r, c in open_.nonzero().tolist())
-        assert piece.joins or met.isdisjoint(piece.rows), "a row that was answered is begun anew"
+        assert piece.is_continuation or met.isdisjoint(piece.rows), "a row that was answered is begun anew"
         met.update(piece.rows)
     return counts
 
@@ -95,7 +95,7 @@ class SummaryTooEarly(FixedMask):
 
 @dataclass(frozen=True)
 class EdgeTooLate(BlockDiagonal):
-    def shows(self, i, j, count):
+    def block_mask(self, i, j, count):
         return i == j
 
     def mask(self, p, s, size):

@@ -15,7 +15,13 @@ from nhin.attention.exact.flash import Flash
 from nhin.attention.exact.naive import Naive
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(), Sizes(t=3, s=8), Sizes(t=8, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3), Sizes(t=9, s=9)]
+CASES = [
+    Sizes(),
+    Sizes(t=3, s=8),
+    Sizes(t=8, s=3),
+    Sizes(b=3, t=1, s=6, groups=1, group_size=3),
+    Sizes(t=9, s=9),
+]
 orders = pytest.mark.parametrize("order", ["queries", "keys"])
 
 
@@ -234,8 +240,10 @@ def values_not_rescaled(monkeypatch):
 
 
 def causal_from_the_start(monkeypatch):
-    real = tiles.FlashTiling._future_mask
-    monkeypatch.setattr(tiles.FlashTiling, "_later", lambda self, first, i, *rest: real(self, i[0], i, *rest))
+    real = tiles.TileGrid._future_mask
+    monkeypatch.setattr(
+        tiles.TileGrid, "_future_mask", lambda self, first, i, *rest: real(self, i[0], i, *rest)
+    )
 
 
 def mean_over_the_group(monkeypatch):
@@ -256,7 +264,7 @@ def last_tile_dropped(monkeypatch):
             if self.causal or tile.keys.stop - tile.keys.start == self.key_block:
                 yield tile
 
-    monkeypatch.setattr(tiles.FlashTiling, "tiles", whole_ones)
+    monkeypatch.setattr(tiles.TileGrid, "iter_tiles", whole_ones)
 
 
 def tiles_hidden_too_early(monkeypatch):
@@ -267,7 +275,7 @@ def tiles_hidden_too_early(monkeypatch):
             if tile.hidden is None or not tile.hidden.all(0).any():
                 yield tile if tile.hidden is None else tile._replace(hidden=tile.hidden | tile.hidden.any(0))
 
-    monkeypatch.setattr(tiles.FlashTiling, "tiles", fewer)
+    monkeypatch.setattr(tiles.TileGrid, "iter_tiles", fewer)
 
 
 FAULTS = (

@@ -22,7 +22,7 @@ from nhin.attention.sparse.layouts import BlockDiagonal, Columns, FixedMask, Str
 from nhin.attention.tiles import Tile, TileBuilder, TiledPattern
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=7, s=7, d=3), Sizes(t=3, s=8, each=1), Sizes(t=8, s=3, groups=1)]
+CASES = [Sizes(t=7, s=7, d=3), Sizes(t=3, s=8, group_size=1), Sizes(t=8, s=3, groups=1)]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
 LAYOUT = ((True, False, False), (True, True, False), (False, True, True))
 
@@ -49,7 +49,7 @@ def test_the_law_holds_where_patterns_bite(law, name):
     if not applies(LAWS[law], build(name).facts):
         pytest.skip(f"{name} does not claim what this law needs")
     settings = SMALL[name]
-    for n in (CASES[0], Sizes(b=3, t=9, s=4, groups=1, each=1, d=2)):
+    for n in (CASES[0], Sizes(b=3, t=9, s=4, groups=1, group_size=1, d=2)):
         LAWS[law].holds(lambda n, dtype=torch.float64: build(name, **settings).to(dtype), n)
 
 

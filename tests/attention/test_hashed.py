@@ -99,7 +99,7 @@ def test_rows_in_which_nothing_is_read_do_not_disturb_a_step():
 
 
 class ForgetsItsOwn(LSHCache):
-    def _seen(self, q, stop):
+    def _visible_mask(self, q, stop):
         return super()._visible_mask(q, stop + 1)
 
 

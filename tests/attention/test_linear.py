@@ -130,7 +130,7 @@ def test_long_sums_of_halves_stay_as_good_as_one_rounding():
 
 
 def test_sums_in_half_precision_would_be_caught(monkeypatch):
-    monkeypatch.setattr("nhin.attention.linear.base.total", lambda dtype: dtype)
+    monkeypatch.setattr("nhin.attention.linear.base.accumulation_dtype", lambda dtype: dtype)
     assert error_of_long_sums() > 0.0045
 
 
@@ -150,7 +150,7 @@ RIGHT = chunked_scan._ChunkLoop.masked_products
 
 @pytest.mark.parametrize("fault", [left_out, seen_too_soon])
 def test_running_sums_off_by_one_are_caught(monkeypatch, fault):
-    monkeypatch.setattr(chunked_scan._ChunkLoop, "products", fault)
+    monkeypatch.setattr(chunked_scan._ChunkLoop, "masked_products", fault)
     with pytest.raises(AssertionError):
         test_every_form_is_the_formula_by_hand(Linear, 7, 7, True)
 

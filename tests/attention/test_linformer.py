@@ -11,7 +11,7 @@ from nhin.attention.exact.naive import Naive
 from nhin.attention.low_rank.linformer import Linformer
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=4, s=7), Sizes(t=7, s=4, each=1), Sizes(b=3, t=1, s=6, groups=1, each=3, d=5)]
+CASES = [Sizes(t=4, s=7), Sizes(t=7, s=4, group_size=1), Sizes(b=3, t=1, s=6, groups=1, group_size=3, d=5)]
 
 
 def made(kind=Linformer, dtype=torch.float64, **settings):
@@ -51,27 +51,27 @@ def agrees_by_hand(kind=Linformer, **settings):
 class Swapped(Linformer):
     """Mixes keys with F and values with E."""
 
-    def mixed_keys(self, k, keep):
+    def project_keys(self, k, keep):
         return super().project_values(k, keep)
 
-    def mixed_values(self, v, keep):
+    def project_values(self, v, keep):
         return super().project_keys(v, keep)
 
 
 class LastColumns(Linformer):
     """Lets fewer places stand at the end of F, not at its start."""
 
-    def _of_values(self):
+    def _value_projection(self):
         return super()._value_projection().flip(1)
 
 
 class SeesHiddenKeys(Linformer):
-    def mixed_keys(self, k, keep):
+    def project_keys(self, k, keep):
         return super().project_keys(k, None)
 
 
 class SeesHiddenValues(Linformer):
-    def mixed_values(self, v, keep):
+    def project_values(self, v, keep):
         return super().project_values(v, None)
 
 
@@ -81,7 +81,7 @@ class ScaledByRank(Linformer):
 
 
 class SharesUnasked(Linformer):
-    def _of_values(self):
+    def _value_projection(self):
         return self.key_mixing
 
 
@@ -105,7 +105,7 @@ def test_laws_hold_with_one_matrix_for_both(law):
 
 
 def test_gradients_are_those_of_small_differences():
-    n = Sizes(b=2, t=2, s=4, groups=1, each=2, d=3)
+    n = Sizes(b=2, t=2, s=4, groups=1, group_size=2, d=3)
     mechanism = made()
     keep = torch.tensor([[True, False, True, True], [False] * 4])
 

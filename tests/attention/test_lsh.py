@@ -16,7 +16,12 @@ from nhin.attention.lsh import lsh as module
 from nhin.attention.lsh.lsh import LSH
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=9, s=9, d=4), Sizes(t=4, s=9, groups=1, each=3), Sizes(t=9, s=4, each=1), Sizes(t=1, s=8)]
+CASES = [
+    Sizes(t=9, s=9, d=4),
+    Sizes(t=4, s=9, groups=1, group_size=3),
+    Sizes(t=9, s=4, group_size=1),
+    Sizes(t=1, s=8),
+]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
 
 
@@ -42,7 +47,7 @@ def path(request):
 class AllOne(LSH):
     """Everything falls into one bucket."""
 
-    def hashed(self, x):
+    def hash_buckets(self, x):
         return super().hash_buckets(x) * 0
 
 
@@ -95,7 +100,7 @@ def test_who_shares_a_bucket_in_any_round_is_seen_once(path, buckets, rounds):
 @pytest.mark.parametrize("law", [law for law in LAWS if applies(LAWS[law], LSH.facts)])
 def test_the_law_holds_bucket_by_bucket(law, quick):
     wide = LAWS[law].wider > 1  # tiles of two queries are many there already
-    holds(law, cases=(*(CASES[2:3] if wide else CASES[:3]), Sizes(b=3, t=9, s=4, groups=1, each=1, d=2)))
+    holds(law, cases=(*(CASES[2:3] if wide else CASES[:3]), Sizes(b=3, t=9, s=4, groups=1, group_size=1, d=2)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 64), (32, 1 << 18)], ids=str)
@@ -136,7 +141,7 @@ def test_short_texts_are_not_sorted(monkeypatch):
 
 
 def test_the_gradient_is_that_of_small_differences(quick):
-    inputs = draw(Sizes(b=1, t=4, s=5, groups=1, each=2, d=3))
+    inputs = draw(Sizes(b=1, t=4, s=5, groups=1, group_size=2, d=3))
     mechanism = LSH(3, buckets=4, rounds=2)
     assert torch.autograd.gradcheck(lambda *x: mechanism(*x, causal=True), inputs)
 
@@ -158,7 +163,7 @@ def test_vectors_of_one_direction_share_every_bucket(path):
 
 def test_a_place_always_sees_its_own_key(path):
     """Opposite vectors never share a bucket: where keys are the queries turned round, own keys are left."""
-    q, _, v = (x.detach() for x in draw(Sizes(t=7, s=7, each=1)))
+    q, _, v = (x.detach() for x in draw(Sizes(t=7, s=7, group_size=1)))
     q = q[:, :1].expand_as(q)
     assert_close(small()(q, -q, v), v)
     assert_close(small()(q, -q, v, causal=True), v)
@@ -167,7 +172,7 @@ def test_a_place_always_sees_its_own_key(path):
 
 
 def test_a_tensor_passed_twice_is_hashed_as_two_that_are_equal(quick):
-    q, _, v = draw(Sizes(t=9, s=9, each=1))
+    q, _, v = draw(Sizes(t=9, s=9, group_size=1))
     mechanism = small()
     assert_close(mechanism(q, q, v, causal=True), mechanism(q, q.clone(), v, causal=True))
 
@@ -280,7 +285,7 @@ def later_rounds_left_out(monkeypatch):
 
 
 def causal_from_the_start(monkeypatch):
-    monkeypatch.setattr(engine.BucketOrder, "ahead", 0)
+    monkeypatch.setattr(engine.BucketOrder, "offset", 0)
 
 
 def hidden_keys_kept(monkeypatch):
@@ -327,7 +332,7 @@ def test_the_fault_is_caught(fault, quick, monkeypatch):
 class DrawsAgain(LSH):
     """Other directions at every call."""
 
-    def hashed(self, x):
+    def hash_buckets(self, x):
         self.directions = torch.randn_like(self.directions)
         return super().hash_buckets(x)
 
@@ -335,24 +340,24 @@ class DrawsAgain(LSH):
 class HashesKeysApart(LSH):
     """Queries and keys by different directions."""
 
-    def sees(self, q, k, p, s, size):
+    def mask(self, q, k, p, s, size):
         return super().mask(q.roll(1, -1), k, p, s, size)
 
 
 class OwnPlaceUnseen(LSH):
-    def sees(self, q, k, p, s, size):
+    def mask(self, q, k, p, s, size):
         return super().mask(q, k, p - k.shape[1], s, size)
 
 
 class OneRoundOnly(LSH):
-    def hashed(self, x):
+    def hash_buckets(self, x):
         return super().hash_buckets(x)[:1]
 
 
 class AllRoundsMustAgree(LSH):
     """The intersection of rounds instead of their union."""
 
-    def sees(self, q, k, p, s, size):
+    def mask(self, q, k, p, s, size):
         each = []
         for directions in self.directions:
             one = small(q.shape[-1], rounds=1)

@@ -16,11 +16,11 @@ from nhin.attention.low_rank import nystromformer
 from nhin.attention.low_rank.nystromformer import Nystromformer, iterative_inverse, segment_means
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=7, s=9), Sizes(t=9, s=4, each=1), Sizes(b=3, t=8, s=8, groups=1, each=3, d=5)]
+CASES = [Sizes(t=7, s=9), Sizes(t=9, s=4, group_size=1), Sizes(b=3, t=8, s=8, groups=1, group_size=3, d=5)]
 FEW = {"landmarks": 3}
 
 
-def segment_means(x, most):
+def means_by_hand(x, most):
     """Cut places into runs by where each run ends, and take the mean of each."""
     n = len(x)
     c = min(n, most)
@@ -52,7 +52,7 @@ def by_hand(q, k, v, keep=None, landmarks=3, steps=6):
         seen = [s for s in range(k.shape[1]) if keep is None or keep[b, s]]
         for h in range(q.shape[2] if seen else 0):
             asks, keys, values = q[b, :, h], k[b, seen, h // each], v[b, seen, h // each]
-            some, few = segment_means(asks, landmarks), segment_means(keys, landmarks)
+            some, few = means_by_hand(asks, landmarks), means_by_hand(keys, landmarks)
             z = pseudo_inverse(softmax(some, few), steps)
             out[b, :, h] = softmax(asks, few) @ z @ softmax(some, keys) @ values
     return torch.from_numpy(out)
@@ -218,7 +218,7 @@ def test_steps_approach_the_pseudo_inverse_also_of_what_is_not_square():
 
 def test_gradients_are_those_of_small_differences():
     keep = torch.tensor([[True, False, True, True, True], [False] * 5, [False, True, False, False, False]])
-    inputs = draw(Sizes(b=3, t=4, s=5, groups=1, each=2, d=3))
+    inputs = draw(Sizes(b=3, t=4, s=5, groups=1, group_size=2, d=3))
     assert torch.autograd.gradcheck(lambda q, k, v: Nystromformer(2)(q, k, v, keep=keep), inputs)
 
 
@@ -275,7 +275,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_the_table_of_queries_and_keys_is_never_formed():
-    q, k, v = draw(Sizes(b=1, t=256, s=192, groups=1, each=1, d=4), torch.float32)
+    q, k, v = draw(Sizes(b=1, t=256, s=192, groups=1, group_size=1, d=4), torch.float32)
     with Largest() as largest:
         Nystromformer(8)(q, k, v).sum().backward()
     assert largest.numbers <= 256 * 8

@@ -103,7 +103,7 @@ def test_memory_is_that_of_the_band_however_long_the_context(name, settings, slo
 def test_a_ring_tells_why_it_cannot_be_truncated():
     state = made("window 3").init_cache(CacheSpec(1, 9, 2, 4))
     with pytest.raises(
-        UsageError, match=r"Rolling cannot be truncated to 2: the ring has written over.*snapshot"
+        UsageError, match=r"SlidingWindowCache cannot be truncated to 2: .*overwritten.*snapshot"
     ):
         state.truncate(2)
 
@@ -125,31 +125,33 @@ def test_what_is_stored_narrow_is_answered_in_the_width_of_the_queries():
 class OverwrittenTooEarly(SlidingWindowCache):
     """The ring is one slot short."""
 
-    def __init__(self, room, mechanism, window, **rest):
-        super().__init__(room, mechanism, max(1, window - 1), **rest)
+    def __init__(self, spec, mechanism, window, **rest):
+        super().__init__(spec, mechanism, max(1, window - 1), **rest)
 
 
 class OneTooMany(SlidingWindowCache):
-    def __init__(self, room, mechanism, window, **rest):
-        super().__init__(room, mechanism, window + 1, **rest)
+    def __init__(self, spec, mechanism, window, **rest):
+        super().__init__(spec, mechanism, window + 1, **rest)
 
 
 class ForgetsTheFirst(SlidingWindowCache):
-    def __init__(self, room, mechanism, window, *, dilation=1, first=0):
-        super().__init__(room, mechanism, window, dilation=dilation)
+    def __init__(self, spec, mechanism, window, *, dilation=1, global_keys=0):
+        super().__init__(spec, mechanism, window, dilation=dilation)
 
 
 class OutOfPhase(SlidingWindowCache):
     """The ring has no whole number of rounds, so after it wraps it looks into the gaps."""
 
-    def __init__(self, room, mechanism, window, *, dilation=1, first=0):
-        super().__init__(room, mechanism, window, dilation=dilation, global_keys=first)
+    def __init__(self, spec, mechanism, window, *, dilation=1, global_keys=0):
+        super().__init__(spec, mechanism, window, dilation=dilation, global_keys=global_keys)
         self._span -= 1
 
 
 class WritesOverTheFirst(SlidingWindowCache):
-    def _slot(self, place):
-        return place % (self._span + self._global_keys)
+    def _slots_of(self, positions):
+        return positions % (self._span + self._global_keys)
+
+    _slot_of = _slots_of
 
 
 FAULTS = [
@@ -164,6 +166,6 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "band"), FAULTS)
 def test_a_ring_that_strays_is_caught_by_a_law(monkeypatch, fault, band):
-    monkeypatch.setattr("nhin.attention.band.base.Rolling", fault)
+    monkeypatch.setattr("nhin.attention.band.base.SlidingWindowCache", fault)
     with pytest.raises(AssertionError):
         test_the_law_holds_while_the_ring_wraps("all_at_once_in_chunks_and_step_by_step_are_one", band)

@@ -43,7 +43,7 @@ BANDS = {
         lambda p, s: p in (0, 1) or s in (0, 1, *range(p - 2, p + 3)),
     ),
 }
-CASES = [Sizes(t=4, s=7), Sizes(b=3, t=7, s=5, groups=1, each=3)]
+CASES = [Sizes(t=4, s=7), Sizes(b=3, t=7, s=5, groups=1, group_size=3)]
 LENGTHS = [(7, 7), (1, 9), (4, 9), (9, 5)]
 bands = pytest.mark.parametrize("band", BANDS)
 WAYS = [{}, {"causal": True}]
@@ -255,7 +255,7 @@ def test_a_band_that_means_nothing_is_refused(made, wrong):
 
 
 def test_a_band_shows_its_sizes():
-    assert repr(Sinks(8, 2)) == "Sinks(width=8, first=2)"
+    assert repr(Sinks(8, 2)) == "Sinks(width=8, global_keys=2)"
 
 
 @pytest.mark.compiled
@@ -277,7 +277,7 @@ def broken_window(change):
     def mask(self, p, s, size):
         return change(p, s, self.width, self.dilation)
 
-    return sees
+    return mask
 
 
 WRONG_RULES = {
@@ -298,7 +298,7 @@ WRONG_RULES = {
     ],
 )
 def test_a_wrong_rule_is_caught_though_the_twin_shares_it(monkeypatch, fault, band, road):
-    monkeypatch.setattr(masks.WindowMask, "sees", broken_window(WRONG_RULES[fault]))
+    monkeypatch.setattr(masks.WindowMask, "mask", broken_window(WRONG_RULES[fault]))
     with pytest.raises(AssertionError):
         test_every_road_is_the_loop_by_hand(band, True, False, road)
     with pytest.raises(AssertionError):
@@ -324,12 +324,18 @@ def from_the_start(q, k, v, pattern, *, causal, keep):
 
 
 FAULTS = {
-    "one too wide": (Looks(lambda b: Band(b.width + 1, b.dilation, b.first, b.global_queries)), "window 2"),
-    "one too narrow": (Looks(lambda b: Band(b.width - 1, b.dilation, b.first, b.global_queries)), "window 3"),
+    "one too wide": (
+        Looks(lambda b: Band(b.width + 1, b.dilation, b.global_keys, b.global_queries)),
+        "window 2",
+    ),
+    "one too narrow": (
+        Looks(lambda b: Band(b.width - 1, b.dilation, b.global_keys, b.global_queries)),
+        "window 3",
+    ),
     "causal from the start": (from_the_start, "window 2"),
     "sinks forgotten": (Looks(lambda b: Band(b.width)), "sinks 1 2"),
     "gaps forgotten": (Looks(lambda b: Band(b.width)), "dilated 3 2"),
-    "leaders deaf": (Looks(lambda b: Band(b.width, global_keys=b.first)), "longformer 2 1"),
+    "leaders deaf": (Looks(lambda b: Band(b.width, global_keys=b.global_keys)), "longformer 2 1"),
     "leaders dumb": (Looks(lambda b: Band(b.width, global_queries=b.global_queries)), "longformer 2 1"),
 }
 

@@ -12,7 +12,7 @@ from nhin.errors import ShapeError, UsageError
 def square(n: Sizes) -> tuple[Sizes, int]:
     """Return a case as long as its longer axis, and how much is read before the steps begin."""
     length = max(n.t, n.s)
-    return Sizes(n.b, length, length, n.groups, n.each, n.d), min(n.t, n.s) - 1
+    return Sizes(n.b, length, length, n.groups, n.group_size, n.d), min(n.t, n.s) - 1
 
 
 def begun(mechanism: Mechanism, n: Sizes) -> Cache:

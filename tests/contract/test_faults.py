@@ -11,7 +11,7 @@ from einops import repeat
 from nhin.attention.exact.naive import Naive
 from nhin.attention.kv_cache import KVCache
 
-CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3)]
+CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, group_size=3)]
 
 
 class FromTheStart(Naive):
@@ -197,15 +197,15 @@ class Remembers(Naive):
 
     State = KVCache
 
-    def new_state(self, room):
-        return self.State(room, self)
+    def init_cache(self, spec):
+        return self.State(spec, self)
 
 
 class OneShort(Remembers):
     """The oldest place falls out of sight one step too early."""
 
     class State(KVCache):
-        def _upto(self, stop, dtype=None):
+        def _prefix(self, stop, dtype=None):
             return tuple(x[:, 1:] if x.shape[1] > 1 else x for x in super()._prefix(stop, dtype))
 
 

@@ -18,7 +18,7 @@ from nhin.errors import UsageError
 HEADS, HEAD_DIM = 4, 6
 sizes = st.integers(1, 9)
 few = st.integers(1, 3)
-cases = st.builds(Sizes, b=few, t=sizes, s=sizes, groups=few, each=few, d=sizes)
+cases = st.builds(Sizes, b=few, t=sizes, s=sizes, groups=few, group_size=few, d=sizes)
 each = pytest.mark.parametrize("name", MECHANISMS)
 
 
@@ -26,7 +26,7 @@ def made(name: str, n: Sizes, dtype: torch.dtype = torch.float64) -> Mechanism:
     """Build a mechanism for a case, the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build(name, heads=n.groups * n.each, head_dim=n.d).to(dtype)
+        return build(name, heads=n.groups * n.group_size, head_dim=n.d).to(dtype)
 
 
 APPLIES = [(name, law) for name, kind in MECHANISMS.items() for law in LAWS if applies(LAWS[law], kind.facts)]
@@ -66,7 +66,7 @@ def test_the_file_says_formula_cost_source_and_departures(name):
 @each
 def test_an_ability_that_is_lacking_is_refused_with_those_that_have_it(name):
     mechanism = build(name, heads=HEADS, head_dim=HEAD_DIM)
-    n = Sizes(groups=HEADS, each=1, d=HEAD_DIM)
+    n = Sizes(groups=HEADS, group_size=1, d=HEAD_DIM)
     q, k, v = draw(n, torch.float32)
     asked = {
         "causal": lambda: mechanism(q, k, v, causal=True),
@@ -91,8 +91,8 @@ def test_a_compiled_mechanism_answers_alike_at_any_length(name):
     compiled = at_any_length(mechanism)
     way = {"causal": True} if "causal" in known else {}
     for t in (5, 7):
-        n = fitted(Sizes(t=t, s=t + 2, d=HEAD_DIM, groups=HEADS // 2, each=2), mechanism.facts)
-        n = n if n.each == 2 else Sizes(n.b, n.t, n.s, HEADS, 1, n.d)
+        n = fitted(Sizes(t=t, s=t + 2, d=HEAD_DIM, groups=HEADS // 2, group_size=2), mechanism.facts)
+        n = n if n.group_size == 2 else Sizes(n.b, n.t, n.s, HEADS, 1, n.d)
         inputs = draw(n, torch.float32)
         called = way | ({"keep": some_keys(n)} if "keep" in known else {})
         out, want = compiled(*inputs, **called), mechanism(*inputs, **called)

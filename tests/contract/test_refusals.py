@@ -110,9 +110,9 @@ def test_a_full_or_impossible_state_is_refused(name):
         mechanism.init_cache(CacheSpec(2, -1, HEADS, WIDTH))
     state = mechanism.init_cache(CacheSpec(2, 3, HEADS, WIDTH))
     x = zeros(2, 4, HEADS, WIDTH)
-    with pytest.raises(ShapeError, match="full: 0 of 3 places taken, 4 more came; build it with a larger"):
+    with pytest.raises(ShapeError, match="full: 0 of 3 positions taken, 4 more came; build it with a larger"):
         state.prefill(x, x, x)
-    with pytest.raises(ShapeError, match=r"k has shape \(2, 1, 2, 6\); this state takes \(2, 1, 4, 6\)"):
+    with pytest.raises(ShapeError, match=r"k has shape \(2, 1, 2, 6\); this cache takes \(2, 1, 4, 6\)"):
         state.step(x[:, :1], x[:, :1, :2], x[:, :1, :2])
     with pytest.raises((ShapeError, UsageError), match=r"truncate(d)?"):
         state.truncate(2)

@@ -126,10 +126,10 @@ def test_a_cache_refuses_what_it_cannot_do():
     k = torch.zeros(2, 3, 1, 8)
     cache.append(k, k)
     with pytest.raises(
-        ShapeError, match=r"full: 3 of 4 places taken, 3 more came; .* larger context or truncate"
+        ShapeError, match=r"full: 3 of 4 positions taken, 3 more came; .* larger context or truncate"
     ):
         cache.append(k, k)
-    with pytest.raises(ShapeError, match=r"q has shape \(1, 3, 1, 8\); this state takes \(2"):
+    with pytest.raises(ShapeError, match=r"q has shape \(1, 3, 1, 8\); this cache takes \(2"):
         cache.append(k[:1], k[:1])
     with pytest.raises(ShapeError, match="cannot truncate to 5; the cache holds 3"):
         cache.truncate(5)

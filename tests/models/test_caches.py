@@ -154,7 +154,7 @@ def test_a_full_cache_is_refused_and_stays_as_it_was(name):
             model(t[:, 9:], cache=cache)
         assert_close(model(t[:, 9:12], cache=cache), model(t[:, :12])[:, 9:])
         small = model.new_cache(2, 3)
-        with pytest.raises(ShapeError, match="the cache is full: 0 of 3 places taken, 4 more came"):
+        with pytest.raises(ShapeError, match="the cache is full: 0 of 3 positions taken, 4 more came"):
             model(t[:, :4], cache=small)
 
 

@@ -14,10 +14,10 @@ from torch.testing import assert_close
 
 from nhin.attention.bias.t5 import T5
 from nhin.attention.positions import Rotary, XPos
-from nhin.attention.positions.dynamic_ntk import dynamic_ntk
-from nhin.attention.positions.interpolation import Interpolation, interpolation
+from nhin.attention.positions.dynamic_ntk import DynamicNTK
+from nhin.attention.positions.interpolation import Interpolation
 from nhin.attention.positions.rotary_interleaved import rotary_interleaved
-from nhin.attention.positions.yarn import yarn
+from nhin.attention.positions.yarn import YaRN
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 D, LENGTH = 16, 40
@@ -41,7 +41,7 @@ def test_interleaved_and_interpolated_are_those_of_rotary_embedding_torch():
     q, _ = heads()
     plain, squeezed = (theirs.RotaryEmbedding(D, interpolate_factor=f) for f in (1.0, 4.0))
     assert_close(rotary_interleaved(D)(q), by_head(plain.rotate_queries_or_keys(by_head(q))))
-    ours = rotary_interleaved(D, rope_scaling=Interpolation(4.0))
+    ours = Interpolation(D, pairs="interleaved", factor=4.0)
     assert_close(ours(q), by_head(squeezed.rotate_queries_or_keys(by_head(q))), atol=1e-5, rtol=1e-5)
     assert (Rotary(D)(q) - rotary_interleaved(D)(q)).abs().max() > 0.1, "the conventions are told apart"
 
@@ -79,13 +79,13 @@ def hugging_face(kind, **settings):
     ("ours", "kind", "theirs"),
     [
         (Rotary(D), "default", {}),
-        (interpolation(D, factor=4.0), "linear", {"factor": 4.0}),
+        (Interpolation(D, factor=4.0), "linear", {"factor": 4.0}),
         (
-            yarn(D, factor=8.0, trained=512),
+            YaRN(D, factor=8.0, trained=512),
             "yarn",
             {"factor": 8.0, "original_max_position_embeddings": 512, "trained": 4096},
         ),
-        (dynamic_ntk(D, trained=64, factor=2.0), "dynamic", {"factor": 2.0, "trained": 64}),
+        (DynamicNTK(D, trained=64, factor=2.0), "dynamic", {"factor": 2.0, "trained": 64}),
     ],
 )
 def test_halves_linear_and_yarn_are_those_of_hugging_face(ours, kind, theirs):
@@ -97,7 +97,7 @@ def test_dynamic_ntk_is_that_of_hugging_face_token_by_token():
     turn = hugging_face("dynamic", factor=2.0, trained=16)
     q, _ = heads()
     steps = [turn(q[:, i : i + 1], start=i) for i in range(LENGTH)]
-    ours = dynamic_ntk(D, trained=16, factor=2.0)(q)
+    ours = DynamicNTK(D, trained=16, factor=2.0)(q)
     assert_close(ours, torch.cat(steps, 1), atol=1e-4, rtol=1e-4)
     assert (turn(q) - torch.cat(steps, 1)).abs().max() > 0.1, "their whole pass is not their steps"
 

@@ -1,4 +1,4 @@
-"""What every state does alike: its memory is named tensors with the batch as first axis."""
+"""Base of all caches: preallocated tensors by name, with the batch as first axis."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from nhin.errors import ShapeError, UsageError
 
 
 class PreallocatedCache(Cache):
-    """A state whose memory is taken once, at the start: growing by ``cat`` copies all at every step.
+    """A cache allocated once, at the start: growing by ``cat`` copies everything at every step.
 
     Args:
-        spec: How much it must hold; refused when it cannot be.
-        shapes: Its memory by name, without the batch, which comes first.
-        dtypes: How numbers are stored where ``spec`` does not say it.
+        spec: Its sizes.
+        shapes: Shapes of its tensors by name, without the batch axis, which comes first.
+        dtypes: Their dtypes, where other than that of ``spec``.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class PreallocatedCache(Cache):
     ) -> None:
         for name in ("batch", "context", "kv_heads", "head_dim"):
             if getattr(spec, name) < 0:
-                raise ShapeError(f"{name} is {getattr(spec, name)}; a state has room for 0 or more")
+                raise ShapeError(f"{name} is {getattr(spec, name)}; a cache needs 0 or more")
         self.spec = spec
         dtypes = dtypes or {}
         # Never inference tensors: those could not be reordered or restored outside inference mode.
@@ -43,12 +43,12 @@ class PreallocatedCache(Cache):
 
     @property
     def size(self) -> int:
-        """Bytes taken, filled or not."""
+        """Bytes allocated, filled or not."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     @property
     def max_length(self) -> int:
-        """Places of the longest row."""
+        """Length of the longest row."""
         return max(self.lengths, default=0)
 
     @property
@@ -57,44 +57,52 @@ class PreallocatedCache(Cache):
         return len(set(self.lengths)) <= 1
 
     def prefill(self, q: Queries, k: Keys, v: Keys, *, lengths: Sequence[int] | None = None) -> Queries:
-        """Read several places of every row; see ``State``."""
+        """Append several positions to every row; see ``Cache``."""
         self._check(q, k, v, lengths)
-        places = q.shape[1]
-        new = (places,) * self.spec.batch if lengths is None else tuple(lengths)
+        count = q.shape[1]
+        new = (count,) * self.spec.batch if lengths is None else tuple(lengths)
         out = self._prefill(q, k, v, new)
         self.lengths = tuple(old + more for old, more in zip(self.lengths, new, strict=True))
-        if lengths is None or all(more == places for more in new):
+        if lengths is None or all(more == count for more in new):
             return out
-        real = torch.arange(places) < torch.tensor(new)[:, None]
+        real = torch.arange(count) < torch.tensor(new)[:, None]
         return out.masked_fill(~real.to(out.device)[:, :, None, None], 0.0)
 
     @abstractmethod
     def _prefill(self, q: Queries, k: Keys, v: Keys, new_lengths: tuple[int, ...]) -> Queries:
-        """Take in the first ``new[i]`` places of row i, whose length so far is ``lengths[i]``, and answer."""
+        """Store the first ``new_lengths[i]`` positions of row i after its ``lengths[i]``; return outputs."""
 
     def snapshot(self) -> Mapping[str, object]:
-        """Return a copy of what is held."""
-        return {"lengths": self.lengths} | {name: x.clone() for name, x in self.tensors.items()}
+        """Return a copy of the contents."""
+        return {"lengths": self.lengths} | {name: self._filled(x).clone() for name, x in self.tensors.items()}
 
     def restore(self, snapshot: Mapping[str, object]) -> None:
-        """Go back to what was held when ``snapshot`` was taken."""
-        if snapshot.keys() != {"lengths", *self.tensors} or any(
-            getattr(snapshot[name], "shape", None) != x.shape for name, x in self.tensors.items()
-        ):
-            raise ShapeError("this snapshot is of another state; restore one taken from this state")
-        for name, x in self.tensors.items():
-            x.copy_(snapshot[name])  # pyright: ignore[reportArgumentType] # every other entry is a tensor
-        self.lengths = snapshot["lengths"]  # pyright: ignore[reportAttributeAccessIssue] # this one is not
+        """Return to the contents of a snapshot."""
+        before, lengths = self.lengths, snapshot.get("lengths")
+        if isinstance(lengths, tuple) and len(lengths) == len(before):
+            self.lengths = lengths
+            stored = {name: self._filled(x) for name, x in self.tensors.items()}
+            shapes = {name: getattr(snapshot.get(name), "shape", None) for name in stored}
+            if shapes == {name: x.shape for name, x in stored.items()}:
+                for name, x in stored.items():
+                    x.copy_(snapshot[name])  # pyright: ignore[reportArgumentType] # a tensor
+                return
+        self.lengths = before
+        raise ShapeError("this snapshot is of another cache; restore one taken from this cache")
+
+    def _filled(self, x: Tensor) -> Tensor:
+        """Return the part of a tensor that may be filled, as a view."""
+        return x
 
     def truncate(self, length: int) -> None:
-        """Refuse: what is held cannot be undone."""
+        """Refuse: what was summed or overwritten is lost."""
         raise UsageError(
-            f"{type(self).__name__} cannot be truncated to {length}: what it forgot or summed does not come "
-            "back; take snapshot() before and restore(...) it"
+            f"{type(self).__name__} cannot be truncated to {length}: what was summed or overwritten is lost; "
+            "take snapshot() before and restore(...) it"
         )
 
     def reorder(self, rows: Int[Tensor, " B"]) -> None:
-        """Let row i continue what row ``rows[i]`` was."""
+        """Let row i continue the former row ``rows[i]``."""
         batch = self.spec.batch
         if rows.shape != (batch,):
             raise ShapeError(f"rows has shape {tuple(rows.shape)}; give one row number for each of {batch}")
@@ -106,28 +114,27 @@ class PreallocatedCache(Cache):
         self.lengths = tuple(self.lengths[row] for row in order)
 
     def _check(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int] | None) -> None:
-        """Refuse what does not fit, before anything is read."""
-        room, places = self.spec, k.shape[1]
-        if q.ndim != 4 or q.shape[0] != room.batch:
-            raise ShapeError(f"q has shape {tuple(q.shape)}; this state takes ({room.batch}, T, H, D)")
+        """Refuse inputs that do not fit, before anything is stored."""
+        spec, count = self.spec, k.shape[1]
+        if q.ndim != 4 or q.shape[0] != spec.batch:
+            raise ShapeError(f"q has shape {tuple(q.shape)}; this cache takes ({spec.batch}, T, H, D)")
         for name, x in (("k", k), ("v", v)):
-            if x.shape != (room.batch, places, room.kv_heads, room.head_dim):
+            if x.shape != (spec.batch, count, spec.kv_heads, spec.head_dim):
                 raise ShapeError(
-                    f"{name} has shape {tuple(x.shape)}; this state takes ({room.batch}, {places}, "
-                    f"{room.kv_heads}, {room.head_dim}): build one for it with new_state(...)"
+                    f"{name} has shape {tuple(x.shape)}; this cache takes ({spec.batch}, {count}, "
+                    f"{spec.kv_heads}, {spec.head_dim}): build one for it with init_cache(...)"
                 )
             if x.requires_grad and torch.is_grad_enabled():
-                raise UsageError("a state passes no gradient; decode under torch.inference_mode()")
+                raise UsageError("a cache passes no gradient; decode under torch.inference_mode()")
         if lengths is not None and (
-            len(lengths) != room.batch or any(not 0 <= more <= places for more in lengths)
+            len(lengths) != spec.batch or any(not 0 <= more <= count for more in lengths)
         ):
             raise ShapeError(
-                f"lengths is {list(lengths)}; give each of {room.batch} rows a number from 0 to {places}"
+                f"lengths is {list(lengths)}; give each of {spec.batch} rows a number from 0 to {count}"
             )
-        for row in range(room.batch):
-            more = places if lengths is None else lengths[row]
-            if self.lengths[row] + more > room.context:
+        for length, more in zip(self.lengths, lengths or (count,) * spec.batch, strict=True):
+            if length + more > spec.context:
                 raise ShapeError(
-                    f"the cache is full: {self.lengths[row]} of {room.context} places taken, "
+                    f"the cache is full: {length} of {spec.context} positions taken, "
                     f"{more} more came; build it with a larger context or truncate it"
                 )

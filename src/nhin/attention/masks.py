@@ -1,64 +1,63 @@
-"""Which keys a query may look at, as data: the drawn mask, the slow twin and the fast path share it.
+"""Which keys a query may attend to, as data: the drawn mask, the reference and the fast path share it.
 
-A place is where a query or key stands among the keys: the last query stands at the last key. Whether
-place ``p`` sees place ``s`` may also depend on how many keys there are; looking causally, there are
-``p + 1``, so that a causal row is the plain answer on its visible prefix.
+Positions count along the keys: the last query has the position of the last key. Whether position ``p``
+attends to position ``s`` may also depend on the number of keys; causally it is ``p + 1``, so that a causal
+row is the bidirectional output on its visible prefix.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-QueryPositions = Int[Tensor, "T 1"]  # of queries; also how many keys each has
-KeyPositions = Int[Tensor, " S"]  # of keys
+QueryPositions = Int[Tensor, "T 1"]  # also: how many keys each query has
+KeyPositions = Int[Tensor, " S"]
 PairMask = Bool[Tensor, "T S"]
 
 
 @runtime_checkable
 class Pattern(Protocol):
-    """A rule for who sees whom; causality and padding are not its concern."""
+    """Which keys are visible to which queries, apart from causality and padding."""
 
     def mask(self, p: QueryPositions, s: KeyPositions, size: QueryPositions) -> PairMask:
-        """Tell for every query place and key place whether the one may see the other.
+        """Return for every query and key whether the query may attend to the key.
 
         Args:
-            p: Where each query stands; negative for queries before the first key.
-            s: Where each key stands.
-            size: How many keys there are for each query.
+            p: Positions of the queries; negative for queries before the first key.
+            s: Positions of the keys.
+            size: Number of keys of each query.
         """
         ...
 
 
 def dense_mask(pattern: Pattern, queries: int, keys: int, *, causal: bool = False) -> PairMask:
-    """Return the whole mask of a pattern, to draw it or to compare with it."""
+    """Return the complete mask of a pattern, to draw it or to compare with it."""
     s = torch.arange(keys)
     p = (torch.arange(queries) + keys - queries)[:, None]
-    seen = pattern.mask(p, s, p + 1 if causal else torch.full_like(p, keys))
-    return seen & (s <= p) if causal else seen
+    mask = pattern.mask(p, s, p + 1 if causal else torch.full_like(p, keys))
+    return mask & (s <= p) if causal else mask
 
 
 @dataclass(frozen=True)
 class UnionMask:
-    """Sees what any of its parts sees."""
+    """Shows the keys that any of its parts shows."""
 
     parts: tuple[Pattern, ...]
 
     def mask(self, p: QueryPositions, s: KeyPositions, size: QueryPositions) -> PairMask:
         """See ``Pattern``."""
-        seen = self.parts[0].mask(p, s, size)
-        for part in self.parts[1:]:
-            seen = seen | part.mask(p, s, size)
-        return seen
+        return reduce(or_, (part.mask(p, s, size) for part in self.parts))
 
 
 @dataclass(frozen=True)
 class WindowMask:
-    """Sees the nearest: causally exactly ``width`` keys, itself included; plainly as many on either side.
+    """Shows the nearest ``width`` keys, the query's own position included, and as many on the other side.
 
-    With a dilation, every ``dilation``-th place, as many of them.
+    With a dilation, as many keys, ``dilation`` positions apart.
     """
 
     width: int
@@ -73,7 +72,7 @@ class WindowMask:
 
 @dataclass(frozen=True)
 class GlobalKeys:
-    """Everybody sees the first ``count`` keys: sinks, or keys that are global."""
+    """Shows the first ``count`` keys to every query: sinks, or keys that are global."""
 
     count: int
 
@@ -84,7 +83,7 @@ class GlobalKeys:
 
 @dataclass(frozen=True)
 class GlobalQueries:
-    """The first ``count`` places see everybody: queries that are global."""
+    """Shows every key to the first ``count`` positions: queries that are global."""
 
     count: int
 

@@ -135,13 +135,12 @@ def _mechanisms() -> Iterator[Entry]:
 
 def _positions() -> Iterator[Entry]:
     for name, position in POSITIONS.items():
-        facts = {"where": position.where, "extends": position.extends}
         told, settings = _parse_module_doc(position.make), list_settings(position.make)
+        extends, use = (told.remarks.pop(label, "") for label in ("Extends", "Use"))
+        facts = {"where": position.where, "extends": extends}
         # ALiBi and T5 are mechanisms too, and stand in the list once.
         if name not in MECHANISMS:
-            yield Entry(
-                "position", name, position.title, told, position.use, position.source, facts, settings
-            )
+            yield Entry("position", name, position.title, told, use, _first_source(told), facts, settings)
 
 
 def _sharing() -> Iterator[Entry]:

@@ -1,26 +1,28 @@
-"""How alignment models score a key for a query: what additive, Luong's scores and his reaches share.
+"""Scores of alignment models, for additive attention and Luong's global and local attention.
 
-Parameters are shared by the heads, which differ by the projections around them, so any number of heads and
-of key/value heads will do.
+Parameters are shared by the heads, which differ by the projections around them, so any number of heads and of
+key/value heads will do.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nhin.attention.base import Keep, Keys, Queries, WeightRows, check_built
+from nhin.attention.base import ABILITIES, Keep, Keys, Queries, WeightRows
+from nhin.attention.masked_softmax import repeat_heads
 from nhin.attention.masks import KeyPositions, QueryPositions
-from nhin.attention.softmax_base import SoftmaxAttention
+from nhin.attention.softmax_base import SoftmaxAttention, softmax_facts
 from nhin.errors import ShapeError, UnknownName
 from nhin.ranges import check_size
 
-MAX_TABLE_ENTRIES = (
-    2**18
-)  # numbers of the table T x S x D that is summed over D: blocks that a processor's cache holds
+MAX_TABLE_ENTRIES = 2**18  # of the T x S x D table of hidden units: a block that fits a processor's cache
+
+score_facts = partial(softmax_facts, memory="O(T·S)", source="arXiv:1508.04025", family="scores")
+reach_facts = partial(score_facts, abilities=frozenset(ABILITIES) - {"unordered"}, family="reach")
 
 
 class DotScore(nn.Module):
@@ -31,8 +33,7 @@ class DotScore(nn.Module):
 
     def forward(self, q: Queries, k: Keys, s: KeyPositions) -> WeightRows:
         """Score every key for every query."""
-        k = repeat(k, "b s g d -> b s (g each) d", each=q.shape[2] // k.shape[2])
-        return torch.einsum("bthd,bshd->bhts", q, k)
+        return torch.einsum("bthd,bshd->bhts", q, repeat_heads(k, q.shape[2]))
 
 
 class GeneralScore(DotScore):
@@ -40,14 +41,17 @@ class GeneralScore(DotScore):
 
     def __init__(self, head_dim: int, context: int) -> None:
         super().__init__(head_dim, context)
-        # Begins near scaled dot products, which are known to learn.
-        self.weight = nn.Parameter(
-            torch.eye(head_dim) * head_dim**-0.5 + torch.randn(head_dim, head_dim) * 0.02
-        )
+        # Near scaled dot products, which are known to learn.
+        near_identity = torch.eye(head_dim) * head_dim**-0.5 + torch.randn(head_dim, head_dim) * 0.02
+        self.weight = nn.Parameter(near_identity)
+
+    def project(self, q: Queries) -> Queries:
+        """Return W q."""
+        return torch.einsum("bthd,de->bthe", q, self.weight)
 
     def forward(self, q: Queries, k: Keys, s: KeyPositions) -> WeightRows:
         """Score every key for every query."""
-        return super().forward(torch.einsum("bthd,de->bthe", q, self.weight), k, s)
+        return super().forward(self.project(q), k, s)
 
 
 class AdditiveScore(nn.Module):
@@ -64,9 +68,8 @@ class AdditiveScore(nn.Module):
 
     def forward(self, q: Queries, k: Keys, s: KeyPositions) -> WeightRows:
         """Score every key for every query."""
-        each = q.shape[2] // k.shape[2]
         q, k = self.project_pair(q, k)
-        return additive_scores(q, repeat(k, "b s g d -> b s (g each) d", each=each), self.vector)
+        return additive_scores(q, repeat_heads(k, q.shape[2]), self.vector)
 
 
 class ConcatScore(AdditiveScore):
@@ -78,25 +81,25 @@ class ConcatScore(AdditiveScore):
         self.vector = nn.Parameter(torch.randn(head_dim) * head_dim**-0.5)
 
     def project_pair(self, q: Queries, k: Keys) -> tuple[Queries, Keys]:
-        """Return what W makes of each half, whose sum is what it makes of both side by side."""
+        """Return each half of W times its input; their sum is W times the concatenation."""
         width = q.shape[-1]
         left, right = self.weight.weight[:, :width], self.weight.weight[:, width:]
         return nn.functional.linear(q, left), nn.functional.linear(k, right)
 
 
 class LocationScore(nn.Module):
-    """W q: a number for each place, whatever stands there."""
+    """W q: a score for each position, whatever its key."""
 
     def __init__(self, head_dim: int, context: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(context, head_dim) * head_dim**-0.5)
 
     def forward(self, q: Queries, k: Keys, s: KeyPositions) -> WeightRows:
-        """Score every place for every query."""
+        """Score every position for every query."""
         keys, context = s.shape[0], self.weight.shape[0]
         if keys > context:
             raise ShapeError(
-                f"there are {keys} keys and scores for context={context} places; "
+                f"there are {keys} keys and scores for context={context} positions; "
                 f"build it with context={keys} or more, or shorten the source"
             )
         return torch.einsum("bthd,sd->bhts", q, self.weight[:keys])
@@ -115,9 +118,9 @@ class AlignmentAttention(SoftmaxAttention):
     """A softmax over one of the scores.
 
     Args:
-        score: A name in ``SCORES``.
+        score: dot, general, concat, location or additive.
         head_dim: Width of one head.
-        context: Most keys, for scores that hold a number for each place.
+        context: Maximum number of keys, for the score location.
     """
 
     def __init__(self, score: str, head_dim: int, context: int = 512) -> None:
@@ -127,28 +130,20 @@ class AlignmentAttention(SoftmaxAttention):
         self.head_dim = check_size("head_dim", head_dim)
         self.score = SCORES[score](head_dim, check_size("context", context))
 
-    def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:
-        """Refuse what does not fit, and another width than it was built for."""
-        super().check(q, k, v, causal=causal, keep=keep)
-        check_built(self.facts, q, head_dim=self.head_dim)
-
     def scores(
         self, q: Queries, k: Keys, p: QueryPositions, s: KeyPositions, size: QueryPositions
     ) -> WeightRows:
-        """Return the scores by their own formula."""
+        """Return the scores of the chosen formula."""
         return self.score(q, k, s)
 
-    def explain(
-        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
-    ) -> dict[str, Tensor]:
-        """Return what is made of queries and keys, scores, who sees whom, weights and output."""
-        told = super().explain(q, k, v, causal=causal, keep=keep)
+    def _explain(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> dict[str, Tensor]:
+        """Return projected queries and keys, scores, mask and weights."""
+        steps: dict[str, Tensor] = {}
         if isinstance(self.score, AdditiveScore):
-            query, key = self.score.project_pair(q, k)
-            return {"projected_queries": query, "projected_keys": key} | told
-        if isinstance(self.score, GeneralScore):
-            return {"projected_queries": torch.einsum("bthd,de->bthe", q, self.score.weight)} | told
-        return told
+            steps["projected_queries"], steps["projected_keys"] = self.score.project_pair(q, k)
+        elif isinstance(self.score, GeneralScore):
+            steps["projected_queries"] = self.score.project(q)
+        return steps | super()._explain(q, k, v, causal, keep)
 
 
 def additive_scores(
@@ -156,8 +151,8 @@ def additive_scores(
 ) -> Float[Tensor, "B H T S"]:
     """Return v . tanh(q + k) of every pair, a block of queries at a time.
 
-    The table of hidden units is T x S x D; a block of it is forgotten once summed, and made again when
-    gradients are asked for. A block is one query at least, and all of them while ``torch.compile`` traces.
+    The table of hidden units is T x S x D; a block of it is freed once summed, and computed again for
+    gradients. A block is one query at least, and all of them while ``torch.compile`` traces.
     """
     b, t, h, d = q.shape
     if torch.compiler.is_compiling():
@@ -165,14 +160,9 @@ def additive_scores(
     rows = max(1, MAX_TABLE_ENTRIES // max(1, b * h * k.shape[1] * d))
     if rows >= t:
         return _pair_scores(q, k, vector)
-    again = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, vector))
-    blocks = [
-        checkpoint(_pair_scores, part, k, vector, use_reentrant=False)
-        if again
-        else _pair_scores(part, k, vector)
-        for part in q.split(rows, 1)
-    ]
-    return torch.cat(blocks, 2)
+    needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, vector))
+    score = partial(checkpoint, _pair_scores, use_reentrant=False) if needs_grad else _pair_scores
+    return torch.cat([score(part, k, vector) for part in q.split(rows, 1)], 2)
 
 
 def _pair_scores(

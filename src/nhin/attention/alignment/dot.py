@@ -1,4 +1,4 @@
-r"""Dot product: a key counts by how much it points the query's way.
+r"""Dot product: a key scores by how far it points in the direction of the query.
 
 .. math::
     \mathrm{score}(h_t, \bar h_s) = h_t^\top \bar h_s, \qquad
@@ -6,34 +6,22 @@ r"""Dot product: a key counts by how much it points the query's way.
 
 The simplest score: no parameters, one product. It is scaled dot-product attention without the scale, and
 shows why there is one: with D independent channels of size 1 the scores spread by :math:`\sqrt{D}`, so wide
-heads look at one key only and learn slowly.
+heads attend to one key only and learn slowly.
 
 Cost:    time O(T S D); memory O(T S).
 Source:  Luong et al. 2015, arXiv:1508.04025, section 3.1 (dot).
-Differs: a query that may see nothing gives zeros.
+Differs: nothing.
 """
 
-from nhin.attention.alignment.base import AlignmentAttention
-from nhin.attention.base import Facts
+from nhin.attention.alignment.base import AlignmentAttention, score_facts
 
 
 class DotAttention(AlignmentAttention):
-    """Scores pairs by their product, unscaled.
+    """Scores pairs by their product, unscaled."""
 
-    Args:
-        head_dim: Width of one head.
-    """
-
-    facts = Facts(
+    facts = score_facts(
         "dot",
         "Dot product, unscaled (Luong)",
-        "O(T·S·D)",
-        "O(T·S)",
-        False,
-        "arXiv:1508.04025",
-        frozenset({"causal", "keep", "cross", "grouped", "convex", "unordered", "decode", "truncate"}),
-        family="scores",
-        state="2·S·G·D",
         use="For narrow heads, and to see what the scale of softmax attention is for.",
     )
 

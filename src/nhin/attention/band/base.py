@@ -1,6 +1,7 @@
-"""What mechanisms that look through a band do alike: choose how to look, and remember only the band."""
+"""Base of mechanisms that attend within a band: chooses the computation, and caches only the band."""
 
 from dataclasses import fields
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -10,7 +11,7 @@ from torch import Tensor
 from nhin.attention.band import chunked, row_blocks
 from nhin.attention.band.chunked import Band, BandInputs, attend_chunked
 from nhin.attention.band.ring_cache import SlidingWindowCache
-from nhin.attention.base import Cache, CacheSpec, Keep, Keys, Queries
+from nhin.attention.base import ABILITIES, Cache, CacheSpec, Facts, Keep, Keys, Queries
 from nhin.attention.masked_softmax import (
     all_finite,
     attention_weights,
@@ -22,12 +23,22 @@ from nhin.attention.masks import Pattern
 from nhin.attention.sliced_tiles import attend
 from nhin.attention.softmax_base import SoftmaxAttention
 
+band_facts = partial(
+    Facts,
+    memory="O(T + S)",
+    exact=False,
+    source="arXiv:2004.05150",
+    abilities=frozenset(ABILITIES) - {"unordered", "truncate"},
+    family="sparse",
+)
+
 
 class BandAttention(SoftmaxAttention):
     """A softmax over the keys of a band: near ones, and perhaps the first few.
 
     Args:
-        band: Who sees whom.
+        band: Which keys are visible.
+        window: Visible keys when causal, the query's own included; otherwise one fewer on either side.
     """
 
     def __init__(self, band: Band) -> None:
@@ -35,53 +46,44 @@ class BandAttention(SoftmaxAttention):
         self.band = band
         self.pattern: Pattern | None = band.pattern
 
-    def forward(
-        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
-    ) -> Queries:
-        """Mix values with the weights of a band; see ``attention.base`` for the contract."""
-        self.check(q, k, v, causal=causal, keep=keep)
+    def extra_repr(self) -> str:
+        """Return the sizes of the band."""
+        sizes = {field.name: getattr(self.band, field.name) for field in fields(self.band)}
+        plain = {"dilation": 1, "global_keys": 0, "global_queries": 0}
+        return ", ".join(f"{name}={size}" for name, size in sizes.items() if size != plain.get(name))
+
+    def init_cache(self, spec: CacheSpec) -> Cache:
+        """Build an empty cache of the keys and values that a later query may still see."""
+        band = self.band
+        return SlidingWindowCache(
+            spec, self, band.width, dilation=band.dilation, global_keys=band.global_keys
+        )
+
+    def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
         t, s = q.shape[1], k.shape[1]
         if 0 in (q.shape[0], t, s):
             return q.masked_fill(torch.ones_like(q, dtype=torch.bool), 0.0)
         k, v = mask_keys(k, keep), mask_keys(v, keep)
         if t == 1:
             return self._attend_last_query(q, k, v, keep)
-        # The table of strips is made on the CPU and pays once there are several.
-        if all_finite(k, v):
-            if t > chunked.CHUNK and q.device.type == "cpu":
-                return attend(q, k, v, row_blocks.BandTiles(self.band), causal=causal, keep=keep)
-            return attend_chunked(BandInputs(q, k, v, causal, keep), self.band)
-        k, v, broken = zero_nonfinite(k, v)
-        return attend_chunked(BandInputs(q, k, v, causal, keep, broken), self.band)
-
-    def extra_repr(self) -> str:
-        """Tell the sizes of the band."""
-        sizes = {field.name: getattr(self.band, field.name) for field in fields(self.band)}
-        plain = {"dilation": 1, "global_keys": 0, "global_queries": 0}
-        return ", ".join(f"{name}={size}" for name, size in sizes.items() if size != plain.get(name))
-
-    def init_cache(self, spec: CacheSpec) -> Cache:
-        """Build an empty state: the keys and values a later place may still see."""
-        band = self.band
-        return SlidingWindowCache(
-            spec, self, band.width, dilation=band.dilation, global_keys=band.global_keys
-        )
+        if not all_finite(k, v):
+            k, v, nonfinite = zero_nonfinite(k, v)
+            return attend_chunked(BandInputs(q, k, v, causal, keep, nonfinite), self.band)
+        # The list of row blocks is built on the CPU and pays once there are several.
+        if t > chunked.CHUNK and q.device.type == "cpu":
+            return attend(q, k, v, row_blocks.BandTiles(self.band), causal=causal, keep=keep)
+        return attend_chunked(BandInputs(q, k, v, causal, keep), self.band)
 
     def _attend_last_query(self, q: Queries, k: Keys, v: Keys, keep: Keep | None) -> Queries:
-        """Answer one query: it stands at the last key, so it sees all of a few keys, causally or not."""
-        s, band = k.shape[1], self.band
-        if s > max(band.global_keys, band.global_queries):
-            k, v, keep = (
-                self._visible_to_last(k),
-                self._visible_to_last(v),
-                None if keep is None else self._visible_to_last(keep),
-            )
-        return weighted_sum(
-            attention_weights(q, k, None if keep is None else rearrange(keep, "b s -> b 1 1 s")), v
-        )
+        """Answer one query: it has the position of the last key, so causality hides nothing from it."""
+        if k.shape[1] > max(self.band.global_keys, self.band.global_queries):
+            k, v = self._visible_to_last(k), self._visible_to_last(v)
+            keep = None if keep is None else self._visible_to_last(keep)
+        mask = None if keep is None else rearrange(keep, "b s -> b 1 1 s")
+        return weighted_sum(attention_weights(q, k, mask), v)
 
     def _visible_to_last(self, x: Shaped[Tensor, "B S *rest"]) -> Shaped[Tensor, "B L *rest"]:
-        """Return what the last place sees."""
+        """Return the keys, or their values or mask, that the last position sees."""
         s, band = x.shape[1], self.band
         start = s - 1 - (band.width - 1) * band.dilation
         start = start if start >= 0 else (s - 1) % band.dilation

@@ -1,4 +1,4 @@
-r"""Softmax attention, written as the formula says it.
+r"""Softmax attention, computed as the formula says.
 
 .. math::
     \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{D}}\right) V
@@ -6,25 +6,21 @@ r"""Softmax attention, written as the formula says it.
 Causal:  scores of later keys become minus infinity before the softmax.
 Cost:    time O(T S D); memory O(T S), the weights themselves.
 Source:  Vaswani et al. 2017, arXiv:1706.03762, eq. (1).
-Differs: a query that may see nothing gives zeros, where the formula gives 0/0.
+Differs: a query without visible keys gives zeros, where the formula gives 0/0.
 """
 
-from nhin.attention.base import Facts
-from nhin.attention.softmax_base import SoftmaxAttention
+from nhin.attention.softmax_base import SoftmaxAttention, softmax_facts
 
 
 class Naive(SoftmaxAttention):
-    """The reference: slow, obvious, right in float64; every exact path is tested against it."""
+    """The reference: slow and simple; every exact path is tested against it in float64."""
 
-    facts = Facts(
+    facts = softmax_facts(
         "naive",
         "Softmax, as the formula says",
-        "O(T·S·D)",
-        "O(T·S)",
-        True,
-        "arXiv:1706.03762",
-        frozenset({"causal", "keep", "cross", "grouped", "convex", "unordered", "decode", "truncate"}),
+        memory="O(T·S)",
+        exact=True,
+        source="arXiv:1706.03762",
         family="exact",
-        state="2·S·G·D",
-        use="To learn, and to test against: every number can be looked at.",
+        use="To learn, and to test against: every intermediate is at hand.",
     )

@@ -4,19 +4,20 @@ r"""Running sums of keys and values, chunk by chunk: what makes causal attention
     o_t = \frac{\phi(q_t)^\top S_t}{\phi(q_t)^\top Z_t}, \qquad
     S_t = \sum_{s \le t} \phi(k_s) v_s^\top, \qquad Z_t = \sum_{s \le t} \phi(k_s)
 
-Inside a chunk the products of features are formed and masked; what came before the chunk is one carried
-state. The backward pass forms them again, with the sums of later queries carried the other way:
+Inside a chunk the products of features are formed and masked; earlier chunks are one carried state. The
+backward pass forms them again, and carries the sums over later queries the other way:
 :math:`R_s = \sum_{t \ge s} \phi(q_t) \bar g_t^\top`. Memory is linear in length.
 
-Exponential features are kept relative to the largest logarithm so far, channel by channel: that cancels
-between numerator and denominator, cannot overflow, and looks at no later chunk. Within a chunk it looks
-ahead, which may underflow; where a channel rises that steeply the chunks become single places.
+Exponential features are stored relative to the largest logarithm so far, channel by channel: this cancels
+between numerator and denominator, cannot overflow, and depends on no later chunk. Within a chunk it depends
+on later keys, which may underflow; where a channel rises that steeply the chunks shrink, to one position at
+worst.
 
-The sweeps are operators of their own, so that a compiler neither unrolls nor specialises their loops.
+Forward and backward are custom operators, so that a compiler neither unrolls nor specializes their loops.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -24,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 CHUNK = 128
-FLOOR = -1e30  # below any logarithm, and finite, so that differences are numbers
+FLOOR = -1e30  # below any logarithm, and finite, so that differences are not NaN
 MAX_RISE = 60.0  # exp(-60) is far from underflow in float32
 
 QueryInputs = Float[Tensor, "B T H M"]
@@ -33,15 +34,16 @@ Values = Float[Tensor, "B S G D"]
 ChunkRows = Float[Tensor, "groups _ _"]  # of a chunk; groups are key heads of all rows of the batch
 Sums = Float[Tensor, "groups M D"]
 Mass = Float[Tensor, "groups M"]
+ScanState = tuple[Sums, Mass, Mass]  # sums, masses, and the largest logarithm of each channel
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return what sums over many keys are kept in: halves would stop growing at a few hundred."""
+    """Return the dtype of sums over many keys: half precision would stop growing at a few hundred."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def features(feature_map: str, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return positive features of queries or keys; minus infinity has none.
+    """Return positive features of queries or keys; those of minus infinity are zeros.
 
     ``elu`` is elu(x) + 1 without the cancellation that loses small features.
     """
@@ -51,11 +53,11 @@ def features(feature_map: str, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def round_to_power_of_two(logs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Round logarithms up to a power of two: dividing by it then rounds nothing, whichever it is.
+    """Round logarithms up to those of powers of two: dividing by such a power is exact.
 
-    Otherwise a later key of the same chunk would change how earlier answers are rounded.
+    Otherwise a later key of the same chunk would change how earlier outputs are rounded.
     """
-    # Nothing can be rounded at the floor, where even neighbouring numbers lie far apart.
+    # At the floor even neighboring numbers lie far apart.
     return torch.where(logs > FLOOR / 2, (logs / math.log(2)).ceil() * math.log(2), logs)
 
 
@@ -68,9 +70,8 @@ def features_grad(feature_map: str, x: ChunkRows, mapped: ChunkRows) -> ChunkRow
     return mapped.clamp(max=1)
 
 
-@dataclass
-class _Chunk:
-    """One chunk: queries and keys before and after they are mapped, and values."""
+class _Chunk(NamedTuple):
+    """One chunk: queries and keys before and after the feature map, and values."""
 
     raw_q: ChunkRows
     raw_k: ChunkRows
@@ -80,7 +81,7 @@ class _Chunk:
 
 
 class _ChunkLoop:
-    """The tensors of a call by group, cut into chunks."""
+    """The tensors of a call by group, divided into chunks."""
 
     def __init__(self, q: QueryInputs, k: KeyInputs, v: Values, feature_map: str, chunk: int) -> None:
         self.group_size = q.shape[2] // k.shape[2]
@@ -90,20 +91,20 @@ class _ChunkLoop:
         self.spans = [slice(a, min(a + chunk, k.shape[1])) for a in range(0, k.shape[1], chunk)]
 
     def by_head(self, x: QueryInputs) -> Float[Tensor, "B G each T M"]:
-        """Return a view with the queries of a group together, to read and to write."""
+        """Return a view by key head and query head of its group, to read and to write."""
         return rearrange(x, "b t (g each) m -> b g each t m", each=self.group_size)
 
     def query_rows(self, x: Float[Tensor, "B G each T M"], span: slice) -> ChunkRows:
-        """Return the chunk of something each query has, the queries of a group below each other."""
+        """Return the chunk of a tensor of the queries, the heads of a group one after the other."""
         return rearrange(x[:, :, :, span], "b g each t m -> (b g) (each t) m")
 
     def write_rows(self, x: Float[Tensor, "B G each T M"], span: slice, rows: ChunkRows) -> None:
-        """Put back what ``rows`` took."""
+        """Write what ``query_rows`` reads."""
         b, g = x.shape[:2]
         x[:, :, :, span] = rearrange(rows, "(b g) (each t) m -> b g each t m", b=b, g=g, each=self.group_size)
 
     def key_rows(self, x: Float[Tensor, "B G S D"], span: slice) -> ChunkRows:
-        """Return the chunk of something each key has."""
+        """Return the chunk of a tensor of the keys."""
         return rearrange(x[:, :, span], "b g s d -> (b g) s d")
 
     def load_chunk(self, span: slice, top: Mass) -> _Chunk:
@@ -120,11 +121,11 @@ class _ChunkLoop:
     def masked_products(
         self, x: ChunkRows, y: ChunkRows, add: Float[Tensor, "groups rows 1"] | None = None
     ) -> ChunkRows:
-        """Return the products of every row with the keys it may see in its chunk, zeros elsewhere."""
+        """Return the products of every query with the visible keys of its chunk, zeros elsewhere."""
         y = y.transpose(1, 2)
-        made = torch.bmm(x, y) if add is None else torch.baddbmm(add, x, y)
-        rearrange(made, "bg (each t) s -> bg each t s", each=self.group_size).tril_()
-        return made
+        products = torch.bmm(x, y) if add is None else torch.baddbmm(add, x, y)
+        rearrange(products, "bg (each t) s -> bg each t s", each=self.group_size).tril_()
+        return products
 
 
 FiveTensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -135,42 +136,43 @@ FiveTensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, start: list[Tensor], feature_map: str, chunk: int, save_states: bool
 ) -> FiveTensors:
-    """Answer every place and return what is carried after the last, or (``save_states``) at every chunk.
+    """Answer every position and return the state after the last, or (``save_states``) at every chunk.
 
     Returns:
-        Answers; their denominators; sums, masses and tops. With ``save_states`` these begin with what each chunk
-        met, and tops with what came in; the last is what is left.
+        Outputs; their denominators; sums, masses and tops. With ``save_states`` these three hold the state
+        before each chunk and then the last one; tops begin with the start.
     """
-    sweep = _ChunkLoop(q, k, v, feature_map, chunk)
+    loop = _ChunkLoop(q, k, v, feature_map, chunk)
     s, z, top = start[0].clone(), start[1].clone(), start[2]
     out = torch.empty(*q.shape[:3], v.shape[-1], dtype=v.dtype, device=v.device)
     mass = torch.empty(*q.shape[:3], 1, dtype=s.dtype, device=v.device)
-    outs, masses = sweep.by_head(out), sweep.by_head(mass)
-    met: tuple[list[Tensor], ...] = ([], [], [top])
-    for span in sweep.spans:
+    outs, masses = loop.by_head(out), loop.by_head(mass)
+    states: tuple[list[Tensor], ...] = ([], [], [top])
+    for span in loop.spans:
         if feature_map == "exp":
-            old, top = top, torch.maximum(top, round_to_power_of_two(sweep.key_rows(sweep.k, span).amax(1)))
+            old, top = top, torch.maximum(top, round_to_power_of_two(loop.key_rows(loop.k, span).amax(1)))
             shrink = (old - top).exp_()
             s *= shrink[..., None]
             z *= shrink
         if save_states:
-            for kept, x in zip(met, (s.clone(), z.clone(), top), strict=True):
-                kept.append(x)
-        c = sweep.load_chunk(span, top)
-        near = sweep.masked_products(c.q, c.k)
+            for saved, x in zip(states, (s.clone(), z.clone(), top), strict=True):
+                saved.append(x)
+        c = loop.load_chunk(span, top)
+        near = loop.masked_products(c.q, c.k)
         above = torch.bmm(near, c.v).baddbmm_(c.q, s.to(c.q.dtype))
         below = near.sum(-1, dtype=z.dtype, keepdim=True) + torch.bmm(c.q, z[..., None].to(c.q.dtype))
-        sweep.write_rows(masses, span, below)
-        sweep.write_rows(outs, span, (above / below.masked_fill(below == 0, 1)).to(v.dtype))
+        loop.write_rows(masses, span, below)
+        loop.write_rows(outs, span, (above / below.masked_fill(below == 0, 1)).to(v.dtype))
         _accumulate(s, c.k, c.v)
         z += c.k.sum(1, dtype=z.dtype)
     if not save_states:
         return out, mass, s[None], z[None], top.clone()[None]
-    return out, mass, torch.stack([*met[0], s]), torch.stack([*met[1], z]), torch.stack([*met[2], top])
+    s, z, top = (torch.stack([*saved, x]) for saved, x in zip(states, (s, z, top), strict=True))
+    return out, mass, s, z, top
 
 
 def _accumulate(sums: Sums, left: ChunkRows, right: ChunkRows) -> None:
-    """Add the products of two chunks to sums, which may be wider than they are."""
+    """Add the products of two chunks to sums, whose dtype may be wider."""
     if sums.dtype == right.dtype:
         sums.baddbmm_(left.transpose(1, 2), right)
     else:
@@ -178,31 +180,31 @@ def _accumulate(sums: Sums, left: ChunkRows, right: ChunkRows) -> None:
 
 
 def _backward(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk: int) -> FiveTensors:
-    """Return the gradients of queries, keys, values, and of the sums and masses that came in."""
-    q, k, v, out, mass, *met = saved_tensors
-    sweep, dtype = _ChunkLoop(q, k, v, feature_map, chunk), v.dtype
+    """Return the gradients of queries, keys, values, and of the sums and masses of the start."""
+    q, k, v, out, mass, *states = saved_tensors
+    loop, dtype = _ChunkLoop(q, k, v, feature_map, chunk), v.dtype
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-    dqs, outs, gs, masses = (sweep.by_head(x) for x in (dq, out, grad, mass))
-    r, y = torch.zeros_like(met[0][0]), torch.zeros_like(met[1][0])
-    for n, span in reversed(list(enumerate(sweep.spans))):
-        s, z, top = met[0][n].to(dtype), met[1][n].to(dtype), met[2][n + 1]
-        c = sweep.load_chunk(span, top)
-        below = sweep.query_rows(masses, span)
-        above = sweep.query_rows(gs, span) / below.masked_fill(below == 0, float("inf"))
-        down = (above * sweep.query_rows(outs, span)).sum(-1, keepdim=True).neg_().to(dtype)
+    dqs, outs, gs, masses = (loop.by_head(x) for x in (dq, out, grad, mass))
+    r, y = torch.zeros_like(states[0][0]), torch.zeros_like(states[1][0])
+    for n, span in reversed(list(enumerate(loop.spans))):
+        s, z, top = states[0][n].to(dtype), states[1][n].to(dtype), states[2][n + 1]
+        c = loop.load_chunk(span, top)
+        below = loop.query_rows(masses, span)
+        above = loop.query_rows(gs, span) / below.masked_fill(below == 0, float("inf"))
+        down = (above * loop.query_rows(outs, span)).sum(-1, keepdim=True).neg_().to(dtype)
         above = above.to(dtype)
-        near, change = sweep.masked_products(c.q, c.k), sweep.masked_products(above, c.v, down)
+        near, change = loop.masked_products(c.q, c.k), loop.masked_products(above, c.v, down)
         gq = torch.bmm(change, c.k).baddbmm_(above, s.transpose(1, 2)).add_(down * z[:, None])
-        sweep.write_rows(dqs, span, gq * features_grad(feature_map, c.raw_q, c.q))
+        loop.write_rows(dqs, span, gq * features_grad(feature_map, c.raw_q, c.q))
         gk = torch.bmm(change.transpose(1, 2), c.q).baddbmm_(c.v, r.to(dtype).transpose(1, 2))
         gk = gk.add_(y[:, None].to(dtype)) * features_grad(feature_map, c.raw_k, c.k)
         gv = torch.bmm(near.transpose(1, 2), above).baddbmm_(c.k, r.to(dtype))
-        for whole, part in ((dk, gk), (dv, gv)):
-            whole[:, span] = rearrange(part, "(b g) s d -> b s g d", g=k.shape[2])
+        for x, part in ((dk, gk), (dv, gv)):
+            x[:, span] = rearrange(part, "(b g) s d -> b s g d", g=k.shape[2])
         _accumulate(r, c.q, above)
         y += torch.bmm(c.q.transpose(1, 2), down)[..., 0]
         if feature_map == "exp":
-            shrink = (met[2][n] - top).exp_()
+            shrink = (states[2][n] - top).exp_()
             r *= shrink[..., None]
             y *= shrink
     return dq, dk, dv, r, y
@@ -212,30 +214,24 @@ def _forward_shapes(
     q: Tensor, k: Tensor, v: Tensor, start: list[Tensor], feature_map: str, chunk: int, save_states: bool
 ) -> FiveTensors:
     count = (k.shape[1] + chunk - 1) // chunk + 1 if save_states else 1
-    carried = [x.new_empty(count + (save_states and n == 2), *x.shape) for n, x in enumerate(start)]
+    s, z, top = (x.new_empty(count + (save_states and n == 2), *x.shape) for n, x in enumerate(start))
     out, mass = v.new_empty(*q.shape[:3], v.shape[-1]), start[0].new_empty(*q.shape[:3], 1)
-    return out, mass, carried[0], carried[1], carried[2]
+    return out, mass, s, z, top
 
 
 def _backward_shapes(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk: int) -> FiveTensors:
-    whole = [x.new_empty(x.shape) for x in saved_tensors[:3]]
-    met = saved_tensors[5:]
-    return (
-        whole[0],
-        whole[1],
-        whole[2],
-        met[0].new_empty(met[0].shape[1:]),
-        met[1].new_empty(met[1].shape[1:]),
-    )
+    dq, dk, dv = (x.new_empty(x.shape) for x in saved_tensors[:3])
+    r, y = (x.new_empty(x.shape[1:]) for x in saved_tensors[5:7])
+    return dq, dk, dv, r, y
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    q, k, v, _, ctx.kind, ctx.chunk, _ = inputs
+    q, k, v, _, ctx.feature_map, ctx.chunk, _ = inputs
     ctx.save_for_backward(q, k, v, *output)
 
 
 def _op_backward(ctx, g, *_):
-    q, k, v, r, y = _backward_op(g, list(ctx.saved_tensors), ctx.kind, ctx.chunk)
+    q, k, v, r, y = _backward_op(g, list(ctx.saved_tensors), ctx.feature_map, ctx.chunk)
     return q, k, v, [r, y, None], None, None, None
 
 
@@ -247,35 +243,30 @@ _forward_op.register_autograd(_op_backward, setup_context=_setup_context)
 
 
 def scan(
-    q: QueryInputs,
-    k: KeyInputs,
-    v: Values,
-    start: tuple[Sums, Mass, Mass],
-    feature_map: str,
-    chunk: int = CHUNK,
-) -> tuple[Float[Tensor, "B T H D"], tuple[Sums, Mass, Mass]]:
-    """Answer as many queries as keys, going on from ``start``.
+    q: QueryInputs, k: KeyInputs, v: Values, start: ScanState, feature_map: str, chunk: int = CHUNK
+) -> tuple[Float[Tensor, "B T H D"], ScanState]:
+    """Answer as many queries as keys, continuing from ``start``.
 
     Args:
         q: Queries, or the logarithms of their features when ``feature_map`` is exp.
-        k: Keys alike; minus infinity where hidden.
+        k: Keys likewise; minus infinity where hidden.
         v: Values; finite.
-        start: What earlier keys left: sums, masses, and the largest logarithm of each channel.
-        feature_map: The feature map.
-        chunk: Places taken at once.
+        start: The state after earlier keys.
+        feature_map: elu, relu or exp.
+        chunk: Positions in a chunk.
 
     Returns:
-        Answers, zeros where nothing is seen, and what is left for those who go on.
+        Outputs, zeros where no key is visible, and the state after the last key.
     """
-    every = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *start))
+    save_states = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *start))
     while feature_map == "exp" and chunk > 1 and _would_underflow(k, start[2], chunk):
         chunk = (chunk + 7) // 8
-    out, _, s, z, top = _forward_op(q, k, v, list(start), feature_map, chunk, every)
+    out, _, s, z, top = _forward_op(q, k, v, list(start), feature_map, chunk, save_states)
     return out, (s[-1], z[-1], top[-1])
 
 
 def _would_underflow(k: KeyInputs, top: Mass, chunk: int) -> bool:
-    """Tell whether some channel rises so far within a chunk that its first queries would underflow."""
+    """Tell whether a channel rises so far within a chunk that its first queries would underflow."""
     if torch.compiler.is_compiling() or k.numel() == 0:
         return False
     k, top, rises = k.detach(), rearrange(top, "(b g) m -> b g m", b=k.shape[0]), []

@@ -6,20 +6,18 @@ r"""Performer: softmax attention estimated with positive orthogonal random featu
     \phi(x)_i = \tfrac{1}{\sqrt{m}}\, e^{\omega_i^\top x - \|x\|^2 / 2}, \quad
     x \leftarrow x / D^{1/4}
 
-The kernel is estimated without bias by m features, then used as linear attention uses its own: summed once,
-in chunks when causal, from a state when decoding. Directions of one block of D are orthogonal, with the
-lengths of Gaussian vectors, which errs less than independent ones. The error falls as features grow and
-grows fast with the length of queries and keys. It pays to run a model trained with softmax on long texts
-with little change; where the model is trained from scratch, plain linear attention is several times cheaper.
+The kernel is estimated without bias by m features, then used as in linear attention. Directions of one block
+of D are orthogonal, with the lengths of Gaussian vectors, which is more accurate than independent ones. The
+error falls with more features and grows fast with the length of queries and keys. It pays to run a model
+trained with softmax on long texts; trained from scratch, plain linear attention is several times cheaper.
 
 Causal:  the sums run over s <= t only.
 Cost:    time O((T + S) m D); memory O(m D), causally O(T m D / chunk) to train.
 Source:  Choromanski et al. 2020, arXiv:2009.14794, lemma 1, eq. (5) and section 2.4.
-Differs: logarithms of keys are kept relative to their largest so far, feature by feature, where the
-         authors' code takes one maximum over all keys, which is not causal, and adds an epsilon, which
-         biases; none is needed here. The factor 1/sqrt(m) cancels and is left out. Features are not
-         drawn again during training. A query that may see nothing gives zeros. A compiled call cannot
-         branch on values: logarithms that rise by more than 80 within one chunk may underflow there.
+Differs: logarithms of keys are relative to their largest so far, feature by feature, where the authors' code
+         takes one maximum over all keys, which is not causal, and adds an epsilon, which biases. The factor
+         1/sqrt(m) cancels and is left out. Features are not drawn again during training. A compiled call
+         cannot branch on values: logarithms that rise by more than 80 within one chunk may underflow there.
 """
 
 import math
@@ -29,9 +27,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nhin.attention.base import Facts, Keep, Keys, Queries, check_built
+from nhin.attention.base import Queries
 from nhin.attention.linear import chunked_scan
-from nhin.attention.linear.base import LINEAR_ABILITIES, FeatureInputs, KernelizedAttention
+from nhin.attention.linear.base import FeatureInputs, KernelizedAttention, linear_facts
 from nhin.ranges import check_size
 
 
@@ -40,22 +38,18 @@ class Performer(KernelizedAttention):
 
     Args:
         head_dim: Width of one head.
-        features: How many directions are drawn; the smallest whole number from D ln D on when None.
+        features: Number of random directions; D ln D, rounded up, when None.
         seed: Draws them: the same seed, the same features, on every device and in every dtype.
-        chunk: Places taken at once by the causal form, 1 or more.
     """
 
     feature_map = "exp"
     projection: Float[Tensor, "D M"]
-    facts = Facts(
+    facts = linear_facts(
         "performer",
         "Performer (FAVOR+)",
-        "O((T + S)·m·D)",
-        "O(m·D)",
-        False,
-        "arXiv:2009.14794",
-        LINEAR_ABILITIES | {"convex"},
-        family="linear",
+        time="O((T + S)·m·D)",
+        memory="O(m·D)",
+        source="arXiv:2009.14794",
         state="G·(m·D + 2·m)",
         use="To approach softmax on long texts without a table, where some error is allowed.",
     )
@@ -71,14 +65,9 @@ class Performer(KernelizedAttention):
         self.seed = check_size("seed", seed, 0)
         self.register_buffer("projection", draw_directions(head_dim, features, seed))
 
-    def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:
-        """Refuse what does not fit, other widths than that of the projection included."""
-        super().check(q, k, v, causal=causal, keep=keep)
-        check_built(self.facts, q, head_dim=self.head_dim)
-
     def project(self, x: Queries) -> FeatureInputs:
         """Return the logarithms of the features, in float32 at least: they are exponents."""
-        x = x.to(chunked_scan.accumulation_dtype(x.dtype)) * self.head_dim**-0.25
+        x = x.to(chunked_scan.accumulation_dtype(x.dtype)) * x.shape[-1] ** -0.25
         return x @ self.projection.to(x.dtype) - x.square().sum(-1, keepdim=True) / 2
 
     def feature_count(self, head_dim: int) -> int:
@@ -86,7 +75,7 @@ class Performer(KernelizedAttention):
         return self.features
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "Performer":
-        # A cast to half and back would leave other directions: only the device may change.
+        # A cast to half precision and back would change the directions: only the device may change.
         exact = self.projection
         super()._apply(fn, recurse)
         self.projection = exact.to(self.projection.device)
@@ -94,7 +83,7 @@ class Performer(KernelizedAttention):
 
 
 def draw_directions(head_dim: int, features: int, seed: int) -> Float[Tensor, "D M"]:
-    """Draw directions in orthogonal blocks, as long as Gaussian vectors are; in float64."""
+    """Draw directions in orthogonal blocks, with the lengths of Gaussian vectors; in float64."""
     generator = torch.Generator().manual_seed(seed)
     blocks = []
     for _ in range(0, features, head_dim):

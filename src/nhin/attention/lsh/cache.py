@@ -1,10 +1,10 @@
-"""Keys and values of all that was read, with the buckets keys fell into: the state of LSH attention.
+"""Keys and values of all positions, and the buckets of the keys: the cache of LSH attention.
 
-A key is hashed once, when it comes. A step compares bucket numbers, which are few bytes, and then touches
-only the keys and values of the query's own buckets.
+A key is hashed once, when it is stored. A step compares bucket numbers, which take few bytes, and then reads
+only the keys and values in the buckets of the query.
 
 Cost:    2 context G D numbers and n context G bucket numbers for one sequence, with n rounds.
-Source:  Kitaev et al. 2020, arXiv:2001.04451, for the buckets; keeping them is the usual practice.
+Source:  Kitaev et al. 2020, arXiv:2001.04451, for the buckets; storing them is the usual practice.
 Differs: nothing.
 """
 
@@ -17,20 +17,20 @@ from torch import Tensor
 
 from nhin.attention.base import CacheSpec, Keys, Mechanism, Queries
 from nhin.attention.kv_cache import KVCache
-from nhin.attention.masked_softmax import masked_softmax, zero_nonfinite
+from nhin.attention.masked_softmax import find_nonfinite, masked_softmax, upcast, zero_nonfinite
 
-Buckets = Int[Tensor, "rounds B T H"]
+Buckets = Int[Tensor, "rounds B _ _"]
 GroupMask = Bool[Tensor, "BG E S"]  # by batch row and key head, then by query head of that key head
 
 
 class LSHCache(KVCache):
-    """A store of keys, values and buckets.
+    """Stores keys, values and buckets.
 
     Args:
-        spec: How much it must hold.
-        mechanism: Looks when several places come at once.
-        hash_buckets: Gives the bucket of every vector in every round; zeros must fall into bucket 0.
-        rounds: How many rounds there are.
+        spec: Its sizes.
+        mechanism: Attends when several positions come at once.
+        hash_buckets: Returns the bucket of every vector in every round; that of zeros must be 0.
+        rounds: Number of rounds.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class LSHCache(KVCache):
 
     def _write(self, k: Keys, v: Keys, new_lengths: tuple[int, ...]) -> None:
         super()._write(k, v, new_lengths)
-        # What is hashed is what the mechanism would hash, had it the whole store before it.
+        # Hash what the mechanism would hash if it were given all keys.
         stored, _, _ = zero_nonfinite(*(x.detach().to(self.spec.dtype) for x in (k, v)))
-        fell = rearrange(self._hash(stored), "r b s g -> b g s r").to(torch.int32)
+        buckets = rearrange(self._hash(stored), "r b s g -> b g s r").to(torch.int32)
         for row, (start, more) in enumerate(zip(self.lengths, new_lengths, strict=True)):
-            self.tensors["buckets"][row, :, start : start + more] = fell[row, :, :more]
+            self.tensors["buckets"][row, :, start : start + more] = buckets[row, :, :more]
 
     def _prefill(self, q: Queries, k: Keys, v: Keys, new_lengths: tuple[int, ...]) -> Queries:
         if q.shape[1] != 1 or q.numel() == 0:
@@ -59,38 +59,38 @@ class LSHCache(KVCache):
         return rearrange(out, "(b g) e d -> b 1 (g e) d", g=k.shape[2]).to(q.dtype)
 
     def _visible_mask(self, q: Queries, stop: Int[Tensor, " B"]) -> GroupMask:
-        """Tell what one query per row sees: what fell into its buckets, and its own place."""
-        held = self.tensors["buckets"][:, :, None, : self.max_length + 1]
-        asked = rearrange(self._hash(q), "r b 1 (g e) -> b g e 1 r", g=held.shape[1])
-        s, end = torch.arange(held.shape[3], device=q.device), rearrange(stop, "b -> b 1 1 1")
-        seen = s == end - 1
-        for r in range(held.shape[4]):
-            seen = seen | (asked[..., r] == held[..., r])
-        return rearrange(seen & (s < end), "b g e s -> (b g) e s")
+        """Return the keys visible to one query per row: those in its buckets, and its own."""
+        key_buckets = self.tensors["buckets"][:, :, None, : self.max_length + 1]
+        query_buckets = rearrange(self._hash(q), "r b 1 (g e) -> b g e 1 r", g=key_buckets.shape[1])
+        s, end = torch.arange(key_buckets.shape[3], device=q.device), rearrange(stop, "b -> b 1 1 1")
+        mask = s == end - 1
+        for r in range(key_buckets.shape[4]):
+            mask = mask | (query_buckets[..., r] == key_buckets[..., r])
+        return rearrange(mask & (s < end), "b g e s -> (b g) e s")
 
     def _attend_visible(self, q: Queries, mask: GroupMask) -> Float[Tensor, "BG E D"]:
-        """Take the keys that any query of a group sees side by side, and look at them."""
-        wanted = mask.any(1)
-        n, s = wanted.nonzero(as_tuple=True)
-        count = wanted.sum(1)
+        """Gather the keys that any query of a group sees, and attend to them."""
+        needed = mask.any(1)
+        n, s = needed.nonzero(as_tuple=True)
+        count = needed.sum(1)
         column = torch.arange(len(n), device=n.device) - (count.cumsum(0) - count)[n]
-        most = int(count.max())
-        at = n.new_zeros(len(count), most)
-        at[n, column] = n * self.spec.context + s
-        there = mask.new_zeros(*mask.shape[:2], most)
-        there[n, :, column] = mask[n, :, s]
-        wide = torch.promote_types(q.dtype, torch.float32)
+        width = int(count.max())
+        index = n.new_zeros(len(count), width)
+        index[n, column] = n * self.spec.context + s
+        visible = mask.new_zeros(*mask.shape[:2], width)
+        visible[n, :, column] = mask[n, :, s]
+        queries = upcast(rearrange(q, "b 1 (g e) d -> (b g) e d", g=self.spec.kv_heads))
         k, v = (
-            self.tensors[name].flatten(0, 2).index_select(0, at.flatten()).unflatten(0, at.shape).to(wide)
+            self.tensors[name].flatten(0, 2).index_select(0, index.flatten()).unflatten(0, index.shape)
             for name in ("keys", "values")
         )
-        bad = there.new_zeros(len(count), most)
+        k, v = k.to(queries.dtype), v.to(queries.dtype)
+        nonfinite = visible.new_zeros(len(count), width)
         if not (k.sum() + v.sum()).isfinite():
-            # Gathered for one query of a group, a key may be no number and unseen by another.
-            bad = ~(k.isfinite().all(-1) & v.isfinite().all(-1))
-            k, v = (x.masked_fill(bad[..., None], 0.0) for x in (k, v))
-        looks = rearrange(q, "b 1 (g e) d -> (b g) e d", g=self.spec.kv_heads).to(wide)
-        scores = torch.bmm(looks, k.mT) * q.shape[-1] ** -0.5
-        weights = masked_softmax(rearrange(scores, "n e l -> n e 1 l"), rearrange(there, "n e l -> n e 1 l"))
-        out = torch.bmm(rearrange(weights, "n e 1 l -> n e l"), v)
-        return out.masked_fill((there & bad[:, None]).any(-1, keepdim=True), float("nan"))
+            # Gathered for one query of a group, such a key may be hidden from another.
+            nonfinite = find_nonfinite(k, v)
+            k, v = (x.masked_fill(nonfinite[..., None], 0.0) for x in (k, v))
+        scores = torch.bmm(queries, k.mT) * q.shape[-1] ** -0.5
+        weights = masked_softmax(scores[:, :, None], visible[:, :, None])[:, :, 0]
+        out = torch.bmm(weights, v)
+        return out.masked_fill((visible & nonfinite[:, None]).any(-1, keepdim=True), float("nan"))

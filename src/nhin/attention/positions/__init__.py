@@ -1,4 +1,4 @@
-"""Position information: embeddings added to the inputs, and rotations of the heads (rotary and its extensions).
+"""Position information: embeddings added to the inputs, and rotations of the heads (rotary and variants).
 
 Biases of the scores are mechanisms: see ``bias``. May import the root of ``attention``; no other family.
 """

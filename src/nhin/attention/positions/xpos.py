@@ -5,18 +5,20 @@ r"""xPos: rotary positions whose scores also fade with the distance.
     \qquad \zeta_i = \frac{2i/D + \gamma}{1 + \gamma}
 
 so that the score of a pair at distance :math:`m - n` is that of ``rotary`` times
-:math:`\zeta_i^{(m - n)/decay} \le 1`. Fast hands, whose agreement far away is chance, fade first; the slow
-ones carry what is far. Only for looking backwards: to a later key the factor grows with the distance.
+:math:`\zeta_i^{(m - n)/decay} \le 1`. Fast pairs, whose match at a distance is chance, fade first; the slow
+ones carry distant keys. For causal attention only: to a later key the factor grows with the distance.
 
-The centre :math:`c` cancels, but not in what is stored: far behind it queries fade and keys swell. It is
-therefore one place for good, the middle of ``context``, and never moves with the length: a key in a cache
-stays valid however long the text becomes. Places whose factor would pass :math:`e^{40}` (:math:`e^8` in
-float16) are refused: with the defaults, places further than 16,348 (3,269) from the centre.
+The center :math:`c` cancels in scores, but not in a cache: far behind it queries fade and keys grow. So it is
+one constant position, the middle of ``context``, whatever the length: a cached key stays valid however long
+the text becomes. Positions whose factor would exceed :math:`e^{40}` (:math:`e^8` in float16) are refused:
+with the defaults, positions further than 16,348 (3,269) from the center.
 
 Cost:    as ``rotary``, and a table of context x D/2 factors.
 Source:  Sun et al. 2022, arXiv:2212.10554, algorithm 1; gamma 0.4 and decay 512 as there.
-Differs: pairs are halves unless asked otherwise; the centre is fixed, where the authors' code takes the
-         middle of each text, which a cache cannot.
+Differs: pairs are halves by default; the center is constant, where the authors' code takes the middle of each
+         text, which a cache cannot.
+Extends: Distant keys fade, so longer texts disturb less; a window helps further.
+Use:     For causal models trained short and read long.
 """
 
 import math
@@ -34,15 +36,12 @@ LIMIT = 40.0
 
 
 class XPos(Rotary):
-    """Turns heads by their place and lets them fade; queries and keys fade the opposite way.
+    """Rotates heads by their position and lets scores fade; queries and keys are scaled oppositely.
 
     Args:
-        head_dim: Width of one head, even.
-        decay: Places over which the fading is as strong as zeta.
+        decay: Positions over which a score fades by the factor zeta.
         gamma: Evens out the fading of fast and slow pairs.
-        base: Slowest wavelength over 2 pi, in places.
-        context: Longest text expected, whose middle is the centre.
-        pairs: Which channels turn together; see ``Rotary``.
+        context: Longest text expected, whose middle is the center.
     """
 
     scale: Tensor
@@ -64,10 +63,10 @@ class XPos(Rotary):
     def forward(
         self, x: RotaryQueries, *, start: int | Sequence[int] = 0, key: bool = False
     ) -> RotaryQueries:
-        """Turn and fade queries, or keys; see ``Rotary``.
+        """Rotate and scale queries, or keys; see ``Rotary``.
 
         Raises:
-            UsageError: A place is too far from the centre for the numbers of this dtype.
+            UsageError: A position is too far from the center for this dtype.
         """
         self._check_offset(x, start)
         self._ensure_length(x, start)
@@ -78,11 +77,11 @@ class XPos(Rotary):
     def rotate_qk(
         self, q: RotaryQueries, k: RotaryKeys, *, start: int | Sequence[int] = 0
     ) -> tuple[RotaryQueries, RotaryKeys]:
-        """Turn and fade queries and keys that stand at the same places."""
+        """Rotate and scale queries and keys of the same positions."""
         return self(q, start=start), self(k, start=start, key=True)
 
     def max_offset(self, dtype: torch.dtype) -> int:
-        """Return how far from the centre a place may stand."""
+        """Return the maximum distance of a position from the center."""
         fastest = -math.log(self.gamma / (1 + self.gamma))
         return int(LIMITS.get(dtype, LIMIT) * self.decay / fastest)
 
@@ -90,12 +89,12 @@ class XPos(Rotary):
         if torch.compiler.is_compiling() or not x.numel():
             return
         starts = (start,) if isinstance(start, int) else start
-        reach, last = self.max_offset(x.dtype), max(starts) + x.shape[1] - 1
-        for place in (min(starts), last):
-            if abs(place - self.center) > reach:
+        limit, last = self.max_offset(x.dtype), max(starts) + x.shape[1] - 1
+        for position in (min(starts), last):
+            if abs(position - self.center) > limit:
                 raise UsageError(
-                    f"place {place} is more than {reach} from the centre {self.center}, where {x.dtype} can "
-                    "no longer hold xPos's factors; build it with a larger decay or another context"
+                    f"position {position} is more than {limit} from the center {self.center}, and {x.dtype} "
+                    "cannot hold xPos's factors; build it with a larger decay or another context"
                 )
 
     def _build_table(self, length: int, device: torch.device | None) -> None:
@@ -104,6 +103,6 @@ class XPos(Rotary):
             share = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
             zeta = (share + self.gamma) / (1 + self.gamma)
             power = (torch.arange(length, dtype=torch.float64)[:, None] - self.center) / self.decay
-            # Places out of reach are refused; tabled, they need only be numbers.
+            # Positions beyond the limit are refused; in the table they need only be finite.
             scale = (power * zeta.log()).clamp(-LIMIT, LIMIT).exp()
             self.register_buffer("scale", scale.float().to(device), persistent=False)

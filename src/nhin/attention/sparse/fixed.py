@@ -1,4 +1,4 @@
-r"""Fixed sparse attention: one's own block and the last places of every earlier block.
+r"""Fixed sparse attention: one's own block and the last positions of every earlier block.
 
 .. math::
     A_i^{(1)} = \{\, j \le i : \lfloor j / l \rfloor = \lfloor i / l \rfloor \,\}, \qquad
@@ -7,22 +7,20 @@ r"""Fixed sparse attention: one's own block and the last places of every earlier
     o_i = \sum_{j \in A_i^{(1)} \cup A_i^{(2)}} a_{ij} v_j, \qquad
     a_i = \mathrm{softmax}_{j} \left(\frac{q_i^\top k_j}{\sqrt{D}}\right)
 
-The last c places of each block of l are its summary: they have seen their whole block, and everybody after
-sees them. What a place learnt travels through the summary of its block in two layers. It pays on long text,
-where ``strided`` finds no period; everything then hangs on few places, so c should grow with what must be
-remembered (the paper takes 8 to 32 for l of 128 or 256).
+The last c positions of each block of l are its summary: they have seen their entire block, and all later ones
+see them. Information travels through the summary of a block in two layers. It pays on long text, where
+``strided`` finds no period; all depends on few positions, so c should grow with the amount to remember (the
+paper takes 8 to 32 for l of 128 or 256).
 
-Causal:  as above; otherwise the whole own block and the summaries of all blocks, later ones too.
+Causal:  as above; otherwise the entire own block and the summaries of all blocks, later ones too.
 Cost:    time O(T (l + c S / l) D); memory O((T + S) D), forward and backward.
 Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (fixed) and 5.1 (both parts merged in a head).
-Differs: the paper lets heads choose different places of the block as summary; here it is the last ones for
-         all. A query that may see nothing gives zeros. While ``torch.compile`` traces, the slow twin with
-         its T x S table answers. No second derivative.
+Differs: the paper lets heads choose different positions of the block as summary; here it is the last ones for
+         all. ``torch.compile`` uses the reference. No second derivative.
 """
 
-from nhin.attention.base import Facts
 from nhin.attention.sparse.kernel import SparseAttention
-from nhin.attention.sparse.layouts import FixedMask as Pattern
+from nhin.attention.sparse.layouts import FixedMask, sparse_facts
 from nhin.errors import ShapeError
 from nhin.ranges import check_size
 
@@ -31,21 +29,15 @@ class Fixed(SparseAttention):
     """Softmax over one's own block and the summaries of the others.
 
     Args:
-        stride: Places in a block.
+        stride: Positions in a block.
         summary: How many of them, at its end, later blocks see; 0 for none.
     """
 
-    facts = Facts(
+    facts = sparse_facts(
         "fixed",
         "Sparse Transformer, fixed",
         "O(T·(l + c·S/l)·D)",
-        "O((T + S)·D)",
-        False,
-        "arXiv:1904.10509",
-        frozenset({"causal", "keep", "cross", "grouped", "convex", "decode", "truncate"}),
-        family="sparse",
-        state="2·S·G·D",
-        use="For long text in blocks, whose last places pass on what was in them.",
+        use="For long text in blocks, whose last positions summarize them.",
     )
 
     def __init__(self, stride: int = 128, summary: int = 8) -> None:
@@ -53,6 +45,6 @@ class Fixed(SparseAttention):
         check_size("stride", stride)
         if check_size("summary", summary, 0) > stride:
             raise ShapeError(
-                f"summary is {summary}; a block has stride={stride} places, so give that or less"
+                f"summary is {summary}; a block has stride={stride} positions, so give that or less"
             )
-        self.pattern = Pattern(stride, summary)
+        self.pattern = FixedMask(stride, summary)

@@ -7,43 +7,35 @@ r"""Strided sparse attention, one part a layer: a local band, then columns.
     \end{cases} \qquad
     o_i = \sum_{j \in A_i} \mathrm{softmax}_{j} \left(\frac{q_i^\top k_j}{\sqrt{D}}\right) v_j
 
-The same two parts as in ``strided``, but each layer has only one of them, in turn: what one layer gathers
-along the row, the next carries along the column, so two layers join any two places at half the cost. Give
-each layer of a stack its own number. It pays in deep stacks; a single layer sees half of what it should.
+The same two parts as in ``strided``, but each layer has only one of them, in turn: what one layer collects
+along the row, the next carries along the column, so two layers connect any two positions at half the cost.
+Give each layer of a stack its own number. It pays in deep stacks; a single layer sees half of what it should.
 
 Causal:  as above; otherwise :math:`|i - j| < l`, and columns in both directions.
 Cost:    time O(T l D) in even layers, O(T S D / l) in odd ones; memory O((T + S) D), forward and backward.
 Source:  Child et al. 2019, arXiv:1904.10509, sections 4.3 (strided) and 5.1, one type of attention per layer,
          interleaved (the paper's first way).
-Differs: the paper's band holds l + 1 places; here exactly l, its own included. A query that may see nothing
-         gives zeros. While ``torch.compile`` traces, the slow twin with its T x S table answers. No second
-         derivative.
+Differs: the paper's band holds l + 1 positions; here exactly l, its own included. ``torch.compile`` uses the
+         reference. No second derivative.
 """
 
-from nhin.attention.base import Facts
 from nhin.attention.sparse.kernel import SparseAttention
-from nhin.attention.sparse.layouts import Columns, LocalBand
+from nhin.attention.sparse.layouts import Columns, LocalBand, sparse_facts
 from nhin.ranges import check_size
 
 
 class Interleaved(SparseAttention):
-    """Softmax over the nearest places in even layers, over every ``stride``-th place in odd ones.
+    """Softmax over the nearest positions in even layers, over every ``stride``-th position in odd ones.
 
     Args:
-        stride: Places of the band, and from one place of the column to the next.
-        layer: Number of the layer it stands in, from 0.
+        stride: Width of the band, and distance between the positions of a column.
+        layer: Index of its layer, from 0.
     """
 
-    facts = Facts(
+    facts = sparse_facts(
         "interleaved",
         "Sparse Transformer, interleaved over layers",
         "O(T·l·D), O(T·S/l·D)",
-        "O((T + S)·D)",
-        False,
-        "arXiv:1904.10509",
-        frozenset({"causal", "keep", "cross", "grouped", "convex", "decode", "truncate"}),
-        family="sparse",
-        state="2·S·G·D",
         use="In deep stacks over long sequences with a period; give each layer its number.",
     )
 
