@@ -240,9 +240,9 @@ def values_not_rescaled(monkeypatch):
 
 
 def causal_from_the_start(monkeypatch):
-    real = tiles.TileGrid._future_mask
+    real = tiles.FlashTiling._future_mask
     monkeypatch.setattr(
-        tiles.TileGrid, "_future_mask", lambda self, first, i, *rest: real(self, i[0], i, *rest)
+        tiles.FlashTiling, "_future_mask", lambda self, first, i, *rest: real(self, i[0], i, *rest)
     )
 
 
@@ -264,7 +264,7 @@ def last_tile_dropped(monkeypatch):
             if self.causal or tile.keys.stop - tile.keys.start == self.key_block:
                 yield tile
 
-    monkeypatch.setattr(tiles.TileGrid, "iter_tiles", whole_ones)
+    monkeypatch.setattr(tiles.FlashTiling, "iter_tiles", whole_ones)
 
 
 def tiles_hidden_too_early(monkeypatch):
@@ -275,7 +275,7 @@ def tiles_hidden_too_early(monkeypatch):
             if tile.hidden is None or not tile.hidden.all(0).any():
                 yield tile if tile.hidden is None else tile._replace(hidden=tile.hidden | tile.hidden.any(0))
 
-    monkeypatch.setattr(tiles.TileGrid, "iter_tiles", fewer)
+    monkeypatch.setattr(tiles.FlashTiling, "iter_tiles", fewer)
 
 
 FAULTS = (
