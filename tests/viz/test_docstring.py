@@ -4,7 +4,7 @@ import pytest
 
 from nhin.attention.registry import MECHANISMS
 from nhin.viz.catalogue import list_entries
-from nhin.viz.docstring import Formula, parse_arguments, parse_docstring, to_markdown, to_text
+from nhin.viz.docstring import Formula, parse_arguments, parse_docstring, to_text
 from nhin.viz.formula import latex_to_text
 
 PAGE = r"""Something that looks.
@@ -49,8 +49,7 @@ def test_nothing_told_is_nothing():
     assert parse_arguments("No arguments.") == {}
 
 
-def test_marks_become_markdown_or_go():
-    assert to_markdown("see :math:`x_i` in ``call``") == "see $`x_i`$ in `call`"
+def test_text_for_a_terminal_has_no_marks():
     assert to_text("see :math:`x_i` in ``call``") == "see x_i in call"
 
 

@@ -72,12 +72,6 @@ def parse_arguments(docstring: str | None) -> dict[str, str]:
     return {name: _join_lines(text) for name, text in (entry.split(":", 1) for entry in entries)}
 
 
-def to_markdown(text: str) -> str:
-    """Return text as Markdown: what the docstring marks as code or mathematics is marked again."""
-    text = re.sub(r":math:`([^`]*)`", r"$`\1`$", text)
-    return re.sub(r"``([^`]+)``", r"`\1`", text)
-
-
 def to_text(text: str) -> str:
     """Return text as a terminal shows it, without marks."""
     return re.sub(r":math:`([^`]*)`", r"\1", text).replace("``", "")
