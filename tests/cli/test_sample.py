@@ -276,7 +276,7 @@ WRONG = [
     (["--tokens", "10000001"], "--tokens is 10000001"),
     (["--count", "0"], "--count is 0"),
     (["--threads", "0"], "--threads is 0"),
-    (["--prompt", "the cat sat on the mat"], "the prompt is 22 tokens long and the model looks at 16"),
+    (["--prompt", "the cat sat on the mat"], "the prompt is 22 tokens long and the model's context is 16"),
     (["--prompt", "thé"], "'é' (U+00E9) is not among"),
     (["--prompt", "a\udcff"], "(U+DCFF) is not among"),
     (["--beams", "0"], "width of the beams is 0; give 1 to"),

@@ -1,4 +1,4 @@
-"""Language models go to Hugging Face's layouts and back: the same answers, the same tokens, or a clear no."""
+"""Language models go to Hugging Face's formats and back: the same logits, the same tokens, or a clear no."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ def test_a_tied_head_is_left_out_and_its_tying_told(name, tmp_path):
     assert all(tensor.dtype == torch.float32 for tensor in held.values())
 
 
-def test_each_design_goes_to_the_layout_that_holds_it():
+def test_each_design_goes_to_the_format_that_fits_it():
     assert select_format(resolve(CLASSIC)).name == "gpt2"
     assert select_format(resolve(MODERN)).name == "llama"
     with pytest.raises(UsageError, match="not llama: norm is 'layer', not 'rms', positions is 'learned'"):
@@ -108,7 +108,7 @@ def test_each_design_goes_to_the_layout_that_holds_it():
     ],
 )
 def test_every_setting_that_stands_in_the_way_is_named(design, says):
-    with pytest.raises(UsageError, match="this model has no such layout") as why:
+    with pytest.raises(UsageError, match="this model has no such format") as why:
         select_format(resolve(design))
     assert says in str(why.value)
 

@@ -159,8 +159,7 @@ def _generate_texts(
     """Yield texts without an end of them, each written while its ids are taken; or those that were found."""
     from nhin.decoding.beam_search import BeamSearchConfig
     from nhin.lm.generate import beam_search, generate
-    from nhin.lm.ngram import NGram
-    from nhin.lm.ngram_scorer import NGramScorer
+    from nhin.lm.ngram import NGram, NGramScorer
 
     stop = {run.tokenizer.eos_id}
     model = NGramScorer(run.model) if isinstance(run.model, NGram) else run.model
