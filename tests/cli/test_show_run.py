@@ -147,8 +147,8 @@ def test_steps_are_those_of_the_head_that_is_asked_for():
 @pytest.mark.parametrize(
     ("given", "code", "says"),
     [
-        ([], 2, "say with --prompt what the model shall read"),
-        (["--prompt", ""], 2, "say with --prompt"),
+        ([], 2, "give the text that the model attends to with --prompt"),
+        (["--prompt", ""], 2, "with --prompt"),
         (["--prompt", "the cat sat on the mat"], 2, "has 22 tokens, and 16 are the model's context"),
         (["--prompt", "Ω"], 2, "is not among the"),
         (["--prompt", "cat", "--layer", "2"], 2, "--layer is 2; this model has 0 to 1"),

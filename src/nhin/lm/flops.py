@@ -9,8 +9,8 @@ themselves.
 """
 
 # Why not torch's FlopCounterMode: it counts 0 for the fused attention of a CPU, every pair (hidden ones too)
-# on the meta device, and fails there on linear, LSH and BigBird attention and on experts. Matrix products agree
-# exactly; for a token of lm-nano it counts 2,621,440 on a CPU and 2,752,512 on meta, against 2,688,000 here.
+# on the meta device, and fails there on linear, LSH and BigBird attention and on experts. Matrix products
+# agree exactly; for a token of lm-nano it counts 2,621,440 on a CPU, 2,752,512 on meta; here 2,688,000.
 
 from dataclasses import dataclass
 

@@ -76,12 +76,6 @@ def open_any_run(path: Path) -> LMRun | NGramRun:
     return LMRun(model.eval(), tokenizer, recipe, step)
 
 
-def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Load weights into a model after ``check_weights``."""
-    check_weights(model, weights, where)
-    model.load_state_dict(weights)
-
-
 def check_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
     """Refuse weights that are missing, unknown, of another shape than the model's, or not finite.
 

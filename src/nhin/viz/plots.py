@@ -1,4 +1,4 @@
-"""Matrices of attention as figures: PNG for people, SVG for papers, the same numbers the same bytes."""
+"""Plot matrices of attention as PNG or SVG; the same values give the same bytes."""
 
 import io
 import textwrap
@@ -15,25 +15,25 @@ from matplotlib.ticker import MaxNLocator
 
 from nhin.viz.matrices import Matrix
 
-MAX_LABELS = 48  # most rows or columns whose names are written
+MAX_LABELS = 48  # rows or columns whose names are written
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "nhin",
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "image.origin": "upper",
 }
-# A file that says when it was made differs each time.
+# Without a date, so that the same figure is the same file.
 _NO_DATE: Mapping[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One matrix of a table of them.
+    """One matrix of a table.
 
     Args:
-        title: Stands above it.
+        title: Above the matrix.
         matrix: The matrix; its first head is drawn.
-        is_mask: It says only who sees whom.
+        is_mask: Whether to draw only which values are not zero.
     """
 
     title: str
@@ -45,13 +45,13 @@ def plot_row(title: str, panels: Sequence[tuple[str, Matrix, bool]]) -> Figure:
     """Draw several matrices side by side.
 
     Args:
-        title: Stands above all.
-        panels: A title, a matrix (its heads averaged), and whether it says only who sees whom (from head 0).
+        title: Above all.
+        panels: A title, a matrix, and whether it is a mask (of head 0); else its heads are averaged.
     """
     figure, axes = _make_axes(title, len(panels), len(panels))
-    for axis, (name, matrix, seen) in zip(axes, panels, strict=True):
-        values = matrix.values[0] != 0 if seen else matrix.values.mean(0)
-        _plot_matrix(axis, name, values, matrix, is_mask=seen)
+    for axis, (name, matrix, is_mask) in zip(axes, panels, strict=True):
+        values = matrix.values[0] != 0 if is_mask else matrix.values.mean(0)
+        _plot_matrix(axis, name, values, matrix, is_mask=is_mask)
     return figure
 
 
@@ -59,30 +59,23 @@ def plot_heads(title: str, matrix: Matrix) -> Figure:
     """Draw the matrix of every head."""
     count = len(matrix.values)
     rows, columns = matrix.shape
-    tall = min(1.5, max(0.35, rows / max(1, columns)))
-    figure, axes = _make_axes(title, count, min(count, 4), _panel_inches(matrix), tall)
-    for number, (axis, values) in enumerate(zip(axes, matrix.values, strict=True)):
-        _plot_matrix(axis, f"head {number}" if count > 1 else "", values, matrix)
+    aspect = min(1.5, max(0.35, rows / max(1, columns)))
+    figure, axes = _make_axes(title, count, min(count, 4), _panel_inches(matrix), aspect)
+    for head, (axis, values) in enumerate(zip(axes, matrix.values, strict=True)):
+        _plot_matrix(axis, f"head {head}" if count > 1 else "", values, matrix)
     return figure
 
 
 def plot_table(title: str, rows: Sequence[Sequence[Panel]], *, colorbars: bool = True) -> Figure:
-    """Draw rows of panels; without ``colorbars`` each is small and its colours go from nothing to its largest."""
+    """Draw rows of panels; without ``colorbars`` panels are small and each has its own scale."""
     columns = max(map(len, rows))
-    inches = (
-        max([_panel_inches(panel.matrix) for row in rows for panel in row], default=2.9) if colorbars else 1.7
-    )
+    widths = [_panel_inches(panel.matrix) for row in rows for panel in row]
+    inches = max(widths, default=2.9) if colorbars else 1.7
     figure, axes = _make_axes(title, len(rows) * columns, columns, inches)
-    for row, places in zip(rows, range(0, len(axes), columns), strict=True):
-        for panel, axis in zip(row, axes[places:], strict=False):
-            _plot_matrix(
-                axis,
-                panel.title,
-                panel.matrix.values[0],
-                panel.matrix,
-                is_mask=panel.is_mask,
-                colorbar=colorbars,
-            )
+    for row, start in zip(rows, range(0, len(axes), columns), strict=True):
+        for panel, axis in zip(row, axes[start:], strict=False):
+            title, matrix, is_mask = panel.title, panel.matrix, panel.is_mask
+            _plot_matrix(axis, title, matrix.values[0], matrix, is_mask=is_mask, colorbar=colorbars)
             if not colorbars:
                 axis.set(xlabel="", ylabel="")
     return figure
@@ -92,18 +85,23 @@ def plot_steps(title: str, panels: Sequence[tuple[str, np.ndarray, bool]]) -> Fi
     """Draw the intermediates of a formula in order.
 
     Args:
-        title: Stands above all.
-        panels: A name, two axes of numbers, and whether they only say yes or no; what is no number is grey.
+        title: Above all.
+        panels: A name, two axes of values, and whether they are a mask; NaN and infinity are gray.
     """
     figure, axes = _make_axes(title, len(panels), min(len(panels), 4))
-    for axis, (name, values, seen) in zip(axes, panels, strict=True):
-        _plot_matrix(axis, name, values, Matrix(values[None], values.shape), is_mask=seen, aspect="auto")
+    for axis, (name, values, is_mask) in zip(axes, panels, strict=True):
+        _plot_matrix(axis, name, values, Matrix(values[None], values.shape), is_mask=is_mask, aspect="auto")
         axis.set(xlabel="", ylabel="")
     return figure
 
 
+def format_step(name: str, value: Any) -> str:
+    """Return the title of an intermediate: its name and shape."""
+    return f"{name}  {' × '.join(map(str, value.shape))}"
+
+
 def encode_figure(figure: Figure, format: str, dpi: int = 120) -> bytes:
-    """Return a figure as the bytes of a file, png or svg; ``dpi`` says how fine a png is."""
+    """Return a figure as the bytes of a png or svg file."""
     data = io.BytesIO()
     with mpl.rc_context(_STYLE):
         FigureCanvasAgg(figure)
@@ -126,9 +124,9 @@ def _make_axes(
 
 
 def _panel_inches(matrix: Matrix) -> float:
-    """Return how wide a panel must be for the names it shows, in inches."""
-    named = max(len(matrix.keys), len(matrix.queries))
-    return 2.9 if named > MAX_LABELS else max(2.9, 0.19 * named + 1)
+    """Return the width of a panel that fits its labels, in inches."""
+    labels = max(len(matrix.keys), len(matrix.queries))
+    return 2.9 if labels > MAX_LABELS else max(2.9, 0.19 * labels + 1)
 
 
 def _plot_matrix(
@@ -145,14 +143,17 @@ def _plot_matrix(
         values = np.where(np.isfinite(values), values, np.nan).astype(float)
         largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
         negative = bool((values < 0).any())
-        colours = mpl.colormaps["RdBu_r" if negative else "Blues" if is_mask else "magma_r"].with_extremes(
-            bad="lightgrey"
-        )
-        least, most = (-largest if negative else 0.0), (1.4 if is_mask else largest or 1.0)
+        name = "RdBu_r" if negative else "Blues" if is_mask else "magma_r"
+        rows, columns = matrix.shape  # axes count positions even when the values are pooled
         image = axis.imshow(
-            values, cmap=colours, vmin=least, vmax=most, aspect=aspect, interpolation="nearest",
-            extent=_extent(values, matrix),
-        )  # fmt: skip
+            values,
+            cmap=mpl.colormaps[name].with_extremes(bad="lightgrey"),
+            vmin=-largest if negative else 0.0,
+            vmax=1.4 if is_mask else largest or 1.0,
+            aspect=aspect,
+            interpolation="nearest",
+            extent=(-0.5, max(columns, 1) - 0.5, max(rows, 1) - 0.5, -0.5),
+        )
         axis.set_title(title, fontsize=8)
         _label_axes(axis, matrix)
         if colorbar and not is_mask:
@@ -160,28 +161,19 @@ def _plot_matrix(
             scale.ax.tick_params(labelsize=6)
 
 
-def _extent(values: np.ndarray, matrix: Matrix) -> tuple[float, float, float, float]:
-    """Return the corners in places, whatever the points stand for."""
-    rows, columns = matrix.shape
-    return (-0.5, max(columns, 1) - 0.5, max(rows, 1) - 0.5, -0.5)
-
-
 def _label_axes(axis: Axes, matrix: Matrix) -> None:
     axis.set_xlabel("key")
     axis.set_ylabel("query")
-    for one, names in ((axis.xaxis, matrix.keys), (axis.yaxis, matrix.queries)):
+    for side, names, rotation in ((axis.xaxis, matrix.keys, 90), (axis.yaxis, matrix.queries, 0)):
         if 0 < len(names) <= MAX_LABELS:
-            rotation = 90 if one is axis.xaxis else 0
-            one.set_ticks(
-                range(len(names)), labels=[_escape_label(name) for name in names], rotation=rotation
-            )
+            side.set_ticks(range(len(names)), labels=[*map(_escape_label, names)], rotation=rotation)
         else:
-            one.set_major_locator(MaxNLocator(5, integer=True))
-        one.set_tick_params(labelsize=7)
+            side.set_major_locator(MaxNLocator(5, integer=True))
+        side.set_tick_params(labelsize=7)
     if matrix.keys and len(matrix.keys) <= MAX_LABELS:
         axis.xaxis.tick_top()
 
 
 def _escape_label(name: str) -> str:
-    """Return a name that is drawn as it is: a dollar would begin mathematics."""
+    """Shorten a name and escape dollar signs, which would begin mathematics."""
     return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$")

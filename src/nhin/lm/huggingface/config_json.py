@@ -44,32 +44,30 @@ class ConfigReader:
     def __init__(self, tree: Mapping[str, Any], where: str) -> None:
         self._tree, self._where = tree, where
 
-    def get_int(self, name: str, default: int | None = None, *, minimum: int = 1) -> int:
-        """Return a whole number of at least ``minimum``; ``ModelConfig`` checks the upper bounds."""
+    def get_int(self, name: str, default: int | None = None) -> int:
+        """Return a whole number of at least 1; ``ModelConfig`` checks the upper bounds."""
         value = self._get(name, default)
-        if type(value) is not int or value < minimum:
-            raise self._error(name, value, f"a whole number from {minimum} on")
+        self._require(type(value) is int and value >= 1, name, value, "a whole number from 1 on")
         return value
 
     def get_float(self, name: str, default: float) -> float:
         """Return a finite number above zero."""
         value = self._get(name, default)
-        if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise self._error(name, value, "a number above 0")
+        is_valid = type(value) in (int, float) and 0 < value < math.inf
+        self._require(is_valid, name, value, "a number above 0")
         return float(value)
 
     def get_fraction(self, name: str, default: float) -> float:
         """Return a number from 0 to below 1."""
         value = self._get(name, default)
-        if type(value) not in (int, float) or not 0 <= value < 1:
-            raise self._error(name, value, "0 or more and less than 1")
+        is_valid = type(value) in (int, float) and 0 <= value < 1
+        self._require(is_valid, name, value, "0 or more and less than 1")
         return float(value)
 
     def get_bool(self, name: str, default: bool) -> bool:
         """Return true or false."""
         value = self._get(name, default)
-        if type(value) is not bool:
-            raise self._error(name, value, "true or false")
+        self._require(type(value) is bool, name, value, "true or false")
         return value
 
     def get_choice(self, name: str, known: Mapping[str, str], default: str) -> str:
@@ -86,8 +84,7 @@ class ConfigReader:
     def get_section(self, name: str) -> "ConfigReader":
         """Return the object under a name; an empty one when missing."""
         value = self._get(name, {})
-        if not isinstance(value, Mapping):
-            raise self._error(name, value, "an object")
+        self._require(isinstance(value, Mapping), name, value, "an object")
         return ConfigReader(value, f"{self._where}: {name}")
 
     def check_allowed(self, allowed_values: Mapping[str, Sequence[object]]) -> None:
@@ -111,5 +108,6 @@ class ConfigReader:
         value = self._tree.get(name)
         return default if value is None else value
 
-    def _error(self, name: str, value: object, need: str) -> CheckpointError:
-        return CheckpointError(f"{self._where}: {name} is {value!r}; {need} is needed")
+    def _require(self, is_valid: bool, name: str, value: object, need: str) -> None:
+        if not is_valid:
+            raise CheckpointError(f"{self._where}: {name} is {value!r}; {need} is needed")

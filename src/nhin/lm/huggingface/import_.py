@@ -14,7 +14,7 @@ from nhin.lm.huggingface.export import FORMATS
 from nhin.lm.huggingface.formats import HEAD, CheckpointFormat
 from nhin.lm.huggingface.tokenizer import MAX_BYTES, from_hf_tokenizer
 from nhin.lm.huggingface.weights import SafetensorsFolder
-from nhin.lm.loading import load_weights
+from nhin.lm.loading import check_weights
 from nhin.lm.recipe import LMDataConfig, LMRecipe
 from nhin.models.config import ModelConfig, resolve
 from nhin.models.gpt import GPT
@@ -87,7 +87,8 @@ def _load_model(folder: Path, format: CheckpointFormat, config: ModelConfig, ids
         if name in weights:
             weights[name] = weights[name][order]
     model = GPT(len(ids), config).eval()
-    load_weights(model, weights, str(folder))
+    check_weights(model, weights, str(folder))
+    model.load_state_dict(weights)
     return model
 
 
