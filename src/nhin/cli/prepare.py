@@ -9,7 +9,7 @@ from nhin.cli.output import open_progress
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from nhin.data.text.prepare import Corpus
+    from nhin.data.text.token_dataset import Corpus
 
 
 def prepare(
@@ -37,8 +37,9 @@ def prepare(
         test: Share of the test split, from 0 up to 1.
         seed: Which blocks are held out.
     """
-    from nhin.data.text.prepare import SplitConfig, open_tokens
     from nhin.data.text.prepare import prepare as run
+    from nhin.data.text.splits import SplitConfig
+    from nhin.data.text.token_dataset import open_tokens
 
     with open_progress() as progress:
         tasks: dict[str, TaskID] = {}
