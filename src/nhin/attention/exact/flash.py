@@ -55,9 +55,9 @@ from nhin.attention.exact.online_softmax import (
     tile_scores,
 )
 from nhin.attention.masked_softmax import all_finite, mask_keys, propagate_nan, zero_nonfinite
-from nhin.attention.masks import check_at_least
 from nhin.attention.softmax_base import SoftmaxAttention
 from nhin.errors import UsageError
+from nhin.ranges import check_size
 
 TileArgs = Sequence[int]  # a Tiling, as a compiler passes it
 
@@ -89,8 +89,8 @@ class Flash(SoftmaxAttention):
         if order not in ("queries", "keys"):
             raise UsageError(f"order is {order!r}; give the outer loop, 'queries' or 'keys'")
         self.order = order
-        self.query_block = check_at_least("query_block", query_block, 1)
-        self.key_block = check_at_least("key_block", key_block, 1)
+        self.query_block = check_size("query_block", query_block)
+        self.key_block = check_size("key_block", key_block)
 
     def forward(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
