@@ -258,9 +258,9 @@ def test_a_beams_log_probability_is_that_of_its_text():
     assert len(found) == 4
     for text in found:
         with torch.no_grad():
-            told = network(torch.tensor([[*PROMPT, *text.ids]])).log_softmax(-1)[0]
+            log_probs = network(torch.tensor([[*PROMPT, *text.ids]])).log_softmax(-1)[0]
         places = range(len(PROMPT) - 1, len(PROMPT) - 1 + len(text.ids))
-        want = sum(told[place, i].item() for place, i in zip(places, text.ids, strict=True))
+        want = sum(log_probs[place, i].item() for place, i in zip(places, text.ids, strict=True))
         assert text.log_prob == pytest.approx(want, rel=1e-4)
 
 

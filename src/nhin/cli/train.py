@@ -67,7 +67,7 @@ def train(
 
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     try:
-        import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
+        import torch  # noqa: F401 - imported first, to tell how to install it
     except ImportError as why:
         raise MissingExtra("training needs PyTorch: pip install 'nhin[torch]'") from why
     out = out or Path("runs") / Path(recipe).stem

@@ -41,44 +41,32 @@ def draw_layers(title: str, layers: Sequence[Layer], heads: Sequence[int], names
     """Draw the weights of some heads of some layers, a row for each layer."""
     _check_panel_count(len(layers) * len(heads), "layers and heads")
     labels = names if len(names) <= MAX_NAMED_POSITIONS else ()
-    rows = [
-        [
-            plots.Panel(
-                f"layer {layer.number}, head {head}", _head_matrix(layer.steps["weights"], head, labels)
-            )
-            for head in heads
-        ]
+    panels = [
+        plots.Panel(f"layer {layer.number}, head {head}", _head_matrix(layer.steps["weights"], head, labels))
         for layer in layers
+        for head in heads
     ]
-    return plots.plot_table(title, rows, colorbars=False)
+    return plots.plot_panels(title, panels, len(heads), inches=1.7, is_plain=True)
 
 
 def draw_layer(title: str, layer: Layer, heads: Sequence[int], names: Sequence[str]) -> Figure:
     """Draw scores, mask and weights of some heads of a layer, a row for each head."""
     titles = _TITLES | ({"scores": "scaled QK", "weights": "softmax"} if layer.is_scaled_softmax else {})
-    shown = [name for name in titles if name in layer.steps]
+    shown = {step: step_title for step, step_title in titles.items() if step in layer.steps}
     _check_panel_count(len(shown) * len(heads), "heads")
-    rows = [
-        [
-            plots.Panel(
-                f"head {head}: {titles[name]}",
-                _head_matrix(layer.steps[name], head, names),
-                is_mask=name == "visible",
-            )
-            for name in shown
-        ]
+    panels = [
+        plots.Panel(f"head {head}: {what}", _head_matrix(layer.steps[step], head, names), step == "visible")
         for head in heads
+        for step, what in shown.items()
     ]
-    return plots.plot_table(title, rows)
+    return plots.plot_panels(title, panels, len(shown))
 
 
 def draw_layer_steps(title: str, layer: Layer, head: int) -> Figure:
     """Draw every intermediate of a layer's formula for one head."""
-    panels = [
-        (plots.format_step(name, value), _head_slice(value, head, layer), value.dtype == bool)
-        for name, value in layer.steps.items()
-    ]
-    return plots.plot_steps(f"{title}, head {head}: the formula, step by step", panels)
+    slices = {name: _head_slice(value, head, layer) for name, value in layer.steps.items()}
+    shapes = {name: value.shape for name, value in layer.steps.items()}
+    return plots.plot_steps(f"{title}, head {head}: the formula, step by step", slices, shapes)
 
 
 def _check_panel_count(count: int, what: str) -> None:

@@ -54,17 +54,18 @@ def draw_card(inputs: FigureInputs, progress: WithProgress = iter) -> Figure:
     """Draw the mask, the causal mask where there is one, and the weights, averaged over heads."""
     inputs = replace(inputs, causal=False)
     matrix = inputs.weights(progress)
-    title, panels, kind = _title_of(inputs, matrix), [("mask", matrix, True)], "weights"
+    title, panels, kind = _title_of(inputs, matrix), [plots.Panel("mask", matrix, True)], "weights"
     if "causal" in inputs.mechanism.facts.abilities:
         matrix, kind = replace(inputs, causal=True).weights(progress), "weights, causal"
-        panels.append(("causal mask", matrix, True))
-    return plots.plot_row(title, [*panels, (f"{kind}, mean of heads", matrix, False)])
+        panels.append(plots.Panel("causal mask", matrix, True))
+    panels.append(plots.Panel(f"{kind}, mean of heads", _mean_of_heads(matrix)))
+    return plots.plot_panels(title, panels, len(panels), inches=2.9)
 
 
 def draw_pattern(inputs: FigureInputs, progress: WithProgress = iter) -> Figure:
     """Draw the mask."""
     matrix = inputs.weights(progress)
-    return plots.plot_row(_title_of(inputs, matrix), [("mask", matrix, True)])
+    return plots.plot_panels(_title_of(inputs, matrix), [plots.Panel("mask", matrix, True)], 1, inches=2.9)
 
 
 def draw_weights(inputs: FigureInputs, progress: WithProgress = iter) -> Figure:
@@ -76,8 +77,7 @@ def draw_weights(inputs: FigureInputs, progress: WithProgress = iter) -> Figure:
 def draw_alignment(inputs: FigureInputs, progress: WithProgress = iter) -> Figure:
     """Draw the weights averaged over heads."""
     matrix = inputs.weights(progress)
-    mean = replace(matrix, values=matrix.values.mean(0, keepdims=True))
-    return plots.plot_heads(_title_of(inputs, matrix), mean)
+    return plots.plot_heads(_title_of(inputs, matrix), _mean_of_heads(matrix))
 
 
 def draw_steps(inputs: FigureInputs, progress: WithProgress = iter) -> Figure:
@@ -88,11 +88,9 @@ def draw_steps(inputs: FigureInputs, progress: WithProgress = iter) -> Figure:
     with torch.no_grad():
         steps = inputs.mechanism.explain(q, k, k, causal=inputs.causal)
     heads = {q.shape[2], k.shape[2]}
-    panels = [
-        (plots.format_step(name, value), _first_slice(value, heads), value.dtype == torch.bool)
-        for name, value in steps.items()
-    ]
-    return plots.plot_steps(f"{inputs.format_title()}: the formula, step by step (head 0)", panels)
+    slices = {name: _first_slice(value, heads) for name, value in steps.items()}
+    shapes = {name: value.shape for name, value in steps.items()}
+    return plots.plot_steps(f"{inputs.format_title()}: the formula, step by step (head 0)", slices, shapes)
 
 
 def draw_file(name: str, matrix: Matrix) -> Figure:
@@ -109,9 +107,13 @@ def _pooling_note(matrix: Matrix) -> str:
     return "; each point is the largest of several weights" if matrix.is_pooled else ""
 
 
+def _mean_of_heads(matrix: Matrix) -> Matrix:
+    return replace(matrix, values=matrix.values.mean(0, keepdims=True))
+
+
 def _first_slice(value: Tensor, heads: set[int]) -> np.ndarray:
     """Return two axes of an intermediate, for the first row of the batch and the first head."""
-    value = value.detach().float()
+    value = value.detach() if value.dtype == torch.bool else value.detach().float()
     if value.ndim == 4 and value.shape[1] not in {*heads, 1} and value.shape[2] in heads:
         value = value.transpose(1, 2)
     while value.ndim > 2:

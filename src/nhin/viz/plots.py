@@ -3,7 +3,7 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -28,11 +28,11 @@ _NO_DATE: Mapping[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Da
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One matrix of a table.
+    """One matrix of a figure.
 
     Args:
         title: Above the matrix.
-        matrix: The matrix; its first head is drawn.
+        matrix: Its first head is drawn; NaN and infinity are gray.
         is_mask: Whether to draw only which values are not zero.
     """
 
@@ -41,17 +41,20 @@ class Panel:
     is_mask: bool = False
 
 
-def plot_row(title: str, panels: Sequence[tuple[str, Matrix, bool]]) -> Figure:
-    """Draw several matrices side by side.
+def plot_panels(
+    title: str, panels: Sequence[Panel], columns: int, inches: float | None = None, *, is_plain: bool = False
+) -> Figure:
+    """Draw matrices in rows of ``columns``, wide enough for labels when ``inches`` is None.
 
-    Args:
-        title: Above all.
-        panels: A title, a matrix, and whether it is a mask (of head 0); else its heads are averaged.
+    A plain figure has no colorbars and no names of axes.
     """
-    figure, axes = _make_axes(title, len(panels), len(panels))
-    for axis, (name, matrix, is_mask) in zip(axes, panels, strict=True):
-        values = matrix.values[0] != 0 if is_mask else matrix.values.mean(0)
-        _plot_matrix(axis, name, values, matrix, is_mask=is_mask)
+    if inches is None:
+        inches = max((_panel_inches(panel.matrix) for panel in panels), default=2.9)
+    figure, axes = _make_axes(title, len(panels), columns, inches)
+    for axis, panel in zip(axes, panels, strict=True):
+        _plot_panel(axis, panel, has_colorbar=not is_plain)
+        if is_plain:
+            axis.set(xlabel="", ylabel="")
     return figure
 
 
@@ -62,42 +65,25 @@ def plot_heads(title: str, matrix: Matrix) -> Figure:
     aspect = min(1.5, max(0.35, rows / max(1, columns)))
     figure, axes = _make_axes(title, count, min(count, 4), _panel_inches(matrix), aspect)
     for head, (axis, values) in enumerate(zip(axes, matrix.values, strict=True)):
-        _plot_matrix(axis, f"head {head}" if count > 1 else "", values, matrix)
+        _plot_panel(axis, Panel(f"head {head}" if count > 1 else "", replace(matrix, values=values[None])))
     return figure
 
 
-def plot_table(title: str, rows: Sequence[Sequence[Panel]], *, colorbars: bool = True) -> Figure:
-    """Draw rows of panels; without ``colorbars`` panels are small and each has its own scale."""
-    columns = max(map(len, rows))
-    widths = [_panel_inches(panel.matrix) for row in rows for panel in row]
-    inches = max(widths, default=2.9) if colorbars else 1.7
-    figure, axes = _make_axes(title, len(rows) * columns, columns, inches)
-    for row, start in zip(rows, range(0, len(axes), columns), strict=True):
-        for panel, axis in zip(row, axes[start:], strict=False):
-            title, matrix, is_mask = panel.title, panel.matrix, panel.is_mask
-            _plot_matrix(axis, title, matrix.values[0], matrix, is_mask=is_mask, colorbar=colorbars)
-            if not colorbars:
-                axis.set(xlabel="", ylabel="")
-    return figure
-
-
-def plot_steps(title: str, panels: Sequence[tuple[str, np.ndarray, bool]]) -> Figure:
-    """Draw the intermediates of a formula in order.
+def plot_steps(title: str, steps: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]) -> Figure:
+    """Draw the intermediates of a formula in order; boolean ones are masks.
 
     Args:
         title: Above all.
-        panels: A name, two axes of values, and whether they are a mask; NaN and infinity are gray.
+        steps: Two axes of each intermediate.
+        shapes: The shape of each, for its title.
     """
-    figure, axes = _make_axes(title, len(panels), min(len(panels), 4))
-    for axis, (name, values, is_mask) in zip(axes, panels, strict=True):
-        _plot_matrix(axis, name, values, Matrix(values[None], values.shape), is_mask=is_mask, aspect="auto")
+    figure, axes = _make_axes(title, len(steps), min(len(steps), 4))
+    for axis, (name, values) in zip(axes, steps.items(), strict=True):
+        panel_title = f"{name}  {' × '.join(map(str, shapes[name]))}"
+        panel = Panel(panel_title, Matrix(values[None], values.shape), values.dtype == bool)
+        _plot_panel(axis, panel, aspect="auto")
         axis.set(xlabel="", ylabel="")
     return figure
-
-
-def format_step(name: str, value: Any) -> str:
-    """Return the title of an intermediate: its name and shape."""
-    return f"{name}  {' × '.join(map(str, value.shape))}"
 
 
 def encode_figure(figure: Figure, format: str, dpi: int = 120) -> bytes:
@@ -129,34 +115,28 @@ def _panel_inches(matrix: Matrix) -> float:
     return 2.9 if labels > MAX_LABELS else max(2.9, 0.19 * labels + 1)
 
 
-def _plot_matrix(
-    axis: Axes,
-    title: str,
-    values: np.ndarray,
-    matrix: Matrix,
-    *,
-    is_mask: bool = False,
-    colorbar: bool = True,
-    aspect: Literal["equal", "auto"] = "equal",
+def _plot_panel(
+    axis: Axes, panel: Panel, *, has_colorbar: bool = True, aspect: Literal["equal", "auto"] = "equal"
 ) -> None:
+    matrix, values = panel.matrix, panel.matrix.values[0]
     with mpl.rc_context(_STYLE):
-        values = np.where(np.isfinite(values), values, np.nan).astype(float)
+        values = np.where(np.isfinite(values), values != 0 if panel.is_mask else values, np.nan).astype(float)
         largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
-        negative = bool((values < 0).any())
-        name = "RdBu_r" if negative else "Blues" if is_mask else "magma_r"
+        has_negative = bool((values < 0).any())
+        name = "RdBu_r" if has_negative else "Blues" if panel.is_mask else "magma_r"
         rows, columns = matrix.shape  # axes count positions even when the values are pooled
         image = axis.imshow(
             values,
             cmap=mpl.colormaps[name].with_extremes(bad="lightgrey"),
-            vmin=-largest if negative else 0.0,
-            vmax=1.4 if is_mask else largest or 1.0,
+            vmin=-largest if has_negative else 0.0,
+            vmax=1.4 if panel.is_mask else largest or 1.0,
             aspect=aspect,
             interpolation="nearest",
             extent=(-0.5, max(columns, 1) - 0.5, max(rows, 1) - 0.5, -0.5),
         )
-        axis.set_title(title, fontsize=8)
+        axis.set_title(panel.title, fontsize=8)
         _label_axes(axis, matrix)
-        if colorbar and not is_mask:
+        if has_colorbar and not panel.is_mask:
             scale = axis.figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
             scale.ax.tick_params(labelsize=6)
 
