@@ -64,7 +64,7 @@ bench: ## measure cost on this machine; results go to benchmarks/
 
 pages: ## write the pages of docs/ that are made from docstrings and measurements
 	@$(VENV) test
-	@$(RUN) scripts/pages.py
+	@$(RUN) scripts/docs/build.py
 
 fonts: ## fetch free font families into .fonts (needs npm) for richer synthetic pictures
 	@command -v npm >/dev/null || { echo "nhin: npm is not here; any folder of .ttf files serves: nhin synth --fonts" >&2; exit 1; }

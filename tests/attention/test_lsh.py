@@ -100,7 +100,9 @@ def test_who_shares_a_bucket_in_any_round_is_seen_once(path, buckets, rounds):
 @pytest.mark.parametrize("law", [law for law in LAWS if applies(LAWS[law], LSH.facts)])
 def test_the_law_holds_bucket_by_bucket(law, quick):
     wide = LAWS[law].wider > 1  # tiles of two queries are many there already
-    holds(law, cases=(*(CASES[2:3] if wide else CASES[:3]), Sizes(b=3, t=9, s=4, groups=1, group_size=1, d=2)))
+    holds(
+        law, cases=(*(CASES[2:3] if wide else CASES[:3]), Sizes(b=3, t=9, s=4, groups=1, group_size=1, d=2))
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 64), (32, 1 << 18)], ids=str)

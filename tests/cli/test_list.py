@@ -84,12 +84,12 @@ def test_mechanisms_are_chosen_by_family_and_ability(capsys):
 
 def test_nothing_chosen_is_said(capsys):
     assert main(["list", "--family", "low-rank", "--able", "causal"]) == 0
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "nhin: no mechanism has all of that\n")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "nhin: no mechanism has all of that\n")
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["windw"], "did you mean window"),
         (["--family", "spares"], "did you mean sparse"),
@@ -97,8 +97,8 @@ def test_nothing_chosen_is_said(capsys):
         (["softmax", "--family", "exact"], "not both"),
     ],
 )
-def test_wrong_words_are_one_line_and_code_2(words, says, capsys):
+def test_wrong_words_are_one_line_and_code_2(words, message, capsys):
     assert main(["list", *words]) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err

@@ -26,12 +26,12 @@ def test_a_file_becomes_tokens_and_the_summary_counts_them(text, tmp_path, capsy
     corpus = open_tokens(tmp_path / "out")
     train = corpus.split("train")
     assert corpus.tokenizer.decode(train.read(0, len(train))) == TEXT[: int(0.95 * len(TEXT))]
-    told = capsys.readouterr()
-    assert told.err == ""
+    captured = capsys.readouterr()
+    assert captured.err == ""
     ratio = f"{len(TEXT[: len(train)].encode()) / len(train):.2f} bytes per token"
-    assert f"train: {len(train):,} tokens for {len(train):,} characters, {ratio}" in told.out
-    assert f"char: {corpus.tokenizer.vocab} ids" in told.out
-    assert "test:" not in told.out
+    assert f"train: {len(train):,} tokens for {len(train):,} characters, {ratio}" in captured.out
+    assert f"char: {corpus.tokenizer.vocab} ids" in captured.out
+    assert "test:" not in captured.out
 
 
 def test_every_option_reaches_the_preparation(text, tmp_path):
@@ -61,9 +61,9 @@ def test_progress_is_shown_to_those_who_watch_and_only_on_standard_error(text, t
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert prepare(text, tmp_path / "out") == 0
-    told = capsys.readouterr()
-    assert all(word in told.err for word in ("reading", "learning", "encoding"))
-    assert "reading" not in told.out
+    captured = capsys.readouterr()
+    assert all(word in captured.err for word in ("reading", "learning", "encoding"))
+    assert "reading" not in captured.out
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,9 @@ def test_a_dash_reads_standard_input(monkeypatch, capsys):
     for content, code in ((data.getvalue(), 0), (b"", 3), (b"text", 3)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         assert main(["read", "--crop", "-"]) == code
-        said = capsys.readouterr()
-        assert said.out == ("60x30\n" if code == 0 else "")
-        assert ("standard input" in said.err) == bool(code)
+        captured = capsys.readouterr()
+        assert captured.out == ("60x30\n" if code == 0 else "")
+        assert ("standard input" in captured.err) == bool(code)
 
 
 BAD = {
@@ -94,13 +94,13 @@ def test_bad_files_do_not_keep_the_others_from_being_read(words, tmp_path, capsy
     bad = [*(tmp_path / name for name in BAD), tmp_path / "không có.jpg", tmp_path / "trống"]
     paths = [str(bad[0]), str(words / "biển 60.png"), *map(str, bad[1:]), str(words / "biển 70.png")]
     assert main(["read", "--crop", "--format", format, *paths]) == 3
-    said = capsys.readouterr()
-    assert "60x30" in said.out
-    assert "70x30" in said.out
-    assert said.err.count("\n") == len(bad)
+    captured = capsys.readouterr()
+    assert "60x30" in captured.out
+    assert "70x30" in captured.out
+    assert captured.err.count("\n") == len(bad)
     for path in bad:
-        assert path.name in said.err
-    assert "Traceback" not in said.err
+        assert path.name in captured.err
+    assert "Traceback" not in captured.err
 
 
 def test_blank_pictures_give_an_empty_answer(tmp_path, capsys):

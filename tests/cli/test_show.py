@@ -164,7 +164,7 @@ def array(values):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "says"),
+    ("name", "data", "message"),
     [
         ("a.txt", b"1 2", "weights come as .npy, .tsv, .json"),
         ("a.npy", b"not an array", "holds no matrix"),
@@ -185,18 +185,18 @@ def array(values):
         ("a.json", b'{"weights": [[1, 2]], "queries": ["a", "b"]}', "names 2 queries and has weights for 1"),
     ],
 )
-def test_a_file_that_holds_no_weights_is_refused(name, data, says, tmp_path, capsys):
+def test_a_file_that_holds_no_weights_is_refused(name, data, message, tmp_path, capsys):
     path = tmp_path / name
     path.write_bytes(data)
     assert show(tmp_path / "out", "--weights", str(path)) == 3
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "says"),
+    ("given", "code", "message"),
     [
         ([], 2, "nothing to draw"),
         (["sofmax"], 2, "did you mean softmax"),
@@ -218,11 +218,11 @@ def test_a_file_that_holds_no_weights_is_refused(name, data, says, tmp_path, cap
         (["location", "--length", "600"], 3, "context=600"),
     ],
 )
-def test_wrong_words_are_one_line_and_write_nothing(given, code, says, tmp_path, capsys):
+def test_wrong_words_are_one_line_and_write_nothing(given, code, message, tmp_path, capsys):
     assert show(tmp_path / "out", *given) == code
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()
 
 
@@ -235,5 +235,6 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, capsys):
 
 def test_what_is_no_number_is_left_grey_and_hurts_nothing():
     scores = np.array([[0.0, -np.inf], [np.nan, 1.0]])
-    figure = plots.plot_steps("scores", [("scores", scores, False), ("none", np.full((2, 2), np.nan), False)])
+    steps = {"scores": scores, "none": np.full((2, 2), np.nan)}
+    figure = plots.plot_steps("scores", steps, dict.fromkeys(steps, (2, 2)))
     assert plots.encode_figure(figure, "png").startswith(b"\x89PNG")

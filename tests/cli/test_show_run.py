@@ -76,10 +76,10 @@ def test_matrices_are_what_the_model_explains(run, tmp_path):
     assert show(tmp_path, run, "--prompt", PROMPT, "--kind", "weights", "--matrices") == 0
     assert names(tmp_path) == both("mine-weights") | {"mine-attention.npz"}
     opened = open_run(run)
-    told = opened.model.explain(torch.tensor([opened.tokenizer.encode(PROMPT)]))
+    layers = opened.model.explain(torch.tensor([opened.tokenizer.encode(PROMPT)]))
     with np.load(tmp_path / "mine-attention.npz", allow_pickle=False) as held:
         assert "".join(held["tokens"]) == "the␣cat↵sat"
-        for number, steps in enumerate(told):
+        for number, steps in enumerate(layers):
             for name in ("scores", "visible", "weights"):
                 np.testing.assert_array_equal(held[f"layer{number}.{name}"], steps[name][0].numpy())
         weights, scores = held["layer1.weights"], held["layer1.scores"]
@@ -90,19 +90,19 @@ def test_matrices_are_what_the_model_explains(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("design", "prompt", "says"),
+    ("design", "prompt", "message"),
     [
         (ModelConfig(depth=1, dim=16, heads=2, kv_heads=1, context=20, mechanism="linear"), "cat", "phi(q)"),
         (ModelConfig(depth=1, dim=16, heads=2, context=20, mechanism="lsh"), "the cat", "query_buckets"),
         (ModelConfig(depth=1, dim=16, heads=2, context=20, positions="alibi"), "the cat", "scores"),
     ],
 )
-def test_any_mechanism_shows_its_own_steps(design, prompt, says, tmp_path):
+def test_any_mechanism_shows_its_own_steps(design, prompt, message, tmp_path):
     run = tiny_run(tmp_path / "mine", design=design)
     out = tmp_path / "out"
     assert show(out, run, "--prompt", prompt, "--kind", "steps", "--head", 1) == 0
     assert names(out) == both("mine-layer0-head1-steps")
-    assert any(word.startswith(says) for word in panels(out / "mine-layer0-head1-steps.svg"))
+    assert any(word.startswith(message) for word in panels(out / "mine-layer0-head1-steps.svg"))
 
 
 def test_weights_that_are_no_softmax_are_not_called_so(tmp_path):
@@ -145,10 +145,10 @@ def test_steps_are_those_of_the_head_that_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "says"),
+    ("given", "code", "message"),
     [
-        ([], 2, "say with --prompt what the model shall read"),
-        (["--prompt", ""], 2, "say with --prompt"),
+        ([], 2, "give the text that the model attends to with --prompt"),
+        (["--prompt", ""], 2, "with --prompt"),
         (["--prompt", "the cat sat on the mat"], 2, "has 22 tokens, and 16 are the model's context"),
         (["--prompt", "Ω"], 2, "is not among the"),
         (["--prompt", "cat", "--layer", "2"], 2, "--layer is 2; this model has 0 to 1"),
@@ -156,11 +156,11 @@ def test_steps_are_those_of_the_head_that_is_asked_for():
         (["--prompt", "cat", "--kind", "alignment"], 2, "--kind alignment is for mechanisms"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line_and_writes_nothing(given, code, says, run, tmp_path, capsys):
+def test_what_cannot_be_drawn_is_one_line_and_writes_nothing(given, code, message, run, tmp_path, capsys):
     assert show(tmp_path / "out", run, *given) == code
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()
 
 

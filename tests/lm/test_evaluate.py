@@ -152,7 +152,7 @@ def test_all_of_it_is_told_to_who_watches(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("length", "options", "says", "error"),
+    ("length", "options", "message", "error"),
     [
         (1, {}, "2 are needed", DataError),
         (0, {}, "2 are needed", DataError),
@@ -161,8 +161,8 @@ def test_all_of_it_is_told_to_who_watches(tokenizer):
         (9, {"batch": 0}, "batch", UsageError),
     ],
 )
-def test_what_cannot_be_measured_is_refused(tokenizer, length, options, says, error):
-    with pytest.raises(error, match=says):
+def test_what_cannot_be_measured_is_refused(tokenizer, length, options, message, error):
+    with pytest.raises(error, match=message):
         evaluate(network(tokenizer), text_of([1] * length), **options)
 
 
@@ -170,7 +170,7 @@ def test_answers_that_are_no_numbers_are_said(tokenizer):
     run = network(tokenizer)
     with torch.no_grad():
         run.model.embedding.weight[3] = math.nan
-    with pytest.raises(Diverged, match="not numbers"):
+    with pytest.raises(Diverged, match="is not finite"):
         evaluate(run, text_of([3, 1, 2]))
 
 
@@ -217,15 +217,15 @@ def test_a_file_is_compared_with_what_the_run_was_trained_on(tmp_path, folder, t
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [(b"", "2 are needed"), (b"c", "2 are needed"), (b"a\0b", "binary"), ("cơm".encode(), "ơ")],
 )
-def test_texts_that_cannot_be_measured_are_one_line(run, tmp_path, capsys, data, says):
+def test_texts_that_cannot_be_measured_are_one_line(run, tmp_path, capsys, data, message):
     (tmp_path / "text.txt").write_bytes(data)
     assert main(["evaluate", str(run), str(tmp_path / "text.txt")]) == 3
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
 
 
 def test_a_text_too_large_is_not_read(tmp_path, tokenizer, monkeypatch):
@@ -271,7 +271,7 @@ def test_a_run_of_counts_is_measured_as_any(folder, tokenizer, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (["--mode", "fast"], "--mode is for a reader"),
         (["--limit", "3"], "--limit is for a reader"),
@@ -280,11 +280,11 @@ def test_a_run_of_counts_is_measured_as_any(folder, tokenizer, tmp_path, capsys)
         (["--threads", "0"], "--threads"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(run, folder, capsys, options, says):
+def test_options_that_make_no_sense_are_refused(run, folder, capsys, options, message):
     assert main(["evaluate", str(run), str(folder), *options]) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
 
 
 def test_options_of_language_models_are_refused_for_readers(tmp_path, capsys):
@@ -303,9 +303,9 @@ def test_tokens_of_another_tokenizer_are_refused(run, tmp_path, capsys):
     (tmp_path / "text.txt").write_text(LONG, encoding="utf-8")
     prepare(str(tmp_path / "text.txt"), "byte", tmp_path / "tokens", SplitConfig(block=200))
     assert main(["evaluate", str(run), str(tmp_path / "tokens")]) == 3
-    said = capsys.readouterr().err
-    assert "another tokenizer" in said
-    assert train_tokenizer("byte", lambda: []).fingerprint[:8] in said
+    captured = capsys.readouterr().err
+    assert "another tokenizer" in captured
+    assert train_tokenizer("byte", lambda: []).fingerprint[:8] in captured
 
 
 def test_a_folder_that_was_never_prepared_is_refused(run, tmp_path, capsys):

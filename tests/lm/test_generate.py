@@ -143,19 +143,19 @@ def test_with_a_cache_a_token_is_read_once_until_the_context_is_full(monkeypatch
         network, "hidden", lambda tokens, **more: read.append(tokens.shape[1]) or hidden(tokens, **more)
     )
     list(generate(network, PROMPT, tokens=20))
-    # 8 are looked at; then the latest 4 are read again, and one by one until there are 8.
+    # The context is 8; then the latest 4 are encoded again, and one by one until there are 8.
     assert read == [5, 1, 1, 1, *[4, 1, 1, 1, 1] * 3, 4]
     read.clear()
     list(generate(network, PROMPT, tokens=20, cache=False))
     assert read == [5, 6, 7, 8, *[4, 5, 6, 7, 8] * 3, 4]
 
 
-def test_scores_are_asked_for_the_last_place_alone(monkeypatch):
-    network, asked = model(), []
-    scores = network.logits
-    monkeypatch.setattr(network, "scores", lambda x: asked.append(tuple(x.shape[:2])) or scores(x))
+def test_logits_are_computed_for_the_last_position_alone(monkeypatch):
+    network, shapes = model(), []
+    logits = network.logits
+    monkeypatch.setattr(network, "logits", lambda x: shapes.append(tuple(x.shape[:2])) or logits(x))
     list(generate(network, PROMPT, tokens=9, cache=False))
-    assert set(asked) == {(1, 1)}
+    assert set(shapes) == {(1, 1)}
 
 
 def test_a_cache_has_room_for_the_text_and_no_more(monkeypatch):
@@ -170,7 +170,7 @@ def test_a_cache_has_room_for_the_text_and_no_more(monkeypatch):
 @pytest.mark.parametrize("kind", [CachedDecoder, UncachedDecoder])
 def test_without_a_limit_there_is_room_for_any_text(kind):
     for network in (model(), model(memory=1, context=6)):
-        one, two = kind(network), kind(network, most=45)
+        one, two = kind(network), kind(network, max_length=45)
         np.testing.assert_allclose(one.start(PROMPT), two.start(PROMPT), rtol=1e-6)
         for id in range(40):
             np.testing.assert_allclose(one.step(id % VOCAB), two.step(id % VOCAB), rtol=1e-6)
@@ -258,16 +258,16 @@ def test_a_beams_log_probability_is_that_of_its_text():
     assert len(found) == 4
     for text in found:
         with torch.no_grad():
-            told = network(torch.tensor([[*PROMPT, *text.ids]])).log_softmax(-1)[0]
+            log_probs = network(torch.tensor([[*PROMPT, *text.ids]])).log_softmax(-1)[0]
         places = range(len(PROMPT) - 1, len(PROMPT) - 1 + len(text.ids))
-        want = sum(told[place, i].item() for place, i in zip(places, text.ids, strict=True))
+        want = sum(log_probs[place, i].item() for place, i in zip(places, text.ids, strict=True))
         assert text.log_prob == pytest.approx(want, rel=1e-4)
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_what_cannot_be_gone_on_with_is_refused_before_a_token_comes(cache):
     network = model()
-    with pytest.raises(UsageError, match="10 tokens long and the model looks at 8; shorten it by 2"):
+    with pytest.raises(UsageError, match="10 tokens long and the model's context is 8; shorten it by 2"):
         generate(network, [1] * 10, tokens=3, cache=cache)
     with pytest.raises(UsageError, match="holds no token"):
         generate(network, [], tokens=3, cache=cache)

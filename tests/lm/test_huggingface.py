@@ -1,4 +1,4 @@
-"""Language models go to Hugging Face's layouts and back: the same answers, the same tokens, or a clear no."""
+"""Language models go to Hugging Face's formats and back: the same logits, the same tokens, or a clear no."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ def test_a_tied_head_is_left_out_and_its_tying_told(name, tmp_path):
     assert all(tensor.dtype == torch.float32 for tensor in held.values())
 
 
-def test_each_design_goes_to_the_layout_that_holds_it():
+def test_each_design_goes_to_the_format_that_fits_it():
     assert select_format(resolve(CLASSIC)).name == "gpt2"
     assert select_format(resolve(MODERN)).name == "llama"
     with pytest.raises(UsageError, match="not llama: norm is 'layer', not 'rms', positions is 'learned'"):
@@ -88,7 +88,7 @@ def test_each_design_goes_to_the_layout_that_holds_it():
 
 
 @pytest.mark.parametrize(
-    ("design", "says"),
+    ("design", "message"),
     [
         (replace(CLASSIC, qk_norm=True), "not gpt2: qk_norm is True, not False; not llama"),
         (replace(CLASSIC, order="post"), "order is 'post', not 'pre'"),
@@ -107,10 +107,10 @@ def test_each_design_goes_to_the_layout_that_holds_it():
         (replace(CLASSIC, depth=0, positions="none"), "depth is 0"),
     ],
 )
-def test_every_setting_that_stands_in_the_way_is_named(design, says):
-    with pytest.raises(UsageError, match="this model has no such layout") as why:
+def test_every_setting_that_stands_in_the_way_is_named(design, message):
+    with pytest.raises(UsageError, match="this model has no such format") as why:
         select_format(resolve(design))
-    assert says in str(why.value)
+    assert message in str(why.value)
 
 
 def refused(exported, tmp_path, change, capsys):
@@ -119,10 +119,10 @@ def refused(exported, tmp_path, change, capsys):
     shutil.copytree(exported[1], place)
     change(place)
     code = main(["import", str(place), "--out", str(tmp_path / "run")])
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert not (tmp_path / "run").exists()
-    return code, said.err
+    return code, captured.err
 
 
 def config(**values):
@@ -167,7 +167,7 @@ def lying(place):
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "says"),
+    ("change", "code", "message"),
     [
         (config(model_type="bert"), 2, "no model_type named 'bert'; known: gpt2, llama"),
         (config(quantization_config={"bits": 4}), 2, "quantization_config is"),
@@ -204,11 +204,11 @@ def lying(place):
     ],
 )
 def test_a_folder_that_cannot_be_read_is_one_line_and_leaves_nothing(
-    change, code, says, exported, tmp_path, capsys
+    change, code, message, exported, tmp_path, capsys
 ):
     got, line = refused(exported, tmp_path, change, capsys)
     assert got == code
-    assert says in line
+    assert message in line
 
 
 WRONG = {
@@ -250,16 +250,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "code", "says"), [(name, *row) for name, rows in WRONG.items() for row in rows]
+    ("name", "change", "code", "message"), [(name, *row) for name, rows in WRONG.items() for row in rows]
 )
 def test_a_config_that_asks_for_what_nhin_lacks_is_refused_by_name(
-    name, change, code, says, tmp_path, capsys
+    name, change, code, message, tmp_path, capsys
 ):
     run = made(tmp_path / "mine", DESIGNS[name])
     export_folder(run, tmp_path / "out")
     got, line = refused((run, tmp_path / "out"), tmp_path, change, capsys)
     assert got == code
-    assert says in line
+    assert message in line
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -356,7 +356,7 @@ def test_the_commands_go_there_and_back(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (["export", "RUN", "OUT", "--format", "llama"], 2, "not llama: norm is 'layer', not 'rms'"),
         (["export", "RUN", "OUT", "--whole"], 2, "--whole is for a reader"),
@@ -366,10 +366,10 @@ def test_the_commands_go_there_and_back(tmp_path, capsys):
         (["import", "nowhere", "--out", "OUT"], 4, "there is no folder nowhere"),
     ],
 )
-def test_words_that_make_no_sense_are_one_line(words, code, says, tmp_path, capsys):
+def test_words_that_make_no_sense_are_one_line(words, code, message, tmp_path, capsys):
     places = {"RUN": tiny_run(tmp_path / "run", design=CLASSIC), "OUT": tmp_path / "out"}
     assert main([str(places.get(word, word)) for word in words]) == code
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,8 @@ from runs import tiny_run
 from safetensors.torch import load_file, save_file
 
 from nhin.errors import CheckpointError, NhinError
-from nhin.lm.loading import is_run, open_run
+from nhin.lm.loading import open_run
+from nhin.lm.run_dir import is_run
 
 
 @pytest.fixture

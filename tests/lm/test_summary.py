@@ -134,20 +134,20 @@ def test_who_sees_whom_by_content_is_told_by_weights(name):
 )
 def test_activations_grow_evenly_with_depth(changes):
     design, tokens = replace(SMALL, **changes), torch.randint(300, (1, 12))
-    told = measure_activations(300, design, 12)
+    result = measure_activations(300, design, 12)
     for depth in (2, 6):
-        block = told.checkpointed if design.checkpointing else told.block
+        block = result.checkpointed if design.checkpointing else result.block
         assert (
             count_activation_bytes(made(replace(design, depth=depth), 300), tokens)
-            == told.ends + depth * block
+            == result.ends + depth * block
         )
 
 
 def test_a_block_keeps_what_its_gradient_needs_and_little_more():
-    told = measure_activations(11, SMALL, 12)
+    result = measure_activations(11, SMALL, 12)
     # Its input, normed, q k v, mixed, the sum, normed, widened and bent: 16 vectors of the model's width.
-    assert 16 <= told.block / (4 * 12 * 16) <= 21
-    assert told.checkpointed == 4 * 12 * 16
+    assert 16 <= result.block / (4 * 12 * 16) <= 21
+    assert result.checkpointed == 4 * 12 * 16
 
 
 def test_scores_that_are_formed_grow_as_the_square_of_the_length():
@@ -165,31 +165,35 @@ def test_scores_that_are_formed_grow_as_the_square_of_the_length():
 
 
 def test_checkpointing_keeps_one_block_at_a_time():
-    told = measure_activations(11, SMALL, 12)
-    assert told.total(8, checkpointing=True) == told.ends + 8 * told.checkpointed + told.block < told.total(8)
-    assert told.total(0, checkpointing=True) == told.total(0) == told.ends
+    result = measure_activations(11, SMALL, 12)
+    assert (
+        result.total(8, checkpointing=True)
+        == result.ends + 8 * result.checkpointed + result.block
+        < result.total(8)
+    )
+    assert result.total(0, checkpointing=True) == result.total(0) == result.ends
 
 
 @pytest.mark.parametrize("name", ["softmax", "window", "linear"])
 def test_caches_say_themselves_what_they_keep(name):
     model = made(replace(SMALL, context=600, mechanism=name))
-    told = summarize(11, model.config, seeds=()).cache
-    assert told == measure_cache(model)
-    assert told.full == sum(state.size for state in model.new_cache(1))
-    assert told.token == told.full / 600
+    result = summarize(11, model.config, seeds=()).cache
+    assert result == measure_cache(model)
+    assert result.full == sum(state.size for state in model.new_cache(1))
+    assert result.token == result.full / 600
     if name == "softmax":
-        assert told.token == 2 * 2 * 16 * 4
+        assert result.token == 2 * 2 * 16 * 4
     else:
-        assert told.token < 2 * 2 * 16 * 4
+        assert result.token < 2 * 2 * 16 * 4
 
 
 @each
 def test_a_model_begins_at_a_guess(design):
-    told = measure_first_loss(200, design)
-    assert told.guess == math.log(200)
-    assert told.mean == pytest.approx(told.guess, abs=0.05)
-    assert told.mean == pytest.approx(sum(told.losses) / 3)
-    assert 0 < told.deviation < 0.05
+    result = measure_first_loss(200, design)
+    assert result.guess == math.log(200)
+    assert result.mean == pytest.approx(result.guess, abs=0.05)
+    assert result.mean == pytest.approx(sum(result.losses) / 3)
+    assert 0 < result.deviation < 0.05
 
 
 def test_looking_in_leaves_chance_as_it_was():
@@ -201,30 +205,30 @@ def test_looking_in_leaves_chance_as_it_was():
 
 
 def test_a_model_larger_than_memory_is_counted_and_not_built():
-    told = summarize(32000, ModelConfig(depth=200, dim=8192, context=4096, feed="swiglu", tied=False))
-    assert told.weights > 2**37
-    assert told.loss is None
-    assert told.activations == ()
-    assert told.cache.full == 200 * 2 * 4096 * 8192 * 4
+    result = summarize(32000, ModelConfig(depth=200, dim=8192, context=4096, feed="swiglu", tied=False))
+    assert result.weights > 2**37
+    assert result.loss is None
+    assert result.activations == ()
+    assert result.cache.full == 200 * 2 * 4096 * 8192 * 4
 
 
 def test_the_tree_is_plain_and_says_the_same():
-    told = summarize(11, SMALL)
-    tree = json.loads(json.dumps(told.to_dict()))
-    assert tree["parameters"]["total"] == told.weights
-    assert tree["parameters"]["bytes"] == 4 * told.weights
-    assert tree["flops_per_token"]["training"] == told.flops.training
+    result = summarize(11, SMALL)
+    tree = json.loads(json.dumps(result.to_dict()))
+    assert tree["parameters"]["total"] == result.weights
+    assert tree["parameters"]["bytes"] == 4 * result.weights
+    assert tree["flops_per_token"]["training"] == result.flops.training
     lengths = [(one["length"], one["dim"]) for one in tree["activations_per_text"]]
     assert lengths == [(1, 16), (3, 16), (6, 16), (12, 16), (12, 8), (12, 32)]
-    assert tree["activations_per_text"][3]["total"] == told.activations[3].total(2)
+    assert tree["activations_per_text"][3]["total"] == result.activations[3].total(2)
     assert tree["first_loss"]["guess"] == math.log(11)
 
 
 def shown(capsys, *words):
     assert main(["inspect", *map(str, words)]) == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    return said.out
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
 
 
 def test_a_run_is_looked_into(tmp_path, capsys):
@@ -246,7 +250,7 @@ def test_a_recipe_is_looked_into_without_a_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (["nowhere"], 2, "no recipe named 'nowhere'"),
         (["reader-small"], 2, "a reader's recipe"),
@@ -258,11 +262,11 @@ def test_a_recipe_is_looked_into_without_a_run(tmp_path, capsys):
         (["RECIPE", "--set", "model.mechanism=nystromformer"], 2, "lacks 'causal'"),
     ],
 )
-def test_what_cannot_be_looked_into_is_one_line(words, code, says, tmp_path, capsys):
+def test_what_cannot_be_looked_into_is_one_line(words, code, message, tmp_path, capsys):
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[model]\ndepth = 1\ndim = 16\n")
     places = {"RUN": tiny_run(tmp_path / "run"), "RECIPE": recipe}
     assert main(["inspect", *(str(places.get(word, word)) for word in words)]) == code
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err

@@ -4,7 +4,7 @@ import pytest
 
 from nhin.attention.registry import MECHANISMS
 from nhin.viz.catalogue import list_entries
-from nhin.viz.docstring import Formula, parse_arguments, parse_docstring, to_markdown, to_text
+from nhin.viz.docstring import Formula, parse_arguments, parse_docstring, to_text
 from nhin.viz.formula import latex_to_text
 
 PAGE = r"""Something that looks.
@@ -29,14 +29,14 @@ Differs: nothing.
 
 
 def test_a_page_is_title_body_and_remarks():
-    told = parse_docstring(PAGE)
-    assert told.title == "Something that looks."
-    assert told.body == (
+    parsed = parse_docstring(PAGE)
+    assert parsed.title == "Something that looks."
+    assert parsed.body == (
         Formula(("a = b", r"c = \frac{d}{e}")),
         "It works :math:`x` so, and ``so``.",
         Formula(("f = g",)),
     )
-    assert told.remarks == {
+    assert parsed.remarks == {
         "Causal": "not always.",
         "Cost": "time O(T), and memory O(1).",
         "Differs": "nothing.",
@@ -44,21 +44,20 @@ def test_a_page_is_title_body_and_remarks():
 
 
 def test_nothing_told_is_nothing():
-    told = parse_docstring(None)
-    assert (told.title, told.body, told.remarks) == ("", (), {})
+    parsed = parse_docstring(None)
+    assert (parsed.title, parsed.body, parsed.remarks) == ("", (), {})
     assert parse_arguments("No arguments.") == {}
 
 
-def test_marks_become_markdown_or_go():
-    assert to_markdown("see :math:`x_i` in ``call``") == "see $`x_i`$ in `call`"
+def test_text_for_a_terminal_has_no_marks():
     assert to_text("see :math:`x_i` in ``call``") == "see x_i in call"
 
 
 def test_arguments_are_told_by_name():
-    told = parse_arguments(
+    parsed = parse_arguments(
         "Makes.\n\nArgs:\n    one: The first,\n        and more: so.\n    two: Another.\n\nReturns:\n    It."
     )
-    assert told == {"one": "The first, and more: so.", "two": "Another."}
+    assert parsed == {"one": "The first, and more: so.", "two": "Another."}
 
 
 @pytest.mark.parametrize(
@@ -94,4 +93,4 @@ def test_everything_listed_tells_enough_to_be_listed():
 def test_every_setting_of_every_mechanism_is_explained():
     for one in list_entries():
         if one.name in MECHANISMS:
-            assert all(said for _, said in one.settings.values()), (one.name, one.settings)
+            assert all(meaning for _, meaning in one.settings.values()), (one.name, one.settings)

@@ -1,25 +1,25 @@
-"""The command that takes in a language model from elsewhere."""
+"""``nhin import``: a run from a Hugging Face folder."""
 
 import sys
 from pathlib import Path
 
 
 def import_(folder: Path, /, *, out: Path) -> int:
-    """Make a run of a language model in Hugging Face's layout, to sample from, measure and look into.
+    """Import a language model from a Hugging Face folder as a run, to sample from, measure and inspect.
 
-    GPT-2 and Llama are known, with byte pairs under GPT-2's cutting. Only what lies in the folder is read:
-    config.json, safetensors and tokenizer.json; nothing is fetched, and no code in it is run.
+    GPT-2 and Llama are supported, with byte pairs and GPT-2's pre-tokenizer. Only config.json, tokenizer.json
+    and safetensors are read; nothing is downloaded, and no code in the folder is run.
 
     Args:
         folder: The model's folder.
-        out: Folder of the run, new or empty.
+        out: Folder of the run; new or empty.
     """
     from nhin.lm.huggingface.import_ import import_folder
 
-    done = import_folder(folder, out)
-    design = done.config
+    result = import_folder(folder, out)
+    config = result.config
     sys.stdout.write(
-        f"{out}: {done.format}, {done.weights:,} weights, depth {design.depth}, dim {design.dim}, "
-        f"context {design.context}, {done.tokenizer.vocab} tokens\n"
+        f"{out}: {result.format}, {result.weights:,} weights, depth {config.depth}, dim {config.dim}, "
+        f"context {config.context}, {result.tokenizer.vocab} tokens\n"
     )
     return 0

@@ -1,4 +1,4 @@
-"""What ``nhin show attention RUN`` draws: the attention of a trained language model to a text it reads."""
+"""``nhin show attention RUN``: figures of a trained language model's attention to a text."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
-from nhin.cli.pictures import save_figures, write_file
+from nhin.cli.output import save_figures, write_file
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 @Parameter(name="*")
 @dataclass(frozen=True)
 class TraceOptions:
-    """What a trained model reads, and what of its attention is drawn.
+    """The prompt of a trained model, and the layers and heads to draw.
 
     Args:
-        prompt: The text that a language model reads.
-        layer: Draw this layer, counted from 0; may be given again. All when not given.
-        head: Draw this head, counted from 0; may be given again. All when not given.
-        matrices: Write what is drawn as numbers too, one .npz of layer0.scores, layer0.weights and so on.
+        prompt: The text that a language model attends to.
+        layer: Draw this layer, counted from 0; repeatable. All when not given.
+        head: Draw this head, counted from 0; repeatable. All when not given.
+        matrices: Also write the matrices, one .npz of layer0.scores, layer0.weights and so on.
     """
 
     prompt: str | None = None
@@ -42,11 +42,11 @@ class TraceOptions:
 
 
 def show_run(path: Path, out: Path, kind: str | None, trace: TraceOptions) -> int:
-    """Draw the attention of the model in a run's folder, and write the pictures."""
+    """Draw the attention of the model in a run's folder and write the figures."""
     if kind not in (None, *KINDS):
         raise UsageError(f"--kind {kind} is for mechanisms; a run is drawn as {', '.join(KINDS)}")
     if not trace.prompt:
-        raise UsageError("say with --prompt what the model shall read")
+        raise UsageError("give the text that the model attends to with --prompt")
     from nhin.lm.loading import open_run
 
     run = open_run(path)
@@ -54,14 +54,14 @@ def show_run(path: Path, out: Path, kind: str | None, trace: TraceOptions) -> in
     layers = _explain_layers(run, ids)
     if not layers:
         raise UsageError(f"{path} has no attention to draw: its depth is 0")
-    chosen = _select_indices("layer", trace.layer, len(layers))
+    numbers = _select_indices("layer", trace.layer, len(layers))
     heads = _select_indices("head", trace.head, layers[0].heads)
     names = _position_labels(run, ids, layers[0].steps["weights"].shape[-1])
-    layers = [layers[number] for number in chosen]
+    layers = [layers[number] for number in numbers]
     figures = _figure_makers(_make_title(run, path), kind, layers, heads, names)
     name = path.resolve().name
-    for ending, draw in figures.items():
-        save_figures(out, [name], lambda _, draw=draw: draw(), f"-{ending}")
+    for suffix, draw in figures.items():
+        save_figures(out, [name], lambda _, draw=draw: draw(), f"-{suffix}")
     if trace.matrices:
         write_file(out / f"{name}-attention.npz", _pack_matrices(layers, names))
     return 0
@@ -70,36 +70,36 @@ def show_run(path: Path, out: Path, kind: str | None, trace: TraceOptions) -> in
 def _figure_makers(
     title: str, kind: str | None, layers: "Sequence[Layer]", heads: Sequence[int], names: Sequence[str]
 ) -> "Mapping[str, Callable[[], Figure]]":
-    """Return what is to be drawn, by the ending of its file."""
+    """Return functions that draw the figures, by the suffix of their files."""
     from nhin.viz import layer_figures as viz
 
     if kind == "steps":
         return {
-            f"layer{one.number}-head{head}-steps": lambda one=one, head=head: viz.draw_layer_steps(
-                f"{title}, layer {one.number}", one, head
+            f"layer{layer.number}-head{head}-steps": lambda layer=layer, head=head: viz.draw_layer_steps(
+                f"{title}, layer {layer.number}", layer, head
             )
-            for one in layers
+            for layer in layers
             for head in heads
         }
     figures = {
-        "weights": lambda: viz.draw_layers(f"{title}: what layers and heads look at", layers, heads, names)
+        "weights": lambda: viz.draw_layers(f"{title}: weights by layer and head", layers, heads, names)
     }
     if kind == "weights":
         return figures
     return figures | {
-        f"layer{one.number}": lambda one=one: viz.draw_layer(
-            f"{title}, layer {one.number}", one, heads, names
+        f"layer{layer.number}": lambda layer=layer: viz.draw_layer(
+            f"{title}, layer {layer.number}", layer, heads, names
         )
-        for one in layers
+        for layer in layers
     }
 
 
 def _encode_prompt(run: "LMRun", prompt: str) -> list[int]:
-    """Turn a prompt into tokens, or say that there are too many."""
+    """Tokenize a prompt, or refuse one that is too long."""
     ids = run.tokenizer.encode(prompt)
-    for most, why in ((run.model.context, "the model's context"), (MAX_TOKENS, "the most that are drawn")):
-        if len(ids) > most:
-            raise UsageError(f"the prompt has {len(ids)} tokens, and {most} are {why}; shorten it")
+    for limit, why in ((run.model.context, "the model's context"), (MAX_TOKENS, "the most that are drawn")):
+        if len(ids) > limit:
+            raise UsageError(f"the prompt has {len(ids)} tokens, and {limit} are {why}; shorten it")
     return ids
 
 
@@ -110,37 +110,36 @@ def _explain_layers(run: "LMRun", ids: Sequence[int]) -> "list[Layer]":
 
     blocks = list(run.model.iter_blocks())
     explained = run.model.explain(torch.tensor([ids]))
-    scaled = bool(blocks) and blocks[0].attention.mechanism.facts.family in ("exact", "sparse")
+    is_scaled = bool(blocks) and blocks[0].attention.mechanism.facts.family in ("exact", "sparse")
     return [
         Layer(
             number,
             {name: value[0].detach().cpu().numpy() for name, value in steps.items() if value.ndim},
-            one.attention.kv_heads,
-            scaled,
+            block.attention.kv_heads,
+            is_scaled,
         )
-        for number, (one, steps) in enumerate(zip(blocks, explained, strict=True))
+        for number, (block, steps) in enumerate(zip(blocks, explained, strict=True))
     ]
 
 
-def _select_indices(option: str, given: Sequence[int], count: int) -> list[int]:
-    """Return which layers or heads are drawn: those that are given, else all."""
-    for number in given:
-        if not 0 <= number < count:
-            raise UsageError(f"--{option} is {number}; this model has 0 to {count - 1}")
-    return sorted(set(given)) or list(range(count))
+def _select_indices(option: str, indices: Sequence[int], count: int) -> list[int]:
+    """Return the given layers or heads, or all when none are given."""
+    for index in indices:
+        if not 0 <= index < count:
+            raise UsageError(f"--{option} is {index}; this model has 0 to {count - 1}")
+    return sorted(set(indices)) or list(range(count))
 
 
 def _position_labels(run: "LMRun", ids: Sequence[int], length: int) -> list[str]:
-    """Return what stands at each place: the memory, where there is one, and the last tokens."""
+    """Return the label of each position: the memory, if any, and the last tokens."""
     memory = run.model.config.memory
     tokens = list(ids)[len(ids) - (length - memory) :]
-    return [f"memory {number}" for number in range(memory)] + [
-        format_token(run.tokenizer, one) for one in tokens
-    ]
+    labels = [f"memory {number}" for number in range(memory)]
+    return labels + [format_token(run.tokenizer, token) for token in tokens]
 
 
 def format_token(tokenizer: "Tokenizer", token: int) -> str:
-    """Return a token as a person reads it: blanks as signs, half a character as its bytes."""
+    """Return a token as readable text: white space as signs, part of a character as its bytes."""
     if token == tokenizer.eos_id:
         return "⟨end⟩"
     piece = tokenizer.decode_bytes([token])
@@ -160,8 +159,8 @@ def _pack_matrices(layers: "Sequence[Layer]", names: Sequence[str]) -> bytes:
     import numpy as np
 
     arrays: dict[str, Any] = {"tokens": np.array(names)}
-    for one in layers:
-        arrays |= {f"layer{one.number}.{name}": value for name, value in one.steps.items()}
+    for layer in layers:
+        arrays |= {f"layer{layer.number}.{name}": value for name, value in layer.steps.items()}
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
     return data.getvalue()

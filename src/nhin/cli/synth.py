@@ -1,4 +1,4 @@
-"""The command that makes synthetic pictures."""
+"""``nhin synth``: synthetic pictures."""
 
 import json
 import sys
@@ -28,18 +28,18 @@ def synth(
     words: Paths = None,
     format: Literal["png", "jpg"] = "png",
 ) -> int:
-    """Make pictures of words and short lines, and labels.tsv that says what stands on each.
+    """Make pictures of words and short lines, and labels.tsv with their text.
 
-    The same settings give the same pictures. Stopped at any moment, the same command goes on where it stood;
-    with a larger count it adds to what is there.
+    The same settings give the same pictures. The command can be repeated after an interruption, or with a
+    larger count to add pictures.
 
     Args:
-        out: Folder for the pictures; new, empty, or begun by this command with these settings.
-        count: How many pictures the folder shall hold.
-        seed: Names the stream of pictures.
-        fonts: Folders to look for fonts in; those of this machine when not given.
-        words: Word lists beside the bundled ones, one word a line.
-        format: How pictures are stored.
+        out: Folder of the pictures; new, empty, or made by this command with the same settings.
+        count: Number of pictures in the folder.
+        seed: Random seed.
+        fonts: Folders with fonts; those of this machine when not given.
+        words: Additional word lists, one word per line.
+        format: File format of the pictures.
     """
     if count < 1:
         raise UsageError(f"--count must be at least 1, not {count}")
@@ -55,7 +55,7 @@ def synth(
             name = f"{index:07d}.{format}"
             sample = source.sample(index)
             _save_picture(sample, out / name, format)
-            # The label comes after its picture: a row never names a picture that is not there.
+            # After the picture, so that a row never names a missing one.
             labels.write(f"{name}\t{sample.text}\n")
             labels.flush()
     sys.stdout.write(f"{max(done, count)} pictures in {out}, {max(0, count - done)} of them new\n")
@@ -63,7 +63,7 @@ def synth(
 
 
 def _reserve_folder(out: Path, manifest: dict[str, object]) -> None:
-    """Make the folder ours, or refuse it; what others put there is never touched."""
+    """Claim the folder with a manifest, or refuse one with other files."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in out.iterdir()}
@@ -79,14 +79,14 @@ def _reserve_folder(out: Path, manifest: dict[str, object]) -> None:
 
 
 def _repair_labels(labels: Path) -> int:
-    """Count the whole rows of a label file, and cut off a row that a crash left half written."""
+    """Count the complete rows of a label file, and remove one that a crash left incomplete."""
     if not labels.exists():
         return 0
     data = labels.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        write_atomic(labels, whole)
-    return whole.count(b"\n")
+    complete = data[: data.rfind(b"\n") + 1]
+    if complete != data:
+        write_atomic(labels, complete)
+    return complete.count(b"\n")
 
 
 def _save_picture(sample: "Sample", path: Path, format: str) -> None:

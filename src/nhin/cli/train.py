@@ -1,4 +1,4 @@
-"""The command that trains."""
+"""``nhin train``: train a reader or a language model."""
 
 import os
 from contextlib import suppress
@@ -15,12 +15,12 @@ from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError
 @Parameter(name="*")
 @dataclass(frozen=True)
 class BudgetOptions:
-    """How long a language model is trained; the schedule is fitted to it.
+    """The budget of training a language model, to which its schedule is fitted.
 
     Args:
-        steps: So many steps.
-        tokens: So many tokens.
-        cpu_seconds: Steps that take so many CPU-seconds of each process.
+        steps: Number of steps.
+        tokens: Number of tokens.
+        cpu_seconds: CPU-seconds of the steps, in each process.
     """
 
     steps: Annotated[int | None, Parameter("--budget-steps")] = None
@@ -29,14 +29,14 @@ class BudgetOptions:
 
     @property
     def is_given(self) -> bool:
-        """Whether there is one."""
+        """Whether any is given."""
         return self != BudgetOptions()
 
 
 _NO_BUDGET = BudgetOptions()
 
-# Threads that wait for each other burn time before they sleep: by default so long that one busy program
-# beside makes training 20 times slower; with so few turns 2 to 4 times, and no slower on a quiet machine.
+# OpenMP threads spin before they sleep: with the default, one other busy program makes training 20 times
+# slower; with this count 2 to 4 times, and no slower on an idle machine.
 _SPIN_COUNT = "5000"
 
 
@@ -58,16 +58,16 @@ def train(
         out: Folder of the run: recipe.json, log.jsonl, checkpoint; runs/RECIPE when not given.
         resume: Continue the run in that folder.
         set: Change a setting of the recipe, such as --set schedule.steps=2000; repeatable.
-        data: Tokens made by nhin prepare, or a text to prepare, for a language model; the sources of Python's
-            own library when not given.
-        validate: Labelled crops (folder, TSV, zip or VinAI's layout) to measure a reader on now and then.
-        budget: How long.
+        data: Language models: tokens made by nhin prepare, or a text to prepare; the source code of Python's
+            library when not given.
+        validate: Readers: labeled crops (folder, TSV, zip or VinAI's folders) to validate on.
+        budget: Budget of training.
     """
     from nhin.config import override, read_recipe
 
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     try:
-        import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
+        import torch  # noqa: F401 - imported first, to tell how to install it
     except ImportError as why:
         raise MissingExtra("training needs PyTorch: pip install 'nhin[torch]'") from why
     out = out or Path("runs") / Path(recipe).stem
@@ -75,14 +75,18 @@ def train(
     if tree.get("workflow") == "lm":
         if validate is not None:
             raise UsageError("--validate is for readers; a language model has a validation split in --data")
-        if resume and not budget.is_given and not any(one.lstrip().startswith("schedule") for one in set):
+        if (
+            resume
+            and not budget.is_given
+            and not any(change.lstrip().startswith("schedule") for change in set)
+        ):
             tree = _keep_fitted_schedule(tree, out)
-        there = out.exists()
+        existed = out.exists()
         try:
             return _train_lm(tree, recipe, out, resume, data, budget)
         except NhinError:
-            if not there:
-                with suppress(OSError):  # it holds something, which stays
+            if not existed:
+                with suppress(OSError):  # not empty
                     out.rmdir()
             raise
     for option, given in (("--data", data is not None), ("--budget-...", budget.is_given)):
@@ -99,7 +103,7 @@ def train(
 def _train_lm(
     tree: dict[str, Any], name: str, out: Path, resume: bool, data: Path | None, budget: BudgetOptions
 ) -> int:
-    """Train a language model, its text prepared first where it is not."""
+    """Train a language model, after preparing its text where needed."""
     from nhin.config import from_dict
     from nhin.lm.budget import TrainBudget as Given
     from nhin.lm.budget import fit_to_budget
@@ -125,11 +129,11 @@ def _train_lm(
 
 
 def _keep_fitted_schedule(tree: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Keep the schedule that a run was begun with, if a budget has fitted it."""
+    """Keep the schedule of a run being resumed, if it was fitted to a budget."""
     path = out / "recipe.json"
     try:
-        begun = loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        kept = {"schedule": begun["schedule"], "fitted": True} if begun.get("fitted") else {}
+        former = loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        kept = {"schedule": former["schedule"], "fitted": True} if former.get("fitted") else {}
     except (OSError, ValueError, KeyError, AttributeError) as why:
         raise CheckpointError(f"{path} is torn: {why}; give a budget or --set schedule.steps=...") from why
     return tree | kept

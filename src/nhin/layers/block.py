@@ -14,7 +14,7 @@ Source:  Vaswani et al. 2017, arXiv:1706.03762 (post-norm); Xiong et al. 2020, a
 Differs: nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from jaxtyping import Bool
@@ -87,38 +87,34 @@ class Block(nn.Module):
             context_cache: The context's keys and values, projected at the first call only.
             lengths: Valid positions of each row of ``x``; with a cache.
         """
-
-        def attend(y: Hidden) -> Hidden:
-            return self.attention(y, causal=causal, keep=keep, cache=cache, lengths=lengths)
-
-        x = self._residual(x, self.norm, attend)
+        y = self._norm_before(x, self.norm)
+        y = self.attention(y, causal=causal, keep=keep, cache=cache, lengths=lengths)
+        x = self._add_residual(x, y, self.norm)
         cross = self.cross
         if cross is not None and self.cross_norm is not None:
             if context is None:
                 raise UsageError("this block was built with cross-attention; give it a context")
-            x = self._residual(
-                x,
-                self.cross_norm,
-                lambda y: cross(y, context=context, keep=context_keep, cache=context_cache),
-            )
+            y = self._norm_before(x, self.cross_norm)
+            y = cross(y, context=context, keep=context_keep, cache=context_cache)
+            x = self._add_residual(x, y, self.cross_norm)
         elif context is not None:
             raise UsageError(
                 "a context was given to a block without cross-attention; build it with cross=MultiHead(...)"
             )
         if self.feed is None or self.feed_norm is None:
             return x
-        return self._residual(x, self.feed_norm, self.feed)
+        return self._add_residual(x, self.feed(self._norm_before(x, self.feed_norm)), self.feed_norm)
 
     def fill_cache(self, x: Hidden, cache: Cache, lengths: Sequence[int] | None = None) -> None:
         """Append the keys and values of ``x`` to a cache, without computing the block's output."""
-        x = self.norm(x) if self.order == "pre" else x
-        self.attention(x, causal=True, cache=cache, lengths=lengths)
+        self.attention(self._norm_before(x, self.norm), causal=True, cache=cache, lengths=lengths)
 
-    def _residual(self, x: Hidden, norm: nn.Module, sublayer: Callable[[Hidden], Hidden]) -> Hidden:
-        """Add the output of a sublayer to x, with the norm before or after."""
-        if self.order == "pre":
-            return x + sublayer(norm(x))
-        return norm(self.alpha * x + sublayer(x))
+    def _norm_before(self, x: Hidden, norm: nn.Module) -> Hidden:
+        return norm(x) if self.order == "pre" else x
+
+    def _add_residual(self, x: Hidden, y: Hidden, norm: nn.Module) -> Hidden:
+        """Add the output of a sublayer to its input, with the norm before or after."""
+        return x + y if self.order == "pre" else norm(self.alpha * x + y)
 
 
 def deepnorm(depth: int) -> tuple[float, float]:

@@ -1,34 +1,34 @@
-"""What a training forward keeps for the gradient, measured: the bytes of all tensors that autograd saves.
+"""Activation memory of training: the bytes of all tensors that autograd saves, measured.
 
-Blocks are alike, so a model keeps ``ends + L x block``: embedding, last norm, head and loss, and what each of
-L blocks adds. Both follow from measuring one block and two, in float32, on a text of the length asked for.
-Memory is counted once however many tensors view it; weights and tables are not counted. Not seen: what an
-operation takes only while it runs, and what is kept behind autograd's back.
+Blocks are alike, so a model saves ``ends + L x block``: embedding, last norm, head and loss, and what each of
+L blocks adds. Both follow from measuring one block and two, in float32. Storage counts once however many
+tensors view it; weights and buffers do not count. Not measured: temporary memory of an operation, and what
+custom code saves without autograd.
 """
 
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from nhin.models.build import build_lm
 from nhin.models.config import ModelConfig, resolve
 from nhin.models.gpt import GPT
 
-MAX_WEIGHTS, MAX_TABLE_ENTRIES = 2**27, 2**27  # what a measurement may build, and hold in one table
+MAX_WEIGHTS, MAX_MATRIX_ENTRIES = 2**27, 2**27  # of a model to measure, and of one of its matrices
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationMemory:
-    """Bytes that a training forward keeps for one text.
+    """Bytes that a training forward pass saves for one text.
 
     Args:
         length: Tokens of the text.
-        dim: Width.
+        dim: Width of the model.
         ends: Outside of blocks.
-        block: For each block.
-        checkpointed: For each block with checkpointing; while one is computed again, its own besides.
+        block: Of each block.
+        checkpointed: Of each block with checkpointing; a block being recomputed adds its own.
     """
 
     length: int
@@ -38,62 +38,65 @@ class ActivationMemory:
     checkpointed: int
 
     def total(self, depth: int, *, checkpointing: bool = False) -> int:
-        """Return what is kept at most in so many blocks, until the gradient has passed."""
+        """Return the peak of a model with ``depth`` blocks."""
         if checkpointing and depth:
             return self.ends + depth * self.checkpointed + self.block
         return self.ends + depth * self.block
 
 
 def measure_activations(vocab: int, config: ModelConfig, length: int) -> ActivationMemory | None:
-    """Measure what a text of ``length`` tokens leaves behind in a training forward.
+    """Measure the activations of a text of ``length`` tokens; None where that would take gigabytes.
 
     Args:
-        vocab: Tokens there are.
-        config: A model's; its depth does not matter, and of models larger than memory two blocks are built.
+        vocab: Number of tokens.
+        config: A model's; its depth does not matter, as at most four blocks are built.
         length: Tokens of the text.
-
-    Returns:
-        What is kept; None where measuring would take gigabytes.
     """
     config = resolve(config)
     if not fits_memory(vocab, config, length):
         return None
-    # The kinds of looking of interleaved layers take turns, so that two blocks are the unit.
+    # Interleaved layers alternate two patterns, so two blocks are the unit.
     unit = 2 if config.mechanism == "interleaved" else 1
-    # What blocks keep does not hang on the vocabulary, unless each has an exit.
-    few = vocab if config.exits else min(vocab, 256)
-    plain, double, short, long = (
-        _measure_bytes(few, replace(config, depth=depth * unit, checkpointing=again), length)
-        for again in (False, True)
+    # Blocks do not depend on the vocabulary, unless each has an exit.
+    small_vocab = vocab if config.exits else min(vocab, 256)
+    single, double, checkpointed_single, checkpointed_double = (
+        _measure_bytes(small_vocab, replace(config, depth=depth * unit, checkpointing=checkpointing), length)
+        for checkpointing in (False, True)
         for depth in (1, 2)
     )
-    block, again = (double - plain) // unit, (long - short) // unit
-    if few < vocab:
-        plain = _measure_bytes(vocab, replace(config, depth=unit, checkpointing=False), length)
-    return ActivationMemory(length, config.dim or 0, plain - unit * block, block, again)
+    block = (double - single) // unit
+    checkpointed = (checkpointed_double - checkpointed_single) // unit
+    if small_vocab < vocab:
+        single = _measure_bytes(vocab, replace(config, depth=unit, checkpointing=False), length)
+    return ActivationMemory(length, config.dim or 0, single - unit * block, block, checkpointed)
 
 
 def fits_memory(vocab: int, config: ModelConfig, length: int) -> bool:
-    """Say whether two blocks can be built and a text of that length be put through them in passing."""
+    """Return whether two blocks and their matrices for a text of that length fit in little memory."""
     with torch.device("meta"):
         model = build_lm(vocab, replace(config, depth=2 if config.depth else 0))
-    tables = length * max(vocab, (config.heads or 1) * length)
-    return sum(weight.numel() for weight in model.parameters()) <= MAX_WEIGHTS and tables <= MAX_TABLE_ENTRIES
+    entries = length * max(vocab, (config.heads or 1) * length)
+    return is_small_enough(model) and entries <= MAX_MATRIX_ENTRIES
+
+
+def is_small_enough(model: nn.Module) -> bool:
+    """Return whether a model is small enough to be built for a measurement."""
+    return sum(weight.numel() for weight in model.parameters()) <= MAX_WEIGHTS
 
 
 def count_activation_bytes(model: GPT, tokens: Tensor) -> int:
-    """Return the bytes that autograd saves in the loss of a text, weights and tables aside."""
+    """Return the bytes that autograd saves in the loss of a text, without weights and buffers."""
     own = {_data_ptr(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    held: dict[int, Tensor] = {}  # kept alive, so that no place is given away twice
+    saved: dict[int, Tensor] = {}  # kept alive, so that no address is used twice
 
-    def note(tensor: Tensor) -> Tensor:
+    def save(tensor: Tensor) -> Tensor:
         if _data_ptr(tensor) not in own:
-            held[_data_ptr(tensor)] = tensor
+            saved[_data_ptr(tensor)] = tensor
         return tensor
 
-    with saved_tensors_hooks(note, lambda tensor: tensor):
+    with saved_tensors_hooks(save, lambda tensor: tensor):
         model.loss(tokens, tokens)
-    return sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
 
 
 def _measure_bytes(vocab: int, config: ModelConfig, length: int) -> int:

@@ -1,4 +1,4 @@
-"""What a language model is measured on: a split of a prepared text, or any text as it is."""
+"""Texts to evaluate a language model on: a split of a prepared text, or a text file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ DEFAULT_SPLIT = "validation"
 
 @dataclass(frozen=True, slots=True)
 class EvalSplit:
-    """What is measured on.
+    """A text to evaluate on.
 
     Args:
-        name: What a person calls it.
+        name: For tables.
         tokens: Of the run's tokenizer.
-        corpus: Where the n-grams beside it are counted; None where no training text is known.
+        corpus: Source of the n-gram baseline; None where no training text is known.
     """
 
     name: str
@@ -41,29 +41,29 @@ class EncodedText:
     ids: NDArray[np.uint32]
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return the number of tokens."""
         return len(self.ids)
 
     def read(self, start: int, stop: int, /) -> NDArray[np.int64]:
-        """Return those from ``start`` up to ``stop``."""
+        """Return the tokens from ``start`` up to ``stop``."""
         return self.ids[start:stop].astype(np.int64)
 
 
 def open_eval_split(
     data: Path, tokenizer: Tokenizer, split: str | None = None, train_folders: Iterable[Path] = ()
 ) -> EvalSplit:
-    """Open what a run is to be measured on.
+    """Open the text that a run is evaluated on.
 
     Args:
         data: A folder that ``nhin prepare`` made, or a text file.
         tokenizer: The run's.
-        split: Of a prepared text; its validation when None.
-        train_folders: Where the tokens may be that the run was trained on; see ``own_data``.
+        split: Of a prepared text; validation when None.
+        train_folders: Where the run's training tokens may be; see ``list_data_folders``.
 
     Raises:
-        DataError: It is missing, no text, or was prepared with another tokenizer.
+        DataError: It is missing, not a text, or was prepared with another tokenizer.
         UnknownName: It was prepared without this split.
-        UsageError: A split was asked for, and the text is in one piece.
+        UsageError: A split of a text file was requested.
     """
     if data.is_file():
         if split is not None:
@@ -82,16 +82,15 @@ def open_eval_split(
 
 
 def encode_file(path: Path, tokenizer: Tokenizer) -> EncodedText:
-    """Turn a text file into tokens, in the blocks that ``nhin prepare`` would cut it into.
+    """Tokenize a text file, in the blocks that ``nhin prepare`` would split it into.
 
     Raises:
-        DataError: It is no text, too large, or holds a character that the tokenizer does not know.
+        DataError: It is not a text, too large, or holds a character that the tokenizer does not know.
     """
     if path.stat().st_size > MAX_TEXT_BYTES:
         raise DataError(f"{path} is over {MAX_TEXT_BYTES >> 30} GiB; turn it into tokens with nhin prepare")
-    blocks = iter_blocks(
-        CorpusSource(str(path), lambda: iter([read_text(path)]), single=True), SplitConfig().block
-    )
+    source = CorpusSource(str(path), lambda: iter([read_text(path)]), single=True)
+    blocks = iter_blocks(source, SplitConfig().block)
     try:
         parts = [np.array(tokenizer.encode(text), np.uint32) for block in blocks for text, _ in block]
     except UsageError as why:
@@ -100,13 +99,13 @@ def encode_file(path: Path, tokenizer: Tokenizer) -> EncodedText:
 
 
 def list_data_folders(run_dir: Path, recipe: LMRecipe) -> list[Path]:
-    """Return where the tokens may be that a run, or a checkpoint of one, was trained on."""
-    named = [] if recipe.data.path is None else [Path(recipe.data.path)]
-    return [run_dir / "data", run_dir.parent / "data", *named]
+    """Return the folders where the training tokens of a run, or of a checkpoint, may be."""
+    in_recipe = [] if recipe.data.path is None else [Path(recipe.data.path)]
+    return [run_dir / "data", run_dir.parent / "data", *in_recipe]
 
 
 def _open_first_match(folders: Iterable[Path], tokenizer: Tokenizer) -> Corpus | None:
-    """Open the first that is still there and holds tokens of this tokenizer."""
+    """Open the first folder that exists and holds tokens of this tokenizer."""
     for folder in folders:
         try:
             corpus = open_tokens(folder)

@@ -1,4 +1,4 @@
-"""What a run left: a model or counts, the tokenizer and the recipe, ready to be used."""
+"""Open the run of a language model: its network or n-grams, tokenizer and recipe."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,10 @@ from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
 from nhin.training import checkpoint as checkpoints
 
-__all__ = ["LMRun", "NGramRun", "load_weights", "open_any_run", "open_run"]
-
 
 @dataclass(frozen=True, slots=True)
 class LMRun:
-    """A trained language model with all that belongs to it."""
+    """A trained network with its tokenizer and recipe."""
 
     model: GPT
     tokenizer: Tokenizer
@@ -29,7 +27,7 @@ class LMRun:
 
 @dataclass(frozen=True, slots=True)
 class NGramRun:
-    """Counted n-grams with all that belongs to them."""
+    """Counted n-grams with their tokenizer and recipe."""
 
     model: NGram
     tokenizer: Tokenizer
@@ -38,11 +36,11 @@ class NGramRun:
 
 
 def open_run(path: Path) -> LMRun:
-    """Load the network of a run's folder, or of a checkpoint's.
+    """Load the network from the folder of a run or of a checkpoint.
 
     Raises:
-        CheckpointError: There is none, or it is torn, foreign or not finite.
-        UsageError: It is a run that counted n-grams.
+        CheckpointError: There is none, or it is damaged, foreign or not finite.
+        UsageError: It is a run of n-grams.
     """
     run = open_any_run(path)
     if isinstance(run, NGramRun):
@@ -51,47 +49,41 @@ def open_run(path: Path) -> LMRun:
 
 
 def open_any_run(path: Path) -> LMRun | NGramRun:
-    """Load what a run's folder or a checkpoint's holds, be it a network or n-grams.
+    """Load a network or n-grams from the folder of a run or of a checkpoint.
 
     Raises:
-        CheckpointError: There is nothing, or it is torn, foreign or not finite.
+        CheckpointError: There is none, or it is damaged, foreign or not finite.
     """
-    place = path / "checkpoint" if checkpoints.exists(path / "checkpoint") else path
-    held = checkpoints.load(place)
+    folder = path / "checkpoint" if checkpoints.exists(path / "checkpoint") else path
+    checkpoint = checkpoints.load(folder)
     try:
-        recipe = from_dict(LMRecipe, held.values["recipe"], str(place))
-        tokenizer = tokenizer_from_dict(held.values["tokenizer"])
-        step = int(held.values["trainer"]["step"])
-        weights = dict(held.tensors.get("ema") or held.tensors["model"])
+        recipe = from_dict(LMRecipe, checkpoint.values["recipe"], str(folder))
+        tokenizer = tokenizer_from_dict(checkpoint.values["tokenizer"])
+        step = int(checkpoint.values["trainer"]["step"])
+        weights = dict(checkpoint.tensors.get("ema") or checkpoint.tensors["model"])
     except (KeyError, TypeError, ValueError) as why:
         if isinstance(why, NhinError) and not isinstance(why, KeyError):
             raise
-        raise CheckpointError(f"{place} is not a language model: {why}") from why
+        raise CheckpointError(f"{folder} is not a language model: {why}") from why
     if recipe.ngram:
         tables = {name: tensor.numpy() for name, tensor in weights.items()}
-        return NGramRun(NGram.from_tensors(tokenizer.vocab, tables, str(place)), tokenizer, recipe, step)
-    # Its shapes first: a recipe from a stranger may ask for more memory than there is.
+        return NGramRun(NGram.from_tensors(tokenizer.vocab, tables, str(folder)), tokenizer, recipe, step)
+    # Shapes first: a foreign recipe may need more memory than there is.
     with torch.device("meta"):
-        check_weights(build_lm(tokenizer.vocab, recipe.model), weights, str(place))
+        check_weights(build_lm(tokenizer.vocab, recipe.model), weights, str(folder))
     model = build_lm(tokenizer.vocab, recipe.model)
     model.load_state_dict(weights)
     return LMRun(model.eval(), tokenizer, recipe, step)
 
 
-def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Put weights into a model, or say what is wrong with them; see ``check_weights``."""
-    check_weights(model, weights, where)
-    model.load_state_dict(weights)
-
-
 def check_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Say which weight is missing, foreign, of another shape than a model's, or not finite.
+    """Refuse weights that are missing, unknown, of another shape than the model's, or not finite.
 
     Raises:
-        CheckpointError: They do not fit.
+        CheckpointError: The message names the first.
     """
-    wanted = model.state_dict()
-    for name, tensor in wanted.items():
+    expected = model.state_dict()
+    for name, tensor in expected.items():
         if name not in weights:
             raise CheckpointError(f"{where} lacks the tensor {name}")
         if weights[name].shape != tensor.shape:
@@ -100,7 +92,7 @@ def check_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], wher
                 f"the recipe wants {tuple(tensor.shape)}"
             )
     for name, tensor in weights.items():
-        if name not in wanted:
+        if name not in expected:
             raise CheckpointError(f"{where} has a tensor {name}, which the recipe does not")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{where}: {name} holds NaN or infinity; resume from an earlier checkpoint")

@@ -74,7 +74,7 @@ class EarlyExitGPT(GPT):
         depths = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
         for index, block in enumerate(self.iter_blocks()):
             if active.any():
-                x = torch.where(active[..., None], self.run_block(index, x, cache, lengths), x)
+                x = torch.where(active[..., None], self.bind_block(index, cache, lengths)(x), x)
                 depths += active
                 active = active & ~self._is_confident(x) if index + 1 < len(self.blocks) else active
             elif cache is not None:
@@ -87,7 +87,7 @@ class EarlyExitGPT(GPT):
         x, total = self.embed(tokens), torch.zeros((), device=tokens.device)
         nats = total
         for index in range(self.config.depth):
-            x = self.run_block(index, x)
+            x = self.bind_block(index)(x)
             nats = cross_entropy(self.logits(x), targets)
             total = total + (index + 1) * nats
         weights = self.config.depth * (self.config.depth + 1) / 2

@@ -9,7 +9,8 @@ Differs: every part is set by a ``ModelConfig``; with one head, no MLP and no fi
          attention layer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -116,15 +117,17 @@ class GPT(nn.Module):
     def run_blocks(self, x: Hidden, cache: Caches = None, lengths: Lengths = None) -> Hidden:
         """Apply every block."""
         for index in range(len(self.blocks)):
-            x = self.run_block(index, x, cache, lengths)
+            x = self.bind_block(index, cache, lengths)(x)
         return x
 
-    def run_block(self, index: int, x: Hidden, cache: Caches = None, lengths: Lengths = None) -> Hidden:
-        """Apply block ``index``."""
+    def bind_block(
+        self, index: int, cache: Caches = None, lengths: Lengths = None
+    ) -> Callable[[Hidden], Any]:
+        """Return block ``index`` as a function of its input, without a further Python call around it."""
         block = self.blocks[index]
         if cache is None and self.config.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, causal=True, use_reentrant=False)  # pyright: ignore[reportReturnType]
-        return block(x, causal=True, cache=None if cache is None else cache[index], lengths=lengths)
+            return partial(checkpoint, block, causal=True, use_reentrant=False)
+        return partial(block, causal=True, cache=None if cache is None else cache[index], lengths=lengths)
 
     def logits(self, x: Hidden) -> Logits:
         """Return the logits of every token from the output of the blocks."""

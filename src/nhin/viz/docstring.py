@@ -1,7 +1,4 @@
-"""What the docstring of a file says, taken apart: title, paragraphs, formulas, and labelled remarks.
-
-The docstrings of mechanisms, positions and states are written once; lists, pages and pictures read them here.
-"""
+"""Parse a module docstring into title, paragraphs, formulas and labeled remarks, for lists and pages."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ class Formula:
     """Displayed mathematics.
 
     Args:
-        lines: Each a displayed formula in LaTeX.
+        lines: Displayed formulas in LaTeX.
     """
 
     lines: tuple[str, ...]
@@ -24,12 +21,12 @@ class Formula:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocstring:
-    """A docstring taken apart.
+    """A parsed docstring.
 
     Args:
         title: Its first sentence.
         body: Paragraphs and formulas, in order.
-        remarks: What stands behind labels such as ``Cost:`` and ``Differs:``.
+        remarks: The text after labels such as ``Cost:`` and ``Differs:``.
     """
 
     title: str
@@ -43,19 +40,19 @@ class ParsedDocstring:
 
 
 def parse_docstring(docstring: str | None) -> ParsedDocstring:
-    """Take the docstring of a file apart."""
+    """Parse the docstring of a module."""
     blocks = re.split(r"\n\s*\n", cleandoc(docstring or ""))
     body: list[str | Formula] = []
     remarks: dict[str, str] = {}
-    mathematics = False
+    is_math = False
     for block in blocks[1:]:
-        mathematics = block.startswith(_MATH) or (mathematics and block.startswith(" "))
-        if mathematics:
-            one = _join_lines(block.removeprefix(_MATH))
+        is_math = block.startswith(_MATH) or (is_math and block.startswith(" "))
+        if is_math:
+            formula = _join_lines(block.removeprefix(_MATH))
             if body and isinstance(body[-1], Formula) and not block.startswith(_MATH):
-                body[-1] = Formula((*body[-1].lines, one))
+                body[-1] = Formula((*body[-1].lines, formula))
             else:
-                body.append(Formula((one,)))
+                body.append(Formula((formula,)))
         elif _LABEL.match(block):
             remarks |= _split_labels(block)
         else:
@@ -64,7 +61,7 @@ def parse_docstring(docstring: str | None) -> ParsedDocstring:
 
 
 def parse_arguments(docstring: str | None) -> dict[str, str]:
-    """Return what a docstring says of each argument, by name."""
+    """Return the description of each argument in a docstring."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", cleandoc(docstring or ""), re.MULTILINE)
     if section is None:
         return {}
@@ -72,24 +69,18 @@ def parse_arguments(docstring: str | None) -> dict[str, str]:
     return {name: _join_lines(text) for name, text in (entry.split(":", 1) for entry in entries)}
 
 
-def to_markdown(text: str) -> str:
-    """Return text as Markdown: what the docstring marks as code or mathematics is marked again."""
-    text = re.sub(r":math:`([^`]*)`", r"$`\1`$", text)
-    return re.sub(r"``([^`]+)``", r"`\1`", text)
-
-
 def to_text(text: str) -> str:
-    """Return text as a terminal shows it, without marks."""
+    """Return text without marks, for a terminal."""
     return re.sub(r":math:`([^`]*)`", r"\1", text).replace("``", "")
 
 
 def _split_labels(block: str) -> dict[str, str]:
-    """Split lines that begin with a label, each with the indented lines that follow it."""
-    found: dict[str, str] = {}
+    """Split a block into labels and the text after each."""
+    remarks: dict[str, str] = {}
     for part in re.split(r"\n(?=[A-Z][a-z]+:\s)", block):
         label, text = part.split(":", 1)
-        found[label] = _join_lines(text)
-    return found
+        remarks[label] = _join_lines(text)
+    return remarks
 
 
 def _join_lines(text: str) -> str:

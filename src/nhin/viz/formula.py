@@ -1,4 +1,4 @@
-r"""LaTeX as one reads it in a terminal: ``\frac{q^\top k}{\sqrt{D}}`` becomes ``(qᵀ k) / √D``."""
+r"""LaTeX as plain characters for a terminal: ``\frac{q^\top k}{\sqrt{D}}`` becomes ``(qᵀ k) / √D``."""
 
 import re
 
@@ -20,7 +20,7 @@ _FONTS = ("mathrm", "mathbb", "mathcal", "mathbf", "text", "operatorname", "bold
 
 
 def latex_to_text(latex: str) -> str:
-    """Return a displayed formula as one line of plain characters."""
+    """Convert a displayed formula to one line of plain characters."""
     text = " ".join(latex.replace("\\\\", " ; ").replace("&", " ").split())
     text = re.sub(r"\\[td]frac(?![a-zA-Z])", r"\\frac", text)
     text = re.sub(r"\\(begin|end)\{\w+\}(\[\w+\])?", " ", text)
@@ -51,7 +51,7 @@ def _replace_fractions(text: str) -> str:
         above, end = _read_argument(text, found.end())
         below, end = _read_argument(text, end)
         part = f"{_parenthesize(above)} / {_parenthesize(below)}"
-        # What follows would otherwise seem to stand below the line.
+        # Without parentheses, what follows would seem to be part of the denominator.
         part = f"({part})" if re.match(r"\s*[\w(\\]", text[end:]) else part
         text = text[: found.start()] + part + text[end:]
     return text
@@ -63,7 +63,7 @@ def _parenthesize(part: str) -> str:
 
 
 def _read_argument(text: str, start: int) -> tuple[str, int]:
-    """Return what stands in braces at a place, or the one sign there, and where it ends."""
+    """Return the argument at ``start``, in braces or a single sign, and where it ends."""
     while text[start : start + 1].isspace():
         start += 1
     if text[start : start + 1] != "{":

@@ -1,9 +1,9 @@
-"""Matrices of attention as figures: PNG for people, SVG for papers, the same numbers the same bytes."""
+"""Plot matrices of attention as PNG or SVG; the same values give the same bytes."""
 
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -15,25 +15,25 @@ from matplotlib.ticker import MaxNLocator
 
 from nhin.viz.matrices import Matrix
 
-MAX_LABELS = 48  # most rows or columns whose names are written
+MAX_LABELS = 48  # rows or columns whose names are written
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "nhin",
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "image.origin": "upper",
 }
-# A file that says when it was made differs each time.
+# Without a date, so that the same figure is the same file.
 _NO_DATE: Mapping[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One matrix of a table of them.
+    """One matrix of a figure.
 
     Args:
-        title: Stands above it.
-        matrix: The matrix; its first head is drawn.
-        is_mask: It says only who sees whom.
+        title: Above the matrix.
+        matrix: Its first head is drawn; NaN and infinity are gray.
+        is_mask: Whether to draw only which values are not zero.
     """
 
     title: str
@@ -41,17 +41,20 @@ class Panel:
     is_mask: bool = False
 
 
-def plot_row(title: str, panels: Sequence[tuple[str, Matrix, bool]]) -> Figure:
-    """Draw several matrices side by side.
+def plot_panels(
+    title: str, panels: Sequence[Panel], columns: int, inches: float | None = None, *, is_plain: bool = False
+) -> Figure:
+    """Draw matrices in rows of ``columns``, wide enough for labels when ``inches`` is None.
 
-    Args:
-        title: Stands above all.
-        panels: A title, a matrix (its heads averaged), and whether it says only who sees whom (from head 0).
+    A plain figure has no colorbars and no names of axes.
     """
-    figure, axes = _make_axes(title, len(panels), len(panels))
-    for axis, (name, matrix, seen) in zip(axes, panels, strict=True):
-        values = matrix.values[0] != 0 if seen else matrix.values.mean(0)
-        _plot_matrix(axis, name, values, matrix, is_mask=seen)
+    if inches is None:
+        inches = max((_panel_inches(panel.matrix) for panel in panels), default=2.9)
+    figure, axes = _make_axes(title, len(panels), columns, inches)
+    for axis, panel in zip(axes, panels, strict=True):
+        _plot_panel(axis, panel, has_colorbar=not is_plain)
+        if is_plain:
+            axis.set(xlabel="", ylabel="")
     return figure
 
 
@@ -59,51 +62,32 @@ def plot_heads(title: str, matrix: Matrix) -> Figure:
     """Draw the matrix of every head."""
     count = len(matrix.values)
     rows, columns = matrix.shape
-    tall = min(1.5, max(0.35, rows / max(1, columns)))
-    figure, axes = _make_axes(title, count, min(count, 4), _panel_inches(matrix), tall)
-    for number, (axis, values) in enumerate(zip(axes, matrix.values, strict=True)):
-        _plot_matrix(axis, f"head {number}" if count > 1 else "", values, matrix)
+    aspect = min(1.5, max(0.35, rows / max(1, columns)))
+    figure, axes = _make_axes(title, count, min(count, 4), _panel_inches(matrix), aspect)
+    for head, (axis, values) in enumerate(zip(axes, matrix.values, strict=True)):
+        _plot_panel(axis, Panel(f"head {head}" if count > 1 else "", replace(matrix, values=values[None])))
     return figure
 
 
-def plot_table(title: str, rows: Sequence[Sequence[Panel]], *, colorbars: bool = True) -> Figure:
-    """Draw rows of panels; without ``colorbars`` each is small and its colours go from nothing to its largest."""
-    columns = max(map(len, rows))
-    inches = (
-        max([_panel_inches(panel.matrix) for row in rows for panel in row], default=2.9) if colorbars else 1.7
-    )
-    figure, axes = _make_axes(title, len(rows) * columns, columns, inches)
-    for row, places in zip(rows, range(0, len(axes), columns), strict=True):
-        for panel, axis in zip(row, axes[places:], strict=False):
-            _plot_matrix(
-                axis,
-                panel.title,
-                panel.matrix.values[0],
-                panel.matrix,
-                is_mask=panel.is_mask,
-                colorbar=colorbars,
-            )
-            if not colorbars:
-                axis.set(xlabel="", ylabel="")
-    return figure
-
-
-def plot_steps(title: str, panels: Sequence[tuple[str, np.ndarray, bool]]) -> Figure:
-    """Draw the intermediates of a formula in order.
+def plot_steps(title: str, steps: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]) -> Figure:
+    """Draw the intermediates of a formula in order; boolean ones are masks.
 
     Args:
-        title: Stands above all.
-        panels: A name, two axes of numbers, and whether they only say yes or no; what is no number is grey.
+        title: Above all.
+        steps: Two axes of each intermediate.
+        shapes: The shape of each, for its title.
     """
-    figure, axes = _make_axes(title, len(panels), min(len(panels), 4))
-    for axis, (name, values, seen) in zip(axes, panels, strict=True):
-        _plot_matrix(axis, name, values, Matrix(values[None], values.shape), is_mask=seen, aspect="auto")
+    figure, axes = _make_axes(title, len(steps), min(len(steps), 4))
+    for axis, (name, values) in zip(axes, steps.items(), strict=True):
+        panel_title = f"{name}  {' × '.join(map(str, shapes[name]))}"
+        panel = Panel(panel_title, Matrix(values[None], values.shape), values.dtype == bool)
+        _plot_panel(axis, panel, aspect="auto")
         axis.set(xlabel="", ylabel="")
     return figure
 
 
 def encode_figure(figure: Figure, format: str, dpi: int = 120) -> bytes:
-    """Return a figure as the bytes of a file, png or svg; ``dpi`` says how fine a png is."""
+    """Return a figure as the bytes of a png or svg file."""
     data = io.BytesIO()
     with mpl.rc_context(_STYLE):
         FigureCanvasAgg(figure)
@@ -126,62 +110,50 @@ def _make_axes(
 
 
 def _panel_inches(matrix: Matrix) -> float:
-    """Return how wide a panel must be for the names it shows, in inches."""
-    named = max(len(matrix.keys), len(matrix.queries))
-    return 2.9 if named > MAX_LABELS else max(2.9, 0.19 * named + 1)
+    """Return the width of a panel that fits its labels, in inches."""
+    labels = max(len(matrix.keys), len(matrix.queries))
+    return 2.9 if labels > MAX_LABELS else max(2.9, 0.19 * labels + 1)
 
 
-def _plot_matrix(
-    axis: Axes,
-    title: str,
-    values: np.ndarray,
-    matrix: Matrix,
-    *,
-    is_mask: bool = False,
-    colorbar: bool = True,
-    aspect: Literal["equal", "auto"] = "equal",
+def _plot_panel(
+    axis: Axes, panel: Panel, *, has_colorbar: bool = True, aspect: Literal["equal", "auto"] = "equal"
 ) -> None:
+    matrix, values = panel.matrix, panel.matrix.values[0]
     with mpl.rc_context(_STYLE):
-        values = np.where(np.isfinite(values), values, np.nan).astype(float)
+        values = np.where(np.isfinite(values), values != 0 if panel.is_mask else values, np.nan).astype(float)
         largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
-        negative = bool((values < 0).any())
-        colours = mpl.colormaps["RdBu_r" if negative else "Blues" if is_mask else "magma_r"].with_extremes(
-            bad="lightgrey"
-        )
-        least, most = (-largest if negative else 0.0), (1.4 if is_mask else largest or 1.0)
+        has_negative = bool((values < 0).any())
+        name = "RdBu_r" if has_negative else "Blues" if panel.is_mask else "magma_r"
+        rows, columns = matrix.shape  # axes count positions even when the values are pooled
         image = axis.imshow(
-            values, cmap=colours, vmin=least, vmax=most, aspect=aspect, interpolation="nearest",
-            extent=_extent(values, matrix),
-        )  # fmt: skip
-        axis.set_title(title, fontsize=8)
+            values,
+            cmap=mpl.colormaps[name].with_extremes(bad="lightgrey"),
+            vmin=-largest if has_negative else 0.0,
+            vmax=1.4 if panel.is_mask else largest or 1.0,
+            aspect=aspect,
+            interpolation="nearest",
+            extent=(-0.5, max(columns, 1) - 0.5, max(rows, 1) - 0.5, -0.5),
+        )
+        axis.set_title(panel.title, fontsize=8)
         _label_axes(axis, matrix)
-        if colorbar and not is_mask:
+        if has_colorbar and not panel.is_mask:
             scale = axis.figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
             scale.ax.tick_params(labelsize=6)
-
-
-def _extent(values: np.ndarray, matrix: Matrix) -> tuple[float, float, float, float]:
-    """Return the corners in places, whatever the points stand for."""
-    rows, columns = matrix.shape
-    return (-0.5, max(columns, 1) - 0.5, max(rows, 1) - 0.5, -0.5)
 
 
 def _label_axes(axis: Axes, matrix: Matrix) -> None:
     axis.set_xlabel("key")
     axis.set_ylabel("query")
-    for one, names in ((axis.xaxis, matrix.keys), (axis.yaxis, matrix.queries)):
+    for side, names, rotation in ((axis.xaxis, matrix.keys, 90), (axis.yaxis, matrix.queries, 0)):
         if 0 < len(names) <= MAX_LABELS:
-            rotation = 90 if one is axis.xaxis else 0
-            one.set_ticks(
-                range(len(names)), labels=[_escape_label(name) for name in names], rotation=rotation
-            )
+            side.set_ticks(range(len(names)), labels=[*map(_escape_label, names)], rotation=rotation)
         else:
-            one.set_major_locator(MaxNLocator(5, integer=True))
-        one.set_tick_params(labelsize=7)
+            side.set_major_locator(MaxNLocator(5, integer=True))
+        side.set_tick_params(labelsize=7)
     if matrix.keys and len(matrix.keys) <= MAX_LABELS:
         axis.xaxis.tick_top()
 
 
 def _escape_label(name: str) -> str:
-    """Return a name that is drawn as it is: a dollar would begin mathematics."""
+    """Shorten a name and escape dollar signs, which would begin mathematics."""
     return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$")

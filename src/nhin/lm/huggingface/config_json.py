@@ -1,4 +1,4 @@
-"""A foreign config.json: asked for its values by name, kind and bounds."""
+"""Read a foreign config.json, value by value, with checks of type and range."""
 
 import json
 import math
@@ -12,10 +12,10 @@ MAX_BYTES = 2**20
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Read a file that should hold one JSON object.
+    """Read one JSON object from a file.
 
     Raises:
-        CheckpointError: It is missing, longer than ``max_bytes`` bytes, torn, or holds something else.
+        CheckpointError: The file is missing, longer than ``max_bytes``, damaged, or holds something else.
     """
     try:
         with path.open("rb") as file:
@@ -34,81 +34,80 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
 
 
 class ConfigReader:
-    """Values of a config.json; each question names the key in its refusal.
+    """Values of a config.json; every error names the key.
 
     Args:
         tree: The parsed file.
-        where: What to call it.
+        where: Its name in messages.
     """
 
     def __init__(self, tree: Mapping[str, Any], where: str) -> None:
         self._tree, self._where = tree, where
 
-    def get_int(self, name: str, default: int | None = None, *, minimum: int = 1) -> int:
-        """Return a whole number of at least ``minimum``; sizes have their upper bounds in the design."""
-        value = self._tree.get(name)
-        value = default if value is None else value
-        if type(value) is not int or value < minimum:
-            raise CheckpointError(
-                f"{self._where}: {name} is {value!r}; a whole number from {minimum} on is needed"
-            )
+    def get_int(self, name: str, default: int | None = None) -> int:
+        """Return a whole number of at least 1; ``ModelConfig`` checks the upper bounds."""
+        value = self._get(name, default)
+        self._require(type(value) is int and value >= 1, name, value, "a whole number from 1 on")
         return value
 
     def get_float(self, name: str, default: float) -> float:
         """Return a finite number above zero."""
-        value = self._tree.get(name)
-        value = default if value is None else value
-        if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise CheckpointError(f"{self._where}: {name} is {value!r}; a number above 0 is needed")
+        value = self._get(name, default)
+        is_valid = type(value) in (int, float) and 0 < value < math.inf
+        self._require(is_valid, name, value, "a number above 0")
         return float(value)
 
     def get_fraction(self, name: str, default: float) -> float:
         """Return a number from 0 to below 1."""
-        value = self._tree.get(name)
-        value = default if value is None else value
-        if type(value) not in (int, float) or not 0 <= value < 1:
-            raise CheckpointError(f"{self._where}: {name} is {value!r}; 0 or more and less than 1 is needed")
+        value = self._get(name, default)
+        is_valid = type(value) in (int, float) and 0 <= value < 1
+        self._require(is_valid, name, value, "0 or more and less than 1")
         return float(value)
 
     def get_bool(self, name: str, default: bool) -> bool:
-        """Return whether something is so."""
-        value = self._tree.get(name)
-        value = default if value is None else value
-        if type(value) is not bool:
-            raise CheckpointError(f"{self._where}: {name} is {value!r}; true or false is needed")
+        """Return true or false."""
+        value = self._get(name, default)
+        self._require(type(value) is bool, name, value, "true or false")
         return value
 
     def get_choice(self, name: str, known: Mapping[str, str], default: str) -> str:
-        """Return what we call one of several words.
+        """Return nhin's word for one of several.
 
         Raises:
-            UsageError: It is another; the message names those known.
+            UsageError: It is another; the message names the known ones.
         """
-        value = self._tree.get(name)
-        value = default if value is None else value
+        value = self._get(name, default)
         if not isinstance(value, str) or value not in known:
             raise UsageError(f"{self._where}: {name} is {value!r}; nhin knows {', '.join(known)}")
         return known[value]
 
     def get_section(self, name: str) -> "ConfigReader":
-        """Return the object under a name; an empty one where there is none."""
-        value = self._tree.get(name)
-        if value is not None and not isinstance(value, Mapping):
-            raise CheckpointError(f"{self._where}: {name} is {value!r}; an object is needed")
-        return ConfigReader(value or {}, f"{self._where}: {name}")
+        """Return the object under a name; an empty one when missing."""
+        value = self._get(name, {})
+        self._require(isinstance(value, Mapping), name, value, "an object")
+        return ConfigReader(value, f"{self._where}: {name}")
 
     def check_allowed(self, allowed_values: Mapping[str, Sequence[object]]) -> None:
-        """Refuse values that nhin has nothing for.
+        """Refuse values that nhin does not support.
 
         Args:
-            allowed_values: By name, the values that may stand there; a name that is missing or null is always right.
+            allowed_values: The values allowed under each name; a missing or null value is always allowed.
 
         Raises:
             UsageError: There is another; the message names the first.
         """
         for name, allowed in allowed_values.items():
             value = self._tree.get(name)
-            if value is not None and not any(type(value) is type(one) and value == one for one in allowed):
+            matches = (type(value) is type(known) and value == known for known in allowed)
+            if value is not None and not any(matches):
                 shown = repr(value) if len(repr(value)) < 80 else repr(value)[:77] + "..."
                 only = f" but {' or '.join(map(repr, allowed))}" if allowed else ""
                 raise UsageError(f"{self._where}: {name} is {shown}, and nhin knows nothing{only} there")
+
+    def _get(self, name: str, default: Any) -> Any:
+        value = self._tree.get(name)
+        return default if value is None else value
+
+    def _require(self, is_valid: bool, name: str, value: object, need: str) -> None:
+        if not is_valid:
+            raise CheckpointError(f"{self._where}: {name} is {value!r}; {need} is needed")

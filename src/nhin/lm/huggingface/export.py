@@ -1,4 +1,4 @@
-"""A run as a folder that Hugging Face's libraries read: config, weights, tokenizer."""
+"""Export a run to a folder that Hugging Face's libraries read: config, weights, tokenizer."""
 
 import json
 import shutil
@@ -21,13 +21,13 @@ from nhin.lm.huggingface.weights import SINGLE_FILE
 from nhin.lm.loading import LMRun
 from nhin.models.config import ModelConfig
 
-FORMATS = {layout.name: layout for layout in (GPT2, LLAMA)}
+FORMATS = {format.name: format for format in (GPT2, LLAMA)}
 EXPORT_MARK = "exported_by"
 
 
 @dataclass(frozen=True, slots=True)
 class HFExport:
-    """What an export came to: the layout, how many tensors, the bytes written."""
+    """The format of an export, the number of its tensors and the bytes written."""
 
     format: str
     tensors: int
@@ -35,32 +35,31 @@ class HFExport:
 
 
 def export_folder(run: LMRun, out: Path, format: str = "auto") -> HFExport:
-    """Write a run into a new folder in one of Hugging Face's layouts.
+    """Write a run to a new folder in one of Hugging Face's formats.
 
     Args:
-        run: Its weights are written in float32.
-        out: A folder that is not there, or holds an earlier export, which is then replaced.
-        format: A name of ``LAYOUTS``, or auto for the one that holds the design.
+        run: Its weights are written as float32.
+        out: A new folder, or an earlier export, which is then replaced.
+        format: A name of ``FORMATS``, or auto for the one that fits the config.
 
     Raises:
-        UsageError: The design does not fit, and the message says what stands in the way; or the folder holds
-            something else.
-        CheckpointError: There is no room; nothing is left behind.
+        UsageError: No format fits the config, and the message says why; or the folder holds something else.
+        CheckpointError: The folder cannot be written; nothing is left behind.
     """
-    layout = select_format(run.model.config, format)
+    target = select_format(run.model.config, format)
     if not _is_replaceable(out):
         raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
     weights = {
         name: tensor.detach().to("cpu", torch.float32).clone(memory_format=torch.contiguous_format)
-        for name, tensor in layout.to_hf_weights(run.model.state_dict(), run.model.config).items()
+        for name, tensor in target.to_hf_weights(run.model.state_dict(), run.model.config).items()
     }
     beside = out.with_name(f".{out.name}.new")
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         save_file(weights, beside / SINGLE_FILE, metadata={"format": "pt"})
-        (beside / SINGLE_FILE).chmod(0o644)  # safetensors lets nobody else read it
-        for name, tree in _build_json_files(run, layout).items():
+        (beside / SINGLE_FILE).chmod(0o644)  # safetensors makes it readable by its owner alone
+        for name, tree in _build_json_files(run, target).items():
             _write_text(beside / name, json.dumps(tree, ensure_ascii=False, indent=1))
         _write_text(beside / "tokenizer.json", to_hf_tokenizer(run.tokenizer))
         size = sum(path.stat().st_size for path in beside.iterdir())
@@ -71,53 +70,44 @@ def export_folder(run: LMRun, out: Path, format: str = "auto") -> HFExport:
         raise CheckpointError(f"cannot write {out}: {getattr(why, 'strerror', None) or why}") from why
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return HFExport(layout.name, len(weights), size)
+    return HFExport(target.name, len(weights), size)
 
 
 def select_format(config: ModelConfig, format: str = "auto") -> CheckpointFormat:
-    """Return the layout that holds a settled design.
+    """Return the format that fits a resolved config.
 
     Raises:
-        UnknownName: There is no such layout.
-        UsageError: It does not hold it, or none does; the message says what stands in the way.
+        UnknownName: There is no format of this name.
+        UsageError: It does not fit, or none does; the message says why.
     """
     if format not in (*FORMATS, "auto"):
-        raise UnknownName("layout", format, (*FORMATS, "auto"))
-    asked = list(FORMATS.values()) if format == "auto" else [FORMATS[format]]
-    found = {layout: list(layout.find_unsupported(config)) for layout in asked}
-    for layout, obstacles in found.items():
-        if not obstacles:
-            return layout
-    told = "; ".join(f"not {layout.name}: {', '.join(obstacles)}" for layout, obstacles in found.items())
-    raise UsageError(f"this model has no such layout; {told}")
+        raise UnknownName("format", format, (*FORMATS, "auto"))
+    reasons = []
+    for candidate in FORMATS.values() if format == "auto" else [FORMATS[format]]:
+        unsupported = list(candidate.find_unsupported(config))
+        if not unsupported:
+            return candidate
+        reasons.append(f"not {candidate.name}: {', '.join(unsupported)}")
+    raise UsageError(f"this model has no such format; {'; '.join(reasons)}")
 
 
 def _is_replaceable(out: Path) -> bool:
-    """Say whether a folder may be written to: new, empty, or an earlier export."""
-    if not out.exists():
-        return True
-    if not out.is_dir():
-        return False
-    if not any(out.iterdir()):
+    """Return whether a folder may be written to: new, empty, or an earlier export."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return True
     return (out / "config.json").is_file() and EXPORT_MARK in read_json(out / "config.json")
 
 
 def _build_json_files(run: LMRun, format: CheckpointFormat) -> dict[str, Any]:
-    """Return the JSON files of an export, but for the tokenizer."""
-    design, end = run.model.config, run.tokenizer.eos_id
-    ends = {"bos_token_id": end, "eos_token_id": end}
-    common = {
-        "vocab_size": run.model.vocab,
-        **ends,
-        "torch_dtype": "float32",
-        "use_cache": True,
-        EXPORT_MARK: f"nhin {__version__}",
-    }
+    """Return the JSON files of an export, except the tokenizer."""
+    config, eos = run.model.config, run.tokenizer.eos_id
+    ends = {"bos_token_id": eos, "eos_token_id": eos}
+    common = {"vocab_size": run.model.vocab, **ends, "torch_dtype": "float32", "use_cache": True}
+    mark = {EXPORT_MARK: f"nhin {__version__}"}
     return {
-        "config.json": format.to_hf_config(design) | common,
+        "config.json": format.to_hf_config(config) | common | mark,
         "generation_config.json": ends,
-        "tokenizer_config.json": build_tokenizer_config(design.context),
+        "tokenizer_config.json": build_tokenizer_config(config.context),
     }
 
 

@@ -1,6 +1,6 @@
-"""The tensors of a folder of safetensors, one file or several with an index, read one by one.
+"""Read the tensors of a folder of safetensors, in one file or several with an index.
 
-Names, shapes and kinds are known from the headers before a single tensor is taken into memory.
+Headers give names, shapes and dtypes before a tensor is loaded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,15 +20,15 @@ _DTYPES = {"F32", "F16", "BF16", "F64"}
 
 
 class SafetensorsFolder(Mapping[str, Tensor]):
-    """Tensors by name, as float32; each is read when it is asked for.
+    """Tensors by name, as float32; each is loaded when accessed.
 
     Args:
         folder: Holds ``model.safetensors``, or the files that ``model.safetensors.index.json`` names.
-        prefix: What names may lack at their beginning.
-        buffer_suffixes: Endings of names that are no weights.
+        prefix: Added to names that lack it.
+        buffer_suffixes: Endings of the names of tensors that are not weights.
 
     Raises:
-        CheckpointError: There are none, or they are torn or foreign.
+        CheckpointError: There are none, or they are damaged or foreign.
         UsageError: There are only pickled weights.
     """
 
@@ -37,8 +37,8 @@ class SafetensorsFolder(Mapping[str, Tensor]):
         self._tensors: dict[str, tuple[Any, str]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for file, named in _list_files(folder).items():
-            held = _open_file(folder / file)
-            names = set(held.keys())
+            opened = _open_file(folder / file)
+            names = set(opened.keys())
             if missing := (named or names) - names:
                 raise CheckpointError(
                     f"{folder / file} lacks the tensor {min(missing)}, which the index names"
@@ -46,21 +46,23 @@ class SafetensorsFolder(Mapping[str, Tensor]):
             for name in sorted(names if named is None else named):
                 if name.endswith(buffer_suffixes):
                     continue
-                part = held.get_slice(name)
-                if part.get_dtype() not in _DTYPES:
-                    raise CheckpointError(f"{folder / file}: {name} is {part.get_dtype()}; nhin reads floats")
-                known = name if name.startswith((prefix, "lm_head.")) else prefix + name
-                self._tensors[known], self.shapes[known] = (held, name), tuple(part.get_shape())
+                header = opened.get_slice(name)
+                if header.get_dtype() not in _DTYPES:
+                    raise CheckpointError(
+                        f"{folder / file}: {name} is {header.get_dtype()}; nhin reads floats"
+                    )
+                full = name if name.startswith((prefix, "lm_head.")) else prefix + name
+                self._tensors[full], self.shapes[full] = (opened, name), tuple(header.get_shape())
 
     def __getitem__(self, name: str) -> Tensor:
-        """Read a tensor.
+        """Load a tensor.
 
         Raises:
-            CheckpointError: It is torn, or holds NaN or infinity.
+            CheckpointError: It is damaged, or holds NaN or infinity.
         """
-        held, there = self._tensors[name]
+        file, stored_name = self._tensors[name]
         try:
-            tensor = held.get_tensor(there).to(torch.float32)
+            tensor = file.get_tensor(stored_name).to(torch.float32)
         except (SafetensorError, OSError) as why:
             raise CheckpointError(f"{self.folder} is torn: {why}") from why
         if not bool(tensor.isfinite().all()):
@@ -76,11 +78,11 @@ class SafetensorsFolder(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def check_shapes(self, expected: Mapping[str, tuple[int, ...]], optional: tuple[str, ...] = ()) -> None:
-        """Refuse tensors that are missing, of another shape, or strange.
+        """Refuse tensors that are missing, of another shape, or unexpected.
 
         Args:
             expected: Shapes by name.
-            optional: Names that may be there and are not read.
+            optional: Names that may be present and are ignored.
 
         Raises:
             CheckpointError: The message names the first.
@@ -100,7 +102,7 @@ class SafetensorsFolder(Mapping[str, Tensor]):
 
 
 def _list_files(folder: Path) -> dict[str, set[str] | None]:
-    """Return the files of a folder with the tensors each should hold; None for all it does."""
+    """Return the files of a folder and the tensors to read from each; None for all."""
     if (folder / SINGLE_FILE).is_file():
         return {SINGLE_FILE: None}
     if not (folder / INDEX_FILE).is_file():
@@ -109,18 +111,18 @@ def _list_files(folder: Path) -> dict[str, set[str] | None]:
                 f"{folder} holds pickled weights (.bin), which can run code; convert them to safetensors"
             )
         raise CheckpointError(f"there is no {SINGLE_FILE} in {folder}")
-    placed = read_json(folder / INDEX_FILE, MAX_INDEX_BYTES).get("weight_map")
-    if not isinstance(placed, dict) or not placed:
+    weight_map = read_json(folder / INDEX_FILE, MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{folder / INDEX_FILE} places no tensors")
     files: dict[str, set[str] | None] = {}
-    for name, file in placed.items():
+    for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
             raise CheckpointError(
                 f"{folder / INDEX_FILE}: {name} is in {str(file)[:80]!r}, which is no file of this folder"
             )
-        held = files.setdefault(file, set())
-        assert held is not None
-        held.add(name)
+        names = files.setdefault(file, set())
+        assert names is not None
+        names.add(name)
     if len(files) > MAX_FILES:
         raise CheckpointError(f"{folder / INDEX_FILE} names {len(files)} files; at most {MAX_FILES} are read")
     return files

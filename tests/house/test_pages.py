@@ -6,23 +6,25 @@ import re
 import runpy
 from pathlib import Path
 
+import comparison_page
+import mechanism_pages
 import numpy as np
 import pytest
+from doc_markdown import format_table, to_markdown
 from PIL import Image
 
 from nhin.attention.registry import MECHANISMS
-from nhin.viz import comparison, pages
 from nhin.viz.catalogue import find_entry
 from nhin.viz.plots import encode_figure
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SCRIPT = runpy.run_path(str(ROOT / "scripts" / "pages.py"))
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "docs" / "build.py"))
 each = pytest.mark.parametrize("name", MECHANISMS)
 
 
 def test_every_page_says_what_the_code_says_now():
-    for path, text in SCRIPT["texts"]().items():
+    for path, text in SCRIPT["build_pages"]().items():
         assert (DOCS / path).read_text("utf-8") == text, f"docs/{path} is out of date: make pages"
 
 
@@ -33,7 +35,7 @@ def test_no_page_is_left_of_a_mechanism_that_is_gone():
 
 @each
 def test_the_picture_is_what_would_be_drawn_now(name):
-    now = encode_figure(pages.draw_picture(find_entry(name)), "png", dpi=80)
+    now = encode_figure(mechanism_pages.draw_picture(find_entry(name)), "png", dpi=80)
     was, is_now = (
         np.asarray(Image.open(file).convert("RGB"), dtype=int)
         for file in (DOCS / "mechanisms" / f"{name}.png", io.BytesIO(now))
@@ -58,7 +60,7 @@ def test_what_the_contract_shows_runs(page):
 
 
 def test_an_example_that_is_wrong_would_fail():
-    code = pages.build_example(find_entry("softmax")).replace(
+    code = mechanism_pages.build_example(find_entry("softmax")).replace(
         "mixed = attend(q, k, v", "mixed = attend(k, q, v"
     )
     with pytest.raises(AssertionError):
@@ -70,7 +72,7 @@ def test_what_was_not_measured_is_a_dash_and_no_number():
         "machine": "m",
         "settings": json.loads((ROOT / "benchmarks/attention.json").read_text())["settings"],
     }
-    page = comparison.build_comparison_page(bare)
+    page = comparison_page.build_comparison_page(bare)
     rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| [`")}
     assert rows.keys() == MECHANISMS.keys()
     assert all(line.count("–") == 5 for line in rows.values())
@@ -83,14 +85,14 @@ def test_measurements_stand_where_they_belong():
     measured["forward"]["naive"] = {"512": cell, "2048": {"skipped": "too long"}}
     row = next(
         line
-        for line in comparison.build_comparison_page(measured).splitlines()
+        for line in comparison_page.build_comparison_page(measured).splitlines()
         if line.startswith("| [`naive`]")
     )
     assert "| 12.3 (4.57x) | – |" in row
 
 
 def test_the_cache_of_8_groups_is_a_quarter_and_of_one_a_thirty_second():
-    page = comparison.build_comparison_page(
+    page = comparison_page.build_comparison_page(
         json.loads((ROOT / "benchmarks/attention.json").read_text("utf-8"))
     )
     assert "| grouped | 8 | 2·S·G·D | 16,777,216 | 1/4 |" in page
@@ -100,8 +102,13 @@ def test_the_cache_of_8_groups_is_a_quarter_and_of_one_a_thirty_second():
 def test_the_longest_that_fits_follows_how_memory_grew():
     def longest(*peaks):
         cells = {n: {"peak_mb": p} for n, p in zip(("512", "2048", "8192"), peaks, strict=False)}
-        return comparison._estimate_longest({"backward": {"x": cells}}, "x")
+        return comparison_page._estimate_longest({"backward": {"x": cells}}, "x")
 
     assert longest(1, 4, 16) == "4,200,000"  # a line: 8 GB hold 512 times 16 MB
     assert longest(16, 256, 4096) == "12,000"  # a parabola: twice the memory, 1.4 times the length
     assert longest(5) == longest(5, 5) == "–"
+
+
+def test_code_and_formulas_of_a_docstring_are_marked_and_bars_in_cells_escaped():
+    assert to_markdown("see :math:`x_i` in ``call``") == "see $`x_i`$ in `call`"
+    assert format_table(("a", ""), [("x|y", "z")]) == "| a |  |\n| --- | --- |\n| x\\|y | z |"

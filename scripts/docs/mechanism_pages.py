@@ -1,29 +1,30 @@
-"""Pages of the documentation, made from docstrings and ``Facts``: nothing in them is written twice."""
+"""Documentation pages of mechanisms and positions, made from docstrings and ``Facts``."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from doc_markdown import NOTE, format_table, to_markdown
 from matplotlib.figure import Figure
 
 from nhin.attention.base import ABILITIES
+from nhin.attention.registry import MECHANISMS
 from nhin.viz import mechanism_figures
 from nhin.viz.catalogue import FAMILIES, Entry, list_entries
-from nhin.viz.docstring import Formula, to_markdown
+from nhin.viz.docstring import Formula
 from nhin.viz.inputs import build_mechanism, embed_words, list_example_words, settings_for
 
-NOTE = "<!-- Made by `make pages`; change the docstring, not this file. -->"
 HEADS, HEAD_DIM, LENGTH = 4, 16, 32
 
 
 def build_mechanism_page(entry: Entry) -> str:
     """Return the page of a mechanism."""
     facts = entry.mechanism
-    assert facts is not None, "positions and the rest have no page of their own"
-    file = f"../../src/nhin/attention/{_source_file(entry)}"
+    assert facts is not None, "only mechanisms have pages of their own"
+    file = f"../../src/{MECHANISMS[entry.name].__module__.replace('.', '/')}.py"
     parts = [
         NOTE,
         f"# {facts.title}",
         to_markdown(entry.doc.title),
-        f"![Who sees whom, and weights]({entry.name}.png)",
+        f"![Mask and weights]({entry.name}.png)",
         *_format_body(entry),
         "## In short",
         format_table(("", ""), _fact_rows(entry)),
@@ -32,10 +33,10 @@ def build_mechanism_page(entry: Entry) -> str:
     ]
     if entry.settings:
         rows = [
-            (f"`{name}`", f"`{default}`" if default else "", to_markdown(said))
-            for name, (default, said) in entry.settings.items()
+            (f"`{name}`", f"`{default}`" if default else "", to_markdown(meaning))
+            for name, (default, meaning) in entry.settings.items()
         ]
-        parts += ["## Settings", format_table(("setting", "default", "what it is"), rows)]
+        parts += ["## Settings", format_table(("setting", "default", "meaning"), rows)]
     parts += ["## How it differs from the paper", _to_sentence(entry.doc.remarks.get("Differs", "nothing"))]
     parts.append(
         f"[The code]({file}) · [all mechanisms](README.md) · [cost, declared and measured](../compare.md)"
@@ -44,27 +45,27 @@ def build_mechanism_page(entry: Entry) -> str:
 
 
 def build_example(entry: Entry) -> str:
-    """Return ten lines that build a mechanism, call it, look inside, and check that all agree."""
+    """Return about ten lines that build a mechanism, call it, take its weights, and check that all agree."""
     known = entry.mechanism.abilities if entry.mechanism else frozenset()
     small = "".join(f", {name}={value!r}" for name, value in settings_for(entry.name, 12).items())
-    way = ", causal=True" if "causal" in known else ""
+    causal = ", causal=True" if "causal" in known else ""
     decodes = "decode" in known
     lines = [
         "import torch",
-        *(["from nhin.attention.base import Room"] if decodes else []),
+        *(["from nhin.attention.base import CacheSpec"] if decodes else []),
         "from nhin.attention.registry import build",
         "",
-        "q, k, v = torch.randn(3, 1, 12, 4, 16)  # 1 sequence of 12 places, 4 heads of width 16",
+        "q, k, v = torch.randn(3, 1, 12, 4, 16)  # 1 sequence of length 12, 4 heads of width 16",
         f'attend = build("{entry.name}", heads=4, head_dim=16{small})',
-        f"mixed = attend(q, k, v{way})  # shaped like q",
-        f"weights = attend.weights(q, k{way})  # 1 x 4 x 12 x 12: what each query gives each key",
+        f"mixed = attend(q, k, v{causal})  # shaped like q",
+        f"weights = attend.weights(q, k{causal})  # 1 x 4 x 12 x 12: what each query gives each key",
         'assert torch.allclose(torch.einsum("bhts,bshd->bthd", weights, v), mixed, atol=1e-4)',
     ]
     if decodes:
         lines += [
-            "with torch.no_grad():  # place by place, from what is remembered: the same answer",
-            "    state = attend.new_state(Room(batch=1, context=12, kv_heads=4, head_dim=16))",
-            "    steps = [state.step(q[:, [t]], k[:, [t]], v[:, [t]]) for t in range(12)]",
+            "with torch.no_grad():  # step by step from the cache: the same result",
+            "    cache = attend.init_cache(CacheSpec(batch=1, context=12, kv_heads=4, head_dim=16))",
+            "    steps = [cache.step(q[:, [t]], k[:, [t]], v[:, [t]]) for t in range(12)]",
             "assert torch.allclose(torch.cat(steps, 1), mixed, atol=1e-4)",
         ]
     return "\n".join(lines) + "\n"
@@ -86,23 +87,23 @@ def build_index_page() -> str:
     parts = [
         NOTE,
         "# Attention mechanisms",
-        "All stand behind [one contract](../attention-contract.md), keep the same laws, are built by name: "
+        "All keep [one contract](../attention-contract.md), pass the same tests, and are built by name: "
         '`build("window", heads=8, head_dim=64)`. The same list in a terminal: `nhin list`; pictures: '
         "`nhin show attention`. What each costs, declared and measured: [compare](../compare.md). "
-        "How places are known: [positions](../positions.md).",
+        "Position encodings: [positions](../positions.md).",
     ]
     for family, title in FAMILIES.items():
         rows = [
             (
-                f"[`{one.name}`]({one.name}.md)",
-                one.title,
+                f"[`{entry.name}`]({entry.name}.md)",
+                entry.title,
                 facts.time,
                 facts.memory,
                 _format_sources(facts.source),
                 to_markdown(facts.use),
             )
-            for one in list_entries()
-            if (facts := one.mechanism) is not None and facts.family == family
+            for entry in list_entries()
+            if (facts := entry.mechanism) is not None and facts.family == family
         ]
         parts += [f"## {title}", format_table(("name", "", "time", "memory", "source", "when"), rows)]
     return "\n\n".join(parts) + "\n"
@@ -112,29 +113,22 @@ def build_positions_page() -> str:
     """Return the page of all positions."""
     parts = [
         NOTE,
-        "# Positions: how a place is known",
-        "Attention itself does not know in which order keys stand. A position is added to the inputs, turns "
-        "queries and keys in every layer, or is added to the scores: the biases "
+        "# Position encodings",
+        "Attention itself does not know the order of its keys. A position encoding is added to the inputs, "
+        "rotates queries and keys in every layer, or is added to the scores: the biases "
         "[`alibi`](mechanisms/alibi.md) and [`t5`](mechanisms/t5.md) are mechanisms of their own.",
     ]
-    chosen = [one for one in list_entries() if one.kind == "position"]
+    positions = [entry for entry in list_entries() if entry.kind == "position"]
     rows = [
-        (f"[`{one.name}`](#{one.name})", one.title, one.facts["where"], one.facts["extends"])
-        for one in chosen
+        (f"[`{entry.name}`](#{entry.name})", entry.title, entry.facts["where"], entry.facts["extends"])
+        for entry in positions
     ]
     parts.append(format_table(("name", "", "acts on", "beyond the trained length"), rows))
-    for one in chosen:
-        remarks = [(label, to_markdown(text)) for label, text in one.doc.remarks.items()]
-        parts += [f"## {one.name}", to_markdown(one.doc.title), *_format_body(one)]
-        parts.append(format_table(("", ""), [("When", one.use), *remarks]))
+    for entry in positions:
+        remarks = [(label, to_markdown(text)) for label, text in entry.doc.remarks.items()]
+        parts += [f"## {entry.name}", to_markdown(entry.doc.title), *_format_body(entry)]
+        parts.append(format_table(("", ""), [("When", entry.use), *remarks]))
     return "\n\n".join(parts) + "\n"
-
-
-def format_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    header = list(header)
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _format_body(entry: Entry) -> Iterator[str]:
@@ -143,10 +137,10 @@ def _format_body(entry: Entry) -> Iterator[str]:
 
 
 def _format_math(formula: Formula) -> str:
-    """Return displayed mathematics; lines that are aligned with each other stay in one display."""
+    """Return displayed mathematics; lines aligned with each other stay in one display."""
     if any("&" in line and "\\begin" not in line for line in formula.lines):
-        inside = " \\\\\n".join(formula.lines)
-        return f"```math\n\\begin{{aligned}}\n{inside}\n\\end{{aligned}}\n```"
+        body = " \\\\\n".join(formula.lines)
+        return f"```math\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n```"
     return "\n\n".join(f"```math\n{line}\n```" for line in formula.lines)
 
 
@@ -158,7 +152,7 @@ def _fact_rows(entry: Entry) -> Iterator[tuple[str, str]]:
         if label in entry.doc.remarks:
             yield label, _to_sentence(entry.doc.remarks[label])
     yield "Softmax attention up to rounding", "yes" if facts.exact else "no"
-    yield "Decoding keeps, for one sequence", f"{facts.state} numbers" if facts.state else "it cannot decode"
+    yield "Cache of one sequence", f"{facts.state} values" if facts.state else "it cannot decode"
     yield "Can", "<br>".join(f"**{a}**: {ABILITIES[a]}" for a in ABILITIES if a in facts.abilities)
     lacks = [a for a in ABILITIES if a not in facts.abilities]
     if lacks:
@@ -178,9 +172,3 @@ def _format_sources(source: str) -> str:
         else part
         for part in source.split(", ")
     )
-
-
-def _source_file(entry: Entry) -> str:
-    from nhin.attention.registry import MECHANISMS
-
-    return MECHANISMS[entry.name].__module__.rpartition(".")[2] + ".py"
