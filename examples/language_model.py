@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from nhin.config import load_recipe
-from nhin.data.text.prepare import open_tokens, prepare
+from nhin.data.text.prepare import prepare
+from nhin.data.text.token_dataset import open_tokens
 from nhin.decoding.sampling import SamplingParams
 from nhin.lm.budget import scale_schedule
 from nhin.lm.evaluate import build_ngram_baseline, evaluate
