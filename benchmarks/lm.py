@@ -26,7 +26,9 @@ from typing import Any
 import torch
 
 from nhin.config import load_recipe, to_dict
-from nhin.data.text.prepare import Corpus, SplitConfig, open_tokens, prepare
+from nhin.data.text.prepare import prepare
+from nhin.data.text.splits import SplitConfig
+from nhin.data.text.token_dataset import Corpus, open_tokens
 from nhin.errors import NhinError
 from nhin.lm.budget import scale_schedule
 from nhin.lm.evaluate import mean_nats

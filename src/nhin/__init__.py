@@ -1,6 +1,6 @@
-"""nhin: read Vietnamese text in pictures, and look inside attention.
+"""nhin: Vietnamese text recognition, attention mechanisms and small language models.
 
-The names below load what they need when first used; importing nhin itself loads nothing.
+Public names import their modules at first use; ``import nhin`` itself imports nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its home at first use (PEP 562)."""
+    """Import a public name at first use (PEP 562)."""
     if name not in _MODULES:
         raise AttributeError(f"module 'nhin' has no attribute {name!r}")
     from importlib import import_module

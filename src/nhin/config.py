@@ -1,7 +1,7 @@
 """Recipes: TOML files, with overrides, turned into frozen dataclasses.
 
-A recipe is a difference from the defaults. Unknown keys are refused with the nearest known one, wrong
-types with the path of the setting, so that a slip of the pen never trains a wrong model for a day.
+A recipe contains only what differs from the defaults. An unknown key is refused with the nearest known one, a
+wrong type with the path of the setting, so that a typo never trains a wrong model.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ R = TypeVar("R")
 
 
 def recipe_names() -> list[str]:
-    """List the recipes that come with nhin."""
+    """List the recipes that nhin ships."""
     entries = files("nhin").joinpath("recipes").iterdir()
     return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".toml"))
 
 
 def read_recipe(name: str | Path) -> dict[str, Any]:
-    """Read a recipe's settings: a shipped name, or the path of a TOML file.
+    """Read the settings of a recipe, by a shipped name or the path of a TOML file.
 
     Raises:
         UnknownName: Neither a shipped recipe nor a file.
@@ -50,23 +50,23 @@ def load_recipe(cls: type[R], name: str | Path, overrides: Iterable[str] = ()) -
 
 
 def override(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return a copy of the settings with ``dotted.key=value`` assignments made; values are TOML.
+    """Return a copy of the settings with ``dotted.key=value`` assignments applied; values are TOML.
 
     Raises:
-        RecipeError: An assignment has no ``=``, or its key runs through a setting that is no table.
+        RecipeError: An assignment has no ``=``, or its key passes through a setting that is no table.
     """
-    out: dict[str, Any] = _copy(tree)
+    out = _copy(tree)
     for assignment in overrides:
-        path, equals, words = assignment.partition("=")
+        path, equals, value = assignment.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            raise RecipeError(f"an override looks like model.dim=128, not {assignment!r}")
-        here = out
+            raise RecipeError(f"write an override as model.dim=128, not {assignment!r}")
+        table = out
         for key in keys[:-1]:
-            here = here.setdefault(key, {})
-            if not isinstance(here, dict):
+            table = table.setdefault(key, {})
+            if not isinstance(table, dict):
                 raise RecipeError(f"override {assignment!r}: {key} is a value, not a table")
-        here[keys[-1]] = _parse_value(words.strip())
+        table[keys[-1]] = _parse_value(value.strip())
     return out
 
 
@@ -75,7 +75,7 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
-    """Read one TOML value; a bare word is a string, so that no quoting through a shell is needed."""
+    """Parse a TOML value; a bare word is a string, so that a shell needs no quotes."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -87,16 +87,16 @@ def from_dict(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
     """Turn nested settings into the frozen dataclass ``cls``.
 
     Args:
-        cls: Its fields may be plain types, Literal, tuples, dicts, optional ones and dataclasses.
-        tree: As read from TOML or JSON.
-        where: What to call it in errors.
+        cls: Its fields may be plain types, Literals, tuples, dicts, dataclasses, or one of these or None.
+        tree: The settings, from TOML or JSON.
+        where: Name of the settings in errors.
 
     Raises:
         UnknownName: A key is not a field; the message offers the nearest.
-        RecipeError: A value has the wrong type, or a field is missing; the message names its path.
+        RecipeError: A value has the wrong type, or a field is missing; the message gives its path.
     """
     if not isinstance(tree, Mapping):
-        raise RecipeError(f"{where} wants a table, got {str(tree)[:80]!r}")
+        raise RecipeError(f"{where} must be a table, got {str(tree)[:80]!r}")
     hints = get_type_hints(cls)
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
@@ -111,13 +111,13 @@ def from_dict(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
 
 
 def _coerce(expected: Any, value: Any, where: str) -> Any:
-    """Return value as the type wanted, or say where it is not."""
+    """Return a value as the expected type."""
     origin = get_origin(expected)
     if expected is Any:
         return value
     if is_dataclass(expected) and isinstance(expected, type):
         if not isinstance(value, Mapping):
-            raise RecipeError(f"{where} wants a table, got {value!r}")
+            raise RecipeError(f"{where} must be a table, got {value!r}")
         return from_dict(expected, value, where)
     if origin in (Union, UnionType):
         if value is None and NoneType in get_args(expected):
@@ -129,16 +129,16 @@ def _coerce(expected: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise RecipeError(f"{where} wants a list, got {value!r}")
+            raise RecipeError(f"{where} must be a list, got {value!r}")
         return tuple(_coerce(get_args(expected)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     plain = origin or expected
     if plain is float and type(value) is int:
         return float(value)
     if type(value) is not plain:
-        raise RecipeError(f"{where} wants {getattr(plain, '__name__', plain)}, got {value!r}")
+        raise RecipeError(f"{where} must be {getattr(plain, '__name__', plain)}, got {value!r}")
     return value
 
 
 def to_dict(recipe: Any) -> dict[str, Any]:
-    """Return a recipe as plain nested values, fit for JSON; the inverse of ``build``."""
+    """Return a recipe as plain nested values, fit for JSON; the inverse of ``from_dict``."""
     return dataclasses.asdict(recipe)

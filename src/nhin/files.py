@@ -6,26 +6,40 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from nhin.errors import CheckpointError, UsageError
+from nhin.errors import CheckpointError, NhinError, UsageError
+
+LOCK = ".lock"
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+@contextmanager
+def explain_os_error(action: str, error: type[NhinError] = CheckpointError) -> Iterator[None]:
+    """Turn an OSError into ``error``: "cannot ACTION: the reason"."""
+    try:
+        yield
+    except OSError as why:
+        raise error(f"cannot {action}: {why.strerror or why}") from why
+
+
+def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = CheckpointError) -> None:
     """Write a file beside its place, flush it to the disk, then rename it; text is written as UTF-8.
 
     Raises:
-        CheckpointError: There is no room or no permission; what was there is intact.
+        CheckpointError: There is no room or no permission (``error``, if given); what was there is intact.
     """
     new = path.with_name(f".{path.name}.new")
-    try:
+    with explain_os_error(f"write {path}", error):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as why:
-        raise CheckpointError(f"cannot write {path}: {why.strerror or why}") from why
+        try:
+            with new.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -43,7 +57,7 @@ def write_folder(folder: Path) -> Iterator[Path]:
         for path in [*new.rglob("*"), new]:
             flush(path)
         swap(folder, new, old)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         shutil.rmtree(new, ignore_errors=True)
         raise
 
@@ -85,29 +99,39 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
-def lock_folder(folder: Path, busy: str) -> Iterator[None]:
+def lock_folder(folder: Path, busy: str, error: type[NhinError] = CheckpointError) -> Iterator[None]:
     """Make a folder and lock it; the lock ends with the process, however it ends.
 
     Raises:
         UsageError: Another process has locked it; the message is ``busy``.
-        CheckpointError: It cannot be made or written to.
+        CheckpointError: It cannot be made or written to (``error``, if given).
     """
-    try:
+    with explain_os_error(f"write in {folder}", error):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as why:
-        raise CheckpointError(f"cannot write in {folder}: {why.strerror or why}") from why
+        lock = (folder / LOCK).open("w")
     with lock:
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such lock: one process a folder is up to its user
-            yield
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as why:
-            raise UsageError(busy) from why
+        _lock(lock, busy)
         yield
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Make a file and lock it, waiting for another process to unlock it."""
+    with path.open("w") as file:
+        _lock(file)
+        yield
+
+
+def _lock(file: IO[str], busy: str = "") -> None:
+    """Lock an open file; wait for it, or fail with the message ``busy``."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock: its user starts one process for each folder
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+    except BlockingIOError as why:
+        raise UsageError(busy) from why
 
 
 def hash_file(path: Path) -> str:

@@ -91,7 +91,7 @@ def test_shared_keys_are_never_repeated(order):
 def test_tiles_show_every_visible_score_once_and_none_that_is_hidden_whole(order, t, s, blocks):
     q, k = torch.zeros(1, 2 * t, 1), torch.zeros(1, s, 1)
     counted = torch.zeros(2 * t, s)
-    for tile in tiles.TileGrid(2, *blocks, True, order == "keys").iter_tiles(q, k):
+    for tile in tiles.FlashTiling(2, *blocks, True, order == "keys").iter_tiles(q, k):
         shown = torch.ones_like(counted[tile.rows, tile.keys])
         shown = shown if tile.hidden is None else shown * ~tile.hidden
         assert shown.any(0).all(), "the last keys of this tile are seen by nobody"
@@ -103,7 +103,10 @@ def test_tiles_show_every_visible_score_once_and_none_that_is_hidden_whole(order
 def test_the_order_is_that_of_the_loops():
     q, k = torch.zeros(1, 4, 1), torch.zeros(1, 6, 1)
     by_queries, by_keys = (
-        [(tile.rows.start, tile.keys.start) for tile in tiles.TileGrid(1, 2, 3, False, keys).iter_tiles(q, k)]
+        [
+            (tile.rows.start, tile.keys.start)
+            for tile in tiles.FlashTiling(1, 2, 3, False, keys).iter_tiles(q, k)
+        ]
         for keys in (False, True)
     )
     assert by_queries == [(0, 0), (0, 3), (2, 0), (2, 3)]
@@ -231,8 +234,8 @@ def values_not_rescaled(monkeypatch):
 
 
 def causal_from_the_start(monkeypatch):
-    real = tiles.TileGrid._future_mask
-    monkeypatch.setattr(tiles.TileGrid, "_later", lambda self, first, i, *rest: real(self, i[0], i, *rest))
+    real = tiles.FlashTiling._future_mask
+    monkeypatch.setattr(tiles.FlashTiling, "_later", lambda self, first, i, *rest: real(self, i[0], i, *rest))
 
 
 def mean_over_the_group(monkeypatch):
@@ -246,25 +249,25 @@ def mean_over_the_group(monkeypatch):
 
 
 def last_tile_dropped(monkeypatch):
-    real = tiles.TileGrid.iter_tiles
+    real = tiles.FlashTiling.iter_tiles
 
     def whole_ones(self, q, k):
         for tile in real(self, q, k):
             if self.causal or tile.keys.stop - tile.keys.start == self.key_block:
                 yield tile
 
-    monkeypatch.setattr(tiles.TileGrid, "tiles", whole_ones)
+    monkeypatch.setattr(tiles.FlashTiling, "tiles", whole_ones)
 
 
 def tiles_hidden_too_early(monkeypatch):
-    real = tiles.TileGrid.iter_tiles
+    real = tiles.FlashTiling.iter_tiles
 
     def fewer(self, q, k):
         for tile in real(self, q, k):
             if tile.hidden is None or not tile.hidden.all(0).any():
                 yield tile if tile.hidden is None else tile._replace(hidden=tile.hidden | tile.hidden.any(0))
 
-    monkeypatch.setattr(tiles.TileGrid, "tiles", fewer)
+    monkeypatch.setattr(tiles.FlashTiling, "tiles", fewer)
 
 
 FAULTS = (

@@ -213,7 +213,8 @@ class KeysOneLate(Wrong):
     def tiles(self, builder):
         for piece in self.right.tiles(builder):
             keys = tuple(
-                range(min(run.start + 1, builder.keys - 1), builder.keys, run.step)[: len(run)] for run in piece.keys
+                range(min(run.start + 1, builder.keys - 1), builder.keys, run.step)[: len(run)]
+                for run in piece.keys
             )
             yield Tile(piece.rows, keys, piece.rule, piece.is_continuation)
 

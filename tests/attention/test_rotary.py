@@ -249,11 +249,11 @@ def test_turning_compiles_at_any_length(name):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Interpolation(0.5), "factor is 0.5; give 1 or more"),
-        (lambda: NTK(0.0), "factor is 0.0; give 1 or more"),
+        (lambda: Interpolation(0.5), "factor is 0.5; give at least 1"),
+        (lambda: NTK(0.0), "factor is 0.0; give at least 1"),
         (lambda: dynamic_ntk(8, trained=0), "trained is 0"),
         (lambda: YaRN(fast=1.0, slow=2.0), "fast is 1.0 and slow is 2.0; give more rounds"),
-        (lambda: YaRN(temperature=0.0), "temperature is 0.0; give a number above 0"),
+        (lambda: YaRN(temperature=0.0), "temperature is 0.0; give more than 0"),
         (lambda: XPos(8, decay=-1.0), "decay is -1.0"),
         (lambda: Rotary(8, base=0.0), "base is 0.0"),
         (lambda: build_rotary("learned", 8), "added to the inputs"),

@@ -352,8 +352,8 @@ def test_a_text_that_grows_too_large_for_its_numbers_ends_in_one_line(tmp_path, 
     assert main(["sample", str(run), "--prompt", "the"]) == 5
     out = capsys.readouterr()
     assert out.err == (
-        "nhin: the model gives NaN or infinity instead of scores; its weights are broken, or too large for "
-        "its numbers: take an earlier checkpoint\n"
+        "nhin: the model gives NaN or infinite logits; its weights are broken, or too large for "
+        "its dtype: take an earlier checkpoint\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Laws of batches: every sample once a pass, within the budget, in an order a position names."""
+"""Batches: every sample once a pass, within the budget, in an order that a position determines."""
 
 from itertools import islice
 
@@ -52,9 +52,9 @@ def test_a_picture_and_its_text_stay_together():
 
 @pytest.mark.parametrize("at", [0, 1, 7, 20])
 def test_starting_at_a_position_gives_what_follows_it(at):
-    whole = take(30)
-    rest = take(30 - at, whole[at - 1].after if at else None)
-    for a, b in zip(whole[at:], rest, strict=True):
+    batches = take(30)
+    rest = take(30 - at, batches[at - 1].after if at else None)
+    for a, b in zip(batches[at:], rest, strict=True):
         assert a.texts == b.texts
         assert a.after == b.after
         assert np.array_equal(a.pictures, b.pictures)
@@ -72,7 +72,7 @@ def test_without_a_cycle_nothing_comes_twice():
     assert len(texts) == len(set(texts)) > 64
 
 
-def test_no_strength_changes_nothing_and_strength_changes_little():
+def test_augmentation_of_strength_0_changes_nothing():
     stacked = collate(CHUNK, make_batches(CHUNK, ORDER, 0, 0)[0])
     assert np.array_equal(augment(stacked, np.random.default_rng(0), 0.0), stacked)
     moved = augment(stacked, np.random.default_rng(0))

@@ -55,20 +55,20 @@ def test_a_name_outside_its_folder_is_refused(folder, name):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"a.png\n", "line 1: wants name<TAB>text"),
+        (b"a.png\n", "line 1: expected name<TAB>text"),
         (b"", "no crop with a label"),
         (b"a.png\t\n", "no crop with a label"),
         (b"a.png\t\xff\xfe\n", "not UTF-8"),
     ],
 )
-def test_a_wrong_label_file_is_said(folder, content, words):
+def test_an_error_names_the_line_of_a_label_file(folder, content, words):
     (folder / "labels.tsv").write_bytes(content)
     for path in (folder, zipped(folder)):
         with pytest.raises(DataError, match=words):
             open_crops(path)
 
 
-def test_missing_things_are_said(folder, tmp_path):
+def test_missing_files_are_errors(folder, tmp_path):
     with pytest.raises(DataError, match="there is no data in"):
         open_crops(tmp_path / "nowhere")
     (folder / "labels.tsv").unlink()
@@ -78,7 +78,7 @@ def test_missing_things_are_said(folder, tmp_path):
         open_crops(folder)
 
 
-def test_a_missing_or_torn_picture_is_said_when_it_is_opened(folder):
+def test_a_missing_or_torn_picture_is_an_error_when_it_is_opened(folder):
     (folder / "a.png").write_bytes(b"no picture")
     (folder / "trong" / "b c.png").unlink()
     for path in (folder, zipped(folder)):
@@ -87,7 +87,7 @@ def test_a_missing_or_torn_picture_is_said_when_it_is_opened(folder):
                 _ = crop.picture
 
 
-def test_a_torn_zip_is_said_or_its_picture_is(folder):
+def test_a_torn_zip_or_a_torn_picture_in_it_is_an_error(folder):
     path = zipped(folder)
     raw = path.read_bytes()
     for keep in (0.3, 0.7, 0.95):
@@ -119,7 +119,7 @@ def test_vinais_layout_gives_straight_word_crops(tmp_path):
     assert [crop.name for crop in open_crops(root / "test_image")] == ["test_image/im1201.png#0"]
 
 
-def test_vinais_layout_with_a_wrong_or_missing_label_file_is_said(tmp_path):
+def test_vinais_layout_with_a_wrong_or_missing_label_file_is_an_error(tmp_path):
     root = vintext(tmp_path / "vintext")
     (root / "labels" / "gt_1.txt").write_text("1,2,3\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"gt_1\.txt, line 1"):
@@ -149,7 +149,7 @@ def test_every_crop_comes_once_a_pass(folder):
     assert source.sample(3).name == ShuffledSource(open_crops(folder), seed=1).sample(3).name
 
 
-def test_a_mixture_keeps_its_share_and_its_passes(folder):
+def test_a_mixed_source_keeps_its_share_and_its_passes(folder):
     real, drawn = ShuffledSource(open_crops(folder)), ShuffledSource(open_crops(folder), 5)
     mixed = MixedSource(drawn, real, 0.25)
     taken = [i for i in range(400) if mixed.share * (i + 1) // 1 > mixed.share * i // 1]

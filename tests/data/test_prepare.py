@@ -1,4 +1,4 @@
-"""Shards give back the text, the same bytes each time, whole or not at all; what is torn is refused."""
+"""Shards decode to the text, are the same bytes every time, complete or not there, and are checked."""
 
 import json
 import os
@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import nhin.data.text.prepare as made
-from nhin.data.text.prepare import Corpus, SplitConfig, open_tokens, prepare
+import nhin.data.text.prepare as module
+from nhin.data.text.prepare import open_source, prepare
 from nhin.data.text.sampler import read_windows
-from nhin.data.text.sources import CorpusSource, open_source
+from nhin.data.text.sources import CorpusSource
+from nhin.data.text.splits import SplitConfig
+from nhin.data.text.token_dataset import Corpus, open_tokens
 from nhin.errors import DataError, UnknownName, UsageError
 from nhin.text.tokenizers import train_tokenizer
 
@@ -24,12 +26,12 @@ SPLITS = ("train", "validation", "test")
 
 
 def source(*documents: str) -> CorpusSource:
-    """One text is a file, several are documents; they come in small pieces."""
+    """One text is a single file, several are documents; all in small pieces."""
     pieces = [[text[i : i + 50] for i in range(0, len(text), 50)] for text in documents]
     return CorpusSource("texts", lambda: map(iter, pieces), single=len(documents) == 1)
 
 
-def everything(corpus: Corpus, name: str = "train") -> np.ndarray:
+def read_split(corpus: Corpus, name: str = "train") -> np.ndarray:
     split = corpus.split(name)
     return split.read(0, len(split))
 
@@ -41,7 +43,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe:300"])
 def test_every_split_gives_back_its_text(tmp_path, tokenizer):
     corpus = open_tokens(prepare(source(TEXT), tokenizer, tmp_path / "out", SplitConfig("tail", 0.2, 0.1)))
-    texts = [corpus.tokenizer.decode(everything(corpus, name)) for name in SPLITS]
+    texts = [corpus.tokenizer.decode(read_split(corpus, name)) for name in SPLITS]
     assert "".join(texts) == TEXT
     assert [len(text) for text in texts] == [corpus.split(name).characters for name in SPLITS]
     assert [len(text.encode()) for text in texts] == [corpus.split(name).bytes for name in SPLITS]
@@ -56,22 +58,22 @@ def test_characters_and_bytes_of_one_file_are_counted_one_to_one(tmp_path):
 
 
 def test_every_document_has_an_end_and_a_single_file_has_none(tmp_path):
-    how = SplitConfig("tail", 0.25, 0.0)
-    corpus = open_tokens(prepare(source("ab", "", "cde", "fgh"), "char", tmp_path / "several", how))
+    config = SplitConfig("tail", 0.25, 0.0)
+    corpus = open_tokens(prepare(source("ab", "", "cde", "fgh"), "char", tmp_path / "several", config))
     end = corpus.tokenizer.eos_id
-    assert everything(corpus).tolist() == [0, 1, end, 2, 3, 4, end, 5]
-    assert everything(corpus, "validation").tolist() == [6, 7, end]
+    assert read_split(corpus).tolist() == [0, 1, end, 2, 3, 4, end, 5]
+    assert read_split(corpus, "validation").tolist() == [6, 7, end]
     assert corpus.manifest.source.documents == 3
-    corpus = open_tokens(prepare(source("abcdefgh"), "char", tmp_path / "one", how))
-    assert everything(corpus).tolist() == [0, 1, 2, 3, 4, 5]
+    corpus = open_tokens(prepare(source("abcdefgh"), "char", tmp_path / "one", config))
+    assert read_split(corpus).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory) -> Corpus:
     """A text of numbers in many small files."""
     text = "".join(map(chr, range(0x100, 0x100 + 997)))
-    how = SplitConfig(validation=0.0, test=0.0, shard_tokens=10)
-    return open_tokens(prepare(source(text), "char", tmp_path_factory.mktemp("shards") / "out", how))
+    config = SplitConfig(validation=0.0, test=0.0, shard_tokens=10)
+    return open_tokens(prepare(source(text), "char", tmp_path_factory.mktemp("shards") / "out", config))
 
 
 def test_shards_are_as_long_as_asked(sharded):
@@ -105,7 +107,7 @@ def test_numbers_are_as_wide_as_the_vocabulary_needs(tmp_path, count, dtype):
         prepare(source("".join(chars)), "char", tmp_path / "out", SplitConfig("tail", 0.1, 0.0))
     )
     assert (corpus.tokenizer.vocab, corpus.manifest.dtype) == (count + 1, dtype)
-    assert everything(corpus, "validation")[-1] == count - 1
+    assert read_split(corpus, "validation")[-1] == count - 1
 
 
 def test_byte_pairs_are_learned_from_the_training_split_and_characters_from_all(tmp_path):
@@ -119,10 +121,10 @@ def test_byte_pairs_are_learned_from_the_training_split_and_characters_from_all(
 
 
 def test_of_a_huge_text_byte_pairs_are_learned_from_blocks_all_over_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(made, "LEARN_CHARACTERS", 200)
+    monkeypatch.setattr(module, "LEARN_CHARACTERS", 200)
     read = []
     monkeypatch.setattr(
-        made, "train_tokenizer", lambda spec, texts: read.extend(texts()) or train_tokenizer("byte", texts)
+        module, "train_tokenizer", lambda spec, texts: read.extend(texts()) or train_tokenizer("byte", texts)
     )
     text = "".join(f"{i:09d}\n" for i in range(100))
     prepare(source(text), "bpe:300", tmp_path / "out", SplitConfig("blocks", 0.0, 0.0, block=20))
@@ -132,7 +134,7 @@ def test_of_a_huge_text_byte_pairs_are_learned_from_blocks_all_over_it(tmp_path,
     assert np.diff(starts).max() <= 12
 
 
-def test_a_tokenizer_of_ones_own_is_used_and_must_know_the_text(tmp_path):
+def test_a_given_tokenizer_is_used_and_must_know_the_text(tmp_path):
     mine = train_tokenizer("char", lambda: [TEXT, "z"])
     corpus = open_tokens(prepare(source(TEXT), mine, tmp_path / "out"))
     assert corpus.tokenizer.fingerprint == mine.fingerprint
@@ -145,11 +147,11 @@ def test_the_same_text_gives_the_same_bytes_in_any_process(tmp_path):
     text = tmp_path / "a.txt"
     text.write_text(TEXT, encoding="utf-8", newline="")
     prepare(open_source(str(text)), "bpe:300", tmp_path / "here")
-    there = str(tmp_path / "there")
-    code = f"from nhin.data.text.prepare import prepare; prepare({str(text)!r}, 'bpe:300', {there!r})"
-    env = {**os.environ, "PYTHONPATH": str(Path(made.__file__).parents[2]), "PYTHONHASHSEED": "7"}
+    other = str(tmp_path / "other")
+    code = f"from nhin.data.text.prepare import prepare; prepare({str(text)!r}, 'bpe:300', {other!r})"
+    env = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[3]), "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
-    assert files(tmp_path / "here") == files(tmp_path / "there")
+    assert files(tmp_path / "here") == files(tmp_path / "other")
     assert set(files(tmp_path / "here")) == {
         "manifest.json",
         "vocabulary.json",
@@ -157,22 +159,22 @@ def test_the_same_text_gives_the_same_bytes_in_any_process(tmp_path):
     }
 
 
-def test_what_is_there_already_is_not_made_again(tmp_path, monkeypatch):
+def test_an_existing_preparation_is_kept(tmp_path, monkeypatch):
     out = prepare(source(TEXT), "char", tmp_path / "out")
-    monkeypatch.setattr(made, "_write_dataset", None)
+    monkeypatch.setattr(module, "_write_dataset", None)
     assert prepare(source(TEXT), "char", out) == out
 
 
 @pytest.mark.parametrize(
-    ("text", "tokenizer", "how"),
+    ("text", "tokenizer", "config"),
     [(TEXT + "!", "char", SplitConfig()), (TEXT, "byte", SplitConfig()), (TEXT, "char", SplitConfig(seed=1))],
     ids=["text", "tokenizer", "settings"],
 )
-def test_another_preparation_is_never_overwritten(tmp_path, text, tokenizer, how):
+def test_another_preparation_is_never_overwritten(tmp_path, text, tokenizer, config):
     out = prepare(source(TEXT), "char", tmp_path / "out")
     before = files(out)
     with pytest.raises(UsageError, match="choose another folder"):
-        prepare(source(text), tokenizer, out, how)
+        prepare(source(text), tokenizer, out, config)
     assert files(out) == before
 
 
@@ -188,7 +190,7 @@ def test_a_folder_of_others_and_a_file_are_not_touched(tmp_path):
 
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "out").mkdir()
-    assert len(everything(open_tokens(prepare(source(TEXT), "char", tmp_path / "out"))))
+    assert len(read_split(open_tokens(prepare(source(TEXT), "char", tmp_path / "out"))))
 
 
 def test_a_folder_inside_the_text_is_refused(tmp_path):
@@ -201,29 +203,29 @@ def test_interrupted_anywhere_nothing_is_left_and_the_same_command_does_it(tmp_p
     whole = files(prepare(source(TEXT), "bpe:300", tmp_path / "whole"))
     for stage in ("reading", "learning", "encoding"):
 
-        def seen(doing, done, total, stage=stage):
+        def on_progress(doing, done, total, stage=stage):
             if doing == stage and done > len(TEXT) // 2:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            prepare(source(TEXT), "bpe:300", tmp_path / "out", on_progress=seen)
+            prepare(source(TEXT), "bpe:300", tmp_path / "out", on_progress=on_progress)
         assert [path.name for path in tmp_path.iterdir()] == ["whole"]
-    # Killed, it leaves what it had written beside the place.
+    # A killed process leaves the files it had written.
     (tmp_path / ".out.new" / "deep").mkdir(parents=True)
     (tmp_path / ".out.new" / "train-00007.npy").write_bytes(b"half")
     assert files(prepare(source(TEXT), "bpe:300", tmp_path / "out")) == whole
 
 
-def test_two_at_once_in_one_place_are_one_too_many(tmp_path):
-    def seen(doing, done, total):
+def test_two_processes_cannot_prepare_one_folder(tmp_path):
+    def on_progress(doing, done, total):
         with pytest.raises(UsageError, match="another process"):
             prepare(source(TEXT), "char", tmp_path / "out")
 
     pytest.importorskip("fcntl")
-    assert open_tokens(prepare(source(TEXT), "char", tmp_path / "out", on_progress=seen))
+    assert open_tokens(prepare(source(TEXT), "char", tmp_path / "out", on_progress=on_progress))
 
 
-def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path):
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     import signal
@@ -240,29 +242,29 @@ def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path):
 
 
 def test_a_text_that_changes_meanwhile_is_refused(tmp_path):
-    asked = []
+    calls = []
 
     def documents():
-        asked.append(1)
-        return iter([iter([TEXT, "!" * len(asked)])])
+        calls.append(1)
+        return iter([iter([TEXT, "!" * len(calls)])])
 
     with pytest.raises(DataError, match="changed while it was read"):
         prepare(CorpusSource("texts", documents, single=True), "byte", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_remote_text_is_fetched_once_for_all(tmp_path):
-    asked = []
+def test_a_remote_text_is_downloaded_once(tmp_path):
+    calls = []
 
     def documents():
-        asked.append(1)
+        calls.append(1)
         return iter([iter([TEXT]), iter(["more"])])
 
     remote = CorpusSource("hf:ai/thơ", documents, remote=True)
     out = prepare(remote, "bpe:300", tmp_path / "out")
     assert prepare(remote, "bpe:300", out) == out
-    assert len(asked) == 1
-    assert open_tokens(out).tokenizer.decode(everything(open_tokens(out)))
+    assert len(calls) == 1
+    assert open_tokens(out).tokenizer.decode(read_split(open_tokens(out)))
     assert "documents.jsonl" not in files(out)
 
 
@@ -272,7 +274,7 @@ def test_a_split_that_was_not_asked_for_is_not_there(tmp_path):
         corpus.split("test")
 
 
-def test_nothing_prepared_is_said(tmp_path):
+def test_a_folder_without_tokens_is_an_error(tmp_path):
     with pytest.raises(DataError, match="nhin prepare makes them"):
         open_tokens(tmp_path)
 
@@ -297,7 +299,7 @@ def test_torn_shards_are_refused_before_they_are_mapped(out):
         open_tokens(out)
 
 
-def test_a_token_that_the_tokenizer_has_not_is_refused_where_it_is_read(out):
+def test_a_token_outside_the_vocabulary_is_refused_when_it_is_read(out):
     shard = out / "train-00000.npy"
     data = shard.read_bytes()
     shard.write_bytes(data[:-2] + b"\xff\xff")
@@ -342,9 +344,9 @@ def test_a_manifest_that_is_wrong_is_refused(out, change):
     path = out / "manifest.json"
     tree = json.loads(path.read_text(encoding="utf-8"))
     for key, value in change.items():
-        *way, last = [int(name) if name.isdigit() else name for name in key.split(".")]
+        *parents, last = [int(name) if name.isdigit() else name for name in key.split(".")]
         inner = tree
-        for name in way:
+        for name in parents:
             inner = inner[name]
         inner[last] = value
     path.write_text(json.dumps(tree), encoding="utf-8")

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nhin.data.text.sources import CorpusSource
-from nhin.data.text.splits import SplitConfig, iter_blocks, plan_splits, scan_blocks
+from nhin.data.text.splits import CorpusStats, SplitConfig, iter_blocks, plan_splits
 from nhin.errors import DataError, UnknownName, UsageError
 
 
@@ -26,7 +26,7 @@ def test_blocks_together_are_the_text_whatever_the_pieces(documents, piece, size
     total = sum(map(len, documents))
     walls = sorted(wall for wall in borders if wall < total)
     blocks = list(iter_blocks(source(*documents, piece=piece), size, walls))
-    parts = [part for block in blocks for part in block]
+    parts = [number for block in blocks for number in block]
     assert all(text for text, _ in parts)
     assert "".join(text for text, _ in parts) == "".join(documents)
     ends = np.cumsum([len(text) for text, _ in parts])[[ended for _, ended in parts]] if parts else []
@@ -60,22 +60,20 @@ def test_blocks_end_at_the_end_of_a_line_when_one_is_past_the_middle():
     ]
 
 
-def test_a_scan_counts_and_names_what_is_there():
-    known = scan_blocks(iter_blocks(source("ab\n", "", "ệ"), 2))
-    assert (known.characters, known.documents, known.sizes.sum()) == (4, 2, 4)
-    assert known.sha256 == scan_blocks(iter_blocks(source("ab\n", "ệ", piece=1), 100)).sha256
-    assert known.sha256 != scan_blocks(iter_blocks(source("ab\nệ"), 2)).sha256
+def test_statistics_count_and_hash_the_documents():
+    stats = CorpusStats(iter_blocks(source("ab\n", "", "ệ"), 2))
+    assert (sum(stats.sizes), stats.documents) == (4, 2)
+    assert stats.sha256 == CorpusStats(iter_blocks(source("ab\n", "ệ", piece=1), 100)).sha256
+    assert stats.sha256 != CorpusStats(iter_blocks(source("ab\nệ"), 2)).sha256
 
 
-def dealt(text: str, how: SplitConfig) -> list[str]:
+def split_texts(text: str, config: SplitConfig) -> list[str]:
     """Return the text of each split."""
     here = source(text, piece=1000, single=True)
-    planned = plan_splits(here, scan_blocks(iter_blocks(here, how.block)), how)
+    plan = plan_splits(here, CorpusStats(iter_blocks(here, config.block)), config)
     out = ["", "", ""]
-    for block, part in zip(
-        iter_blocks(here, planned.block_size, planned.borders), planned.split_ids, strict=True
-    ):
-        out[part] += "".join(piece for piece, _ in block)
+    for block, number in zip(iter_blocks(here, plan.block_size, plan.borders), plan.split_ids, strict=True):
+        out[number] += "".join(piece for piece, _ in block)
     return out
 
 
@@ -88,7 +86,7 @@ def dealt(text: str, how: SplitConfig) -> list[str]:
 @example(length=300, validation=0.02, test=0.02, seed=0)
 def test_every_split_gets_text_and_its_share_to_half_a_block(length, validation, test, seed):
     """A block is a quarter of the smallest share, or 16 characters."""
-    parts = dealt(
+    parts = split_texts(
         "a few words on a line\n" * (length // 22 + 1), SplitConfig("blocks", validation, test, seed=seed)
     )
     total, shares = sum(map(len, parts)), (1 - validation - test, validation, test)
@@ -101,15 +99,15 @@ def test_every_split_gets_text_and_its_share_to_half_a_block(length, validation,
 
 def test_the_seed_decides_which_blocks_are_held_out():
     text = "".join(f"line {i}\n" for i in range(500))
-    drawn = [tuple(dealt(text, SplitConfig(seed=seed))) for seed in (0, 0, 1)]
+    drawn = [tuple(split_texts(text, SplitConfig(seed=seed))) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_blocks_are_held_out_everywhere_and_the_tail_at_the_end():
     text = "".join(f"{i:04d}\n" for i in range(4000))
-    spread = dealt(text, SplitConfig(validation=0.2, test=0.0))[1].split()
+    spread = split_texts(text, SplitConfig(validation=0.2, test=0.0))[1].split()
     assert int(spread[0]) < 1500 < 2500 < int(spread[-1])
-    assert dealt(text, SplitConfig("tail", 0.25, 0.5)) == [text[:5000], text[5000:10000], text[10000:]]
+    assert split_texts(text, SplitConfig("tail", 0.25, 0.5)) == [text[:5000], text[5000:10000], text[10000:]]
 
 
 @given(
@@ -119,7 +117,7 @@ def test_blocks_are_held_out_everywhere_and_the_tail_at_the_end():
 )
 def test_a_tail_is_cut_at_the_character(length, validation, test):
     text = ("xin chào\n" * 400)[:length]
-    train, held_out, tested = dealt(text, SplitConfig("tail", validation, test, block=50))
+    train, held_out, tested = split_texts(text, SplitConfig("tail", validation, test, block=50))
     assert train + held_out + tested == text
     assert len(train) == int(round(1 - validation - test, 12) * length)
     assert len(train) + len(held_out) == int(round(1 - test, 12) * length)
@@ -137,7 +135,7 @@ def test_a_tail_is_cut_at_the_character(length, validation, test):
 @pytest.mark.parametrize("split", ["blocks", "tail"])
 def test_a_text_too_short_to_split_is_refused(text, words, split):
     with pytest.raises(DataError, match=words):
-        dealt(text, SplitConfig(split))
+        split_texts(text, SplitConfig(split))
 
 
 @pytest.mark.parametrize(
@@ -153,11 +151,11 @@ def test_a_text_too_short_to_split_is_refused(text, words, split):
     ],
     ids=str,
 )
-def test_impossible_wishes_are_refused(wrong):
+def test_impossible_settings_are_refused(wrong):
     with pytest.raises(UsageError):
         SplitConfig(**wrong).check()
 
 
-def test_an_unknown_way_to_split_offers_the_known():
+def test_an_unknown_method_lists_the_known_ones():
     with pytest.raises(UnknownName, match="did you mean tail"):
         SplitConfig("tails").check()

@@ -1,4 +1,4 @@
-"""The synthetic stream: named by seed and index, in letters its faces have, in text the charset has."""
+"""Samples are determined by seed and index, in characters of their font and of the charset."""
 
 import unicodedata
 
@@ -40,7 +40,7 @@ def test_samples_are_small_rgb_pictures_with_nfc_text_of_the_charset(synth):
         assert max(sample.picture.shape) < 4000
         assert sample.text == unicodedata.normalize("NFC", sample.text).strip()
         assert not VIETNAMESE.missing_chars(sample.text)
-        assert len(sample.text) <= synth.max_length
+        assert len(sample.text) <= synth.longest
     assert sum(" " in sample.text for sample in samples) > 2
     assert sum(not sample.text.isascii() for sample in samples) > 40
 
@@ -55,7 +55,7 @@ def test_every_face_found_has_every_required_letter():
     assert all(face.chars.issuperset(REQUIRED) for face in faces)
 
 
-def test_a_folder_without_fonts_is_said_so(tmp_path):
+def test_a_folder_without_fonts_is_an_error(tmp_path):
     with pytest.raises(DataError, match="--fonts"):
         find_faces([tmp_path])
     with pytest.raises(DataError, match="no folder"):
@@ -81,7 +81,7 @@ def test_a_word_list_without_words_is_refused(tmp_path, content):
         read_words(path)
 
 
-def test_weights_are_kept_or_forgotten():
+def test_flatness_keeps_weights_or_makes_them_equal():
     rng = np.random.default_rng(0)
     kept, flat = (
         WordList.from_weights([("a", 99), ("b", 1)], flatness=0.0),

@@ -12,7 +12,7 @@ from nhin.errors import Diverged, UsageError
 
 
 class Oracle:
-    """Scores that depend on the whole text read so far, and on nothing else."""
+    """A model whose logits depend on the whole text so far, and on nothing else."""
 
     def __init__(self, vocab, width, seed):
         self.vocab, self.seed, self.texts = vocab, seed, [()] * width
@@ -28,12 +28,12 @@ class Oracle:
         self.texts = [self.texts[row] for row in rows]
 
 
-def found(oracle, beams):
+def search(oracle, beams):
     return search_beams(oracle.table(()), oracle, beams)
 
 
 def every_text(oracle, tokens, stop, text=(), log_prob=0.0):
-    """Return every text that ends or is as long as may be, with its log-probability."""
+    """Return every text that ends or has the maximum length, with its log-probability."""
     if len(text) == tokens or (text and text[-1] in stop):
         return {text: log_prob}
     out = {}
@@ -59,7 +59,7 @@ cases = {
 @given(**cases)
 def test_as_many_beams_as_texts_find_every_text_best_first(seed, vocab, tokens, alpha, stop):
     oracle = Oracle(vocab, vocab**tokens, seed)
-    got = found(oracle, BeamSearchConfig(vocab**tokens, tokens, alpha, stop))
+    got = search(oracle, BeamSearchConfig(vocab**tokens, tokens, alpha, stop))
     want = every_text(oracle, tokens, stop)
     assert {text.ids for text in got} == want.keys()
     assert len(got) == len(want)
@@ -76,29 +76,32 @@ def test_one_beam_is_the_greedy_text(seed, vocab, tokens, alpha, stop):
     text = ()
     while len(text) < tokens and not (text and text[-1] in stop):
         text = (*text, int(oracle.table(text).argmax()))
-    assert [one.ids for one in found(oracle, BeamSearchConfig(1, tokens, alpha, stop))] == [text]
+    assert [one.ids for one in search(oracle, BeamSearchConfig(1, tokens, alpha, stop))] == [text]
 
 
 @settings(max_examples=60)
 @given(**cases, width=st.integers(1, 9))
-def test_what_is_told_of_a_text_is_true_and_no_text_is_told_twice(seed, vocab, tokens, alpha, stop, width):
+def test_hypotheses_have_their_true_scores_and_differ(seed, vocab, tokens, alpha, stop, width):
     oracle = Oracle(vocab, width, seed)
-    got, known = found(oracle, BeamSearchConfig(width, tokens, alpha, stop)), every_text(oracle, tokens, stop)
+    got, known = (
+        search(oracle, BeamSearchConfig(width, tokens, alpha, stop)),
+        every_text(oracle, tokens, stop),
+    )
     assert len({text.ids for text in got}) == len(got)
     assert len(got) == min(width, len(known))
     for text in got:
         assert text.log_prob == pytest.approx(known[text.ids])
 
 
-def test_more_beams_find_what_greed_walks_past():
+def test_more_beams_find_what_greedy_search_misses():
     """The likeliest first token leads nowhere: 0.6 x 0.5 against 0.4 x 0.9."""
 
     class Trap(Oracle):
         def table(self, text):
             return np.log({(): [0.6, 0.4], (0,): [0.5, 0.5], (1,): [0.9, 0.1]}[text])
 
-    assert found(Trap(2, 1, 0), BeamSearchConfig(1, 2))[0].ids == (0, 0)
-    best = found(Trap(2, 2, 0), BeamSearchConfig(2, 2))[0]
+    assert search(Trap(2, 1, 0), BeamSearchConfig(1, 2))[0].ids == (0, 0)
+    best = search(Trap(2, 2, 0), BeamSearchConfig(2, 2))[0]
     assert best.ids == (1, 0)
     assert math.exp(best.log_prob) == pytest.approx(0.36)
 
@@ -109,7 +112,7 @@ def test_the_length_penalty_decides_between_a_short_and_a_long_text():
             return np.log([0.55, 0.45] if text == () else [0.01, 0.99])
 
     def best(alpha):
-        return found(Short(2, 2, 0), BeamSearchConfig(2, 9, alpha, {0}))[0]
+        return search(Short(2, 2, 0), BeamSearchConfig(2, 9, alpha, {0}))[0]
 
     assert best(0.0).ids == (0,)
     assert best(1.0).ids == (1,) * 9
@@ -121,7 +124,7 @@ def test_equal_scores_are_taken_in_the_order_of_ids():
         def table(self, text):
             return np.zeros(3)
 
-    assert [text.ids for text in found(Flat(3, 4, 0), BeamSearchConfig(4, 2))] == [
+    assert [text.ids for text in search(Flat(3, 4, 0), BeamSearchConfig(4, 2))] == [
         (0, 0),
         (0, 1),
         (0, 2),
@@ -129,24 +132,24 @@ def test_equal_scores_are_taken_in_the_order_of_ids():
     ]
 
 
-def test_what_cannot_come_is_in_no_text():
+def test_impossible_tokens_are_in_no_text():
     class Barred(Oracle):
         def table(self, text):
             return np.array([0.0, -np.inf, -1.0])
 
-    got = found(Barred(3, 50, 0), BeamSearchConfig(50, 3))
+    got = search(Barred(3, 50, 0), BeamSearchConfig(50, 3))
     assert len(got) == 8
     assert all(1 not in text.ids for text in got)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_scores_that_are_no_numbers_are_said(bad):
+def test_logits_that_are_not_finite_are_an_error(bad):
     class Broken(Oracle):
         def table(self, text):
             return np.array([0.0, bad if text else 1.0])
 
     with pytest.raises(Diverged, match="NaN"):
-        found(Broken(2, 2, 0), BeamSearchConfig(2, 3))
+        search(Broken(2, 2, 0), BeamSearchConfig(2, 3))
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_passes_are_at_most_one_more_than_the_answer_is_long(seed, drafts, limit
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 999), drafts=drafts)
-def test_a_row_does_not_feel_the_rest_of_its_batch(seed, drafts):
+def test_a_row_does_not_depend_on_its_batch(seed, drafts):
     decode, memory = fake(seed, 0.5), memories(len(drafts))
     together = verify_drafts(decode, memory, drafts, 9)
     alone = [verify_drafts(decode, memory[i : i + 1], drafts[i : i + 1], 9)[0] for i in range(len(drafts))]

@@ -1,4 +1,4 @@
-"""Whatever a person calls a picture opens as upright RGB, or says in one sentence why not."""
+"""Every picture opens as upright RGB, or is refused with one sentence."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ from nhin.image.load import expand_paths, list_pictures, load_picture, open_pict
 
 
 def scene(width: int = 40, height: int = 24) -> np.ndarray:
-    """A picture whose four corners differ, so that every turn shows."""
+    """Return a picture whose four corners differ, so that every rotation is visible."""
     picture = np.full((height, width, 3), 255, np.uint8)
     picture[: height // 2, : width // 2] = (200, 30, 40)
     picture[: height // 2, width // 2 :] = (20, 180, 60)
@@ -28,12 +28,12 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return out.getvalue()
 
 
-def grey(picture: np.ndarray) -> np.ndarray:
+def gray(picture: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(picture).convert("L"))
 
 
 def header(width: int, height: int) -> bytes:
-    """A PNG that promises width x height and holds nothing."""
+    """Return a PNG whose header says width x height and which has no pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -45,14 +45,14 @@ def header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "TGA"])
-def test_lossless_files_come_back_as_they_were(kind):
+def test_lossless_files_are_opened_exactly(kind):
     np.testing.assert_array_equal(load_picture(saved(Image.fromarray(scene()), kind)), scene())
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
-def test_lossy_files_come_back_nearly(kind):
-    read = load_picture(saved(Image.fromarray(scene()), kind, quality=95)).astype(int)
-    assert np.median(np.abs(read - scene())) <= 3
+def test_lossy_files_are_opened_nearly(kind):
+    picture = load_picture(saved(Image.fromarray(scene()), kind, quality=95)).astype(int)
+    assert np.median(np.abs(picture - scene())) <= 3
 
 
 def test_path_bytes_file_array_and_image_are_one(tmp_path):
@@ -66,15 +66,15 @@ def test_path_bytes_file_array_and_image_are_one(tmp_path):
             load_picture(bytearray(path.read_bytes())),
             load_picture(file),
         ]
-    for read in [*same, load_picture(scene()), load_picture(Image.open(path))]:
-        assert read.dtype == np.uint8
-        np.testing.assert_array_equal(read, scene())
+    for picture in [*same, load_picture(scene()), load_picture(Image.open(path))]:
+        assert picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture, scene())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation_is_undone(orientation, kind):
-    """Store the scene turned the other way: it must come back upright, whatever the file kind."""
+    """Store the scene rotated the other way: it must open upright in every format."""
     back = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     image = Image.fromarray(scene())
     stored = image if back is None else image.transpose(Image.Transpose(back))
@@ -93,17 +93,17 @@ def test_every_mode_keeps_its_tones(mode):
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
-    deep = grey(scene()).astype(np.uint16) * 257
+    deep = gray(scene()).astype(np.uint16) * 257
     for data in (saved(Image.fromarray(deep)), saved(Image.fromarray(deep), "TIFF")):
-        np.testing.assert_array_equal(load_picture(data)[:, :, 0], grey(scene()))
-    np.testing.assert_array_equal(load_picture(deep)[:, :, 1], grey(scene()))
+        np.testing.assert_array_equal(load_picture(data)[:, :, 0], gray(scene()))
+    np.testing.assert_array_equal(load_picture(deep)[:, :, 1], gray(scene()))
 
 
 def test_thirty_two_bits_and_floats_are_scaled():
-    wide = Image.fromarray(grey(scene()).astype(np.int32) * 257)
-    real = Image.fromarray(grey(scene()).astype(np.float32) / 255)
+    wide = Image.fromarray(gray(scene()).astype(np.int32) * 257)
+    real = Image.fromarray(gray(scene()).astype(np.float32) / 255)
     for image in (wide, real):
-        np.testing.assert_allclose(load_picture(saved(image, "TIFF"))[:, :, 0], grey(scene()), atol=1)
+        np.testing.assert_allclose(load_picture(saved(image, "TIFF"))[:, :, 0], gray(scene()), atol=1)
     np.testing.assert_allclose(load_picture(scene().astype(np.float64) / 255), scene(), atol=1)
     np.testing.assert_array_equal(load_picture(scene().astype(np.float32)), scene())
     assert load_picture(np.full((4, 4), np.nan)).max() == 0
@@ -131,13 +131,13 @@ def test_transparent_paper_is_white_and_white_ink_stays_visible():
     assert load_picture(np.zeros((4, 4, 4), np.uint8)).min() == 255
 
 
-def test_palette_transparency_is_laid_on_white():
+def test_palette_transparency_is_composited_on_white():
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 50, 60, 70])
     image.putpixel((0, 0), 0)
-    read = load_picture(saved(image, "PNG", transparency=0))
-    assert tuple(read[0, 0]) == (255, 255, 255)
-    assert tuple(read[4, 4]) == (50, 60, 70)
+    picture = load_picture(saved(image, "PNG", transparency=0))
+    assert tuple(picture[0, 0]) == (255, 255, 255)
+    assert tuple(picture[4, 4]) == (50, 60, 70)
 
 
 def test_an_animation_gives_its_first_frame():
@@ -154,12 +154,12 @@ def test_odd_sizes_open(size):
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int64, np.float32, np.bool_])
 def test_arrays_of_every_shape_and_type_become_rgb(shape, kind):
-    read = load_picture(np.ones(shape, kind))
-    assert read.shape == (5, 7, 3)
-    assert read.dtype == np.uint8
+    picture = load_picture(np.ones(shape, kind))
+    assert picture.shape == (5, 7, 3)
+    assert picture.dtype == np.uint8
 
 
-def test_large_photographs_come_smaller_but_know_their_size(monkeypatch):
+def test_large_photographs_are_scaled_down_and_keep_their_size(monkeypatch):
     monkeypatch.setattr(module, "WORK_PIXELS", 1000)
     for kind in ("JPEG", "PNG"):
         exif = Image.Exif()
@@ -189,7 +189,7 @@ def test_bombs_are_refused_before_decoding():
         ("a.ps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
     ],
 )
-def test_what_is_no_picture_is_named_in_one_line(tmp_path, name, data, says):
+def test_what_is_no_picture_is_refused_in_one_line(tmp_path, name, data, says):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(PictureError, match=says) as caught:
@@ -246,13 +246,13 @@ def test_other_values_are_refused():
             load_picture(wrong)  # pyright: ignore[reportArgumentType]
 
 
-def test_folders_are_counted_as_a_person_counts(tmp_path):
+def test_folders_are_listed_in_natural_order(tmp_path):
     for name in ("ảnh 10.png", "ảnh 2.JPG", "ảnh 1.webp", "ghi chú.txt", ".ẩn.png"):
         (tmp_path / name).write_bytes(b"x")
     assert [path.name for path in list_pictures(tmp_path)] == ["ảnh 1.webp", "ảnh 2.JPG", "ảnh 10.png"]
 
 
-def test_a_folder_without_pictures_keeps_its_place_as_an_error(tmp_path):
+def test_a_folder_without_pictures_becomes_an_error(tmp_path):
     (tmp_path / "trống").mkdir()
     (tmp_path / "đầy").mkdir()
     (tmp_path / "đầy" / "1.png").write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""What the network sees of a crop depends on that crop alone."""
+"""The network's input of a crop depends on that crop alone."""
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ from nhin.image.preprocess import (
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.integers(1, 90), columns=st.integers(1, 300), seed=st.integers(0, 9), grey=st.booleans())
-def test_any_crop_becomes_one_height_and_its_own_bucket(rows, columns, seed, grey):
-    shape = (rows, columns) if grey else (rows, columns, 3)
+@given(rows=st.integers(1, 90), columns=st.integers(1, 300), seed=st.integers(0, 9), gray=st.booleans())
+def test_any_crop_becomes_one_height_and_its_own_bucket(rows, columns, seed, gray):
+    shape = (rows, columns) if gray else (rows, columns, 3)
     out = preprocess_crop(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
     assert out.dtype == np.uint8
     assert out.shape == (HEIGHT, bucket_width(scaled_width(columns, rows)))
@@ -35,7 +35,7 @@ def test_a_bucket_holds_its_width_with_little_waste(width):
     assert wide - width < WIDTH_BUCKET or wide == MIN_WIDTH
 
 
-def test_letters_of_the_same_brightness_as_their_ground_still_stand_out():
+def test_letters_as_bright_as_their_background_get_contrast():
     red, green = np.array([200, 30, 30]), np.array([30, 117, 30])
     assert abs(red @ [0.299, 0.587, 0.114] - green @ [0.299, 0.587, 0.114]) < 4
     picture = np.where(np.arange(20)[None, :, None] % 5 < 2, red, green).astype(np.uint8).repeat(20, axis=0)

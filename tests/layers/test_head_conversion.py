@@ -161,7 +161,7 @@ def test_half_precision_is_rounded_once():
             2,
             {"layout": "neox"},
             UsageError,
-            "among query.weight, key_value.weight, out.weight; give a Layout",
+            "among query.weight, key_value.weight, out.weight; give a ProjectionLayout",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Feed-forwards: ways to bend, with about as many weights."""
+"""MLPs: their activations, with about as many weights."""
 
 import pytest
 import torch
@@ -18,30 +18,31 @@ FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("bend", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_feed_forward_is_its_formula(bend, bias):
-    made, x = MLP(9, activation=bend, bias=bias), torch.randn(2, 3, 9)
-    weights = dict(made.named_parameters())
+def test_an_mlp_is_its_formula(activation, bias):
+    mlp, x = MLP(9, activation=activation, bias=bias), torch.randn(2, 3, 9)
+    weights = dict(mlp.named_parameters())
     wide = x @ weights["widen.weight"].T + (weights["widen.bias"] if bias else 0.0)
-    want = FORMULAS[bend](wide) @ weights["narrow.weight"].T + (weights["narrow.bias"] if bias else 0.0)
-    assert_close(made(x), want)
+    want = FORMULAS[activation](wide) @ weights["narrow.weight"].T + (weights["narrow.bias"] if bias else 0.0)
+    assert_close(mlp(x), want)
 
 
-def test_all_bends_have_about_as_many_weights():
+def test_all_activations_have_about_as_many_weights():
     sizes = [
-        sum(p.numel() for p in MLP(96, activation=bend, bias=False).parameters()) for bend in ACTIVATIONS
+        sum(p.numel() for p in MLP(96, activation=activation, bias=False).parameters())
+        for activation in ACTIVATIONS
     ]
     assert max(sizes) <= 1.05 * min(sizes)
 
 
-@pytest.mark.parametrize("bend", ACTIVATIONS)
-def test_the_inner_width_may_be_said_outright(bend):
-    made = MLP(6, activation=bend, inner=11)
-    assert made.narrow.in_features == 11
-    assert made(torch.randn(2, 6)).shape == (2, 6)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_hidden_width_may_be_set(activation):
+    mlp = MLP(6, activation=activation, inner=11)
+    assert mlp.narrow.in_features == 11
+    assert mlp(torch.randn(2, 6)).shape == (2, 6)
 
 
-def test_an_unknown_bend_names_the_nearest():
+def test_an_unknown_activation_names_the_nearest():
     with pytest.raises(UnknownName, match="did you mean swiglu"):
         MLP(8, activation="swigu")

@@ -1,4 +1,4 @@
-"""Mixtures of experts: the sum over the chosen, every place served, and the work shared."""
+"""Mixtures of experts: the weighted sum of the chosen ones, no dropped tokens, and balanced use."""
 
 import copy
 
@@ -13,15 +13,15 @@ from nhin.layers.mlp import ACTIVATIONS, activate
 from nhin.layers.moe import MixtureOfExperts
 
 
-def slow(layer, x):
-    """Serve one place after another, one expert after another, as the formula says."""
+def moe_by_token(layer, x):
+    """Compute the formula token by token and expert by expert."""
     rows = []
-    for place in x.flatten(0, -2):
-        gates = (layer.router.weight @ place).softmax(0)
-        best = gates.argsort(descending=True)[: layer.active]
-        made = [layer.narrow[e] @ activate(layer.widen[e] @ place, layer.activation) for e in best]
-        total = gates[best].sum() if layer.active > 1 else 1.0
-        rows.append(sum(gates[e] / total * one for e, one in zip(best, made, strict=True)))
+    for token in x.flatten(0, -2):
+        gates = (layer.router.weight @ token).softmax(0)
+        top = gates.argsort(descending=True)[: layer.active]
+        outputs = [layer.narrow[e] @ activate(layer.widen[e] @ token, layer.activation) for e in top]
+        total = gates[top].sum() if layer.active > 1 else 1.0
+        rows.append(sum(gates[e] / total * one for e, one in zip(top, outputs, strict=True)))
     return torch.stack(rows).view_as(x)
 
 
@@ -33,26 +33,26 @@ def gradients(layer, out, x):
 @given(
     experts=st.integers(1, 5),
     active=st.integers(1, 5),
-    bend=st.sampled_from(ACTIVATIONS),
-    places=st.integers(1, 9),
+    activation=st.sampled_from(ACTIVATIONS),
+    length=st.integers(1, 9),
 )
-def test_the_answer_and_its_gradients_are_the_slow_twins(experts, active, bend, places):
-    layer = MixtureOfExperts(6, experts, active=min(active, experts), activation=bend).double()
-    x = torch.randn(2, places, 6, dtype=torch.float64, requires_grad=True)
-    out, want = layer(x), slow(layer, x)
+def test_the_output_and_its_gradients_are_those_of_the_formula(experts, active, activation, length):
+    layer = MixtureOfExperts(6, experts, active=min(active, experts), activation=activation).double()
+    x = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
+    out, want = layer(x), moe_by_token(layer, x)
     assert_close(out, want)
     for got, expected in zip(gradients(layer, out, x), gradients(layer, want, x), strict=True):
         assert_close(got, expected)
 
 
-def test_with_all_experts_active_it_is_the_sum_weighed_by_gates():
+def test_with_all_experts_active_it_is_the_sum_weighted_by_gates():
     layer, x = MixtureOfExperts(6, 3, active=3), torch.randn(4, 6)
     gates = layer.router(x).softmax(-1)
-    made = [activate(x @ layer.widen[e].T, "gelu") @ layer.narrow[e].T for e in range(3)]
-    assert_close(layer(x), sum(gates[:, e, None] * made[e] for e in range(3)))
+    outputs = [activate(x @ layer.widen[e].T, "gelu") @ layer.narrow[e].T for e in range(3)]
+    assert_close(layer(x), sum(gates[:, e, None] * outputs[e] for e in range(3)))
 
 
-def test_no_place_is_dropped_when_all_want_one_expert():
+def test_no_token_is_dropped_when_all_choose_one_expert():
     layer, x = MixtureOfExperts(4, 4, active=1), torch.rand(50, 4) + 0.1
     with torch.no_grad():
         layer.router.weight.zero_()[2] = 9.0
@@ -60,12 +60,12 @@ def test_no_place_is_dropped_when_all_want_one_expert():
     assert_close(layer(x), gate * (activate(x @ layer.widen[2].T, "gelu") @ layer.narrow[2].T))
 
 
-def test_places_do_not_meet():
+def test_tokens_do_not_mix():
     layer, x = MixtureOfExperts(6, 4).double(), torch.randn(7, 6, dtype=torch.float64)
     assert_close(layer(x)[3], layer(x[3:4])[0])
 
 
-def test_the_balance_is_1_when_all_work_alike_and_the_number_of_experts_when_one_does_all():
+def test_the_balance_loss_is_1_for_even_use_and_the_number_of_experts_for_one():
     layer = MixtureOfExperts(4, 4, active=1)
     with torch.no_grad():
         layer.router.weight.copy_(50 * torch.eye(4))
@@ -76,7 +76,7 @@ def test_the_balance_is_1_when_all_work_alike_and_the_number_of_experts_when_one
 
 
 @pytest.mark.parametrize("active", [1, 2, 4])
-def test_the_balance_and_the_answer_teach_the_router(active):
+def test_the_balance_loss_and_the_output_train_the_router(active):
     layer, x = MixtureOfExperts(6, 4, active=active), torch.randn(30, 6)
     out = layer(x)
     for loss in (layer.balance, out.square().sum()):
@@ -84,23 +84,23 @@ def test_the_balance_and_the_answer_teach_the_router(active):
         assert (grad.abs().sum(1) > 0).all()
 
 
-def test_training_on_the_balance_alone_spreads_the_work():
+def test_training_on_the_balance_loss_alone_evens_the_use():
     layer, x = MixtureOfExperts(6, 4, active=1), torch.randn(200, 6) + 0.5
     with torch.no_grad():
         layer.router.weight[0] += 1.0
     optimizer = torch.optim.Adam([layer.router.weight], lr=0.05)
-    seen = []
+    losses = []
     for _ in range(60):
         layer(x)
         optimizer.zero_grad()
         layer.balance.backward()
         optimizer.step()
-        seen.append(layer.balance.item())
-    assert seen[0] > 1.5 > 1.1 > seen[-1]
+        losses.append(layer.balance.item())
+    assert losses[0] > 1.5 > 1.1 > losses[-1]
 
 
-def test_routing_keeps_its_digits_in_bfloat16():
-    """Two experts whose gates differ by less than bfloat16 can tell: the better one is chosen."""
+def test_routing_is_precise_under_bfloat16():
+    """Of two experts whose gates are equal in bfloat16, the better one is chosen."""
     layer, x = MixtureOfExperts(4, 2, active=1), torch.ones(1, 4)
     with torch.no_grad():
         layer.router.weight.fill_(1.0)[1, 0] += 1e-3
@@ -119,5 +119,5 @@ def test_nothing_in_gives_nothing_out_and_a_copy_can_be_made_after_a_call():
 
 @pytest.mark.parametrize("active", [0, 4, -1])
 def test_more_active_experts_than_there_are_is_refused(active):
-    with pytest.raises(UsageError, match=f"active is {active}; give 1 to 3, the number of experts"):
+    with pytest.raises(UsageError, match=f"active is {active}; give 1 to 3"):
         MixtureOfExperts(4, 3, active=active)

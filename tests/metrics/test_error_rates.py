@@ -48,7 +48,7 @@ def test_character_accuracy_and_error_rate_differ_by_the_extra_characters(pairs)
 
 @settings(max_examples=60, deadline=None)
 @given(pairs=crops)
-def test_forgiving_forms_never_score_worse(pairs):
+def test_lenient_forms_never_score_worse(pairs):
     got = figures(pairs)
     for ending in ("_no_case", "_no_marks"):
         assert got["word_accuracy" + ending] >= got["word_accuracy"]

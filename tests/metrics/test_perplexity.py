@@ -12,7 +12,7 @@ counts = st.integers(1, 10**9)
 
 
 @given(vocab=st.integers(2, 10**6), tokens=counts)
-def test_who_knows_nothing_is_as_unsure_as_among_all(vocab, tokens):
+def test_the_perplexity_of_a_uniform_model_is_its_vocabulary(vocab, tokens):
     cost = TextCost(tokens * math.log(vocab), tokens, tokens, tokens)
     assert cost.perplexity == pytest.approx(vocab)
     assert cost.nats == cost.nats_per_character == pytest.approx(math.log(vocab))
@@ -38,7 +38,7 @@ def test_other_tokens_leave_bytes_and_characters_as_they_are(total, tokens, cut)
     assert one.nats_per_character == other.nats_per_character
 
 
-def test_nothing_and_too_much_are_no_errors():
+def test_empty_texts_and_overflow_are_no_errors():
     assert set(TextCost(0.0, 0, 0, 0).figures()) == set(FIGURES)
     assert TextCost(0.0, 0, 0, 0).perplexity == 1
     assert TextCost(5.0, 1, 0, 0).bits_per_byte == 0

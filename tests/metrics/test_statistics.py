@@ -26,7 +26,7 @@ numbers = st.floats(-100, 100)
         (10_000, 0.95, 1.960),
     ],
 )
-def test_t_stays_within_what_tables_print(freedom, confidence, printed):
+def test_quantiles_of_t_are_those_of_tables(freedom, confidence, printed):
     assert t_quantile(freedom, confidence) == pytest.approx(printed, abs=5e-4)
 
 
@@ -37,7 +37,7 @@ def test_an_interval_of_three_is_the_one_worked_out_by_hand():
     assert (found.low, found.high) == (found.mean - found.half_width, found.mean + found.half_width)
 
 
-def test_one_value_leaves_everything_open():
+def test_one_value_has_an_infinite_interval():
     assert confidence_interval([3.0]) == Interval(3.0, math.inf)
 
 

@@ -21,11 +21,11 @@ from nhin.models.recurrent_memory import RecurrentMemoryGPT
 
 @given(depth=st.integers(0, 40), dim=st.none() | st.integers(1, 2000))
 def test_depth_alone_makes_sizes_that_fit(depth, dim):
-    design = resolve(ModelConfig(depth=depth, dim=dim))
-    assert design.dim == dim if dim else design.dim == 48 * max(2, depth)
-    assert design.dim % design.heads == 0
-    assert design.kv_heads == design.heads
-    assert design.dim // design.heads >= min(design.dim, 32)
+    config = resolve(ModelConfig(depth=depth, dim=dim))
+    assert config.dim == dim if dim else config.dim == 48 * max(2, depth)
+    assert config.dim % config.heads == 0
+    assert config.kv_heads == config.heads
+    assert config.dim // config.heads >= min(config.dim, 32)
 
 
 @pytest.mark.parametrize(
@@ -39,26 +39,26 @@ def test_heads_are_as_wide_as_usual_or_wider(dim, heads):
     "given", [{}, {"preset": "mpt"}, {"preset": "mistral"}, {"positions": "t5", "position": {"buckets": 8}}]
 )
 def test_settling_twice_is_settling_once_and_a_tree_keeps_it(given):
-    design = resolve(ModelConfig(**given))
-    assert resolve(design) == design
-    assert from_dict(ModelConfig, to_dict(design), "design") == design
+    config = resolve(ModelConfig(**given))
+    assert resolve(config) == config
+    assert from_dict(ModelConfig, to_dict(config), "config") == config
 
 
 def test_positions_of_scores_become_the_mechanism_with_their_settings():
-    design = resolve(ModelConfig(positions="t5", position={"buckets": 8}))
-    assert (design.mechanism, design.positions, design.settings) == ("t5", "none", {"buckets": 8})
+    config = resolve(ModelConfig(positions="t5", position={"buckets": 8}))
+    assert (config.mechanism, config.positions, config.settings) == ("t5", "none", {"buckets": 8})
     assert resolve(ModelConfig(positions="alibi", mechanism="alibi")).mechanism == "alibi"
 
 
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.causal])
 def test_a_preset_sets_heads_mechanism_positions_and_bias(name):
-    preset, design = PRESETS[name], resolve(ModelConfig(preset=name, dim=64, heads=16, context=32))
-    assert design.kv_heads == preset.kv_heads(16)
-    assert (design.mechanism, design.bias) == (preset.mechanism, preset.bias)
-    where = resolve_positions(design)
+    preset, config = PRESETS[name], resolve(ModelConfig(preset=name, dim=64, heads=16, context=32))
+    assert config.kv_heads == preset.kv_heads(16)
+    assert (config.mechanism, config.bias) == (preset.mechanism, preset.bias)
+    where = resolve_positions(config)
     assert where.inputs == preset.inputs
     assert bool(where.rotary) == bool(preset.rotary)
-    assert design.settings.get("window", 32) == 32
+    assert config.settings.get("window", 32) == 32
 
 
 @pytest.mark.parametrize("name", ["location", "global", "local-p"])
@@ -110,45 +110,45 @@ NAMES = {
     "no start named 'zeros'; did you mean zero": {"start": "zeros"},
 }
 USES = {
-    "preset bert looks both ways; a language model needs a causal one": {"preset": "bert"},
+    "preset bert is bidirectional; a language model needs a causal one": {"preset": "bert"},
     "linformer lacks 'causal'": {"mechanism": "linformer"},
-    "nystromformer lacks 'causal'.*these have it: naive, softmax": {"mechanism": "nystromformer"},
-    "positions 'alibi' act on softmax's scores, not on 'linear''s": {
+    "nystromformer lacks 'causal'.*these have it: .*naive, .*softmax": {"mechanism": "nystromformer"},
+    "positions 'alibi' act on the logits of softmax, not of 'linear'": {
         "positions": "alibi",
         "mechanism": "linear",
     },
-    "rotary-2d places features of pictures; a text needs another position": {"positions": "rotary-2d"},
-    "sinusoidal-2d places features of pictures": {"positions": "sinusoidal-2d"},
+    "rotary-2d positions are for pictures; text needs other positions": {"positions": "rotary-2d"},
+    "sinusoidal-2d positions are for pictures": {"positions": "sinusoidal-2d"},
     "positions 'learned' has no settings": {"positions": "learned", "position": {"base": 3}},
     "positions 'none' has no settings": {"positions": "none", "position": {"base": 3}},
-    "depth 0 looks at one token, wherever it stands": {"depth": 0, "positions": "learned"},
+    "depth 0 reads one token, whatever its position": {"depth": 0, "positions": "learned"},
     "memory and exits do not go together; give one of them": {"memory": 1, "exits": True},
     "memory needs blocks; give a depth of 1 or more": {"memory": 1, "depth": 0},
     "exits need blocks; give a depth of 1 or more": {"exits": True, "depth": 0},
-    "dropout is 1.0; give 0 or more and less than 1": {"dropout": 1.0},
+    "dropout is 1.0; give at least 0 and less than 1": {"dropout": 1.0},
     "dropout is nan": {"dropout": float("nan")},
-    "active is 3; give 1 to 2, the number of experts": {"experts": 2, "active": 3},
+    "active is 3; give 1 to 2": {"experts": 2, "active": 3},
     "active is 0; give 1 to 2": {"experts": 2, "active": 0},
-    "experts are feed-forwards; give feed=": {"experts": 2, "feed": "none"},
+    "experts are MLPs; give feed=": {"experts": 2, "feed": "none"},
     "eps is 0.0; give more than 0": {"eps": 0.0},
     "eps is nan": {"eps": float("nan")},
     "balance is -1": {"balance": -1.0},
     "balance is inf": {"balance": float("inf")},
 }
 WRONG = [
-    (error, words, design)
+    (error, words, config)
     for error, table in ((ShapeError, SIZES), (UnknownName, NAMES), (UsageError, USES))
-    for words, design in table.items()
+    for words, config in table.items()
 ]
 
 
 @pytest.mark.parametrize(("error", "words", "given"), WRONG, ids=[words for _, words, _ in WRONG])
 def test_what_cannot_be_is_refused_in_plain_words(error, words, given):
-    design = ModelConfig()
+    config = ModelConfig()
     for name, value in given.items():
-        object.__setattr__(design, name, value)  # as a caller without type checks may
+        object.__setattr__(config, name, value)  # as a caller without type checks may
     with pytest.raises(error, match=words):
-        build_lm(11, design)
+        build_lm(11, config)
 
 
 @pytest.mark.parametrize("vocab", [0, -3, 2**23])

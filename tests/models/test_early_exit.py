@@ -1,4 +1,4 @@
-"""Dynamic depth: never leaving is the plain model, and a step leaves where reading all at once does."""
+"""Early exit: never exiting is the plain model, and decoding exits where a single pass does."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from nhin.models.config import ModelConfig
 from nhin.models.early_exit import NEVER_EXIT, EarlyExitGPT
 from nhin.models.gpt import GPT, cross_entropy
 
-MADE = {
+VARIANTS = {
     "softmax": {},
     "window": {"mechanism": "window", "settings": {"window": 3}},
     "linear": {"mechanism": "linear"},
@@ -19,14 +19,14 @@ MADE = {
     "post": {"order": "post"},
     "experts": {"experts": 3},
 }
-each = pytest.mark.parametrize("name", MADE)
+each = pytest.mark.parametrize("name", VARIANTS)
 
 
 def built(name="softmax", confidence=NEVER_EXIT, **changes):
-    """Build a model whose places leave at different depths at a confidence of 0.5 or so."""
+    """Build a model whose tokens exit at different depths at a confidence of about 0.5."""
     torch.manual_seed(0)
-    design = {"depth": 4, "dim": 16, "heads": 2, "context": 12, "exits": True} | MADE[name] | changes
-    model = EarlyExitGPT(7, ModelConfig(**design))
+    config = {"depth": 4, "dim": 16, "heads": 2, "context": 12, "exits": True} | VARIANTS[name] | changes
+    model = EarlyExitGPT(7, ModelConfig(**config))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.4)
@@ -34,22 +34,21 @@ def built(name="softmax", confidence=NEVER_EXIT, **changes):
     return model.double().eval()
 
 
-def frozen(model, t):
-    """Return scores and depths by the rule itself: all blocks for all, the surest places put back."""
+def exits_by_rule(model, t):
+    """Return logits and depths by the rule itself: all blocks for all, then confident tokens restored."""
     x = model.embed(t)
     depths = torch.zeros(t.shape, dtype=torch.long)
-    left = torch.zeros(t.shape, dtype=torch.bool)
+    exited = torch.zeros(t.shape, dtype=torch.bool)
     for one in model.blocks:
-        made = one(x, causal=True)
-        for row, place in (~left).nonzero():
-            depths[row, place] += 1
-        x = torch.where(left[..., None], x, made)
-        left |= model.scores(x).softmax(-1).amax(-1) >= model.confidence
-    return model.scores(x), depths
+        out = one(x, causal=True)
+        depths += ~exited
+        x = torch.where(exited[..., None], x, out)
+        exited |= model.logits(x).softmax(-1).amax(-1) >= model.confidence
+    return model.logits(x), depths
 
 
 @each
-def test_never_leaving_is_the_plain_model_exactly(name):
+def test_never_exiting_is_the_plain_model_exactly(name):
     model, t = built(name), torch.randint(7, (2, 12))
     plain = GPT(7, model.config).double().eval()
     plain.load_state_dict(model.state_dict())
@@ -62,10 +61,10 @@ def test_never_leaving_is_the_plain_model_exactly(name):
 
 @each
 @pytest.mark.parametrize("confidence", [0.0, 0.4, 0.6, 0.9])
-def test_places_leave_once_they_are_sure(name, confidence):
+def test_tokens_exit_once_they_are_confident(name, confidence):
     model, t = built(name, confidence), torch.randint(7, (20, 12))
     with torch.inference_mode():
-        want, depths = frozen(model, t)
+        want, depths = exits_by_rule(model, t)
         assert_close(model(t), want)
     assert torch.equal(model.depth_counts, torch.bincount(depths.flatten(), minlength=5))
     assert model.mean_depth == pytest.approx(depths.double().mean().item())
@@ -109,7 +108,7 @@ def test_rows_of_different_lengths_go_on_as_if_alone_and_padding_counts_for_noth
         assert_close(torch.cat([start[1, :2], then[1]]), model(short)[0])
 
 
-def test_a_step_of_a_sure_place_runs_no_feed_forward_below_its_exit():
+def test_a_decoding_step_of_a_confident_token_runs_no_mlp_after_its_exit():
     model, t = built(confidence=0.0), torch.randint(7, (2, 4))
     ran = []
     for number, one in enumerate(model.blocks):
@@ -146,7 +145,7 @@ def test_the_loss_weighs_every_exit_by_its_depth():
 
 
 def test_every_exit_learns():
-    """Texts that repeat what came two before: after training the first block's exit is often sure enough."""
+    """Texts that count modulo 6: after training the first exit is often confident enough."""
     torch.manual_seed(0)
     model = EarlyExitGPT(6, ModelConfig(depth=2, dim=16, heads=1, context=9, exits=True))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

@@ -10,7 +10,7 @@ from nhin.layers.block import deepnorm
 from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT
 
-DESIGN = {"depth": 8, "dim": 128, "heads": 4, "bias": True, "norm": "layer"}
+CONFIG = {"depth": 8, "dim": 128, "heads": 4, "bias": True, "norm": "layer"}
 feeds = pytest.mark.parametrize("experts", [0, 3])
 
 
@@ -32,7 +32,7 @@ def deviations(one):
 
 @feeds
 def test_the_small_start_is_gpt_2s(experts):
-    model = GPT(100, ModelConfig(**DESIGN, experts=experts))
+    model = GPT(100, ModelConfig(**CONFIG, experts=experts))
     ends = 0.02 / math.sqrt(16)
     for one in model.blocks:
         for name, size in deviations(one).items():
@@ -45,7 +45,7 @@ def test_the_small_start_is_gpt_2s(experts):
 
 @feeds
 def test_the_zero_start_keeps_variance_and_adds_nothing(experts):
-    model = GPT(100, ModelConfig(**DESIGN, experts=experts, start="zero", tied=False))
+    model = GPT(100, ModelConfig(**CONFIG, experts=experts, start="zero", tied=False))
     t = torch.randint(100, (2, 9))
     assert torch.equal(model.hidden(t), model.embed(t))
     assert not model.head.weight.any()
@@ -59,7 +59,7 @@ def test_the_zero_start_keeps_variance_and_adds_nothing(experts):
 @pytest.mark.parametrize("start", ["small", "zero"])
 @pytest.mark.parametrize("feed", ["gelu", "swiglu"])
 def test_deepnorm_is_xaviers_start_and_all_but_queries_and_keys_smaller(experts, start, feed):
-    model = GPT(100, ModelConfig(**DESIGN, experts=experts, order="deep", start=start, feed=feed))
+    model = GPT(100, ModelConfig(**CONFIG, experts=experts, order="deep", start=start, feed=feed))
     alpha, gain = deepnorm(8)
     inner = 344 if feed == "swiglu" else 512
     for one in model.blocks:

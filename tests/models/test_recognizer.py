@@ -1,11 +1,12 @@
-"""The reader network: shapes, independence of the batch, and that it can learn."""
+"""The recognizer network: shapes, independence of the batch, and that it can learn."""
 
 import pytest
 import torch
 from torch import nn
 
 from nhin.errors import ShapeError, UnknownName
-from nhin.layers.backbones import BACKBONES, HEIGHT_STRIDE, WIDTH_STRIDE, build_backbone
+from nhin.image.preprocess import STRIDE
+from nhin.layers.backbones import BACKBONES, HEIGHT_STRIDE, build_backbone
 from nhin.layers.factored_char import FactoredCharEmbedding, FactoredCharLinear, build_factor_matrix
 from nhin.models.recognizer import RecognizerNet
 from nhin.text.charset import PAD, SOS, VIETNAMESE, Charset
@@ -25,16 +26,16 @@ def small(**changes: object) -> RecognizerNet:
 def test_every_backbone_shrinks_by_the_same_factors(name, width):
     net = build_backbone(name).eval()
     out = net(torch.randn(2, 1, 40, width))
-    assert out.shape == (2, net.channels, 40 // HEIGHT_STRIDE, width // WIDTH_STRIDE)
+    assert out.shape == (2, net.channels, 40 // HEIGHT_STRIDE, width // STRIDE)
 
 
-def test_both_heads_score_every_id_at_every_place():
+def test_both_heads_return_logits_of_every_id_at_every_position():
     ctc, logits = small()(torch.randn(3, 1, 40, 64), torch.full((3, 5), SOS))
     assert ctc.shape == (3, 16, len(SMALL))
     assert logits.shape == (3, 5, len(SMALL))
 
 
-def test_a_crop_is_read_alike_alone_and_in_a_batch():
+def test_a_crop_gives_the_same_logits_alone_and_in_a_batch():
     net = small().eval()
     pictures, tokens = torch.randn(5, 1, 40, 48), torch.randint(1, len(SMALL), (5, 6))
     with torch.inference_mode():
@@ -44,7 +45,7 @@ def test_a_crop_is_read_alike_alone_and_in_a_batch():
                 torch.testing.assert_close(one[0], all_[i], atol=1e-5, rtol=1e-5)
 
 
-def test_a_later_letter_does_not_change_what_comes_before_it():
+def test_the_decoder_is_causal():
     net = small().eval()
     memory = net.encode(torch.randn(1, 1, 40, 48))[0]
     tokens = torch.tensor([[SOS, 4, 5, 6]])
@@ -99,7 +100,7 @@ def test_every_letter_has_four_parts_and_special_tokens_none():
     assert (counts[4:] == 4).all()
 
 
-def test_the_embedding_is_the_weight_looked_up():
+def test_the_embedding_is_a_row_of_the_weight():
     table = FactoredCharEmbedding(SMALL, 8)
     ids = torch.tensor([[4, 7], [0, 2]])
     torch.testing.assert_close(table(ids), table.weight()[ids])
@@ -121,4 +122,4 @@ def test_weights_and_buffers_survive_a_state_dict():
     assert all(
         (a == b).all() for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     )
-    assert not any("parts" in name or "places" in name for name in one.state_dict())
+    assert not any("parts" in name or "position_table" in name for name in one.state_dict())

@@ -1,4 +1,4 @@
-"""Recurrent memory: the only way from one segment to the next, and it can be learned to be used."""
+"""Recurrent memory: it is all that passes from one segment to the next, and a model learns to use it."""
 
 import math
 
@@ -14,7 +14,7 @@ from nhin.models.gpt import GPT, cross_entropy
 from nhin.models.recurrent_memory import RecurrentMemoryGPT
 
 SEGMENT = 4
-MADE = {
+VARIANTS = {
     "softmax": {},
     "window": {"mechanism": "window", "settings": {"window": 3}},
     "linear": {"mechanism": "linear"},
@@ -22,16 +22,16 @@ MADE = {
     "sinusoidal": {"positions": "sinusoidal"},
     "post": {"order": "post", "final_norm": False},
     "experts": {"experts": 3},
-    "one place": {"memory": 1},
+    "one token": {"memory": 1},
 }
-each = pytest.mark.parametrize("name", MADE)
+each = pytest.mark.parametrize("name", VARIANTS)
 
 
 def built(name="softmax", **changes):
-    """Build a model whose weights are large enough that every part has a say."""
+    """Build a model whose weights are so large that every part affects the output."""
     torch.manual_seed(0)
-    design = {"depth": 2, "dim": 16, "heads": 2, "context": SEGMENT, "memory": 3, "segments": 3}
-    model = RecurrentMemoryGPT(7, ModelConfig(**design | MADE[name] | changes))
+    config = {"depth": 2, "dim": 16, "heads": 2, "context": SEGMENT, "memory": 3, "segments": 3}
+    model = RecurrentMemoryGPT(7, ModelConfig(**config | VARIANTS[name] | changes))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.4)
@@ -43,15 +43,15 @@ def tokens(length, batch=2):
 
 
 def by_hand(model, t):
-    """Read segment after segment with the parts of the model, always writing the memory."""
-    memory, out, m = model.memory.expand(len(t), -1, -1), [], model.design.memory
+    """Process segment after segment with the layers of the model, always updating the memory."""
+    memory, out, m = model.memory.expand(len(t), -1, -1), [], model.config.memory
     for piece in t.split(SEGMENT, 1):
         x = torch.cat([memory, model.embedding(piece), memory], 1)
         table = model.position_table if model.positions is None else model.positions.table
         x = x if table is None else x + table[: x.shape[1]]
         for one in model.blocks:
             x = one(x, causal=True)
-        out.append(model.scores(x[:, m:-m]))
+        out.append(model.logits(x[:, m:-m]))
         memory = model.norm(x[:, -m:])
     return torch.cat(out, 1)
 
@@ -90,10 +90,10 @@ def test_segments_meet_only_in_the_memory():
 
 def test_the_gradient_runs_back_through_the_memory():
     model, t = built(), tokens(12)
-    seen = []
-    model.embedding.register_forward_hook(lambda _, __, out: seen.append(out) or out.retain_grad())
+    outputs = []
+    model.embedding.register_forward_hook(lambda _, __, out: outputs.append(out) or out.retain_grad())
     model(t)[:, 8:].square().sum().backward()
-    assert all((x.grad.abs().sum(-1) > 0).all() for x in seen)
+    assert all((x.grad.abs().sum(-1) > 0).all() for x in outputs)
     assert (model.memory.grad.abs().sum(-1) > 0).all()
 
 
@@ -118,18 +118,18 @@ def test_the_balance_is_the_mean_of_the_segments():
     balances = []
     for one in model.blocks:
         one.feed.register_forward_hook(lambda layer, *_: balances.append(layer.balance))
-    told = model.loss(t, t)["balance"]
+    balance = model.loss(t, t)["balance"]
     assert len(balances) == 4
-    assert_close(told, sum(balances) / 4)
+    assert_close(balance, sum(balances) / 4)
 
 
-def test_it_says_how_much_is_trained_on_and_that_it_reads_on():
+def test_its_context_is_that_of_all_segments_and_it_is_unbounded():
     model = built()
     assert (model.context, model.unbounded) == (12, True)
     assert not GPT(7, ModelConfig(depth=1, dim=8)).unbounded
 
 
-def test_the_state_of_a_long_text_is_no_larger():
+def test_the_cache_does_not_grow_with_the_text():
     model = built()
     with torch.inference_mode():
         cache = model.new_cache(2)
@@ -140,45 +140,45 @@ def test_the_state_of_a_long_text_is_no_larger():
 
 @pytest.mark.parametrize("name", ["softmax", "window", "linear"])
 @pytest.mark.parametrize("first", [0, 2, 4, 6, 8])
-def test_back_from_a_wrong_turn_and_rows_that_go_on_from_others(name, first):
+def test_restoring_and_reordering_the_cache(name, first):
     model, t = built(name), tokens(first + 7, 3)
     rows = torch.tensor([2, 0, 0])
     with torch.inference_mode():
         cache = model.new_cache(3)
         model(t[:, :first], cache=cache)
-        held = cache[0].snapshot()
+        snapshot = cache[0].snapshot()
         for _ in range(2):
             model(tokens(7, 3), cache=cache)
-            cache[0].restore(held)
+            cache[0].restore(snapshot)
         cache[0].reorder(rows)
         assert cache[0].lengths == (first,) * 3
         mixed = torch.cat([t[rows, :first], t[:, first:]], 1)
         assert_close(model(t[:, first:], cache=cache), model(mixed)[:, first:])
 
 
-@pytest.mark.parametrize(("held", "length"), [(7, 5), (7, 4), (8, 4), (8, 8), (3, 0)])
-def test_what_was_truncated_never_was(held, length):
+@pytest.mark.parametrize(("total", "length"), [(7, 5), (7, 4), (8, 4), (8, 8), (3, 0)])
+def test_truncating_undoes_what_was_appended(total, length):
     model, t = built(), tokens(12)
     with torch.inference_mode():
         cache = model.new_cache(2)
-        model(torch.cat([t[:, :length], tokens(held - length)], 1), cache=cache)
+        model(torch.cat([t[:, :length], tokens(total - length)], 1), cache=cache)
         cache[0].truncate(length)
         assert cache[0].lengths == (length, length)
         assert_close(model(t[:, length:], cache=cache), model(t)[:, length:])
 
 
-def test_a_passage_refuses_what_it_cannot_do():
+def test_the_cache_refuses_what_it_cannot_do():
     model, t = built(), tokens(7)
     with torch.inference_mode():
         cache = model.new_cache(2)
         model(t, cache=cache)
         for length in (3, 8, -1):
-            with pytest.raises(UsageError, match=f"7 tokens cannot be truncated to {length}: .* began at 4"):
+            with pytest.raises(UsageError, match=f"7 tokens cannot be truncated to {length}: .* starts at 4"):
                 cache[0].truncate(length)
-        with pytest.raises(UsageError, match=r"lengths is \[7, 5\].*read texts of different lengths apart"):
+        with pytest.raises(UsageError, match=r"lengths is \[7, 5\].*process texts of different lengths"):
             model(t, cache=cache, lengths=[7, 5])
         for foreign in ({}, cache[0].snapshot() | {"memory": torch.zeros(1)}):
-            with pytest.raises(ShapeError, match="another state"):
+            with pytest.raises(ShapeError, match="snapshot is of another"):
                 cache[0].restore(foreign)
         with pytest.raises(UsageError, match="its own cache"):
             model(t, cache=GPT(7, model.config).new_cache(2))
@@ -192,17 +192,17 @@ def test_a_passage_refuses_what_it_cannot_do():
         model(t, cache=model.new_cache(2))
 
 
-def test_explaining_shows_the_last_segment_with_the_memory_it_reads():
+def test_explaining_shows_the_last_segment_with_its_memory():
     model, t = built(depth=1, feed="none"), tokens(10)
-    shown = model.explain(t)[0]
-    assert shown["weights"].shape == (2, 2, 5, 5)
+    steps = model.explain(t)[0]
+    assert steps["weights"].shape == (2, 2, 5, 5)
     other = model.explain(torch.cat([(t[:, :4] + 1) % 7, t[:, 4:]], 1))[0]
-    assert (shown["weights"] - other["weights"]).abs().amax() > 1e-4
+    assert (steps["weights"] - other["weights"]).abs().amax() > 1e-4
     assert_close(model.explain(t[:, :2])[0]["weights"].sum(-1), torch.ones(2, 2, 5, dtype=torch.float64))
 
 
-def riddle(batch, segments):
-    """A token, then nothing but zeros; what is asked at the end is that token."""
+def recall_batch(batch, segments):
+    """Return texts of a token and zeros, whose last target is that token."""
     t = torch.zeros(batch, segments * SEGMENT, dtype=torch.long)
     targets = torch.full_like(t, -100)
     t[:, 0] = targets[:, -1] = torch.randint(1, 5, (batch,))
@@ -211,14 +211,14 @@ def riddle(batch, segments):
 
 @pytest.mark.parametrize("blocked", [False, True])
 def test_it_learns_to_carry_what_a_model_without_memory_cannot_know(blocked):
-    design = ModelConfig(depth=1, dim=32, heads=2, context=SEGMENT, memory=1, segments=2, tied=False)
-    model = RecurrentMemoryGPT(5, design)
+    config = ModelConfig(depth=1, dim=32, heads=2, context=SEGMENT, memory=1, segments=2, tied=False)
+    model = RecurrentMemoryGPT(5, config)
     if blocked:
         model._to_memory = torch.zeros_like
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(220):
         optimizer.zero_grad()
-        loss = model.loss(*riddle(32, 2))["loss"]
+        loss = model.loss(*recall_batch(32, 2))["loss"]
         loss.backward()
         optimizer.step()
     if blocked:
@@ -227,5 +227,5 @@ def test_it_learns_to_carry_what_a_model_without_memory_cannot_know(blocked):
     assert loss < 0.1
     # Nor does it forget it over more segments than it was trained on.
     for segments in (2, 3, 6):
-        t, targets = riddle(64, segments)
+        t, targets = recall_batch(64, segments)
         assert (model(t)[:, -1].argmax(-1) == targets[:, -1]).float().mean() > 0.9

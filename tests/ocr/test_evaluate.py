@@ -1,4 +1,4 @@
-"""Laws of measuring a reader: the figures it prints are those of its answers."""
+"""Evaluation reports the figures of the recognizer's answers."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from nhin.reading.recognizer import MODES
 from nhin.reading.result import Recognition
 
 
-class Parrot:
-    """Answers what it was told to, in order."""
+class FixedRecognizer:
+    """Returns given texts in order."""
 
     def __init__(self, texts) -> None:
         self.texts = iter(texts)
@@ -29,7 +29,7 @@ class Parrot:
         return [Recognition(next(self.texts), 0.8) for _ in crops]
 
 
-def labelled(texts):
+def labeled(texts):
     return [Crop(text, f"{i}.png", lambda: np.zeros((4, 4, 3), np.uint8)) for i, text in enumerate(texts)]
 
 
@@ -46,7 +46,7 @@ def data(small, tmp_path_factory):
 
 def test_figures_are_those_of_the_answers():
     truths = ["phở", "bò", "TÁI", "chín"]
-    measured = evaluate(Parrot(["phở", "bo", "tái", "chin"]), labelled(truths))
+    measured = evaluate(FixedRecognizer(["phở", "bo", "tái", "chin"]), labeled(truths))
     assert measured.count == 4
     assert measured.figures["word_accuracy"] == 0.25
     assert measured.figures["word_accuracy_no_case"] == 0.5
@@ -57,10 +57,10 @@ def test_figures_are_those_of_the_answers():
 
 
 def test_crops_are_opened_a_few_at_a_time():
-    parrot, seen = Parrot(["x"] * 1000), []
-    evaluate(parrot, labelled(["x"] * 1000), seen.append)
-    assert parrot.largest <= 256
-    assert sum(seen) == 1000
+    recognizer, counts = FixedRecognizer(["x"] * 1000), []
+    evaluate(recognizer, labeled(["x"] * 1000), counts.append)
+    assert recognizer.largest <= 256
+    assert sum(counts) == 1000
 
 
 @pytest.mark.compiled

@@ -1,4 +1,4 @@
-"""Laws of the way from torch to ONNX: what is shipped reads what was trained."""
+"""Exported networks read what torch reads."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ from nhin.text.charset import VIETNAMESE
 pytestmark = pytest.mark.compiled
 
 
-def test_the_small_reader_tells_crops_apart_and_is_sure_of_some(pair, crops):
+def test_the_small_reader_distinguishes_crops_with_some_confidence(pair, crops):
     readings = load_recognizer(pair[0]).read(crops)
     assert len({reading.text for reading in readings}) > 5
     assert max(reading.confidence for reading in readings) > 0.3
@@ -46,7 +46,7 @@ def test_a_crop_reads_the_same_alone_and_in_a_batch_of_32(small, pair):
         assert alone.confidence == pytest.approx(together.confidence, abs=1e-4)
 
 
-def test_settling_changes_nothing_but_rounding(small):
+def test_preparing_for_export_changes_nothing_but_rounding(small):
     model = small.reader(3, steps=2)
     pictures, tokens = torch.randn(2, 1, 40, 64), torch.randint(4, 99, (2, 5))
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_a_pair_that_reads_something_else_is_refused(small, pair, crops):
 
 @pytest.fixture
 def networks(pair, monkeypatch):
-    """Let an export find its networks written already: torch's exporter is slow, and the fixture ran it."""
+    """Copy exported networks instead of running torch's exporter, which is slow."""
 
     def written(model, folder):
         for name in (ENCODER, DECODER):
@@ -120,7 +120,7 @@ def test_the_command_exports_a_run_and_replaces_its_earlier_export(small, run, t
 
 
 @pytest.mark.usefixtures("networks")
-def test_figures_measured_on_the_way_out_stand_on_the_card(run, crops, tmp_path):
+def test_figures_measured_at_export_are_on_the_card(run, crops, tmp_path):
     data = tmp_path / "words"
     data.mkdir()
     for i in range(4):
@@ -133,7 +133,7 @@ def test_figures_measured_on_the_way_out_stand_on_the_card(run, crops, tmp_path)
     assert load_recognizer(tmp_path / "out").read(crops[:1])[0].text
 
 
-def test_crops_to_compare_on_are_there_even_without_fonts(monkeypatch):
+def test_sample_crops_need_no_fonts(monkeypatch):
     def none(*args, **settings):
         raise UsageError("no fonts")
 

@@ -1,4 +1,4 @@
-"""Lines are found where they are, at any size and angle, and nowhere else."""
+"""Lines are points where they are, at any size and angle, and nowhere else."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 import nhin
 from nhin.errors import MissingExtra
 from nhin.image.load import load_picture
-from nhin.reading import detector
+from nhin.reading import detector as module
 from nhin.reading.detector import Detector, DetectorConfig, enlarge_box, order_corners
 
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
@@ -32,16 +32,16 @@ def page(
     return sheet
 
 
-def middles(quads: list[np.ndarray]) -> list[tuple[float, float]]:
+def centers(quads: list[np.ndarray]) -> list[tuple[float, float]]:
     return sorted((float(quad[:, 1].mean()), float(quad[:, 0].mean())) for quad in quads)
 
 
 @pytest.mark.parametrize("size", [14, 40, 120])
 def test_each_line_is_found_once_at_any_size(detector, size):
-    found = middles(detector.find(np.array(page(size))))
-    assert len(found) == 2
-    assert found[0][0] == pytest.approx(1.6 * size, abs=0.6 * size)
-    assert found[1][0] == pytest.approx(4.6 * size, abs=0.6 * size)
+    points = centers(detector.find(np.array(page(size))))
+    assert len(points) == 2
+    assert points[0][0] == pytest.approx(1.6 * size, abs=0.6 * size)
+    assert points[1][0] == pytest.approx(4.6 * size, abs=0.6 * size)
 
 
 def test_the_sign_has_four_lines(detector):
@@ -85,7 +85,7 @@ def test_the_picture_is_not_changed(detector):
     np.testing.assert_array_equal(picture, before)
 
 
-def test_nothing_is_said_while_loading_and_finding(capfd, caplog):
+def test_loading_and_detecting_print_nothing(capfd, caplog):
     with caplog.at_level(logging.DEBUG):
         Detector().find(np.array(page(20)))
     assert capfd.readouterr() == ("", "")
@@ -93,7 +93,7 @@ def test_nothing_is_said_while_loading_and_finding(capfd, caplog):
 
 
 def test_a_missing_detector_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(detector.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="rapidocr"):
         Detector()
 
@@ -118,7 +118,7 @@ def test_a_box_grows_by_shares_of_its_line_height():
 
 def test_a_picture_costs_no_more_than_its_share():
     picture = np.zeros((3000, 4000, 3), np.uint8)
-    sheet, scale = detector._preprocess(picture, DetectorConfig())
+    sheet, scale = module._preprocess(picture, DetectorConfig())
     assert sheet.shape[2] * sheet.shape[3] < 1.1 * DetectorConfig().max_pixels
     assert sheet.shape[2] % 32 == sheet.shape[3] % 32 == 0
     assert scale == pytest.approx(1460 / 4000, rel=0.01)

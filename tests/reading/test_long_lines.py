@@ -17,7 +17,7 @@ def striped(width: int, gaps: list[tuple[int, int]], height: int = 40):
     return picture
 
 
-def said(text: str, confidence: float = 0.9, turn: int = 0):
+def recognition(text: str, confidence: float = 0.9, turn: int = 0):
     chars = tuple(Span(char, confidence, 10.0 * i, 10.0 * i + 9) for i, char in enumerate(text))
     return Recognition(text, confidence ** len(text), chars, turn)
 
@@ -59,14 +59,14 @@ def test_flat_and_extreme_crops_can_be_cut(shape):
     assert max(piece.picture.shape[1] for piece in pieces) <= 32 * shape[0]
 
 
-def test_joined_text_keeps_places_and_multiplies_confidence():
+def test_joined_text_keeps_spans_and_multiplies_confidences():
     blank = np.zeros((40, 100, 3), dtype=np.uint8)
     pieces = [
         long_lines.CropPiece(blank),
         long_lines.CropPiece(blank, 100, True),
         long_lines.CropPiece(blank, 200, False),
     ]
-    whole = long_lines.join_pieces(pieces, [said("Hà"), said("Nội"), said("!")])
+    whole = long_lines.join_pieces(pieces, [recognition("Hà"), recognition("Nội"), recognition("!")])
     assert whole.text == "Hà Nội!"
     assert whole.confidence == pytest.approx(0.9**6)
     assert "".join(char.text for char in whole.chars) == whole.text
@@ -74,27 +74,32 @@ def test_joined_text_keeps_places_and_multiplies_confidence():
     assert whole.chars[-1].left == 200
 
 
-def test_empty_pieces_leave_no_trace():
+def test_empty_pieces_add_nothing():
     piece = long_lines.CropPiece(np.zeros((40, 100, 3), dtype=np.uint8), 0, True)
     nothing = Recognition("", 0.0)
-    assert long_lines.join_pieces([piece, piece, piece], [nothing, said("ab"), nothing]) == said("ab")
+    assert long_lines.join_pieces(
+        [piece, piece, piece], [nothing, recognition("ab"), nothing]
+    ) == recognition("ab")
     assert long_lines.join_pieces([piece, piece], [nothing, nothing]) == nothing
 
 
-def test_turning_there_and_back_changes_nothing():
+def test_rotating_and_back_changes_nothing():
     crop = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
     np.testing.assert_array_equal(long_lines.rotate(long_lines.rotate(crop, 90), -90), crop)
     assert long_lines.rotate(crop, 90).shape == (20, 50, 3)
     np.testing.assert_array_equal(long_lines.rotate(crop, 90)[0, 0], crop[-1, 0])
 
 
-def test_the_surest_view_wins_but_upright_is_favoured():
+def test_the_most_confident_rotation_wins_with_a_bias_to_upright():
     assert (
-        long_lines.most_confident(said("ab", 0.5), [said("cde", 0.9, 90), said("fg", 0.7, -90)]).text == "cde"
+        long_lines.most_confident(
+            recognition("ab", 0.5), [recognition("cde", 0.9, 90), recognition("fg", 0.7, -90)]
+        ).text
+        == "cde"
     )
-    assert long_lines.most_confident(said("ab", 0.88), [said("cde", 0.9, 90)]).text == "ab"
-    assert long_lines.most_confident(said("", 0.0), [said("", 0.0, 90)]).text == ""
+    assert long_lines.most_confident(recognition("ab", 0.88), [recognition("cde", 0.9, 90)]).text == "ab"
+    assert long_lines.most_confident(recognition("", 0.0), [recognition("", 0.0, 90)]).text == ""
 
 
-def test_a_single_letter_is_not_believed_when_turned():
-    assert long_lines.most_confident(said("I", 0.3), [said("-", 0.99, 90)]).text == "I"
+def test_a_rotated_reading_of_one_letter_is_never_chosen():
+    assert long_lines.most_confident(recognition("I", 0.3), [recognition("-", 0.99, 90)]).text == "I"

@@ -65,12 +65,12 @@ def test_every_line_comes_once(boxes):
 
 
 @given(st.permutations(range(10)))
-def test_the_order_found_in_does_not_matter(order):
+def test_the_order_of_detection_does_not_matter(order):
     quads = PAGES["two columns"]
     assert [order[i] for i in reading_order([quads[i] for i in order])] == list(range(10))
 
 
 @given(st.floats(0.2, 30), st.floats(-500, 500))
-def test_scale_and_place_do_not_matter(scale, move):
+def test_scale_and_position_do_not_matter(scale, move):
     for quads in PAGES.values():
         assert reading_order([quad * scale + move for quad in quads]) == list(range(len(quads)))

@@ -55,7 +55,7 @@ words = st.text("abcdefg", min_size=1, max_size=12)
 
 @settings(max_examples=25, deadline=None)
 @given(texts=st.lists(words, max_size=40), mode=st.sampled_from(MODES))
-def test_a_crop_reads_the_same_alone_and_in_company(texts, mode):
+def test_a_crop_reads_the_same_alone_and_in_a_batch(texts, mode):
     reader = Recognizer(Bars(), LETTERS, mode=mode)
     together = reader.read([bars(text) for text in texts])
     assert [reading.text for reading in together] == texts
@@ -64,7 +64,7 @@ def test_a_crop_reads_the_same_alone_and_in_company(texts, mode):
 
 @settings(max_examples=25, deadline=None)
 @given(text=words)
-def test_letters_stand_where_they_were_drawn(text):
+def test_spans_are_where_the_letters_were_drawn(text):
     for char, place in zip(Recognizer(Bars(), LETTERS).read([bars(text)])[0].chars, range(99), strict=False):
         middle = BAR * (2 * place + 1.5)
         assert char.left < middle < char.right
@@ -73,7 +73,7 @@ def test_letters_stand_where_they_were_drawn(text):
         assert char.right <= bars(text).shape[1]
 
 
-def test_places_are_in_the_pixels_of_the_crop_given():
+def test_spans_are_in_the_pixels_of_the_crop():
     small, large = bars("bdf"), bars("bdf").repeat(3, axis=0).repeat(3, axis=1)
     reader = Recognizer(Bars(), LETTERS)
     for a, b in zip(reader.read([small])[0].chars, reader.read([large])[0].chars, strict=True):
@@ -124,7 +124,7 @@ def test_batches_are_bounded_in_rows_and_columns():
     assert max(pair.batches) * 300 <= 8192 + 300
 
 
-def test_nothing_is_read_from_nothing():
+def test_no_crops_give_no_readings():
     assert Recognizer(Bars(), LETTERS).read([]) == []
 
 
@@ -136,7 +136,7 @@ def test_an_unknown_mode_names_the_known_ones():
 @pytest.mark.parametrize(("doubt", "want"), [(0.0, "ag"), (0.9999, "aba")])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_both_heads_together_choose_between_draft_and_answer(doubt, want, temperature):
-    """Where the CTC head is sure its draft stays; where it hardly is, the decoder's answer is taken."""
+    """A confident CTC head keeps its draft; otherwise the decoder's answer is taken."""
     sure = Bars("aba")
 
     class Doubting(Bars):

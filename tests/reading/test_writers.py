@@ -19,7 +19,7 @@ def test_text_is_the_lines_alone():
     assert to_text(EMPTY, "x.png") == ""
 
 
-def test_a_table_has_one_row_a_line_whatever_stands_in_it():
+def test_a_table_has_one_row_a_line_for_any_text():
     rows = list(
         csv.reader(
             io.StringIO(TSV_HEAD + to_tsv(READING, "a\tb.png")), delimiter="\t", quoting=csv.QUOTE_NONE

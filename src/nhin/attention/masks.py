@@ -12,8 +12,6 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from nhin.errors import ShapeError
-
 QueryPositions = Int[Tensor, "T 1"]  # of queries; also how many keys each has
 KeyPositions = Int[Tensor, " S"]  # of keys
 PairMask = Bool[Tensor, "T S"]
@@ -32,17 +30,6 @@ class Pattern(Protocol):
             size: How many keys there are for each query.
         """
         ...
-
-
-def check_at_least(name: str, value: int, minimum: int) -> int:
-    """Return a size of a pattern.
-
-    Raises:
-        ShapeError: It is too small to mean anything.
-    """
-    if value < minimum:
-        raise ShapeError(f"{name} is {value}; give at least {minimum}")
-    return value
 
 
 def dense_mask(pattern: Pattern, queries: int, keys: int, *, causal: bool = False) -> PairMask:

@@ -116,12 +116,12 @@ class TileGrid:
     Args:
         query_block: Queries in one tile.
         key_block: Keys in one tile.
-        keys_outside: The outer loop is over blocks of keys, not of queries, as always in the backward pass.
+        keys_outer: The outer loop is over blocks of keys, not of queries, as always in the backward pass.
     """
 
     query_block: int
     key_block: int
-    keys_outside: bool = False
+    keys_outer: bool = False
 
     def mask(self, p: QueryPositions, s: KeyPositions, size: QueryPositions) -> PairMask:
         """See ``Pattern``."""
@@ -132,7 +132,7 @@ class TileGrid:
         rows, keys = range(0, builder.queries, self.query_block), range(0, builder.keys, self.key_block)
         pairs = (
             product(keys, rows)
-            if self.keys_outside or builder.backward
+            if self.keys_outer or builder.backward
             else ((j, i) for i, j in product(rows, keys))
         )
         for j, i in pairs:

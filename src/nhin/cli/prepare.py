@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from nhin.data.text.prepare import Corpus
+    from nhin.data.text.token_dataset import Corpus
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -37,8 +37,9 @@ def prepare(
         test: Share of the text to measure on once, from 0 up to 1.
         seed: Which blocks are held out.
     """
-    from nhin.data.text.prepare import SplitConfig, open_tokens
     from nhin.data.text.prepare import prepare as run
+    from nhin.data.text.splits import SplitConfig
+    from nhin.data.text.token_dataset import open_tokens
 
     with _show_progress() as seen:
         folder = run(source, tokenizer, out, SplitConfig(split, validation, test, seed=seed), seen)

@@ -1,6 +1,6 @@
-"""Every way a pixel is stored, brought to 8 bits of RGB over white.
+"""Convert every pixel format to 8-bit RGB on white.
 
-Deep pixels are scaled, never clipped: a 16-bit scan whose values are clipped at 255 is a white page.
+Values of more than 8 bits are scaled, never clipped: a 16-bit scan clipped at 255 is a white page.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ _BANDS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def to_8bit(image: Image.Image) -> Image.Image:
-    """Return the picture in an 8-bit mode of Pillow's: L, RGB or RGBA."""
+    """Convert a picture to an 8-bit mode: L, RGB or RGBA."""
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_scale_to_8bit(np.asarray(image)))
     if image.mode == "CMYK":
@@ -27,25 +27,25 @@ def to_8bit(image: Image.Image) -> Image.Image:
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """Lay a picture with alpha on white paper, or on black when white would hide all of it."""
+    """Composite a picture with alpha on white, or on black where white would hide it."""
     if image.mode != "RGBA":
         return image
     alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return image.convert("RGB")
-    sheet = _paste_on(image, alpha, "white")
-    if _is_uniform(sheet) and not _is_uniform(alpha):
+    on_white = _paste_on(image, alpha, "white")
+    if _is_uniform(on_white) and not _is_uniform(alpha):
         return _paste_on(image, alpha, "black")
-    return sheet
+    return on_white
 
 
 def from_array(array: NDArray, name: str) -> NDArray[np.uint8]:
-    """Take an array as a picture: H W, or H W with 1 (grey), 2, 3 (RGB) or 4 bands (alpha last).
+    """Convert an array to RGB: H x W, or H x W x 1 (gray), 2, 3 (RGB) or 4 bands (alpha last).
 
-    Floats are taken as 0 to 1 when nothing is above 1, else as 0 to 255; 16-bit integers are scaled.
+    Floats range from 0 to 1 when none is above 1, else from 0 to 255; 16-bit integers are scaled.
 
     Raises:
-        PictureError: The shape or the type is no picture's.
+        PictureError: The shape or the type is not that of a picture.
     """
     if array.ndim == 2:
         array = array[:, :, None]
@@ -64,38 +64,35 @@ def from_array(array: NDArray, name: str) -> NDArray[np.uint8]:
 
 
 def _scale_to_8bit(values: NDArray) -> NDArray[np.uint8]:
-    """Scale deep values to 0..255 by the range their type or their maximum says they have."""
+    """Scale values to 0..255 from the range that their type or their maximum implies."""
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f":
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     top = float(values.max())
     if values.dtype.itemsize == 2 and values.dtype.kind == "u":
-        full = 65535.0
+        limit = 65535.0
     elif values.dtype.kind == "f" and top <= 1.0:
-        full = 1.0
+        limit = 1.0
     else:
-        full = next((full for full in (255.0, 65535.0) if top <= full), top)
-    scaled = np.clip(values, 0, None).astype(np.float32) * np.float32(255.0 / full)
+        limit = next((limit for limit in (255.0, 65535.0) if top <= limit), top)
+    scaled = np.clip(values, 0, None).astype(np.float32) * np.float32(255.0 / limit)
     return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _from_cmyk(image: Image.Image) -> Image.Image:
-    """Turn inks into light. Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted."""
+    """Convert CMYK to RGB. Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted."""
     if image.format in ("JPEG", "MPO") and "adobe" not in image.info:
         image = ImageChops.invert(image)
     return image.convert("RGB")
 
 
 def _paste_on(image: Image.Image, alpha: Image.Image, color: str) -> Image.Image:
-    sheet = Image.new("RGB", image.size, color)
-    sheet.paste(image, mask=alpha)
-    return sheet
+    canvas = Image.new("RGB", image.size, color)
+    canvas.paste(image, mask=alpha)
+    return canvas
 
 
 def _is_uniform(image: Image.Image) -> bool:
-    return all(high - low < 16 for low, high in _band_ranges(image))
-
-
-def _band_ranges(image: Image.Image) -> list[tuple[int, int]]:
-    return [image.getchannel(band).getextrema() for band in image.getbands()]  # pyright: ignore
+    ranges = [image.getchannel(band).getextrema() for band in image.getbands()]
+    return all(high - low < 16 for low, high in ranges)  # pyright: ignore

@@ -1,7 +1,7 @@
-"""Open anything a person may call a picture, safely, as RGB.
+"""Open a picture from any source, safely, as RGB.
 
-The size is read from the header and bounded before a single pixel is decoded. Large photographs are
-made smaller for work (their true size is kept), because no line of text needs forty megapixels.
+The size is read from the header and checked before any pixel is decoded. Large photographs are scaled down
+(their original size is kept), because no line of text needs forty megapixels.
 """
 
 import io
@@ -28,16 +28,11 @@ MAX_PIXELS = 120_000_000
 WORK_PIXELS = 24_000_000
 MAX_BYTES = 512 * 2**20
 
-SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif"),
-        *("ppm", "pgm", "pbm", "pnm", "jp2", "tga"),
-    )
-)
-# Rasters only: Pillow would hand PostScript to an outside program. Those it knows without a search first.
+_KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga"
+SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
+# No PostScript: Pillow would pass it to another program. Formats that need no search come first.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
-# What Pillow's decoders raise on torn files, whatever the documentation says.
+# Pillow's decoders raise all of these on torn files.
 _DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -55,11 +50,8 @@ _DECODE_ERRORS = (
 )
 _UNSUPPORTED = (
     (re.compile(rb"^%PDF-"), "is a PDF; turn its pages into pictures first"),
-    (
-        re.compile(rb"^.{4}ftyp(heic|heix|mif1|heim|hevc)", re.DOTALL),
-        "is a HEIC photo; save it as JPEG first",
-    ),
-    (re.compile(rb"^\s*<(\?xml|svg)", re.IGNORECASE), "is a vector drawing (SVG); save it as PNG first"),
+    (re.compile(rb"(?s)^.{4}ftyp(heic|heix|mif1|heim|hevc)"), "is a HEIC photo; save it as JPEG first"),
+    (re.compile(rb"(?i)^\s*<(\?xml|svg)"), "is a vector drawing (SVG); save it as PNG first"),
 )
 _ORIENTATION = 0x0112
 _ORIENTATIONS = {
@@ -76,7 +68,7 @@ _QUARTER_TURNS = tuple(_ORIENTATIONS[orientation] for orientation in (5, 6, 7, 8
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels to work on (uint8, height x width x RGB) and the size the picture really has."""
+    """Pixels to process (uint8, height x width x RGB) and the original size of the picture."""
 
     pixels: NDArray[np.uint8]
     width: int
@@ -84,20 +76,20 @@ class Picture:
 
 
 def load_picture(source: PictureSource, name: str | None = None) -> NDArray[np.uint8]:
-    """Open a picture as RGB, uint8, height x width x 3, turned upright.
+    """Open a picture as RGB, uint8, height x width x 3, upright by its EXIF orientation.
 
     Args:
         source: A path, the bytes of a file, an open binary file, an array (RGB order), a Pillow image.
-        name: What errors call it; by default its path.
+        name: Its name in errors; by default its path.
 
     Raises:
-        PictureError: Missing, torn, not a picture, or larger than is safe; one sentence with the name.
+        PictureError: Missing, torn, not a picture, or too large.
     """
     return open_picture(source, name).pixels
 
 
 def open_picture(source: PictureSource, name: str | None = None) -> Picture:
-    """Open a picture for work; see ``load``. Very large ones come smaller, with their true size."""
+    """Open a picture, scaled down if very large, with its original size; see ``load_picture``."""
     name = name or _source_name(source)
     if isinstance(source, np.ndarray):
         if source.size > 4 * MAX_PIXELS:
@@ -122,23 +114,23 @@ def open_picture(source: PictureSource, name: str | None = None) -> Picture:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """List the pictures of a folder in the order a person counts: 2 before 10.
+    """List the pictures of a folder in natural order: 2 before 10.
 
     Raises:
-        PictureError: The folder cannot be listed or holds no picture.
+        PictureError: The folder cannot be listed or has no picture.
     """
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
     except OSError as why:
         raise PictureError(f"{folder} cannot be listed: {_error_reason(why)}") from None
-    shown = sorted((p for p in found if not p.name.startswith(".") and p.is_file()), key=_natural_key)
-    if not shown:
+    pictures = sorted((p for p in paths if not p.name.startswith(".") and p.is_file()), key=_natural_key)
+    if not pictures:
         raise PictureError(f"{folder} is a folder without pictures")
-    return shown
+    return pictures
 
 
 def expand_paths(paths: Iterable[Path]) -> list[Path | PictureError]:
-    """Replace each folder by its pictures; a folder that has none becomes its error, in place."""
+    """Replace each folder by its pictures, or by an error if it has none."""
     out: list[Path | PictureError] = []
     for path in paths:
         try:
@@ -149,7 +141,7 @@ def expand_paths(paths: Iterable[Path]) -> list[Path | PictureError]:
 
 
 def _natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key under which digits count as numbers; the name itself breaks ties."""
+    """Return a sort key that compares digits as numbers, then the name itself."""
     parts = re.findall(r"[0-9]+|[^0-9]+", path.name.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
@@ -165,7 +157,7 @@ def _source_name(source: PictureSource) -> str:
 
 
 def _read_bytes(source: PictureSource, name: str) -> bytes:
-    """Read everything, up to a bound; a pipe may never end."""
+    """Read everything, up to a limit, since a pipe may never end."""
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     elif isinstance(source, str | PathLike):
@@ -201,11 +193,9 @@ def _error_reason(why: Exception) -> str:
 
 
 def _describe_unsupported(data: bytes) -> str:
-    """Say what the bytes are when they are no picture Pillow knows."""
-    for start, sentence in _UNSUPPORTED:
-        if start.match(data[:64]):
-            return sentence
-    return "is not a picture nhin can open, or it is torn"
+    """Return what the bytes are if Pillow cannot open them."""
+    descriptions = (text for pattern, text in _UNSUPPORTED if pattern.match(data[:64]))
+    return next(descriptions, "is not a picture nhin can open, or it is torn")
 
 
 def _too_large_message(name: str) -> str:
@@ -213,7 +203,7 @@ def _too_large_message(name: str) -> str:
 
 
 def _decode(image: Image.Image, name: str) -> Picture:
-    """Decode the first frame, turn it upright, make it RGB and small enough to work on."""
+    """Decode the first frame upright, as RGB, and scaled down if large."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise PictureError(f"{_too_large_message(name)}, this one is {width} x {height}")
@@ -223,19 +213,19 @@ def _decode(image: Image.Image, name: str) -> Picture:
         if width * height > WORK_PIXELS:
             image.draft(None, (width // 2, height // 2))
         image.load()
-        turn = _ORIENTATIONS.get(_exif_orientation(image))
+        transpose = _ORIENTATIONS.get(_exif_orientation(image))
         shrink = int(np.ceil(np.sqrt(image.width * image.height / WORK_PIXELS)))
         image = over_white(to_8bit(image))
         image = image.reduce(shrink) if shrink > 1 else image
-        image = image.transpose(turn) if turn is not None else image
+        image = image.transpose(transpose) if transpose is not None else image
         pixels = np.array(image.convert("RGB"), dtype=np.uint8)
     except _DECODE_ERRORS as why:
         raise PictureError(f"{name} is torn: {' '.join(str(why).split()) or 'it stops early'}") from None
-    return Picture(pixels, *((height, width) if turn in _QUARTER_TURNS else (width, height)))
+    return Picture(pixels, *((height, width) if transpose in _QUARTER_TURNS else (width, height)))
 
 
 def _exif_orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; a picture whose EXIF is broken stands as it is."""
+    """Return the EXIF orientation; 1 (upright) if the EXIF data is invalid."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except _DECODE_ERRORS:

@@ -1,4 +1,4 @@
 """Building blocks of networks: attention layers, MLPs, norms, Transformer blocks, CNN backbones, factored
-characters. May import attention, text, image, config and errors; knows nothing of whole models, data or
+characters. May import attention, text, image and what is below them; knows nothing of whole models, data or
 training.
 """

@@ -1,7 +1,7 @@
-"""Convolutional backbones by name: a crop goes in, a map of features comes out.
+"""Convolutional backbones by name: from a crop to a feature map.
 
-Every backbone divides the width by 4 and the height by 8, so a frame of features is 4 pixels wide
-whatever the backbone. Convolutions carry no bias: a batch norm follows each.
+Every backbone divides the width by 4 and the height by 8, so a frame of features is always 4 pixels wide
+(``image.preprocess.STRIDE``). Convolutions have no bias: a batch norm follows each.
 """
 
 from collections.abc import Callable
@@ -16,44 +16,37 @@ Features = Float[Tensor, "B C rows frames"]
 AnyFeatures = Float[Tensor, "B _ _ _"]
 
 HEIGHT_STRIDE = 8
-WIDTH_STRIDE = 4
 
 
 class Backbone(nn.Sequential):
-    """A stack of convolutions that knows how many channels it ends with."""
+    """A stack of convolutions with ``channels`` output channels."""
 
     def __init__(self, *parts: nn.Module, channels: int) -> None:
         super().__init__(*parts)
         self.channels = channels
 
-    # Sequential calls what comes in `input`; here it is pictures.
-    def forward(self, pictures: Pictures) -> Features:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return features at an eighth of the height and a quarter of the width."""
-        return super().forward(pictures)
-
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut (He et al. 2015, arXiv:1512.03385, basic block)."""
+    """Two 3 x 3 convolutions and a residual connection (He et al. 2015, arXiv:1512.03385, basic block)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
         self.first = build_conv(in_channels, out_channels, stride)
         self.second = build_conv(out_channels, out_channels, act=False)
-        same = in_channels == out_channels and stride == (1, 1)
-        self.shortcut = (
-            nn.Identity() if same else build_conv(in_channels, out_channels, stride, kernel=1, act=False)
-        )
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels or stride != (1, 1):
+            self.shortcut = build_conv(in_channels, out_channels, stride, kernel=1, act=False)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Features) -> AnyFeatures:
-        """Add what two convolutions make of x to x."""
+        """Add the output of two convolutions to x."""
         return self.act(self.second(self.first(x)) + self.shortcut(x))
 
 
 def build_conv(
     in_channels: int, out_channels: int, stride: tuple[int, int] = (1, 1), kernel: int = 3, act: bool = True
 ) -> nn.Sequential:
-    """Build a convolution that keeps the size (up to its stride), a batch norm and a ReLU."""
+    """Build a convolution with padding, a batch norm and a ReLU."""
     parts = [
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -62,7 +55,7 @@ def build_conv(
 
 
 def lean() -> Backbone:
-    """Build the small default: 1.2 M weights, most of its work at a quarter of the resolution."""
+    """Build the small default: 1.2 M weights, mostly at a quarter of the resolution."""
     return Backbone(
         build_conv(1, 32, (2, 2)),
         ResidualBlock(32, 48),
@@ -75,20 +68,20 @@ def lean() -> Backbone:
 
 
 def tiny() -> Backbone:
-    """Build one convolution a stage: for tests and for learning how the parts fit."""
+    """Build one convolution per stage: for tests and for learning the structure."""
     return Backbone(
         build_conv(1, 8, (2, 2)), build_conv(8, 16, (2, 2)), build_conv(16, 24, (2, 1)), channels=24
     )
 
 
 def resnet18() -> Backbone:
-    """Build ResNet-18 with the strides of its last two stages kept off the width (11 M weights)."""
+    """Build ResNet-18 whose last two stages do not divide the width (11 M weights)."""
     widths, strides = (64, 128, 256, 512), ((1, 1), (2, 2), (2, 1), (1, 1))
     parts: list[nn.Module] = [build_conv(1, 64, (2, 2))]
-    inside = 64
+    channels = 64
     for width, stride in zip(widths, strides, strict=True):
-        parts += [ResidualBlock(inside, width, stride), ResidualBlock(width, width)]
-        inside = width
+        parts += [ResidualBlock(channels, width, stride), ResidualBlock(width, width)]
+        channels = width
     return Backbone(*parts, channels=512)
 
 

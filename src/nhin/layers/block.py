@@ -1,15 +1,15 @@
-"""One Transformer block: parts that look, a part that thinks, each added to what came in.
+"""One Transformer block: attention and an MLP, each with a norm and a residual connection.
 
 ::
 
-    x + MultiHead(norm(x))                 looks within the sequence
-    x + MultiHead(norm(x), context)        looks at the context (only with ``cross``)
-    x + FeedForward(norm(x))
+    x + MultiHead(norm(x))                 self-attention
+    x + MultiHead(norm(x), context)        cross-attention (only with ``cross``)
+    x + MLP(norm(x))
 
-With ``order="post"`` the norm follows the sum, ``norm(x + part(x))``; ``order="deep"`` is that with the
-shortcut weighed, ``norm(alpha x + part(x))``, which lets hundreds of layers train.
+With ``order="post"`` the norm follows the sum, ``norm(x + sublayer(x))``; ``order="deep"`` scales the
+residual as well, ``norm(alpha x + sublayer(x))``, which makes hundreds of layers trainable.
 
-Source:  Vaswani et al. 2017, arXiv:1706.03762 (norm last); Xiong et al. 2020, arXiv:2002.04745 (norm first);
+Source:  Vaswani et al. 2017, arXiv:1706.03762 (post-norm); Xiong et al. 2020, arXiv:2002.04745 (pre-norm);
          Wang et al. 2022, arXiv:2203.00555 (DeepNorm).
 Differs: nothing.
 """
@@ -23,26 +23,26 @@ from torch import Tensor, nn
 from nhin.attention.base import Cache
 from nhin.errors import UsageError
 from nhin.layers.multihead import AnyKeep, Context, Hidden, MultiHead
-from nhin.layers.norm import build_norm as build_norm
+from nhin.layers.norm import build_norm
 
 NormOrder = Literal["pre", "post", "deep"]
 
 
 class Block(nn.Module):
-    """Self-attention, optional cross-attention and an optional feed-forward.
+    """Self-attention, optional cross-attention and an optional MLP.
 
     Args:
         dim: Width of inputs and outputs.
-        attention: Looks within the sequence.
-        feed: Transforms every place by itself; None for a block that only looks.
-        cross: Looks at a context.
+        attention: The self-attention.
+        feed: The MLP; None for a block of attention alone.
+        cross: The cross-attention.
         norm: A name in ``layers.norm.NORMS``.
-        order: Where norms stand.
-        alpha: Weight of the shortcut with ``order="deep"``; see ``deepnorm``.
-        eps: What keeps norms from dividing by zero; their own when None.
+        order: Position of the norms.
+        alpha: Scale of the residual with ``order="deep"``; see ``deepnorm``.
+        eps: Added inside the norms against division by zero; their own default when None.
     """
 
-    def __init__(  # noqa: PLR0913  # the parts, and how they are put together
+    def __init__(  # noqa: PLR0913  # the sublayers, and how they are connected
         self,
         dim: int,
         attention: MultiHead,
@@ -63,7 +63,7 @@ class Block(nn.Module):
         self.feed_norm = build_norm(norm, dim, eps) if feed else None
         self.feed = feed
 
-    def forward(  # noqa: PLR0913  # what each part may be given
+    def forward(  # noqa: PLR0913  # the arguments of each sublayer
         self,
         x: Hidden,
         *,
@@ -79,19 +79,19 @@ class Block(nn.Module):
 
         Args:
             x: The sequence.
-            context: What the cross-attention looks at; needed with ``cross``, refused without.
-            causal: Hide later places of ``x`` from earlier ones.
-            keep: True where a place of ``x`` may be seen; not with a cache.
-            context_keep: True where a place of the context may be seen.
-            cache: What earlier steps saw of ``x``.
+            context: Input of the cross-attention; required with ``cross``, refused without.
+            causal: Mask later positions of ``x``.
+            keep: True where a position of ``x`` may be attended to; not with a cache.
+            context_keep: True where a position of the context may be attended to.
+            cache: The self-attention's cache of earlier positions.
             context_cache: The context's keys and values, projected at the first call only.
-            lengths: How many places of ``x`` are real in each row; with a cache.
+            lengths: Valid positions of each row of ``x``; with a cache.
         """
-        x = self._residual(
-            x,
-            self.norm,
-            lambda y: self.attention(y, causal=causal, keep=keep, cache=cache, lengths=lengths),
-        )
+
+        def attend(y: Hidden) -> Hidden:
+            return self.attention(y, causal=causal, keep=keep, cache=cache, lengths=lengths)
+
+        x = self._residual(x, self.norm, attend)
         cross = self.cross
         if cross is not None and self.cross_norm is not None:
             if context is None:
@@ -110,20 +110,20 @@ class Block(nn.Module):
         return self._residual(x, self.feed_norm, self.feed)
 
     def fill_cache(self, x: Hidden, cache: Cache, lengths: Sequence[int] | None = None) -> None:
-        """Let a cache read ``x``, which this block leaves as it is."""
+        """Append the keys and values of ``x`` to a cache, without computing the block's output."""
         x = self.norm(x) if self.order == "pre" else x
         self.attention(x, causal=True, cache=cache, lengths=lengths)
 
     def _residual(self, x: Hidden, norm: nn.Module, sublayer: Callable[[Hidden], Hidden]) -> Hidden:
-        """Add what a part makes of x to x, with the norm where it stands."""
+        """Add the output of a sublayer to x, with the norm before or after."""
         if self.order == "pre":
             return x + sublayer(norm(x))
         return norm(self.alpha * x + sublayer(x))
 
 
 def deepnorm(depth: int) -> tuple[float, float]:
-    """Return DeepNorm's weight of the shortcut and gain of the first weights, for a decoder so deep.
+    """Return DeepNorm's residual scale and initialization gain for a decoder of ``depth`` blocks.
 
-    The gain is that of values, outputs and feed-forwards; queries and keys keep theirs.
+    The gain applies to the weights of values, outputs and MLPs; queries and keys have none.
     """
     return (2 * depth) ** 0.25, (8 * depth) ** -0.25

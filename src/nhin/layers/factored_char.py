@@ -1,7 +1,7 @@
-"""A linear layer over characters that knows how Vietnamese letters are made.
+"""A linear layer and an embedding over characters that share weights between Vietnamese letters.
 
-The weight of a character is the sum of weights of its parts (base letter, case, mark, tone) and one of
-its own, so a rare letter such as Ẵ starts from what A, the breve and the tilde have already learnt.
+The weight of a character is the sum of the weights of its parts (base letter, case, mark, tone) and one of
+its own, so a rare letter such as Ẵ starts from what A, the breve and the tilde have already learned.
 """
 
 import torch
@@ -14,14 +14,14 @@ from nhin.text.letters import factor
 
 
 def build_factor_matrix(charset: Charset) -> Float[Tensor, "V parts"]:
-    """Return which parts each id has: one row an id, 1 where the part is present."""
+    """Return the parts of each id: one row per id, 1 where the part is present."""
     names: dict[str, int] = {}
     rows = [[] for _ in SPECIALS]
     for char in charset.chars:
         pieces = factor(char)
-        named = [f"base {pieces.base.lower()}", f"mark {pieces.mark}", f"tone {pieces.tone}"]
-        named.append("upper" if pieces.base.isupper() else "lower" if pieces.base.islower() else "sign")
-        rows.append([names.setdefault(name, len(names)) for name in named])
+        parts = [f"base {pieces.base.lower()}", f"mark {pieces.mark}", f"tone {pieces.tone}"]
+        parts.append("upper" if pieces.base.isupper() else "lower" if pieces.base.islower() else "sign")
+        rows.append([names.setdefault(name, len(names)) for name in parts])
     table = torch.zeros(len(charset), len(names))
     for i, row in enumerate(rows):
         table[i, row] = 1.0
@@ -29,7 +29,7 @@ def build_factor_matrix(charset: Charset) -> Float[Tensor, "V parts"]:
 
 
 class FactoredCharLinear(nn.Module):
-    """Weights for every id of a charset, each the sum of its parts' and its own.
+    """A linear layer whose weight of an id is the sum of those of its parts and its own.
 
     Differs: the factors are summed into one weight; no separate softmax over marks or tones.
     """
@@ -44,20 +44,20 @@ class FactoredCharLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(charset))) if bias else None
 
     def weight(self) -> Float[Tensor, "V C"]:
-        """Return one vector per id."""
+        """Return the weights of all ids."""
         return self.own + self.parts @ self.shared
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest V"]:
-        """Score every id."""
+        """Return the logits of every id."""
         return F.linear(x, self.weight(), self.bias)
 
 
 class FactoredCharEmbedding(FactoredCharLinear):
-    """The same weights used the other way round: from an id to its vector."""
+    """An embedding with the same factored weights."""
 
     def __init__(self, charset: Charset, dim: int) -> None:
         super().__init__(charset, dim, bias=False)
 
     def forward(self, ids: Tensor) -> Float[Tensor, "*rest C"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Look ids up."""
+        """Return one vector per id."""
         return F.embedding(ids, self.weight())

@@ -1,10 +1,10 @@
-r"""Fewer key and value heads for a checkpoint that has many: each group of heads becomes their mean.
+r"""Convert a checkpoint to fewer key and value heads: each group of heads becomes its mean.
 
 .. math::
     W^K_g = \frac{1}{|g|} \sum_{h \in g} W^K_h, \qquad W^V_g = \frac{1}{|g|} \sum_{h \in g} W^V_h
 
-What comes back is a place to train on from: the paper needs a twentieth of the first training for it to be as
-good. Heads that are equal within their group lose nothing.
+The result needs further training: the paper spends a twentieth of the first training on it. Heads that are
+equal within their group lose nothing.
 
 Source:  Ainslie et al. 2023, arXiv:2305.13245, sec. 2.1.
 Differs: nothing; biases are pooled like weights.
@@ -13,7 +13,6 @@ Differs: nothing; biases are pooled like weights.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -24,14 +23,14 @@ from nhin.errors import ShapeError, UnknownName, UsageError
 
 @dataclass(frozen=True, slots=True)
 class ProjectionLayout:
-    """How a checkpoint holds the projections of heads.
+    """How a checkpoint stores the projections of heads.
 
     Args:
         name: Its name.
-        pattern: Finds the names of its tensors; a regular expression, searched.
-        parts: What lies in one tensor, in order: "q", "k", "v".
-        by_head: Every head's parts lie together, where else all heads of a part do.
-        inputs_first: Weights are inputs x outputs, as GPT-2's, where else outputs x inputs.
+        pattern: Regular expression, searched in tensor names.
+        parts: Projections in one tensor, in order: "q", "k", "v".
+        by_head: Projections are grouped by head, else all heads of one projection come together.
+        inputs_first: Weights are inputs x outputs, as GPT-2's, else outputs x inputs.
     """
 
     name: str
@@ -56,14 +55,6 @@ LAYOUTS: dict[str, ProjectionLayout] = {
 }
 
 
-class HeadConversion(NamedTuple):
-    """Query heads there are, key/value heads wanted, and the width of one head where it is known."""
-
-    query_heads: int
-    kv_heads: int
-    head_dim: int | None
-
-
 def convert_heads(
     state: Mapping[str, Tensor],
     kv_heads: int,
@@ -72,81 +63,79 @@ def convert_heads(
     head_dim: int | None = None,
     layout: str | ProjectionLayout | None = None,
 ) -> dict[str, Tensor]:
-    """Return a state dict whose keys and values have ``kv_heads`` heads; other tensors are the same ones.
+    """Return a state dict whose keys and values have ``kv_heads`` heads; other tensors are not copied.
 
-    A fused projection stays fused, with fewer rows: all queries, then keys, then values; where it lay head by
-    head ("neox"), every group's queries, its key and its value lie together.
+    A fused projection stays fused, with fewer rows: all queries, then keys, then values; where it is grouped
+    by head ("neox"), each group's queries, key and value stay together.
 
     Args:
         state: A checkpoint with as many key/value heads as query heads.
-        kv_heads: Key/value heads wanted; divides ``heads``.
+        kv_heads: Key/value heads of the result; divides ``heads``.
         heads: Query heads of the checkpoint.
-        head_dim: Width of one head; None where the heads together are as wide as the model, or wider.
-        layout: A name in ``LAYOUTS`` or one of your own; None to find it by the names of the tensors.
+        head_dim: Width of one head; None where all heads together are at least as wide as the model.
+        layout: A name in ``LAYOUTS`` or a layout of your own; None to infer it from the names of the tensors.
 
     Raises:
-        ShapeError: ``kv_heads`` does not divide ``heads``, or the tensors have not so many heads.
-        UsageError: No tensor looks like a projection of heads; the message names those there are.
+        ShapeError: ``kv_heads`` does not divide ``heads``, or the tensors do not have ``heads`` heads.
+        UsageError: No tensor name matches; the message names those there are.
     """
     if kv_heads < 1 or heads < 1 or heads % kv_heads:
         raise ShapeError(f"kv_heads is {kv_heads}, which does not divide heads {heads}; choose a divisor")
-    if isinstance(layout, str) and layout not in LAYOUTS:
-        raise UnknownName("layout", layout, LAYOUTS)
-    tried = [LAYOUTS[layout]] if isinstance(layout, str) else [layout] if layout else list(LAYOUTS.values())
-    found = {name: how for how in tried for name in state if re.search(how.pattern, name)}
-    if not found:
+    if isinstance(layout, str):
+        if layout not in LAYOUTS:
+            raise UnknownName("layout", layout, LAYOUTS)
+        layout = LAYOUTS[layout]
+    candidates = [layout] if layout else list(LAYOUTS.values())
+    layouts = {name: one for one in candidates for name in state if re.search(one.pattern, name)}
+    if not layouts:
         raise UsageError(
-            f"no key or value projection was found among {_list_names(state)}; give a Layout whose pattern "
-            "finds it"
+            f"no key or value projection among {_list_names(state)}; "
+            "give a ProjectionLayout whose pattern matches it"
         )
-    sizes = HeadConversion(heads, kv_heads, head_dim)
-    return {
-        name: _merge_heads(name, x, found[name], sizes) if name in found else x for name, x in state.items()
-    }
+    out = dict(state)
+    for name, one in layouts.items():
+        axis = 1 if one.inputs_first and state[name].ndim == 2 else 0
+        _check_heads(name, state[name], axis, len(one.parts), heads, head_dim)
+        out[name] = _merge_heads(state[name], axis, one, kv_heads, heads // kv_heads)
+    return out
 
 
-def _merge_heads(name: str, x: Tensor, layout: ProjectionLayout, heads: HeadConversion) -> Tensor:
-    """Pool the key and value heads of one tensor."""
-    axis = 1 if layout.inputs_first and x.ndim == 2 else 0
-    _check_heads(name, x, axis, len(layout.parts), heads)
-    parts, each = len(layout.parts), heads.query_heads // heads.kv_heads
-    lie = "(group each part d) ... -> part group each d ..."
-    lie = lie if layout.by_head else "(part group each d) ... -> part group each d ..."
-    split = rearrange(x.movedim(axis, 0), lie, part=parts, group=heads.kv_heads, each=each)
+def _merge_heads(x: Tensor, axis: int, layout: ProjectionLayout, groups: int, size: int) -> Tensor:
+    """Average the key and value heads of one tensor in groups of ``size``."""
+    rows = "(group size part d)" if layout.by_head else "(part group size d)"
+    lengths = {"part": len(layout.parts), "group": groups, "size": size}
+    split = rearrange(x.movedim(axis, 0), f"{rows} ... -> part group size d ...", **lengths)
     pieces = [
         piece if part == "q" else _mean_heads(piece) for part, piece in zip(layout.parts, split, strict=True)
     ]
     if layout.by_head:
-        joined = rearrange(torch.cat(pieces, 1), "group row d ... -> (group row d) ...")
+        joined = torch.cat(pieces, 1).flatten(0, 2)
     else:
-        joined = torch.cat([rearrange(piece, "group each d ... -> (group each d) ...") for piece in pieces])
+        joined = torch.cat([piece.flatten(0, 2) for piece in pieces])
     return joined.movedim(0, axis).contiguous()
 
 
-def _check_heads(name: str, x: Tensor, axis: int, parts: int, heads: HeadConversion) -> None:
-    """Refuse a tensor that has not all its heads."""
+def _check_heads(name: str, x: Tensor, axis: int, parts: int, heads: int, expected: int | None) -> None:
+    """Refuse a tensor that does not have all its heads, of width ``expected`` if it is known."""
     rows = x.shape[axis]
-    width, rest = divmod(rows, parts * heads.query_heads)
-    wanted = heads.head_dim
-    if wanted is None and x.ndim == 2 and x.shape[1 - axis] % heads.query_heads == 0:
-        # A model is seldom wider than its heads together: fewer rows mean that heads were pooled before.
-        wanted = max(width, x.shape[1 - axis] // heads.query_heads)
-    if rest or not width or (wanted is not None and width != wanted):
+    width, rest = divmod(rows, parts * heads)
+    if expected is None and x.ndim == 2 and x.shape[1 - axis] % heads == 0:
+        # A model is seldom wider than all its heads: fewer rows mean that heads were merged before.
+        expected = max(width, x.shape[1 - axis] // heads)
+    if rest or not width or (expected is not None and width != expected):
         raise ShapeError(
-            f"{name} has {rows} rows, which is not {parts} x {heads.query_heads} heads of width "
-            f"{wanted or 'at least 1'}: give the checkpoint's own heads (and head_dim), and a "
-            "checkpoint whose keys and values have not fewer heads already"
+            f"{name} has {rows} rows, which is not {parts} x {heads} heads of width "
+            f"{expected or 'at least 1'}: give the number of heads (and head_dim) of the checkpoint, whose "
+            "keys and values must not have fewer heads already"
         )
 
 
 def _mean_heads(heads: Tensor) -> Tensor:
-    """Return the mean of each group's heads, one head for each; rounded once."""
+    """Return the mean over each group's heads, rounded once."""
     wide = heads if heads.dtype == torch.float64 else heads.float()
     return wide.mean(1, keepdim=True).to(heads.dtype)
 
 
 def _list_names(state: Mapping[str, Tensor], max_names: int = 12) -> str:
-    names = list(state)
-    return ", ".join(names[:max_names]) + (
-        f" and {len(names) - max_names} more" if len(names) > max_names else ""
-    )
+    more = f" and {len(state) - max_names} more" if len(state) > max_names else ""
+    return ", ".join(list(state)[:max_names]) + more

@@ -1,22 +1,20 @@
-"""How heads share keys and values: one layer, ``MultiHead``, and what it is given."""
+"""How query heads can share keys and values, as data: one layer, ``MultiHead``, with different arguments."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSharing:
-    """A way of sharing keys and values among heads, as data.
+    """One way to share keys and values among heads.
 
     Args:
-        name: Its key in the table.
         title: Its name in plain words.
-        settings: What ``MultiHead`` is given.
-        state: Numbers kept for one sequence of S places while decoding, in one layer.
-        source: Where it comes from.
+        settings: Arguments of ``MultiHead``.
+        state: Numbers cached in one layer for one sequence of S positions.
+        source: The paper.
         use: When to choose it, in one sentence.
     """
 
-    name: str
     title: str
     settings: str
     state: str
@@ -24,47 +22,40 @@ class HeadSharing:
     use: str
 
 
-_ALL = (
-    HeadSharing(
-        "single-head",
-        "One head",
-        "heads=1",
-        "2·S·D",
-        "arXiv:1409.0473",
-        "To study, and where there is one thing to look for.",
+SHARING: dict[str, HeadSharing] = {
+    "single-head": HeadSharing(
+        title="One head",
+        settings="heads=1",
+        state="2·S·D",
+        source="arXiv:1409.0473",
+        use="To study attention, and where one relation between positions is enough.",
     ),
-    HeadSharing(
-        "multi-head",
-        "Multi-head (MHA)",
-        "heads=H",
-        "2·S·H·D",
-        "arXiv:1706.03762",
-        "By default, and where memory in decoding does not matter.",
+    "multi-head": HeadSharing(
+        title="Multi-head (MHA)",
+        settings="heads=H",
+        state="2·S·H·D",
+        source="arXiv:1706.03762",
+        use="By default, and where memory in decoding does not matter.",
     ),
-    HeadSharing(
-        "multi-query",
-        "Multi-query (MQA)",
-        "heads=H, kv_heads=1",
-        "2·S·D",
-        "arXiv:1911.02150",
-        "For the smallest cache: decoding on small devices and in large batches.",
+    "multi-query": HeadSharing(
+        title="Multi-query (MQA)",
+        settings="heads=H, kv_heads=1",
+        state="2·S·D",
+        source="arXiv:1911.02150",
+        use="For the smallest cache: decoding on small devices and in large batches.",
     ),
-    HeadSharing(
-        "grouped-query",
-        "Grouped-query (GQA)",
-        "heads=H, kv_heads=G",
-        "2·S·G·D",
-        "arXiv:2305.13245",
-        "Between the two: nearly the quality of multi-head with H/G times less to keep.",
+    "grouped-query": HeadSharing(
+        title="Grouped-query (GQA)",
+        settings="heads=H, kv_heads=G",
+        state="2·S·G·D",
+        source="arXiv:2305.13245",
+        use="Between the two: nearly the quality of multi-head with a cache H/G times smaller.",
     ),
-    HeadSharing(
-        "cross",
-        "Cross-attention",
-        "MultiHead(...)(x, context=...)",
-        "2·S·G·D, once",
-        "arXiv:1706.03762",
-        "Where one sequence looks at another: a decoder at what an encoder read.",
+    "cross": HeadSharing(
+        title="Cross-attention",
+        settings="MultiHead(...)(x, context=...)",
+        state="2·S·G·D, once",
+        source="arXiv:1706.03762",
+        use="Where one sequence attends to another: a decoder to the output of an encoder.",
     ),
-)
-
-SHARING: dict[str, HeadSharing] = {way.name: way for way in _ALL}
+}

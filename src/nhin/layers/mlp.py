@@ -1,4 +1,4 @@
-r"""What every place does by itself: widen, bend, narrow again.
+r"""MLP: expand every position, apply an activation, project back.
 
 .. math::
     \text{gelu}: W_2\, \mathrm{GELU}(W_1 x) \qquad
@@ -8,7 +8,7 @@ r"""What every place does by itself: widen, bend, narrow again.
 
 Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.3; GELU: Hendrycks 2016, arXiv:1606.08415; squared
          ReLU: So et al. 2021, arXiv:2109.08668; SwiGLU: Shazeer 2020, arXiv:2002.05202.
-Differs: SwiGLU's inner width is two thirds of the others', rounded up to 8, so that all have about as many
+Differs: SwiGLU's hidden width is two thirds of the others', rounded up to 8, so that all have about as many
          weights.
 """
 
@@ -22,15 +22,15 @@ ACTIVATIONS = ("gelu", "gelu-tanh", "relu2", "swiglu")
 
 
 class MLP(nn.Module):
-    """Widens ``expand`` times, bends, narrows again.
+    """Two linear layers with an activation between them.
 
     Args:
         dim: Width of inputs and outputs.
-        expand: Inner width over ``dim``.
-        activation: A name in ``BENDS``; gelu-tanh is GPT-2's way to write GELU.
+        expand: Hidden width over ``dim``.
+        activation: A name in ``ACTIVATIONS``; gelu-tanh is GPT-2's GELU.
         bias: Give the linear layers a bias.
-        dropout: Chance of dropping an output channel.
-        inner: Inner width, where ``expand`` does not say it.
+        dropout: Probability of dropping an output channel.
+        inner: Hidden width, instead of ``expand``.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
-            raise UnknownName("bend of a feed-forward", activation, ACTIVATIONS)
+            raise UnknownName("activation of an MLP", activation, ACTIVATIONS)
         inner = inner or compute_hidden_dim(dim, expand, activation)
         self.activation = activation
         self.widen = nn.Linear(dim, 2 * inner if activation == "swiglu" else inner, bias=bias)
@@ -53,22 +53,22 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
-        """Transform every place by itself."""
+        """Transform every position by itself."""
         return self.dropout(self.narrow(activate(self.widen(x), self.activation)))
 
 
 def compute_hidden_dim(dim: int, mlp_ratio: int, activation: str) -> int:
-    """Return how wide the inside of a feed-forward is."""
+    """Return the hidden width of an MLP."""
     return mlp_ratio * dim if activation != "swiglu" else -(-mlp_ratio * dim * 2 // 3 // 8) * 8
 
 
 def activate(x: Float[Tensor, "*rest wide"], activation: str) -> Float[Tensor, "*rest inner"]:
-    """Bend what was widened; for SwiGLU the gate comes first, then what it lets through."""
+    """Apply an activation; for SwiGLU the first half of the channels is the gate of the second."""
     if activation == "gelu":
         return F.gelu(x)
     if activation == "gelu-tanh":
         return F.gelu(x, approximate="tanh")
     if activation == "relu2":
         return F.relu(x).square()
-    gate, through = x.chunk(2, dim=-1)
-    return F.silu(gate) * through
+    gate, values = x.chunk(2, dim=-1)
+    return F.silu(gate) * values

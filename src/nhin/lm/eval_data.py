@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.data.text.prepare import Corpus, open_tokens
 from nhin.data.text.sources import CorpusSource, read_text
 from nhin.data.text.splits import SplitConfig, iter_blocks
+from nhin.data.text.token_dataset import Corpus, open_tokens
 from nhin.errors import DataError, NhinError, UsageError
 from nhin.lm.recipe import LMRecipe
 from nhin.lm.train_ngram import TokenReader

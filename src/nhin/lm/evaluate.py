@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from nhin.data.text.prepare import Corpus
+from nhin.data.text.token_dataset import Corpus
 from nhin.errors import DataError, Diverged, UsageError
 from nhin.lm.loading import LMRun, NGramRun
 from nhin.lm.ngram import NGram, count_ngrams

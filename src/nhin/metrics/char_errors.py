@@ -1,9 +1,8 @@
-"""Which part of a letter goes wrong: its base, its mark, its tone or its case.
+"""Errors by part of a character: base, mark, tone or case.
 
-Every wrong character on the alignment of fewest edits is extra, missing or substituted. A substituted one
-has another base letter, or the same base with a wrong mark, tone or case, several of which may be
-wrong together. Marks and tones are compared only where the base is right: beside another letter a wrong
-tone says nothing.
+Every wrong character in the alignment of fewest edits is extra, missing or substituted. A substituted one
+has another base letter, or the same base with a wrong mark, tone or case, or several of these. Marks and
+tones are compared only where the base is right.
 """
 
 from collections import Counter
@@ -16,10 +15,9 @@ PARTS = ("base", "mark", "tone", "case")
 
 
 class Breakdown:
-    """Running counts of what was wrong, one crop at a time."""
+    """Running counts of errors, one crop at a time."""
 
     def __init__(self) -> None:
-        """Begin with nothing read."""
         self.counts: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
         self.only: Counter[str] = Counter()
@@ -49,14 +47,13 @@ class Breakdown:
             self.only.update(parts)
 
     def figures(self) -> dict[str, Any]:
-        """Return counts, fit for JSON.
+        """Return counts for JSON.
 
         Returns:
-            ``characters, matched, substituted, missing, extra``; ``wrong`` and ``only``, per part, how many
-            substituted characters have it wrong, and have nothing else wrong; ``share``, the ``wrong``
-            counts over all true characters; ``marks`` and ``tones``, the confusions with their counts,
-            most frequent first; ``mark_recall`` and ``tone_recall``, per mark and tone, the share that was
-            read right where the base was.
+            ``characters, matched, substituted, missing, extra``; ``wrong`` and ``only``, per part, the
+            substituted characters with this part wrong, and with nothing else wrong; ``share``, ``wrong``
+            over all true characters; ``marks`` and ``tones``, the confusions, most frequent first;
+            ``mark_recall`` and ``tone_recall``, per mark and tone, the share read right where the base was.
         """
         names = ("characters", "matched", "substituted", "missing", "extra")
         total = max(1, self.counts["characters"])

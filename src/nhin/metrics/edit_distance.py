@@ -1,9 +1,9 @@
-"""How far one sequence is from another, and which of its parts stand opposite each other.
+"""Edit distance of two sequences, and the alignment of two texts.
 
-Cost:    ``distance`` O(T) steps on integers of S bits; ``align`` O(S T).
+Cost:    ``edit_distance`` O(T) steps on integers of S bits; ``align_texts`` O(S T).
 Source:  Levenshtein 1966; Hyyrö 2003, "A bit-vector algorithm for computing Levenshtein and Damerau
          edit distances", figure 3.
-Differs: Python's integers have no width, so one word of bits holds any length.
+Differs: one Python integer holds the bits of any length.
 """
 
 from collections.abc import Hashable, Sequence
@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from nhin.text.letters import factor
 
 CharPair = tuple[str | None, str | None]
-"""A read and a true character opposite each other; None where one of them has no partner."""
+"""A read and a true character, aligned; None for one without a partner."""
 
 _EDIT, _MATCH = 1 << 40, 1 << 20
 _TAKE_BOTH, _TAKE_READ, _TAKE_TRUE = range(3)
@@ -21,13 +21,13 @@ def edit_distance(read: Sequence[Hashable], true: Sequence[Hashable]) -> int:
     """Count the insertions, deletions and substitutions that turn one sequence into the other."""
     if not read:
         return len(true)
-    places: dict[Hashable, int] = {}
+    positions: dict[Hashable, int] = {}
     for i, item in enumerate(read):
-        places[item] = places.get(item, 0) | 1 << i
+        positions[item] = positions.get(item, 0) | 1 << i
     full, high = (1 << len(read)) - 1, 1 << (len(read) - 1)
     more, less, score = full, 0, len(read)
     for item in true:
-        same = places.get(item, 0)
+        same = positions.get(item, 0)
         down = same | less
         across = (((same & more) + more) ^ more) | same
         up, drop = less | (full & ~(across | more)), more & across
@@ -38,10 +38,7 @@ def edit_distance(read: Sequence[Hashable], true: Sequence[Hashable]) -> int:
 
 
 def align_texts(read: str, true: str) -> list[CharPair]:
-    """Put two texts opposite each other with the fewest edits.
-
-    Among those, with the most equal characters; then with the most characters that share a base letter.
-    """
+    """Align two texts with the fewest edits, then most equal characters, then most equal base letters."""
     if read == true:
         return [(char, char) for char in true]
     read_bases, true_bases = _bases(read), _bases(true)

@@ -1,4 +1,4 @@
-r"""Error rates and accuracies of read text, added up one crop at a time.
+r"""Error rates and accuracies of recognized text.
 
 With N true characters, and S substituted, D missing, I extra ones on the alignment of fewest edits:
 
@@ -6,18 +6,18 @@ With N true characters, and S substituted, D missing, I extra ones on the alignm
     \mathrm{CER} = \frac{S + D + I}{N}, \qquad
     \text{character accuracy} = \frac{N - S - D}{N}
 
-so the two add up to one plus the share of extra characters (a report that states CER 35.94% and character
-accuracy 65.59% wrote 1.53 extra characters for each 100 true ones). Both are sums over all crops, not
-means of each crop's rate; CER may exceed 1.
+so the two add up to one plus the share of extra characters. Both are sums over all crops, not means of each
+crop's rate; CER may exceed 1.
 
-``word_accuracy`` is the share of crops read exactly, whatever they hold; ``wer`` counts edits of words split
-at white space, over all true words. Every figure comes strict (NFC, case and punctuation count), ignoring
-case (``_no_case``), and ignoring Vietnamese marks and tones but not case (``_no_marks``).
+``word_accuracy`` is the share of crops read exactly; ``wer`` counts edits of words split at white space, over
+all true words. Every figure is computed strictly (NFC, case and punctuation count), ignoring case
+(``_no_case``), and ignoring Vietnamese marks and tones but not case (``_no_marks``).
 """
 
 from collections.abc import Callable
 
 from nhin.metrics.edit_distance import align_texts, edit_distance
+from nhin.metrics.statistics import ratio
 from nhin.text.letters import nfc, strip_marks
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
@@ -25,16 +25,15 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
     "_no_case": lambda text: nfc(nfc(text).lower()),
     "_no_marks": strip_marks,
 }
-"""What is done to both texts before they are compared, by the ending of a figure's name."""
+"""Normalization of both texts before the comparison, by the suffix of a figure's name."""
 
 FIGURES = ("word_accuracy", "char_accuracy", "cer", "wer", "mean_edit_distance")
 
 
 class ErrorRates:
-    """Running sums of one form of comparison."""
+    """Running sums of one comparison; ``normalize`` is applied to both texts."""
 
     def __init__(self, normalize: Callable[[str], str] = nfc) -> None:
-        """Begin with nothing read; ``normalize`` is done to both texts before they are compared."""
         self.normalize = normalize
         self.crops = self.exact = self.edits = self.matched = self.characters = 0
         self.word_edits = self.words = 0
@@ -53,7 +52,7 @@ class ErrorRates:
         self.words += len(true.split())
 
     def figures(self) -> dict[str, float]:
-        """Return the ``FIGURES``; a rate over nothing is 0."""
+        """Return the ``FIGURES``; a ratio over 0 is 0."""
         sums = (
             (self.exact, self.crops),
             (self.matched, self.characters),
@@ -61,30 +60,26 @@ class ErrorRates:
             (self.word_edits, self.words),
             (self.edits, self.crops),
         )
-        return {name: top / low if low else 0.0 for name, (top, low) in zip(FIGURES, sums, strict=True)}
+        return {name: ratio(*pair) for name, pair in zip(FIGURES, sums, strict=True)}
 
 
 class Score:
-    """All figures in all forms, added up one crop at a time."""
+    """All figures in all forms, one crop at a time."""
 
     def __init__(self) -> None:
-        """Begin with nothing read."""
-        self.rates = {ending: ErrorRates(form) for ending, form in NORMALIZERS.items()}
+        self.rates = {suffix: ErrorRates(normalize) for suffix, normalize in NORMALIZERS.items()}
 
     def add(self, read: str, true: str) -> None:
-        """Count one crop: what was read and what is true, in any Unicode form."""
+        """Count one crop: its recognized and its true text, in any Unicode form."""
         for rates in self.rates.values():
             rates.add(read, true)
 
     def figures(self) -> dict[str, float]:
-        """Return every figure under its name and ending, such as ``cer_no_case``."""
-        return {
-            name + ending: value
-            for ending, rates in self.rates.items()
-            for name, value in rates.figures().items()
-        }
+        """Return every figure by name and suffix, like ``cer_no_case``."""
+        rates = self.rates.items()
+        return {name + suffix: value for suffix, rate in rates for name, value in rate.figures().items()}
 
 
 def cer(read: str, true: str) -> float:
-    """Return the character error rate of one text; of an empty truth, the count of extra characters."""
+    """Return the character error rate of one text; if the true text is empty, the length of the read one."""
     return edit_distance(nfc(read), nfc(true)) / max(1, len(nfc(true)))

@@ -1,9 +1,9 @@
-r"""Means with intervals, and straight lines: what a few repeated measurements say, and what they leave open.
+r"""Confidence intervals of means, and straight lines fitted to measurements.
 
 .. math::
     \bar x \pm t_{n-1} \frac{s}{\sqrt n}
 
-where :math:`t_{n-1}` is what Student's t with n - 1 degrees of freedom stays within as often as is asked.
+where :math:`t_{n-1}` is the two-sided quantile of Student's t with n - 1 degrees of freedom.
 
 Source:  Student 1908, "The probable error of a mean"; the distribution in closed form: Abramowitz and Stegun
          1964, 26.7.3 and 26.7.4.
@@ -20,43 +20,37 @@ _BISECTIONS = 60
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean, and how far on either side of it the true one may lie; infinite from one value."""
+    """A mean and half the width of its confidence interval, infinite for one value."""
 
     mean: float
     half_width: float
 
     @property
     def low(self) -> float:
-        """Where it begins."""
+        """The lower end."""
         return self.mean - self.half_width
 
     @property
     def high(self) -> float:
-        """Where it ends."""
+        """The upper end."""
         return self.mean + self.half_width
 
 
 @dataclass(frozen=True, slots=True)
 class LinearFit:
-    """The straight line through some points with the least squares.
-
-    Args:
-        start: Its height at 0.
-        slope: How much it rises for 1.
-        fit: R squared: the share of the heights' variance that it explains.
-    """
+    """A line fitted by least squares: ``start`` is its value at 0, ``fit`` is R squared."""
 
     start: float
     slope: float
     fit: float
 
     def predict(self, x: float) -> float:
-        """Return its height at a place."""
+        """Return the value at ``x``."""
         return self.start + self.slope * x
 
 
 def confidence_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Return the mean of some values, and where the true mean lies with a confidence."""
+    """Return the mean of values and its confidence interval."""
     mean, count = math.fsum(values) / len(values), len(values)
     if count == 1:
         return Interval(mean, math.inf)
@@ -65,18 +59,18 @@ def confidence_interval(values: Sequence[float], confidence: float = CONFIDENCE)
 
 
 def fit_line(xs: Sequence[float], ys: Sequence[float]) -> LinearFit:
-    """Fit a straight line to points that have at least two different places."""
+    """Fit a line to points with at least two different ``xs``."""
     x, y = math.fsum(xs) / len(xs), math.fsum(ys) / len(ys)
-    across = math.fsum((one - x) ** 2 for one in xs)
-    slope = math.fsum((one - x) * (two - y) for one, two in zip(xs, ys, strict=True)) / across
+    points = list(zip(xs, ys, strict=True))
+    slope = math.fsum((a - x) * (b - y) for a, b in points) / math.fsum((a - x) ** 2 for a in xs)
     start = y - slope * x
-    left = math.fsum((two - start - slope * one) ** 2 for one, two in zip(xs, ys, strict=True))
-    whole = math.fsum((two - y) ** 2 for two in ys)
-    return LinearFit(start, slope, 1 - left / whole if whole else 1.0)
+    residual = math.fsum((b - start - slope * a) ** 2 for a, b in points)
+    total = math.fsum((b - y) ** 2 for b in ys)
+    return LinearFit(start, slope, 1 - residual / total if total else 1.0)
 
 
 def t_quantile(dof: int, confidence: float = CONFIDENCE) -> float:
-    """Return within which distance of 0 Student's t stays with a confidence from 0 to less than 1."""
+    """Return the bound on the absolute value of Student's t for a confidence from 0 to less than 1."""
     low, high = 0.0, math.pi / 2
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
@@ -85,7 +79,7 @@ def t_quantile(dof: int, confidence: float = CONFIDENCE) -> float:
 
 
 def _t_probability(angle: float, dof: int) -> float:
-    """Return how often t stays within sqrt(freedom) * tan(angle): a finite sum for every whole freedom."""
+    """Return the probability that the absolute value of t is below sqrt(dof) * tan(angle)."""
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = dof % 2
     term, total = cosine if odd else 1.0, 0.0
@@ -93,3 +87,8 @@ def _t_probability(angle: float, dof: int) -> float:
         total += term
         term *= cosine**2 * (power - 1) / power
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+def ratio(numerator: float, denominator: int) -> float:
+    """Return the quotient, or 0 for a denominator of 0."""
+    return numerator / denominator if denominator else 0.0

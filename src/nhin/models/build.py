@@ -1,4 +1,4 @@
-"""From a design to the language model it describes."""
+"""Build the language model that a config describes."""
 
 from nhin.models.config import ModelConfig
 from nhin.models.early_exit import EarlyExitGPT
@@ -7,12 +7,7 @@ from nhin.models.recurrent_memory import RecurrentMemoryGPT
 
 
 def build_lm(vocab: int, config: ModelConfig) -> GPT:
-    """Build a language model: recurrent with a memory, leaving early with exits, else a plain GPT.
-
-    Args:
-        vocab: Tokens there are.
-        config: What it is made of.
-    """
+    """Build a language model of ``vocab`` tokens: a plain GPT, or with recurrent memory or early exits."""
     if config.memory:
         return RecurrentMemoryGPT(vocab, config)
     return EarlyExitGPT(vocab, config) if config.exits else GPT(vocab, config)

@@ -1,6 +1,5 @@
-"""What a language model is made of, as data, and the sizes that follow from its depth."""
+"""The settings of a language model, and the sizes that follow from its depth."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -14,49 +13,59 @@ from nhin.layers.block import NormOrder
 from nhin.layers.mlp import ACTIVATIONS
 from nhin.layers.norm import NORMS
 from nhin.layers.presets import PRESETS
+from nhin.ranges import check_range, check_size
 
 WIDTH_PER_BLOCK, SMALL_HEAD, LARGE_HEAD, LARGE_HEAD_FROM = 48, 32, 64, 128
 MLPType = Literal["none", "gelu", "gelu-tanh", "relu2", "swiglu"]
 Init = Literal["small", "zero"]
-_MINIMUM = {"depth": 0, "context": 1, "expand": 1, "experts": 0, "memory": 0, "segments": 1}
-_MAXIMUM = {"depth": 1024, "dim": 2**16, "heads": 1024, "context": 2**22, "expand": 64, "experts": 4096}
+_SIZES = {
+    "depth": (0, 1024),
+    "dim": (1, 2**16),
+    "heads": (1, 1024),
+    "context": (1, 2**22),
+    "expand": (1, 64),
+    "inner": (1, 2**16),
+    "experts": (0, 4096),
+    "memory": (0, 2**16),
+    "segments": (1, 2**16),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The settings of a language model; ``depth`` is the dial, and what is None follows from it.
+    """The settings of a language model; what is None follows from ``depth``.
 
     Args:
-        depth: Blocks; 0 for a model that knows only the token before.
-        dim: Width; 48 for every block when None, and for at least two.
-        heads: Query heads; as many as make each 32 wide (64 from a width of 128 on), or wider where that
-            does not divide, when None.
-        kv_heads: Key/value heads; as many as ``heads`` when None.
-        context: Most tokens it looks at; with ``memory``, those of one segment.
+        depth: Blocks; 0 for a model that predicts from the last token alone.
+        dim: Width; when None, 48 per block, and at least 96.
+        heads: Query heads; when None, the most that divide ``dim`` and are at least 32 wide (64 from a
+            ``dim`` of 128 on).
+        kv_heads: Key/value heads; ``heads`` when None.
+        context: Longest sequence in tokens; with ``memory``, that of one segment.
         mechanism: A name in ``attention.registry.MECHANISMS`` that can be causal.
         settings: The mechanism's own settings.
         positions: A name in ``attention.position_registry.POSITIONS``, or "none".
-        position: The position's own settings.
+        position: Settings of the positions.
         preset: A name in ``layers.presets.PRESETS``: it sets heads, mechanism, positions and bias.
         norm: A name in ``layers.norm.NORMS``.
-        eps: What keeps norms from dividing by zero; their own when None.
-        order: Where norms stand; see ``layers.block.Block``.
-        final_norm: Norm what goes to the head.
-        qk_norm: Norm queries and keys.
-        feed: What follows attention: "none", or a name in ``layers.mlp.ACTIVATIONS``.
-        expand: Inner width of the feed-forward over ``dim``.
-        inner: Inner width of the feed-forward, where ``expand`` does not say it.
-        experts: Feed-forwards to choose from; 0 for one that all use.
-        active: Experts that a token uses.
-        balance: Weight of the loss that keeps experts busy alike.
+        eps: Added inside the norms against division by zero; their own default when None.
+        order: Position of the norms; see ``layers.block.Block``.
+        final_norm: Put a norm before the head.
+        qk_norm: Normalize queries and keys.
+        feed: Activation of the MLP, a name in ``layers.mlp.ACTIVATIONS``; "none" for no MLP.
+        expand: Hidden width of the MLP over ``dim``.
+        inner: Hidden width of the MLP, instead of ``expand``.
+        experts: Experts of a mixture instead of the MLP; 0 for none.
+        active: Experts per token.
+        balance: Weight of the loss that balances the use of experts.
         bias: Give linear layers a bias; those of experts have none.
-        tied: The head is the embedding.
-        start: How weights begin: "small" as GPT-2's, "zero" with parts that add nothing at first.
-        dropout: Chance of dropping a channel.
-        checkpointing: Keep no activations inside blocks; compute them again for the gradient.
-        memory: Memory tokens that carry what was read from segment to segment; 0 for none.
-        segments: Segments of ``context`` tokens that a training text is read in; with ``memory``.
-        exits: Train the head on what every block makes, so that a place may leave early.
+        tied: The head shares the weights of the embedding.
+        start: Initialization: "small" as GPT-2's, "zero" with sublayers that output zeros.
+        dropout: Probability of dropping a channel.
+        checkpointing: Store no activations inside blocks; recompute them for the gradient.
+        memory: Memory tokens passed from segment to segment; 0 for none.
+        segments: Segments of ``context`` tokens in a training sequence; with ``memory``.
+        exits: Train the head on the output of every block, so that tokens can exit early.
     """
 
     depth: int = 4
@@ -91,63 +100,55 @@ class ModelConfig:
 
     @property
     def max_positions(self) -> int:
-        """Places of one pass: the context, and memory before and after it."""
+        """Positions of one forward pass: the context, and the memory before and after it."""
         return self.context + 2 * self.memory
 
 
 @dataclass(frozen=True, slots=True)
 class PositionConfig:
-    """How a model knows places: what is added to its inputs, and what turns its heads."""
+    """How a model encodes positions: the embedding of its inputs, the rotation of its heads."""
 
     inputs: str | None = None
     rotary: bool | Mapping[str, object] = False
 
 
 def resolve(config: ModelConfig) -> ModelConfig:
-    """Return a design with every size filled in, or say what is wrong with it.
+    """Return a config with every size filled in.
 
     Raises:
-        UnknownName: A mechanism, position, preset, norm or another part is not known.
-        ShapeError: Sizes are not positive, beyond any machine, or do not divide.
-        UsageError: The mechanism cannot be causal, or parts do not go together.
+        UnknownName: A mechanism, position, preset, norm or another name is unknown.
+        ShapeError: Sizes are out of range or do not divide.
+        UsageError: The mechanism cannot be causal, or settings contradict each other.
     """
     _check_names(config)
-    for name, least in _MINIMUM.items():
-        _check_range(name, getattr(config, name), least)
-    if config.inner is not None:
-        _check_range("inner", config.inner, 1)
-    dim = WIDTH_PER_BLOCK * max(2, config.depth) if config.dim is None else _check_range("dim", config.dim, 1)
-    heads = _default_heads(dim) if config.heads is None else _check_range("heads", config.heads, 1)
+    for name, (minimum, maximum) in _SIZES.items():
+        if (size := getattr(config, name)) is not None:
+            check_size(name, size, minimum, maximum)
+    dim = WIDTH_PER_BLOCK * max(2, config.depth) if config.dim is None else config.dim
+    heads = _default_heads(dim) if config.heads is None else config.heads
     if dim % heads:
         raise ShapeError(f"heads is {heads}, which does not divide dim {dim}; choose a divisor")
     config = _apply_preset(replace(config, dim=dim, heads=heads), heads)
     config = config if config.kv_heads is not None else replace(config, kv_heads=heads)
-    _check_parts(config)
+    _check_combinations(config)
     return _resolve_mechanism(config)
 
 
 def _default_heads(dim: int) -> int:
-    """Return the most heads that divide a width and are not narrower than they should be."""
-    most = max(1, dim // (LARGE_HEAD if dim >= LARGE_HEAD_FROM else SMALL_HEAD))
-    return next(heads for heads in range(most, 0, -1) if dim % heads == 0)
-
-
-def _check_range(name: str, value: int, minimum: int) -> int:
-    most = _MAXIMUM.get(name, 2**16)
-    if not minimum <= value <= most:
-        raise ShapeError(f"{name} is {value}; give {minimum} to {most}")
-    return value
+    """Return the most heads that divide a width and are wide enough."""
+    max_heads = max(1, dim // (LARGE_HEAD if dim >= LARGE_HEAD_FROM else SMALL_HEAD))
+    return next(heads for heads in range(max_heads, 0, -1) if dim % heads == 0)
 
 
 def _apply_preset(config: ModelConfig, heads: int) -> ModelConfig:
-    """Fill in what a known model's attention says."""
+    """Apply the attention settings of a known model."""
     if config.preset is None:
         return config
     if config.preset not in PRESETS:
         raise UnknownName("preset", config.preset, PRESETS)
     preset = PRESETS[config.preset]
     if not preset.causal:
-        raise UsageError(f"preset {preset.name} looks both ways; a language model needs a causal one")
+        raise UsageError(f"preset {preset.name} is bidirectional; a language model needs a causal one")
     rotary = "rotary" if preset.rotary is True else preset.rotary
     settings = dict(preset.settings)
     if "window" in settings:
@@ -163,7 +164,7 @@ def _apply_preset(config: ModelConfig, heads: int) -> ModelConfig:
 
 
 def _check_names(config: ModelConfig) -> None:
-    """Refuse parts that do not exist."""
+    """Refuse unknown names."""
     for kind, name, known in (
         ("norm", config.norm, NORMS),
         ("feed", config.feed, ("none", *ACTIVATIONS)),
@@ -175,66 +176,63 @@ def _check_names(config: ModelConfig) -> None:
             raise UnknownName(kind, name, known)
 
 
-def _check_parts(config: ModelConfig) -> None:
-    """Refuse parts that do not go together."""
-    if not 0 <= config.dropout < 1:
-        raise UsageError(f"dropout is {config.dropout}; give 0 or more and less than 1")
-    if config.experts and not 1 <= config.active <= config.experts:
-        raise UsageError(f"active is {config.active}; give 1 to {config.experts}, the number of experts")
-    if config.eps is not None and not 0 < config.eps <= 1:
-        raise UsageError(f"eps is {config.eps}; give more than 0 and at most 1")
-    if not (config.balance >= 0 and math.isfinite(config.balance)):
-        raise UsageError(f"balance is {config.balance}; give 0 or more")
-    if config.experts and config.feed == "none":
-        raise UsageError("experts are feed-forwards; give feed='gelu', 'relu2' or 'swiglu'")
+def _check_combinations(config: ModelConfig) -> None:
+    """Refuse values out of range, and settings that contradict each other."""
+    check_range("dropout", config.dropout, 0, below=1)
+    check_range("balance", config.balance, 0)
+    if config.eps is not None:
+        check_range("eps", config.eps, above=0, maximum=1)
+    if config.experts:
+        check_range("active", config.active, 1, config.experts)
+        if config.feed == "none":
+            raise UsageError("experts are MLPs; give feed='gelu', 'relu2' or 'swiglu'")
     if config.memory and config.exits:
         raise UsageError("memory and exits do not go together; give one of them")
     if (config.memory or config.exits) and not config.depth:
-        raise UsageError(
-            f"{'memory needs' if config.memory else 'exits need'} blocks; give a depth of 1 or more"
-        )
+        needs = "memory needs" if config.memory else "exits need"
+        raise UsageError(f"{needs} blocks; give a depth of 1 or more")
     _check_positions(config)
 
 
 def _check_positions(config: ModelConfig) -> None:
-    """Refuse positions that a text or a model of this depth has no use for."""
+    """Refuse positions that cannot encode text, or have no effect at this depth."""
     where = "" if config.positions == "none" else POSITIONS[config.positions].where
     if config.positions.endswith("2d"):
-        raise UsageError(f"{config.positions} places features of pictures; a text needs another position")
+        raise UsageError(f"{config.positions} positions are for pictures; text needs other positions")
     if where == "inputs" and not config.depth:
-        raise UsageError("depth 0 looks at one token, wherever it stands; give positions='none'")
+        raise UsageError("depth 0 reads one token, whatever its position; give positions='none'")
     if where in ("", "inputs") and config.position:
         raise UsageError(f"positions {config.positions!r} has no settings; leave position empty")
 
 
 def _resolve_mechanism(config: ModelConfig) -> ModelConfig:
-    """Let a position of scores be the mechanism it is, and refuse mechanisms that look ahead."""
+    """Turn positions that are a bias into their mechanism; refuse mechanisms that are not causal."""
     if config.positions != "none" and POSITIONS[config.positions].where == "scores":
         if config.mechanism not in ("softmax", config.positions):
             raise UsageError(
-                f"positions {config.positions!r} act on softmax's scores, not on {config.mechanism!r}'s; "
+                f"positions {config.positions!r} act on the logits of softmax, not of {config.mechanism!r}; "
                 "give mechanism='softmax' or other positions"
             )
         settings = config.settings | config.position
         config = replace(config, mechanism=config.positions, positions="none", settings=settings, position={})
     if config.mechanism not in MECHANISMS:
         raise UnknownName("mechanism", config.mechanism, MECHANISMS)
-    made = MECHANISMS[config.mechanism]
-    if "causal" not in made.facts.abilities:
-        raise missing_ability(made.facts, "causal")
+    mechanism = MECHANISMS[config.mechanism]
+    if "causal" not in mechanism.facts.abilities:
+        raise missing_ability(mechanism.facts, "causal")
     settings = config.settings
-    if "context" in signature(made).parameters and "context" not in settings:
+    if "context" in signature(mechanism).parameters and "context" not in settings:
         settings = settings | {"context": config.max_positions}
     return replace(config, settings=settings)
 
 
 def resolve_positions(config: ModelConfig) -> PositionConfig:
-    """Say how a settled design knows places."""
+    """Return how a resolved config encodes positions."""
     if config.positions == "none":
         return PositionConfig()
     position = POSITIONS[config.positions]
     if position.where == "inputs":
         return PositionConfig(inputs=config.positions)
-    # A compiled model cannot let its table of angles grow, so that it has all its places at once.
-    tabled = {"context": config.max_positions} if "context" in signature(position.make).parameters else {}
-    return PositionConfig(rotary={"name": config.positions, **tabled, **config.position})
+    # A compiled model cannot grow its table of angles, so it starts with all positions.
+    context = {"context": config.max_positions} if "context" in signature(position.make).parameters else {}
+    return PositionConfig(rotary={"name": config.positions, **context, **config.position})

@@ -1,12 +1,13 @@
-"""With which weights a language model begins.
+"""Initial weights of a language model.
 
-small   normal with deviation 0.02, what is added to the sum of 2 L parts less by the root of 2 L: GPT-2's. A
-        tied head then starts near the loss of a guess, log V; PyTorch's own start gives several times that.
-zero    normal with the deviation that keeps variance; what is added to the sum is zero, so that every block
-        begins by doing nothing, and so is a head of its own, so that the loss begins at log V.
+small   normal with standard deviation 0.02; the last weights of each of the 2 L sublayers are divided by
+        sqrt(2 L), as in GPT-2. The loss of a tied head then starts near log V; PyTorch's defaults give
+        several times that.
+zero    normal with the standard deviation that keeps the variance; the last weights of each sublayer and an
+        untied head are zero, so that every block starts as the identity, and the loss at log V.
 
-With ``order="deep"`` blocks begin as DeepNorm says instead: Xavier's deviation, less by its gain for values,
-outputs and feed-forwards.
+With ``order="deep"`` blocks start as DeepNorm says instead: Xavier's standard deviation, times its gain for
+values, outputs and MLPs.
 
 Source:  Radford et al. 2019; Zhang et al. 2019, arXiv:1901.09321 (zero); Wang et al. 2022, arXiv:2203.00555.
 Differs: nothing.
@@ -53,14 +54,14 @@ def _init_normal(weight: Tensor, std: float) -> None:
 
 
 def _init_deepnorm(block: Block, gain: float) -> None:
-    """Draw Xavier's weights, those of values, outputs and feed-forwards less by ``gain``."""
+    """Draw Xavier's weights; ``gain`` scales those of values, outputs and MLPs."""
     keys, values = block.attention.key_value.weight.chunk(2)
     for weight in (block.attention.query.weight, keys):
         _init_normal(weight, _xavier_std(weight))
-    widens, narrow = _mlp_weights(block)[:1], _mlp_weights(block)[1:]
+    mlp = _mlp_weights(block)
     gated = getattr(block.feed, "activation", "") == "swiglu"
-    inner = [part for weight in widens for part in weight.chunk(2 if gated else 1, -2)]
-    for weight in (values, block.attention.out.weight, *inner, *narrow):
+    hidden = [part for weight in mlp[:1] for part in weight.chunk(2 if gated else 1, -2)]
+    for weight in (values, block.attention.out.weight, *hidden, *mlp[1:]):
         _init_normal(weight, gain * _xavier_std(weight))
 
 
@@ -69,7 +70,7 @@ def _xavier_std(weight: Tensor) -> float:
 
 
 def _mlp_weights(block: Block) -> list[Tensor]:
-    """Return the matrices of what follows attention: what widens, what narrows."""
+    """Return the first and second matrix of an MLP or of all experts; none without."""
     if isinstance(block.feed, MLP):
         return [block.feed.widen.weight, block.feed.narrow.weight]
     return [block.feed.widen, block.feed.narrow] if isinstance(block.feed, MixtureOfExperts) else []

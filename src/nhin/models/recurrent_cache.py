@@ -1,4 +1,4 @@
-"""Where in a text a recurrent model is: the one state that it reads on from."""
+"""The cache of a recurrent-memory model: its memory, and the caches of the current segment."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,78 +12,84 @@ MemoryTokens = Float[Tensor, "B memory C"]
 
 
 class RecurrentCache(Cache):
-    """The memory that a segment reads, and what every block holds of the segment.
+    """The memory before a segment, and every block's cache of the segment.
 
     Args:
-        memory: What the segment reads.
-        caches: One empty state per block.
+        memory: The memory tokens before the segment.
+        caches: One empty cache per block.
     """
 
     def __init__(self, memory: MemoryTokens, caches: Sequence[Cache]) -> None:
         self.memory, self.caches = memory, list(caches)
         self.lengths: tuple[int, ...] = (0,) * memory.shape[0]
         self.segment_position = 0
-        self._empty_snapshots = [state.snapshot() for state in self.caches]
+        self._empty_snapshots = [cache.snapshot() for cache in self.caches]
 
     @property
     def size(self) -> int:
-        """Bytes taken, filled or not."""
-        return self.memory.nbytes + sum(state.size for state in self.caches)
+        """Bytes allocated."""
+        return self.memory.nbytes + sum(cache.size for cache in self.caches)
 
     def advance(self, count: int) -> None:
-        """Count tokens that the states have read."""
+        """Count tokens that were appended to the caches."""
         self.segment_position += count
         self.lengths = tuple(length + count for length in self.lengths)
 
     def start_segment(self, memory: MemoryTokens) -> None:
-        """Begin a new segment that reads ``memory``."""
-        for state, empty in zip(self.caches, self._empty_snapshots, strict=True):
-            state.restore(empty)
+        """Begin a new segment after ``memory``."""
+        for cache, empty in zip(self.caches, self._empty_snapshots, strict=True):
+            cache.restore(empty)
         self.memory, self.segment_position = memory, 0
 
     def prefill(self, q: Queries, k: Keys, v: Keys, *, lengths: Sequence[int] | None = None) -> Queries:
-        """Refuse: a passage is read by its model."""
-        raise UsageError("a passage belongs to a whole model; call model(tokens, cache=[passage])")
+        """Refuse: only the whole model can continue."""
+        raise UsageError("a recurrent cache belongs to a whole model; call model(tokens, cache=[cache])")
 
     def snapshot(self) -> Mapping[str, object]:
-        """Return a copy of what is held."""
-        held = [state.snapshot() for state in self.caches]
-        return {"lengths": self.lengths, "read": self.segment_position, "memory": self.memory, "states": held}
+        """Return a copy of the contents."""
+        states = [cache.snapshot() for cache in self.caches]
+        return {
+            "lengths": self.lengths,
+            "read": self.segment_position,
+            "memory": self.memory,
+            "states": states,
+        }
 
     def restore(self, snapshot: Mapping[str, object]) -> None:
-        """Go back to what was held when ``snapshot`` was taken."""
-        lengths, read, memory, held = (snapshot.get(key) for key in ("lengths", "read", "memory", "states"))
+        """Return to the contents of a ``snapshot``."""
+        keys = ("lengths", "read", "memory", "states")
+        lengths, position, memory, states = map(snapshot.get, keys)
         if not (
             isinstance(lengths, tuple)
-            and isinstance(read, int)
-            and isinstance(held, list)
-            and len(held) == len(self.caches)
+            and isinstance(position, int)
+            and isinstance(states, list)
+            and len(states) == len(self.caches)
             and isinstance(memory, Tensor)
             and memory.shape == self.memory.shape
         ):
-            raise ShapeError("this snapshot is of another state; restore one taken from this state")
-        for state, one in zip(self.caches, held, strict=True):
-            state.restore(one)
-        self.lengths, self.segment_position, self.memory = lengths, read, memory
+            raise ShapeError("this snapshot is of another cache; restore one taken from this cache")
+        for cache, state in zip(self.caches, states, strict=True):
+            cache.restore(state)
+        self.lengths, self.segment_position, self.memory = lengths, position, memory
 
     def truncate(self, length: int) -> None:
-        """Forget every token from ``length`` on, within the segment that is being read."""
-        longest = max(self.lengths, default=0)
-        back = longest - length
-        if not 0 <= back <= self.segment_position:
+        """Remove every token from ``length`` on, within the current segment."""
+        total = max(self.lengths, default=0)
+        count = total - length
+        if not 0 <= count <= self.segment_position:
             raise UsageError(
-                f"a passage of {longest} tokens cannot be truncated to {length}: its segment began at "
-                f"{longest - self.segment_position}; take snapshot() before and restore(...) it"
+                f"a recurrent cache of {total} tokens cannot be truncated to {length}: its segment starts at "
+                f"{total - self.segment_position}; take snapshot() before and restore(...) it"
             )
-        for state, empty in zip(self.caches, self._empty_snapshots, strict=True):
-            if back == self.segment_position:
-                state.restore(empty)
-            elif back:
-                state.truncate(max(state.lengths, default=0) - back)
-        self.advance(-back)
+        for cache, empty in zip(self.caches, self._empty_snapshots, strict=True):
+            if count == self.segment_position:
+                cache.restore(empty)
+            elif count:
+                cache.truncate(max(cache.lengths, default=0) - count)
+        self.advance(-count)
 
     def reorder(self, rows: Int[Tensor, " B"]) -> None:
-        """Let row i continue what row ``rows[i]`` was."""
-        for state in self.caches:
-            state.reorder(rows)
+        """Let row i continue from row ``rows[i]``."""
+        for cache in self.caches:
+            cache.reorder(rows)
         self.memory = self.memory.index_select(0, rows.to(self.memory.device))

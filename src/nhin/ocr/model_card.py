@@ -1,24 +1,22 @@
-"""The card of a set of weights: what it is, what it learnt from, what it reaches, where it fails."""
+"""The card of exported weights: training data, accuracy, limits."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from nhin.metrics.error_rates import FIGURES, NORMALIZERS
 from nhin.reading.onnx_model import ModelManifest
 
-_FIGURES = ("word_accuracy", "char_accuracy", "cer", "wer", "mean_edit_distance")
-_FORMS = ("", "_no_case", "_no_marks")
 
-
-def write_card(contents: ModelManifest, recipe: Mapping[str, Any], weights: int, size: int) -> str:
+def write_card(manifest: ModelManifest, recipe: Mapping[str, Any], weights: int, size: int) -> str:
     """Write a card in Markdown.
 
     Args:
-        contents: The table of contents the weights are shipped with.
-        recipe: The settings they were trained with, as nested values; may be empty.
-        weights: How many there are.
-        size: Of both files, in bytes.
+        manifest: The manifest of the weights.
+        recipe: The training recipe as nested dicts; may be empty.
+        weights: Number of weights.
+        size: Bytes of both files.
     """
-    name = contents.name or "reader"
+    name = manifest.name or "reader"
     lines = [
         f"# {name}",
         "",
@@ -27,22 +25,22 @@ def write_card(contents: ModelManifest, recipe: Mapping[str, Any], weights: int,
         "| | |",
         "|---|---|",
         f"| weights | {weights / 1e6:.2f} million, {size / 2**20:.1f} MiB (stored in half precision) |",
-        f"| input | one line, {contents.height} pixels high, as wide as its text |",
-        f"| writes | {len(contents.charset)} characters: `{_escape(contents.charset)}` |",
+        f"| input | one line, {manifest.height} pixels high, as wide as its text |",
+        f"| writes | {len(manifest.charset)} characters: `{_escape(manifest.charset)}` |",
         f"| architecture | {_format_settings(recipe.get('model'))} |",
         "",
-        "## Learnt from",
+        "## Trained on",
         "",
         *_describe_data(recipe),
         "",
-        "## Reaches",
+        "## Accuracy",
         "",
-        *_format_metrics(contents.metrics),
+        *_format_metrics(manifest.metrics),
         "",
-        "## Cannot",
+        "## Limits",
         "",
-        "Read more than one line at once, handwriting, scripts other than Latin, or text curved so far that",
-        "no straight line passes through it.",
+        "Cannot read more than one line at once, handwriting, scripts other than Latin, or text so curved",
+        "that no straight line passes through it.",
         "",
     ]
     return "\n".join(lines)
@@ -58,26 +56,24 @@ def _format_settings(tree: Any) -> str:
 
 
 def _describe_data(recipe: Mapping[str, Any]) -> list[str]:
-    """Say what was trained on, without naming places on anyone's machine."""
+    """Describe the training data, without paths of anyone's machine."""
     data, schedule = recipe.get("data", {}), recipe.get("schedule", {})
     share = float(data.get("real_share", 0.0)) if data.get("real") else 0.0
     kinds = [f"Synthetic pictures ({1 - share:.0%} of the samples)."] if share < 1 else []
-    kinds += [f"Real labelled crops ({share:.0%} of the samples)."] if share else []
+    kinds += [f"Real labeled crops ({share:.0%} of the samples)."] if share else []
     if recipe.get("training", {}).get("start"):
         kinds.append("Continued from earlier weights.")
     return [*kinds, f"{schedule['steps']} steps." if "steps" in schedule else ""]
 
 
 def _format_metrics(metrics: Mapping[str, Any]) -> list[str]:
-    """Tabulate figures in their three forms; say so when none were measured."""
+    """Format a table of the figures in their three forms, if they were measured."""
     if "cer" not in metrics:
         return ["Not measured."]
-    rows = [
-        f"| {name.replace('_', ' ')} | "
-        + " | ".join(_format_value(name, metrics.get(name + f)) for f in _FORMS)
-        + " |"
-        for name in _FIGURES
-    ]
+    rows = []
+    for name in FIGURES:
+        values = " | ".join(_format_value(name, metrics.get(name + form)) for form in NORMALIZERS)
+        rows.append(f"| {name.replace('_', ' ')} | {values} |")
     head = [f"On {metrics.get('count', '?')} crops of {metrics.get('data', 'held-out data')}:", ""]
     return [*head, "| | strict | ignoring case | ignoring marks |", "|---|---|---|---|", *rows]
 

@@ -1,9 +1,8 @@
-"""The ways one crop is looked at: a tall one may be turned, a very wide one is read in pieces.
+"""Crops unlike the training data: tall ones are also read rotated, very wide ones in pieces.
 
-Networks learn from upright words and short lines. A tall crop often holds text turned by 90 degrees, so
-it is also read turned either way and the surest answer is kept. A crop much wider than what the network
-learned from is cut where its columns are emptiest, read piece by piece and joined again. Everything is
-decided from the crop alone.
+A tall crop often holds text rotated by 90 degrees: it is read in all three directions, and the most
+confident result is kept. A crop wider than the short lines of training is cut where its columns are
+emptiest, read piece by piece and joined. The crop alone decides.
 """
 
 from collections.abc import Sequence
@@ -13,31 +12,29 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.preprocess import HEIGHT, MAX_WIDTH, ink_channel
+from nhin.image.preprocess import HEIGHT, MAX_WIDTH, Pixels, ink_channel
 from nhin.reading.result import Recognition
 
-Pixels = NDArray[np.uint8]
-
 TALL = 1.1
-"""Height over width from which a crop may hold turned text."""
+"""Height over width above which a crop may hold rotated text."""
 ROTATIONS = (90, -90)
-"""Degrees a tall crop is turned by, clockwise, beside being read as it is."""
+"""Clockwise degrees by which a tall crop is also read."""
 MIN_UPRIGHT_CONFIDENCE = 0.8
-"""Mean confidence of its letters at which an upright reading is not questioned."""
+"""Mean confidence of the letters from which only the upright reading is used."""
 ROTATION_BIAS = 0.2
-"""How much surer a turned reading has to be."""
+"""How much more confident a rotated reading must be."""
 
 MAX_ASPECT = 8.0
-"""Width over height up to which a crop is read whole, and the widest piece that is sought."""
+"""Width over height above which a crop is cut, and of the widest piece wanted."""
 MIN_SPACE_GAP = 0.18
-"""Width of a gap over height from which it stands for a space."""
+"""Width over height from which a gap is a space."""
 _MAX_PIECE_ASPECT = 0.75 * MAX_WIDTH / HEIGHT
 _EMPTY_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class CropPiece:
-    """Part of a crop, from column ``left`` on; ``after_space`` when a clear gap stands before it."""
+    """Part of a crop, from column ``left`` on; ``after_space`` if a space precedes it."""
 
     picture: Pixels
     left: int = 0
@@ -45,19 +42,19 @@ class CropPiece:
 
 
 def is_tall(crop: Pixels) -> bool:
-    """Tell whether a crop is so tall that its text may be turned."""
+    """Return whether a crop is so tall that its text may be rotated."""
     return crop.shape[0] > TALL * crop.shape[1]
 
 
 def rotate(crop: Pixels, degrees: int) -> Pixels:
-    """Turn a crop clockwise by a multiple of 90 degrees."""
+    """Rotate a crop clockwise by a multiple of 90 degrees."""
     return np.ascontiguousarray(np.rot90(crop, -degrees // 90))
 
 
 def most_confident(upright: Recognition, rotated: Sequence[Recognition]) -> Recognition:
-    """Choose between a tall crop as it is and turned, by the mean confidence of the letters.
+    """Choose between the upright and the rotated readings by the mean confidence of their letters.
 
-    A single letter is never believed when turned: an upright ``I`` lies down as a dash.
+    A rotated reading of one letter is never chosen: an upright ``I`` looks like a dash.
     """
     best, mean = upright, mean_confidence(upright) + ROTATION_BIAS
     for other in rotated:
@@ -67,23 +64,23 @@ def most_confident(upright: Recognition, rotated: Sequence[Recognition]) -> Reco
 
 
 def mean_confidence(reading: Recognition) -> float:
-    """Return the geometric mean of the letters' confidences, 0 for an empty reading."""
+    """Return the geometric mean of the letters' confidences; 0 without letters."""
     if not reading.chars:
         return 0.0
     return prod(char.confidence for char in reading.chars) ** (1 / len(reading.chars))
 
 
 def split_long(crop: Pixels) -> list[CropPiece]:
-    """Cut a crop wider than ``WIDE`` heights at its gaps; others come back whole.
+    """Cut a crop wider than ``MAX_ASPECT`` heights at its gaps; do not cut others.
 
-    A piece stays wider than that only where no gap can be found, up to what the network can take at all.
+    A piece stays wider than that only where there is no gap, up to the network's limit.
     """
     height, width = crop.shape[:2]
     if width <= MAX_ASPECT * height:
         return [CropPiece(crop)]
-    marks = _column_contrast(crop)
-    scale = width / len(marks)
-    cuts = _choose_cuts(marks, _find_gaps(marks))
+    contrast = _column_contrast(crop)
+    scale = width / len(contrast)
+    cuts = _choose_cuts(contrast, _find_gaps(contrast))
     edges = [0, *(round(at * scale) for at, _ in cuts), width]
     spaced = [False, *(wide >= MIN_SPACE_GAP * HEIGHT for _, wide in cuts)]
     return [
@@ -94,7 +91,7 @@ def split_long(crop: Pixels) -> list[CropPiece]:
 
 
 def join_pieces(pieces: Sequence[CropPiece], readings: Sequence[Recognition]) -> Recognition:
-    """Put the readings of a crop's pieces together, spans moved to where they stand in the crop."""
+    """Join the readings of a crop's pieces, with spans in columns of the crop."""
     text, confidence, chars = "", 1.0, []
     for piece, reading in zip(pieces, readings, strict=True):
         if not reading.text:
@@ -111,21 +108,21 @@ def join_pieces(pieces: Sequence[CropPiece], readings: Sequence[Recognition]) ->
 
 
 def _column_contrast(crop: Pixels) -> NDArray[np.float32]:
-    """Return how much ink varies down each column, of the crop scaled to the usual height."""
+    """Return the standard deviation of the ink in each column of the crop at the network's height."""
     import cv2
 
     height, width = crop.shape[:2]
-    # Not limited to MAX_WIDTH: a crop wider than that is what has to be cut.
+    # Not limited to MAX_WIDTH: wider crops are what has to be cut.
     size = max(1, round(width * HEIGHT / height)), HEIGHT
     small = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     flat = ink_channel(small).astype(np.float32)
-    # The outermost rows often hold the edge of the sign, which has no gaps.
+    # The outermost rows often hold the border of the sign, which has no gaps.
     spread = flat[HEIGHT // 10 : -HEIGHT // 10].std(axis=0)
     return np.convolve(np.pad(spread, 1, mode="edge"), np.full(3, 1 / 3), mode="valid").astype(np.float32)
 
 
 def _find_gaps(contrast: NDArray[np.float32]) -> list[tuple[float, int]]:
-    """Return the middle and the width of every run of empty columns."""
+    """Return the center and the width of every run of empty columns."""
     empty = contrast <= _EMPTY_SHARE * np.quantile(contrast, 0.75)
     edges = np.flatnonzero(np.diff(np.concatenate(([0], empty.astype(np.int8), [0]))))
     return [
@@ -134,28 +131,24 @@ def _find_gaps(contrast: NDArray[np.float32]) -> list[tuple[float, int]]:
 
 
 def _choose_cuts(contrast: NDArray[np.float32], gaps: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Choose where to cut: (column, width of the gap), pieces of similar width."""
+    """Choose cuts (column, width of the gap) that give pieces of similar width."""
     total, widest, start = len(contrast), MAX_ASPECT * HEIGHT, 0.0
     out: list[tuple[float, int]] = []
-    while total - start > widest:
-        left = total - start
-        goal = left / np.ceil(left / widest)
+    while (rest := total - start) > widest:
+        goal = rest / np.ceil(rest / widest)
+        limit = min(start + _MAX_PIECE_ASPECT * HEIGHT, total - HEIGHT)
         near = [gap for gap in gaps if start + goal / 2 <= gap[0] <= start + widest]
-        later = [
-            gap
-            for gap in gaps
-            if start + widest < gap[0] <= min(start + _MAX_PIECE_ASPECT * HEIGHT, total - HEIGHT)
-        ]
+        later = [gap for gap in gaps if start + widest < gap[0] <= limit]
         if near:
-            # A word gap beats a letter gap; among equals the one nearest to even pieces.
-            chosen = max(near, key=lambda gap: gap[1] - abs(gap[0] - start - goal) / HEIGHT)
+            # A word gap beats a letter gap; among equal ones the one that gives the most even pieces.
+            cut = max(near, key=lambda gap: gap[1] - abs(gap[0] - start - goal) / HEIGHT)
         elif later:
-            chosen = later[0]
-        elif left > MAX_WIDTH:
+            cut = later[0]
+        elif rest > MAX_WIDTH:
             window = contrast[int(start + goal / 2) : int(start + _MAX_PIECE_ASPECT * HEIGHT)]
-            chosen = start + int(goal / 2) + float(window.argmin()), 0
+            cut = start + int(goal / 2) + float(window.argmin()), 0
         else:
             break
-        out.append(chosen)
-        start = chosen[0]
+        out.append(cut)
+        start = cut[0]
     return out

@@ -1,34 +1,32 @@
-"""Weights of a reader on disk: two ONNX files and a table of contents that says what they are.
+"""A recognizer on disk: two ONNX files and a manifest.
 
 ::
 
     NAME/encoder.onnx   pictures (B 1 height W) -> memory (B F C), ctc log-probabilities (B F V)
     NAME/decoder.onnx   memory (B F C), tokens (B T) -> logits (B T V)
     NAME/model.json     format, version, charset, height, temperatures, and a SHA-256 of each file
-    NAME/CARD.md        for people: what it learnt from, what it reaches, what it cannot do
+    NAME/CARD.md        for people: training data, accuracy, limits
 
-Weights come from strangers: nothing is loaded before the table of contents and the sums agree.
+Weights come from strangers: nothing is loaded before the manifest and the hashes are checked.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nhin.config import from_dict
 from nhin.errors import CheckpointError, RecipeError, UnknownName
+from nhin.files import hash_file
 from nhin.image.preprocess import HEIGHT
+from nhin.reading.onnx_session import open_session
 from nhin.reading.recognizer import Mode, Recognizer
 from nhin.text.charset import Charset
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 FORMAT = "nhin-reader"
 VERSION = 1
@@ -40,13 +38,13 @@ ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 
 @dataclass(frozen=True, slots=True)
 class ModelManifest:
-    """What ``model.json`` says.
+    """The contents of ``model.json``.
 
     Args:
         charset: The characters, in the order of their ids.
         files: SHA-256 of each file, in hexadecimal.
         temperatures: Per reading mode, from calibration.
-        metrics: Figures measured on the way out, for people.
+        metrics: Measured at export, for people.
     """
 
     charset: str
@@ -60,12 +58,11 @@ class ModelManifest:
 
 
 class OnnxModel:
-    """The two networks of a reader, run by ONNX Runtime; keeps the ``Pair`` protocol."""
+    """The two networks of a folder, run by ONNX Runtime with so many threads; an ``EncoderDecoder``."""
 
     def __init__(self, folder: Path, threads: int = DEFAULT_THREADS) -> None:
-        """Open the two files of a folder; ``threads`` is how many processors one call may use."""
-        self._encoder = _open_session(folder / ENCODER, threads)
-        self._decoder = _open_session(folder / DECODER, threads)
+        self._encoder = open_session(folder / ENCODER, threads)
+        self._decoder = open_session(folder / DECODER, threads)
 
     def encode(self, pictures: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return memory and CTC log-probabilities."""
@@ -73,31 +70,30 @@ class OnnxModel:
         return np.asarray(memory), np.asarray(log_probs)
 
     def decode(self, memory: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the logits of what follows each token."""
+        """Return the logits of the token after each token."""
         return np.asarray(self._decoder.run(["logits"], {"memory": memory, "tokens": tokens})[0])
 
 
 def bundled_models() -> list[str]:
-    """List the names of the weights that come with nhin."""
+    """List the names of the weights bundled with nhin."""
     home = files("nhin").joinpath("weights")
-    if not home.is_dir():
-        return []
-    return sorted(entry.name for entry in home.iterdir() if entry.joinpath(MANIFEST).is_file())
+    entries = home.iterdir() if home.is_dir() else ()
+    return sorted(entry.name for entry in entries if entry.joinpath(MANIFEST).is_file())
 
 
 def is_onnx_model(path: Path) -> bool:
-    """Tell whether a path is a folder of exported weights."""
+    """Return whether a path is a folder of exported weights."""
     return (path / MANIFEST).is_file()
 
 
 def load_recognizer(
     name: str | Path = DEFAULT_MODEL, *, mode: Mode = "both", threads: int = DEFAULT_THREADS
 ) -> Recognizer:
-    """Load a reader by shipped name, or from a folder of exported weights.
+    """Load a recognizer by bundled name, or from a folder of exported weights.
 
     Raises:
-        UnknownName: Neither a shipped name nor a folder.
-        CheckpointError: The folder's files are missing, torn, foreign or of another version.
+        UnknownName: Neither a bundled name nor a folder.
+        CheckpointError: The folder's files are missing, damaged, foreign or of another version.
     """
     if str(name) in bundled_models():
         with as_file(files("nhin").joinpath("weights", str(name))) as folder:
@@ -108,10 +104,10 @@ def load_recognizer(
 
 
 def read_manifest(folder: Path) -> ModelManifest:
-    """Read ``model.json`` and check every file it names against its sum.
+    """Read ``model.json`` and check the hashes of both networks.
 
     Raises:
-        CheckpointError: Something is missing, torn, foreign or of another version.
+        CheckpointError: Something is missing, damaged, foreign or of another version.
     """
     path = folder / MANIFEST
     try:
@@ -121,50 +117,26 @@ def read_manifest(folder: Path) -> ModelManifest:
     except (OSError, ValueError) as why:
         raise CheckpointError(f"{path} is torn: {why}") from why
     if not isinstance(tree, Mapping) or tree.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a table of contents written by nhin export")
+        raise CheckpointError(f"{path} is not a manifest written by nhin export")
     if tree.get("version") != VERSION:
         raise CheckpointError(f"{folder} has format version {tree.get('version')}; this nhin reads {VERSION}")
     try:
-        contents = from_dict(ModelManifest, tree, str(path))
+        manifest = from_dict(ModelManifest, tree, str(path))
     except (RecipeError, UnknownName) as why:
         raise CheckpointError(f"{path} is damaged: {why}") from why
     for name in (ENCODER, DECODER):
-        _check_hash(folder / name, contents.files.get(name, ""))
-    return contents
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        try:
+            actual = hash_file(folder / name)
+        except OSError as why:
+            raise CheckpointError(
+                f"{folder / name} is missing or cannot be read: {why.strerror or why}"
+            ) from why
+        if actual != manifest.files.get(name):
+            raise CheckpointError(f"{folder / name} is torn or was changed: its SHA-256 is not in {MANIFEST}")
+    return manifest
 
 
 def _load_folder(folder: Path, mode: Mode, threads: int) -> Recognizer:
-    contents = read_manifest(folder)
-    charset = Charset(contents.charset)
-    pair = OnnxModel(folder, threads)
-    return Recognizer(pair, charset, contents.height, mode, contents.temperatures)
-
-
-def _check_hash(path: Path, expected: str) -> None:
-    try:
-        same = sha256_of(path) == expected
-    except OSError as why:
-        raise CheckpointError(f"{path} is missing or cannot be read: {why.strerror or why}") from why
-    if not same:
-        raise CheckpointError(f"{path} is torn or was changed: its SHA-256 is not the one in {MANIFEST}")
-
-
-def _open_session(path: Path, threads: int) -> "InferenceSession":
-    """Open one ONNX file, quietly; threads that wait do not spin."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as why:  # its own errors share no public base class
-        raise CheckpointError(f"{path} cannot be loaded: {why}") from why
+    manifest = read_manifest(folder)
+    charset, model = Charset(manifest.charset), OnnxModel(folder, threads)
+    return Recognizer(model, charset, manifest.height, mode, manifest.temperatures)

@@ -1,8 +1,8 @@
-"""The order a person reads lines in: columns, then rows from the top, then left to right.
+"""Reading order of lines: columns, then rows from the top, then left to right.
 
-The recursive X-Y cut (Nagy & Seth 1984), on boxes turned level first, so that a page photographed at an
-angle still falls apart along its gaps. A gap between columns is one only when the lines beside it
-are paragraphs: a menu's dishes and prices, level with each other, are read across.
+The recursive X-Y cut (Nagy & Seth 1984) on deskewed boxes, so that it also works on a page photographed at
+an angle. A vertical gap separates columns only between paragraphs: the dishes and prices of a menu, which
+are level with each other, are read across.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def reading_order(quads: Sequence[Quad]) -> list[int]:
 
 
 def _deskew(quads: NDArray[np.float64]) -> Extents:
-    """Turn the boxes by the slope that long lines share, then keep their extents."""
+    """Rotate the boxes by the median slope of long lines; return their extents."""
     across = quads[:, 1] - quads[:, 0]
     long = np.hypot(*across.T) > 2 * np.hypot(*(quads[:, 3] - quads[:, 0]).T)
     slopes = np.arctan2(across[:, 1], across[:, 0])[long]
@@ -41,23 +41,23 @@ def _deskew(quads: NDArray[np.float64]) -> Extents:
 
 
 def _xy_cut(boxes: Extents, indices: NDArray[np.int64]) -> list[int]:
-    """Split at a gap between columns, else at the widest gap between rows, else read row by row."""
+    """Split at a gap between columns, else at the widest gap between rows, else order row by row."""
     if len(indices) < 2:
         return indices.tolist()
-    here = boxes[indices]
-    height = float(np.median(here[:, 3] - here[:, 1]))
-    for at in _find_gaps(here[:, 0], here[:, 2], _COLUMN_GAP * height):
-        left = here[:, 2] <= at
-        if _are_columns(here[left], here[~left]):
+    own = boxes[indices]
+    height = float(np.median(own[:, 3] - own[:, 1]))
+    for at in _find_gaps(own[:, 0], own[:, 2], _COLUMN_GAP * height):
+        left = own[:, 2] <= at
+        if _are_columns(own[left], own[~left]):
             return _xy_cut(boxes, indices[left]) + _xy_cut(boxes, indices[~left])
-    for at in _find_gaps(here[:, 1], here[:, 3], 0.0)[:1]:
-        above = here[:, 3] <= at
+    for at in _find_gaps(own[:, 1], own[:, 3], 0.0)[:1]:
+        above = own[:, 3] <= at
         return _xy_cut(boxes, indices[above]) + _xy_cut(boxes, indices[~above])
-    return [int(indices[i]) for row in _group_rows(here) for i in row]
+    return [int(indices[i]) for row in _group_rows(own) for i in row]
 
 
 def _find_gaps(starts: NDArray[np.float64], ends: NDArray[np.float64], min_width: float) -> list[float]:
-    """List places no box covers, the widest first; each is the end of the boxes before it."""
+    """Return the gaps that no box covers, widest first, each as the end of the boxes before it."""
     order = np.argsort(starts)
     reach = np.maximum.accumulate(ends[order])[:-1]
     width = starts[order][1:] - reach
@@ -66,7 +66,7 @@ def _find_gaps(starts: NDArray[np.float64], ends: NDArray[np.float64], min_width
 
 
 def _are_columns(left: Extents, right: Extents) -> bool:
-    """Tell whether two sides are columns, each read to its end, and not cells of the same rows."""
+    """Return whether two sides are columns of text rather than cells of the same rows."""
     few, many = sorted((left, right), key=len)
     if len(few) < 2:
         return False
@@ -79,12 +79,12 @@ def _are_columns(left: Extents, right: Extents) -> bool:
 
 
 def _median_aspect(boxes: Extents) -> float:
-    """Return how long the lines are for their height, in the middle of them all."""
+    """Return the median ratio of width to height."""
     return float(np.median((boxes[:, 2] - boxes[:, 0]) / np.maximum(boxes[:, 3] - boxes[:, 1], 1e-6)))
 
 
 def _group_rows(boxes: Extents) -> list[list[int]]:
-    """Group boxes that stand beside each other; rows from the top, each from the left."""
+    """Group boxes into rows, sorted from the top, each from the left."""
     rows: list[list[int]] = []
     for i in np.argsort((boxes[:, 1] + boxes[:, 3]) / 2, kind="stable").tolist():
         if rows and _is_in_row(boxes[rows[-1]], boxes[i]):
@@ -95,8 +95,9 @@ def _group_rows(boxes: Extents) -> list[list[int]]:
 
 
 def _is_in_row(row: Extents, box: NDArray[np.float64]) -> bool:
-    """Tell whether a box shares half its height with the row, and no place with any of it."""
-    middle = (float(np.median(row[:, 1])), float(np.median(row[:, 3])))
-    shared = min(middle[1], box[3]) - max(middle[0], box[1])
-    apart = (row[:, 2] <= box[0] + 0.3 * (box[2] - box[0])) | (row[:, 0] >= box[2] - 0.3 * (box[2] - box[0]))
-    return bool(shared > _SAME_ROW * min(middle[1] - middle[0], box[3] - box[1]) and apart.all())
+    """Return whether a box shares half its height with a row, and overlaps none of its boxes."""
+    top, bottom = float(np.median(row[:, 1])), float(np.median(row[:, 3]))
+    shared = min(bottom, box[3]) - max(top, box[1])
+    slack = 0.3 * (box[2] - box[0])
+    apart = (row[:, 2] <= box[0] + slack) | (row[:, 0] >= box[2] - slack)
+    return bool(shared > _SAME_ROW * min(bottom - top, box[3] - box[1]) and apart.all())

@@ -1,4 +1,4 @@
-"""What a reader returns: plain, frozen values, from the whole picture down to the character."""
+"""The results of reading, from the picture down to the character; frozen dataclasses."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What stands in one crop. A blank crop has no text, no characters and confidence 0.
+    """The text of one crop. A blank crop has no text, no characters and confidence 0.
 
-    ``rotation`` is how far the crop was turned clockwise to be read (0, 90 or -90 degrees). Spans are measured
-    along the turned crop: with 90 they count from the bottom of the crop upwards, with -90 from its top down.
+    ``rotation`` is the clockwise rotation of the crop when it was read (0, 90 or -90 degrees). Spans are
+    measured along the rotated crop: with 90 from the bottom of the crop upwards, with -90 from its top down.
     """
 
     text: str
@@ -59,11 +59,11 @@ class Reading:
 
     @property
     def text(self) -> str:
-        """The lines' texts, one a row; empty when nothing was found."""
+        """The texts of the lines, joined by newlines."""
         return "\n".join(line.text for line in self.lines)
 
     @property
     def confidence(self) -> float:
-        """The mean confidence of the lines, weighted by their length; 0 when there are none."""
+        """The mean confidence of the lines, weighted by length; 0 without lines."""
         letters = sum(len(line.text) for line in self.lines)
         return sum(line.confidence * len(line.text) for line in self.lines) / letters if letters else 0.0

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nhin.attention.base import Keep, Keys, Queries, WeightRows, check_built
-from nhin.attention.masks import KeyPositions, QueryPositions, check_at_least
+from nhin.attention.masks import KeyPositions, QueryPositions
 from nhin.attention.softmax_base import SoftmaxAttention
 from nhin.errors import ShapeError, UnknownName
+from nhin.ranges import check_size
 
 MAX_TABLE_ENTRIES = (
     2**18
@@ -123,8 +124,8 @@ class AlignmentAttention(SoftmaxAttention):
         super().__init__()
         if score not in SCORES:
             raise UnknownName("score", score, SCORES)
-        self.head_dim = check_at_least("head_dim", head_dim, 1)
-        self.score = SCORES[score](head_dim, check_at_least("context", context, 1))
+        self.head_dim = check_size("head_dim", head_dim)
+        self.score = SCORES[score](head_dim, check_size("context", context))
 
     def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:
         """Refuse what does not fit, and another width than it was built for."""

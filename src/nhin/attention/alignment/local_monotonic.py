@@ -30,8 +30,9 @@ from torch import Tensor
 
 from nhin.attention.alignment.base import AlignmentAttention
 from nhin.attention.base import Facts, Keep, Keys, Queries, WeightRows
-from nhin.attention.masks import KeyPositions, PairMask, QueryPositions, check_at_least
+from nhin.attention.masks import KeyPositions, PairMask, QueryPositions
 from nhin.errors import UsageError
+from nhin.ranges import check_size
 
 ALIGNMENTS = ("end", "start", "scaled")
 
@@ -82,7 +83,7 @@ class LocalMonotonic(AlignmentAttention):
         super().__init__(score, head_dim, context)
         if align not in ALIGNMENTS:
             raise UsageError(f"align is {align!r}; give one of {', '.join(ALIGNMENTS)}")
-        self.reach, self.align = check_at_least("reach", reach, 0), align
+        self.reach, self.align = check_size("reach", reach, 0), align
         if align == "end":
             self.pattern = LocalWindow(self.reach)
         else:
@@ -116,7 +117,7 @@ class LocalMonotonic(AlignmentAttention):
                 f"start is {start}; only align='start' counts queries, this one has {self.align!r}"
             )
         # Queries that came before only take up their places.
-        q = F.pad(q, (0, 0, 0, 0, check_at_least("start", start, 0), 0)) if start else q
+        q = F.pad(q, (0, 0, 0, 0, check_size("start", start, 0), 0)) if start else q
         return super().forward(q, k, v, causal=causal, keep=keep)[:, start:]
 
     def _scores_and_mask(

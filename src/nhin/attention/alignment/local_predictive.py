@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from nhin.attention.alignment.base import AlignmentAttention
 from nhin.attention.base import Facts, Keep, Keys, Queries, WeightRows
 from nhin.attention.masked_softmax import mask_keys, masked_softmax
-from nhin.attention.masks import check_at_least
+from nhin.ranges import check_size
 
 
 class LocalPredictive(AlignmentAttention):
@@ -56,7 +56,7 @@ class LocalPredictive(AlignmentAttention):
 
     def __init__(self, head_dim: int, score: str = "general", reach: int = 10, context: int = 512) -> None:
         super().__init__(score, head_dim, context)
-        self.reach = check_at_least("reach", reach, 1)
+        self.reach = check_size("reach", reach)
         self.hidden = nn.Linear(head_dim, head_dim, bias=False)
         self.vector = nn.Parameter(torch.randn(head_dim) * head_dim**-0.5)
 

@@ -20,7 +20,7 @@ Differs: W counts one side and the query itself, where Longformer's w counts bot
 from nhin.attention.band.base import BandAttention
 from nhin.attention.band.chunked import Band
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
+from nhin.ranges import check_size
 
 
 class Dilated(BandAttention):
@@ -45,4 +45,4 @@ class Dilated(BandAttention):
     )
 
     def __init__(self, window: int = 256, dilation: int = 2) -> None:
-        super().__init__(Band(check_at_least("window", window, 1), check_at_least("dilation", dilation, 1)))
+        super().__init__(Band(check_size("window", window), check_size("dilation", dilation)))

@@ -21,7 +21,7 @@ Differs: global places are the first ones, where the paper lets the task choose;
 from nhin.attention.band.base import BandAttention
 from nhin.attention.band.chunked import Band
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
+from nhin.ranges import check_size
 
 
 class Longformer(BandAttention):
@@ -46,6 +46,6 @@ class Longformer(BandAttention):
     )
 
     def __init__(self, window: int = 256, leaders: int = 1) -> None:
-        check_at_least("window", window, 1)
-        check_at_least("leaders", leaders, 0)
+        check_size("window", window)
+        check_size("leaders", leaders, 0)
         super().__init__(Band(window, global_keys=leaders, global_queries=leaders))

@@ -22,7 +22,7 @@ Differs: keys keep their true places, where StreamingLLM numbers places anew ins
 from nhin.attention.band.base import BandAttention
 from nhin.attention.band.chunked import Band
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
+from nhin.ranges import check_size
 
 
 class Sinks(BandAttention):
@@ -47,6 +47,4 @@ class Sinks(BandAttention):
     )
 
     def __init__(self, window: int = 256, sinks: int = 4) -> None:
-        super().__init__(
-            Band(check_at_least("window", window, 1), global_keys=check_at_least("sinks", sinks, 0))
-        )
+        super().__init__(Band(check_size("window", window), global_keys=check_size("sinks", sinks, 0)))

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from nhin.attention.base import Facts
 from nhin.attention.bias.kernel import BiasedAttention, Gap
-from nhin.attention.masks import check_at_least
+from nhin.ranges import check_size
 
 
 def head_slopes(heads: int) -> list[float]:
@@ -62,7 +62,7 @@ class ALiBi(BiasedAttention):
     slope: Tensor
 
     def __init__(self, heads: int) -> None:
-        super().__init__(check_at_least("heads", heads, 1))
+        super().__init__(check_size("heads", heads))
         self._set_slopes(None)
 
     def bias(self, gap: Gap) -> Float[Tensor, "H *shape"]:

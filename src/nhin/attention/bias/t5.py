@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from nhin.attention.base import Facts
 from nhin.attention.bias.kernel import BiasedAttention, Gap
-from nhin.attention.masks import check_at_least
 from nhin.errors import ShapeError
+from nhin.ranges import check_size
 
 
 def bucket_edges(buckets: int, distance: int) -> list[int]:
@@ -74,7 +74,7 @@ class T5(BiasedAttention):
     edges: Tensor
 
     def __init__(self, heads: int, buckets: int = 32, distance: int = 128, *, two_sided: bool = True) -> None:
-        super().__init__(check_at_least("heads", heads, 1))
+        super().__init__(check_size("heads", heads))
         self.sides = 2 if two_sided else 1
         if buckets < 2 * self.sides or buckets % self.sides:
             raise ShapeError(

@@ -44,20 +44,20 @@ from torch import Tensor
 
 from nhin.attention.base import Facts, Keep, Keys, Queries
 from nhin.attention.exact.online_softmax import (
+    FlashTiling,
     KeepRows,
     KeyRows,
     OnlineSoftmax,
     QueryRows,
     RowScalar,
-    TileGrid,
     finalize,
     iter_online_softmax,
     tile_scores,
 )
 from nhin.attention.masked_softmax import all_finite, mask_keys, propagate_nan, zero_nonfinite
-from nhin.attention.masks import check_at_least
 from nhin.attention.softmax_base import SoftmaxAttention
 from nhin.errors import UsageError
+from nhin.ranges import check_size
 
 TileArgs = Sequence[int]  # a Tiling, as a compiler passes it
 
@@ -89,8 +89,8 @@ class Flash(SoftmaxAttention):
         if order not in ("queries", "keys"):
             raise UsageError(f"order is {order!r}; give the outer loop, 'queries' or 'keys'")
         self.order = order
-        self.query_block = check_at_least("query_block", query_block, 1)
-        self.key_block = check_at_least("key_block", key_block, 1)
+        self.query_block = check_size("query_block", query_block)
+        self.key_block = check_size("key_block", key_block)
 
     def forward(
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
@@ -123,7 +123,7 @@ class Flash(SoftmaxAttention):
         folded = _group_heads(q, mask_keys(k, keep), mask_keys(v, keep), keep)
         each = q.shape[2] // k.shape[2]
         # One block of queries: a tile is then a block of keys, and a step of everybody.
-        tiling = TileGrid(each, max(1, q.shape[1]), self.key_block, causal, keys_outer=True)
+        tiling = FlashTiling(each, max(1, q.shape[1]), self.key_block, causal, keys_outer=True)
         steps = [
             OnlineSoftmax(*(x.clone() for x in known))
             for known in iter_online_softmax(*_scale_inputs(*folded[:3]), folded[3], tiling)
@@ -192,7 +192,7 @@ def _backward(
         q, k, v = _scale_inputs(*inputs)
         grad, delta = _upcast(grad), (_upcast(grad) * _upcast(out)).sum(-1, keepdim=True)
         dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
-        for tile in _build_grid(cut)._replace(keys_outside=True).iter_tiles(q, k):
+        for tile in _build_grid(cut)._replace(keys_outer=True).iter_tiles(q, k):
             rows, keys = tile.rows, tile.keys
             weights = tile_scores(q, k, keep, tile).sub_(log[:, rows]).exp_()
             dv[:, keys].baddbmm_(weights.mT, grad[:, rows])
@@ -204,9 +204,9 @@ def _backward(
         return dq, dk, dv
 
 
-def _build_grid(cut: TileArgs) -> TileGrid:
-    each, query_block, key_block, causal, keys_outside = cut
-    return TileGrid(each, query_block, key_block, bool(causal), bool(keys_outside))
+def _build_grid(cut: TileArgs) -> FlashTiling:
+    each, query_block, key_block, causal, keys_outer = cut
+    return FlashTiling(each, query_block, key_block, bool(causal), bool(keys_outer))
 
 
 def _group_heads(

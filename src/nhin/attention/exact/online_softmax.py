@@ -43,7 +43,7 @@ class ScoreTile(NamedTuple):
     hidden: Bool[Tensor, "rows keys"] | None
 
 
-class TileGrid(NamedTuple):
+class FlashTiling(NamedTuple):
     """How a table of scores is cut; numbers only, so that it passes through a compiler.
 
     Args:
@@ -102,7 +102,7 @@ def tile_scores(
 
 
 def iter_online_softmax(
-    q: QueryRows, k: KeyRows, v: KeyRows, keep: KeepRows | None, grid: TileGrid
+    q: QueryRows, k: KeyRows, v: KeyRows, keep: KeepRows | None, grid: FlashTiling
 ) -> Iterator[OnlineSoftmax]:
     """Look tile by tile and yield, after each, what is known of all rows: the same tensors, updated."""
     maximum = q.new_full((*q.shape[:2], 1), float("-inf"))

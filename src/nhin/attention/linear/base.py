@@ -19,6 +19,7 @@ from nhin.attention.linear.chunked_scan import (
 )
 from nhin.attention.linear.recurrent_state import RecurrentState
 from nhin.attention.masked_softmax import all_finite, make_mask, mask_keys, propagate_nan, zero_nonfinite
+from nhin.ranges import check_size
 
 LINEAR_ABILITIES = frozenset({"causal", "keep", "cross", "grouped", "unordered", "decode"})
 
@@ -39,7 +40,7 @@ class KernelizedAttention(Mechanism):
 
     def __init__(self, chunk: int = chunked_scan.CHUNK) -> None:
         super().__init__()
-        self.chunk = chunked_scan.check_chunk(chunk)
+        self.chunk = check_size("chunk", chunk)
 
     def project(self, x: Queries) -> FeatureInputs:
         """Return what the feature map is taken of: queries and keys as they are, unless a mechanism says."""

@@ -23,8 +23,6 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from nhin.errors import ShapeError
-
 CHUNK = 128
 FLOOR = -1e30  # below any logarithm, and finite, so that differences are numbers
 MAX_RISE = 60.0  # exp(-60) is far from underflow in float32
@@ -35,17 +33,6 @@ Values = Float[Tensor, "B S G D"]
 ChunkRows = Float[Tensor, "groups _ _"]  # of a chunk; groups are key heads of all rows of the batch
 Sums = Float[Tensor, "groups M D"]
 Mass = Float[Tensor, "groups M"]
-
-
-def check_chunk(chunk: int) -> int:
-    """Return a size of chunks.
-
-    Raises:
-        ShapeError: It is no size.
-    """
-    if chunk < 1:
-        raise ShapeError(f"chunk is {chunk}; give at least 1")
-    return chunk
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

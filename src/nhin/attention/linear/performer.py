@@ -32,7 +32,7 @@ from torch import Tensor
 from nhin.attention.base import Facts, Keep, Keys, Queries, check_built
 from nhin.attention.linear import chunked_scan
 from nhin.attention.linear.base import LINEAR_ABILITIES, FeatureInputs, KernelizedAttention
-from nhin.attention.masks import check_at_least
+from nhin.ranges import check_size
 
 
 class Performer(KernelizedAttention):
@@ -64,11 +64,11 @@ class Performer(KernelizedAttention):
         self, head_dim: int, features: int | None = None, seed: int = 0, chunk: int = chunked_scan.CHUNK
     ) -> None:
         super().__init__(chunk)
-        self.head_dim = check_at_least("head_dim", head_dim, 1)
+        self.head_dim = check_size("head_dim", head_dim)
         if features is None:
             features = max(1, math.ceil(head_dim * math.log(head_dim)))
-        self.features = check_at_least("features", features, 1)
-        self.seed = check_at_least("seed", seed, 0)
+        self.features = check_size("features", features)
+        self.seed = check_size("seed", seed, 0)
         self.register_buffer("projection", draw_directions(head_dim, features, seed))
 
     def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:

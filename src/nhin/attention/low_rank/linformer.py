@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from nhin.attention.base import Facts, Keep, Keys, Mechanism, Queries, WeightRows, check_call
 from nhin.attention.masked_softmax import mask_keys, masked_softmax, weighted_sum
-from nhin.attention.masks import check_at_least
 from nhin.errors import ShapeError
+from nhin.ranges import check_size
 
 Projection = Float[Tensor, "R N"]
 ProjectedKeys = Float[Tensor, "B R G D"]
@@ -61,7 +61,7 @@ class Linformer(Mechanism):
 
     def __init__(self, rank: int = 64, context: int = 512, shared: bool = False) -> None:
         super().__init__()
-        shape = (check_at_least("rank", rank, 1), check_at_least("context", context, 1))
+        shape = (check_size("rank", rank), check_size("context", context))
         self.key_mixing = nn.Parameter(torch.randn(shape) * rank**-0.5)
         own = None if shared else nn.Parameter(torch.randn(shape) * rank**-0.5)
         self.register_parameter("value_mixing", own)

@@ -43,8 +43,8 @@ from torch import Tensor
 
 from nhin.attention.base import Facts, Keep, Keys, Mechanism, Queries, WeightRows, check_call
 from nhin.attention.masked_softmax import all_finite, mask_keys, masked_softmax, weighted_sum
-from nhin.attention.masks import check_at_least
 from nhin.errors import UsageError
+from nhin.ranges import check_size
 
 Landmarks = Float[Tensor, "B M heads D"]
 UsedLandmarks = Bool[Tensor, "#B M"]  # rows of few places leave landmarks without any
@@ -88,8 +88,8 @@ class Nystromformer(Mechanism):
 
     def __init__(self, landmarks: int = 64, iterations: int = 6, paired: bool = False) -> None:
         super().__init__()
-        self.landmarks = check_at_least("landmarks", landmarks, 1)
-        self.iterations = check_at_least("iterations", iterations, 1)
+        self.landmarks = check_size("landmarks", landmarks)
+        self.iterations = check_size("iterations", iterations)
         self.paired = paired
 
     def forward(

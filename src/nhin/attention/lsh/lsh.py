@@ -46,9 +46,10 @@ from nhin.attention.base import Cache, CacheSpec, Facts, Keep, Keys, Queries, ch
 from nhin.attention.lsh import kernel
 from nhin.attention.lsh.cache import LSHCache
 from nhin.attention.masked_softmax import ScoreMask, all_finite, mask_keys, zero_nonfinite
-from nhin.attention.masks import KeyPositions, QueryPositions, check_at_least
+from nhin.attention.masks import KeyPositions, QueryPositions
 from nhin.attention.softmax_base import SoftmaxAttention
 from nhin.errors import ShapeError
+from nhin.ranges import check_size
 
 Buckets = Int[Tensor, "rounds B _ _"]
 MAX_DENSE_PAIRS = 200_000  # queries times keys up to which the table is quicker than sorting
@@ -80,12 +81,12 @@ class LSH(SoftmaxAttention):
 
     def __init__(self, head_dim: int, buckets: int = 64, rounds: int = 4, seed: int = 0) -> None:
         super().__init__()
-        self.head_dim = check_at_least("head_dim", head_dim, 1)
-        self.buckets = check_at_least("buckets", buckets, 2)
+        self.head_dim = check_size("head_dim", head_dim)
+        self.buckets = check_size("buckets", buckets, 2)
         if buckets % 2:
             raise ShapeError(f"buckets is {buckets}; give an even number: every direction makes two")
-        self.rounds = check_at_least("rounds", rounds, 1)
-        self.seed = check_at_least("seed", seed, 0)
+        self.rounds = check_size("rounds", rounds)
+        self.seed = check_size("seed", seed, 0)
         self.register_buffer("directions", draw_directions(rounds, head_dim, buckets // 2, seed))
 
     def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 import torch
 
-from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
+from nhin.ranges import check_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class DynamicNTK:
 
     def __post_init__(self) -> None:
         """Refuse settings that would stretch."""
-        check_positive("trained", self.trained, 1)
-        check_positive("factor", self.factor, 1)
+        check_range("trained", self.trained, 1)
+        check_range("factor", self.factor, 1)
 
     def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """See ``Far``."""

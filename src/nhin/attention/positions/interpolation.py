@@ -15,7 +15,8 @@ Differs: nothing.
 
 from dataclasses import dataclass
 
-from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
+from nhin.ranges import check_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Interpolation:
 
     def __post_init__(self) -> None:
         """Refuse a factor that would stretch."""
-        check_positive("factor", self.factor, 1)
+        check_range("factor", self.factor, 1)
 
     def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """See ``Far``."""

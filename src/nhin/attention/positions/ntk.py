@@ -15,7 +15,8 @@ Differs: a head of two channels has no fast pair to spare and is left as it is.
 
 from dataclasses import dataclass
 
-from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
+from nhin.ranges import check_range
 
 
 def ntk_base_scale(factor: float, head_dim: int) -> float:
@@ -36,7 +37,7 @@ class NTK:
 
     def __post_init__(self) -> None:
         """Refuse a factor that would stretch."""
-        check_positive("factor", self.factor, 1)
+        check_range("factor", self.factor, 1)
 
     def angles(self, positions: Positions, head_dim: int, base: float) -> Angles:
         """See ``Far``."""

@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from nhin.errors import ShapeError, UnknownName, UsageError
+from nhin.errors import ShapeError, UnknownName
+from nhin.ranges import check_range
 
 Positions = Float64[Tensor, " L"]
 Angles = Float64[Tensor, "L pairs"]
@@ -49,18 +50,6 @@ class RopeScaling(Protocol):
 def inv_freq(head_dim: int, base: float) -> Float64[Tensor, " pairs"]:
     """Return the angle by which each pair turns from one place to the next."""
     return base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-
-
-def check_positive(name: str, value: float | int, minimum: float | int = 0) -> float | int:
-    """Return a setting of a position.
-
-    Raises:
-        UsageError: It is not above zero, or below the least that makes sense.
-    """
-    if not (value > 0 and value >= minimum and value != float("inf")):
-        want = f"{minimum:g} or more" if minimum else "a number above 0"
-        raise UsageError(f"{name} is {value}; give {want}")
-    return value
 
 
 class Rotary(nn.Module):
@@ -94,7 +83,7 @@ class Rotary(nn.Module):
             raise UnknownName("pairs", pairs, PAIRS)
         self.head_dim, self.base, self.pairs, self.rope_scaling = (
             head_dim,
-            check_positive("base", base),
+            check_range("base", base, above=0),
             pairs,
             rope_scaling,
         )

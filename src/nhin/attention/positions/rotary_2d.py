@@ -18,6 +18,7 @@ import torch
 
 from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
 from nhin.errors import ShapeError
+from nhin.ranges import check_size
 
 
 class Rotary2d(Rotary):
@@ -45,9 +46,7 @@ class Rotary2d(Rotary):
                 f"head_dim is {head_dim}; half of its pairs turn with the row and half with the column, "
                 "so make it a multiple of 4"
             )
-        if columns < 1:
-            raise ShapeError(f"columns is {columns}; give at least 1")
-        self.columns = columns
+        self.columns = check_size("columns", columns)
         super().__init__(head_dim, base=base, context=context, pairs=pairs)
 
     def angles(self, positions: Positions) -> Angles:

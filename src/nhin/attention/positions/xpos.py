@@ -25,8 +25,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nhin.attention.positions.rotary import Rotary, RotaryKeys, RotaryQueries, check_positive, table_rows
+from nhin.attention.positions.rotary import Rotary, RotaryKeys, RotaryQueries, table_rows
 from nhin.errors import UsageError
+from nhin.ranges import check_range
 
 LIMITS = {torch.float16: 8.0}
 LIMIT = 40.0
@@ -56,7 +57,7 @@ class XPos(Rotary):
         context: int = 4096,
         pairs: str = "half",
     ) -> None:
-        self.decay, self.gamma = check_positive("decay", decay), check_positive("gamma", gamma)
+        self.decay, self.gamma = check_range("decay", decay, above=0), check_range("gamma", gamma, above=0)
         self.center = context // 2
         super().__init__(head_dim, base=base, context=context, pairs=pairs)
 

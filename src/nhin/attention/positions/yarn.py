@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import torch
 
-from nhin.attention.positions.rotary import Angles, Positions, Rotary, check_positive, inv_freq
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
 from nhin.errors import UsageError
+from nhin.ranges import check_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ class YaRN:
 
     def __post_init__(self) -> None:
         """Refuse settings that squeeze nothing sensibly."""
-        check_positive("factor", self.factor, 1)
-        check_positive("trained", self.trained, 1)
-        check_positive("slow", self.slow)
+        check_range("factor", self.factor, 1)
+        check_range("trained", self.trained, 1)
+        check_range("slow", self.slow, above=0)
         if self.temperature is not None:
-            check_positive("temperature", self.temperature)
+            check_range("temperature", self.temperature, above=0)
         if self.fast <= self.slow:
             raise UsageError(f"fast is {self.fast} and slow is {self.slow}; give more rounds for fast")
 

@@ -25,9 +25,9 @@ Differs: ``window`` counts the blocks up to one's own, and as many are seen on t
 """
 
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
 from nhin.attention.sparse.kernel import SparseAttention
 from nhin.attention.sparse.layouts import BigBirdBlocks
+from nhin.ranges import check_size
 
 
 class BigBird(SparseAttention):
@@ -59,9 +59,9 @@ class BigBird(SparseAttention):
     ) -> None:
         super().__init__()
         self.pattern = BigBirdBlocks(
-            check_at_least("block", block, 1),
-            check_at_least("window", window, 1),
-            check_at_least("globals", globals, 0),
-            check_at_least("random", random, 0),
+            check_size("block", block),
+            check_size("window", window),
+            check_size("globals", globals, 0),
+            check_size("random", random, 0),
             seed,
         )

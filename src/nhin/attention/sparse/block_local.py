@@ -18,9 +18,9 @@ Differs: blocks are counted from the first key, also when there are fewer querie
 """
 
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
 from nhin.attention.sparse.kernel import SparseAttention
 from nhin.attention.sparse.layouts import BlockDiagonal
+from nhin.ranges import check_size
 
 
 class BlockLocal(SparseAttention):
@@ -45,4 +45,4 @@ class BlockLocal(SparseAttention):
 
     def __init__(self, block: int = 128) -> None:
         super().__init__()
-        self.pattern = BlockDiagonal(check_at_least("block", block, 1))
+        self.pattern = BlockDiagonal(check_size("block", block))

@@ -21,10 +21,10 @@ Differs: all heads share one layout. A query that may see nothing gives zeros. W
 """
 
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
 from nhin.attention.sparse.kernel import SparseAttention
 from nhin.attention.sparse.layouts import BlockLayout, PowerOfTwoBlocks
 from nhin.errors import ShapeError
+from nhin.ranges import check_size
 
 
 class BlockSparse(SparseAttention):
@@ -51,7 +51,7 @@ class BlockSparse(SparseAttention):
 
     def __init__(self, block: int = 64, layout: tuple[tuple[bool, ...], ...] | None = None) -> None:
         super().__init__()
-        check_at_least("block", block, 1)
+        check_size("block", block)
         self.pattern = (
             PowerOfTwoBlocks(block) if layout is None else BlockLayout(block, _check_layout(layout))
         )

@@ -21,10 +21,10 @@ Differs: the paper lets heads choose different places of the block as summary; h
 """
 
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
 from nhin.attention.sparse.kernel import SparseAttention
 from nhin.attention.sparse.layouts import FixedMask as Pattern
 from nhin.errors import ShapeError
+from nhin.ranges import check_size
 
 
 class Fixed(SparseAttention):
@@ -50,8 +50,8 @@ class Fixed(SparseAttention):
 
     def __init__(self, stride: int = 128, summary: int = 8) -> None:
         super().__init__()
-        check_at_least("stride", stride, 1)
-        if check_at_least("summary", summary, 0) > stride:
+        check_size("stride", stride)
+        if check_size("summary", summary, 0) > stride:
             raise ShapeError(
                 f"summary is {summary}; a block has stride={stride} places, so give that or less"
             )

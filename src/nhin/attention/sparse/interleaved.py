@@ -21,9 +21,9 @@ Differs: the paper's band holds l + 1 places; here exactly l, its own included. 
 """
 
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
 from nhin.attention.sparse.kernel import SparseAttention
 from nhin.attention.sparse.layouts import Columns, LocalBand
+from nhin.ranges import check_size
 
 
 class Interleaved(SparseAttention):
@@ -49,5 +49,5 @@ class Interleaved(SparseAttention):
 
     def __init__(self, stride: int = 128, layer: int = 0) -> None:
         super().__init__()
-        check_at_least("stride", stride, 1)
-        self.pattern = Columns(stride) if check_at_least("layer", layer, 0) % 2 else LocalBand(stride)
+        check_size("stride", stride)
+        self.pattern = Columns(stride) if check_size("layer", layer, 0) % 2 else LocalBand(stride)

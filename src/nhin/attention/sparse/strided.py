@@ -25,9 +25,9 @@ Differs: the paper's band holds l + 1 places, from i - l on; here place i - l be
 """
 
 from nhin.attention.base import Facts
-from nhin.attention.masks import check_at_least
 from nhin.attention.sparse.kernel import SparseAttention
 from nhin.attention.sparse.layouts import StridedMask as Pattern
+from nhin.ranges import check_size
 
 
 class Strided(SparseAttention):
@@ -52,4 +52,4 @@ class Strided(SparseAttention):
 
     def __init__(self, stride: int = 128) -> None:
         super().__init__()
-        self.pattern = Pattern(check_at_least("stride", stride, 1))
+        self.pattern = Pattern(check_size("stride", stride))

@@ -1,23 +1,24 @@
-"""Labelled crops from wherever they lie: a folder, a label file, a zip, or VinAI's own layout.
+"""Labeled crops from a folder, a label file, a zip, or VinAI's layout, and sources that sample them.
 
-``labels.tsv`` holds ``name<TAB>text`` lines. Pictures are opened when they are asked for, straight from
-the zip where they are in one. Labels are NFC from here on; crops without a label are left out.
+``labels.tsv`` holds ``name<TAB>text`` lines. Pictures are opened on demand, straight from a zip if they are
+in one. Labels are normalized to NFC; crops without a label are left out.
 """
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol, overload
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.images.chunk_cache import LabeledPicture, SampleSource
-from nhin.data.images.vintext import is_vintext, open_vintext
+from nhin.data.images.vintext import is_vintext, iter_lines, open_vintext
 from nhin.errors import DataError
+from nhin.files import explain_os_error
 from nhin.image.load import load_picture
 from nhin.text.letters import nfc
 
@@ -28,7 +29,7 @@ _MAX_LABEL_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One word or short line: its label (NFC), its name, and a way to open its picture."""
+    """One word or short line: its label (NFC), its name, and a function that opens its picture."""
 
     text: str
     name: str
@@ -36,36 +37,28 @@ class Crop:
 
     @property
     def picture(self) -> NDArray[np.uint8]:
-        """The picture, height x width x 3 RGB, opened anew every time."""
+        """The picture, height x width x 3 RGB, opened at every access."""
         return self.open()
 
 
-@dataclass(frozen=True)
-class CropDataset(Sequence[Crop]):
-    """A set of labelled crops, in the order of the label file; ``dropped`` counts those without a label."""
+class CropDataset(tuple[Crop, ...]):
+    """Labeled crops in the order of the label file; ``dropped`` counts those without a label."""
 
-    items: tuple[Crop, ...]
-    dropped: int = 0
+    dropped = 0
 
-    def __len__(self) -> int:
-        """Count the crops."""
-        return len(self.items)
-
-    @overload
-    def __getitem__(self, at: int) -> Crop: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Crop]: ...
-
-    def __getitem__(self, at: int | slice) -> Crop | Sequence[Crop]:
-        return self.items[at]
+    @classmethod
+    def from_crops(cls, crops: Iterable[Crop], dropped: int) -> Self:
+        """Make a set of crops."""
+        dataset = cls(crops)
+        dataset.dropped = dropped
+        return dataset
 
 
 def open_crops(path: str | Path) -> CropDataset:
-    """Open a set of labelled crops: a folder, TSV file, zip, or VinAI's layout (all its splits).
+    """Open a set of labeled crops: a folder, TSV file, zip, or VinAI's layout (all its splits).
 
     Raises:
-        DataError: Nothing there, no labels, no label that has a picture, or a torn file.
+        DataError: There is nothing, no label, or a damaged file.
     """
     path = Path(path)
     if path.is_dir():
@@ -76,19 +69,15 @@ def open_crops(path: str | Path) -> CropDataset:
 
 
 def _open_table(path: Path) -> CropDataset:
-    """Open the crops a TSV file names, from beside it."""
     if not path.is_file():
         raise DataError(f"{path.parent} has no {LABELS} (lines of name<TAB>text), and is not VinAI's layout")
-    try:
+    with explain_os_error(f"read {path}", DataError):
         rows = _parse_rows(path.read_bytes(), str(path))
-    except OSError as why:
-        raise DataError(f"cannot read {path}: {why.strerror or why}") from why
-    folder = path.parent
-    return _make_crops(rows, str(path), lambda name: partial(load_picture, folder / name))
+    return _make_crops(rows, str(path), lambda name: partial(load_picture, path.parent / name))
 
 
 def _open_zip(path: Path) -> CropDataset:
-    """Open the crops of a zip, wherever in it the label file lies; nothing is unpacked."""
+    """Open the crops of a zip with a label file in any folder; nothing is unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             tables = [n for n in archive.namelist() if PurePosixPath(n).name == LABELS]
@@ -102,39 +91,32 @@ def _open_zip(path: Path) -> CropDataset:
     return _make_crops(rows, str(path), lambda name: partial(_load_member, path, str(folder / name)))
 
 
-def _parse_rows(raw: bytes, where: str) -> list[tuple[str, str]]:
-    """Read ``name<TAB>text`` lines."""
-    try:
-        lines = raw.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as why:
-        raise DataError(f"{where} is not UTF-8 text: {why.reason} at byte {why.start}") from why
+def _parse_rows(raw: bytes, name: str) -> list[tuple[str, str]]:
     rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name, tab, text = line.rstrip("\r").partition("\t")
+    for place, line in iter_lines(raw, name):
+        picture, tab, text = line.partition("\t")
         if not tab:
-            raise DataError(f"{where}, line {number}: wants name<TAB>text, got {line[:60]!r}")
-        rows.append((name.strip(), nfc(text).strip()))
+            raise DataError(f"{place}: expected name<TAB>text, got {line[:60]!r}")
+        rows.append((picture.strip(), nfc(text).strip()))
     return rows
 
 
 def _make_crops(
     rows: list[tuple[str, str]], where: str, make_opener: Callable[[str], Callable[[], NDArray[np.uint8]]]
 ) -> CropDataset:
-    """Make crops of rows, without those that lack a label; a name must stay inside its folder."""
+    """Make crops of the rows with a label; a name must stay inside its folder."""
     for name, _ in rows:
-        inside = PurePosixPath(name.replace("\\", "/"))
-        if inside.is_absolute() or ".." in inside.parts or ":" in name:
+        relative = PurePosixPath(name.replace("\\", "/"))
+        if relative.is_absolute() or ".." in relative.parts or ":" in name:
             raise DataError(f"{where} names {name!r}, which lies outside it")
     crops = tuple(Crop(text, name, make_opener(name)) for name, text in rows if text)
     if not crops:
         raise DataError(f"{where} has no crop with a label")
-    return CropDataset(crops, len(rows) - len(crops))
+    return CropDataset.from_crops(crops, len(rows) - len(crops))
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
-    """Read one file of a zip, whose true size is bounded whatever its header says."""
+    """Read one file of a zip, limited in its true size, which its header may not state."""
     with archive.open(name) as file:
         raw = file.read(max_bytes + 1)
     if len(raw) > max_bytes:
@@ -146,7 +128,7 @@ _open_archives: dict[Path, zipfile.ZipFile] = {}
 
 
 def _load_member(path: Path, name: str) -> NDArray[np.uint8]:
-    """Open one picture of a zip; the zip's table is read once a process."""
+    """Open one picture of a zip; each process reads the zip's directory once."""
     try:
         if path not in _open_archives:
             _open_archives[path] = zipfile.ZipFile(path)
@@ -160,14 +142,15 @@ def _load_member(path: Path, name: str) -> NDArray[np.uint8]:
 
 def _open_vintext(path: Path) -> CropDataset:
     words, dropped = open_vintext(path)
-    crops = tuple(Crop(nfc(word.text), word.name, word.open) for word in words)
-    if not crops:
+    if not words:
         raise DataError(f"{path} has no readable word")
-    return CropDataset(crops, dropped)
+    return CropDataset.from_crops(
+        tuple(Crop(nfc(text), name, opener) for text, name, opener in words), dropped
+    )
 
 
 class ShuffledSource:
-    """Crops as an endless source of samples: every pass in another order, named by seed and index."""
+    """An endless source of samples: the crops, shuffled anew in every pass."""
 
     def __init__(self, crops: Sequence[Crop], seed: int = 0) -> None:
         self.crops, self.seed = crops, seed
@@ -176,7 +159,7 @@ class ShuffledSource:
         self.fingerprint = f"crops {digest.hexdigest()} {seed}"
 
     def sample(self, index: int) -> Crop:
-        """Return the crop at one place of the stream."""
+        """Return the crop at a position of the stream."""
         sweep, at = divmod(index, len(self.crops))
         if self._order is None or self._order[0] != sweep:
             self._order = sweep, np.random.default_rng([self.seed, sweep]).permutation(len(self.crops))
@@ -184,23 +167,23 @@ class ShuffledSource:
 
 
 class HasFingerprint(SampleSource, Protocol):
-    """A source that names what it draws."""
+    """A source with a fingerprint."""
 
     @property
     def fingerprint(self) -> str:
-        """Two sources of one fingerprint draw the same samples."""
+        """Two sources with the same fingerprint give the same samples."""
         ...
 
 
 class MixedSource:
-    """Two sources as one: a share (0 to 1) of the samples comes from the second."""
+    """Two sources mixed: a share (0 to 1) of the samples comes from the second."""
 
     def __init__(self, first: HasFingerprint, second: HasFingerprint, share: float, seed: int = 0) -> None:
         self.first, self.second, self.share, self.seed = first, second, share, seed
         self.fingerprint = f"{first.fingerprint} + {share} {seed} {second.fingerprint}"
 
     def sample(self, index: int) -> LabeledPicture:
-        """Return the sample at one place of the stream; the place decides whose it is."""
-        # Counting the second source's turns keeps its passes whole: every crop once a pass.
-        turn, before = int((index + 1) * self.share), int(index * self.share)
-        return self.second.sample(before) if turn > before else self.first.sample(index)
+        """Return the sample at a position of the stream."""
+        # Numbering the second source's samples in turn keeps its passes complete: every crop once a pass.
+        before, after = int(index * self.share), int((index + 1) * self.share)
+        return self.second.sample(before) if after > before else self.first.sample(index)

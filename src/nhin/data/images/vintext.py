@@ -1,16 +1,15 @@
-"""VinText in VinAI's own layout: photographs, and a label file each with four corners and a text a line.
+"""VinText in VinAI's layout: photographs, each with a label file of one word (corners and text) per line.
 
 ::
 
     train_images/im0001.jpg   test_image/im1201.jpg   unseen_test_images/im1501.jpg
     labels/gt_1.txt           x1,y1,x2,y2,x3,y3,x4,y4,TEXT      (TEXT may hold commas; ### is unreadable)
 
-The pictures may be used for research and education only; nhin neither holds nor hands out any of them.
+The pictures may be used for research and education only; nhin contains none of them.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import DataError
+from nhin.files import explain_os_error
 from nhin.image.load import load_picture
 
 SPLITS = ("train_images", "test_image", "unseen_test_images")
@@ -27,24 +27,17 @@ _TRAILING_NUMBER = re.compile(r"(\d+)$")
 _MAX_SIDE = 4096
 
 Corners = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One readable word of a photograph."""
-
-    text: str
-    name: str
-    open: Callable[[], NDArray[np.uint8]] = field(repr=False)
+Word = tuple[str, str, Callable[[], NDArray[np.uint8]]]
+"""The text of a word, its name, and a function that opens its crop."""
 
 
 def is_vintext(path: Path) -> bool:
-    """Say whether a folder has VinAI's layout, or is one of its splits."""
+    """Return whether a folder has VinAI's layout, or is one of its splits."""
     return _find_labels(path) is not None
 
 
 def open_vintext(path: Path) -> tuple[list[Word], int]:
-    """List the readable words of a data set, or of one split of it, and count the unreadable ones.
+    """Return the readable words of a data set or of one split, and the number of unreadable ones.
 
     Raises:
         DataError: A label file is missing or wrong; the message names the line.
@@ -61,19 +54,19 @@ def open_vintext(path: Path) -> tuple[list[Word], int]:
             if text in ("", _UNREADABLE):
                 dropped += 1
                 continue
-            words.append(Word(text, f"{name}#{number}", partial(_crop_word, picture, corners)))
+            words.append((text, f"{name}#{number}", partial(_crop_word, picture, corners)))
     return words, dropped
 
 
 def _find_labels(path: Path) -> Path | None:
-    """Return the folder of the labels that belong to a data set or to a split of it."""
+    """Return the folder of labels of a data set or of one split."""
     if path.name in SPLITS:
-        found = path.parent / "labels"
+        labels = path.parent / "labels"
     elif any((path / name).is_dir() for name in SPLITS):
-        found = path / "labels"
+        labels = path / "labels"
     else:
         return None
-    return found if found.is_dir() else None
+    return labels if labels.is_dir() else None
 
 
 def _label_path(picture: Path, labels: Path) -> Path:
@@ -84,47 +77,51 @@ def _label_path(picture: Path, labels: Path) -> Path:
     return labels / f"gt_{int(number[1])}.txt"
 
 
-def _read_labels(path: Path) -> list[tuple[Corners, str]]:
-    """Read one label file."""
+def iter_lines(raw: bytes, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a UTF-8 file that are not blank, each after its place for error messages."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as why:
-        raise DataError(f"the label file {path} is missing") from why
-    except (OSError, UnicodeDecodeError) as why:
-        raise DataError(f"cannot read {path}: {why}") from why
-    out = []
+        lines = raw.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as why:
+        raise DataError(f"{name} is not UTF-8 text: {why.reason} at byte {why.start}") from why
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        parts = line.rstrip("\r").split(",", 8)
+        if line.strip():
+            yield f"{name}, line {number}", line.rstrip("\r")
+
+
+def _read_labels(path: Path) -> list[tuple[Corners, str]]:
+    if not path.exists():
+        raise DataError(f"the label file {path} is missing")
+    with explain_os_error(f"read {path}", DataError):
+        raw = path.read_bytes()
+    words = []
+    for place, line in iter_lines(raw, str(path)):
+        parts = line.split(",", 8)
         try:
             values = [float(part) for part in parts[:8]]
-            out.append((tuple(zip(values[::2], values[1::2], strict=True)), parts[8].strip()))
+            words.append((tuple(zip(values[::2], values[1::2], strict=True)), parts[8].strip()))
         except (ValueError, IndexError) as why:
-            raise DataError(f"{path}, line {number}: wants x1,y1,...,x4,y4,TEXT, got {line[:60]!r}") from why
-    return out
+            raise DataError(f"{place}: expected x1,y1,...,x4,y4,TEXT, got {line[:60]!r}") from why
+    return words
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=4)  # the words of a photograph are opened one after another
 def _open_photograph(path: Path) -> NDArray[np.uint8]:
-    """Open one photograph; its words come one after the other."""
     return load_picture(path)
 
 
 def _crop_word(picture: Path, corners: Corners) -> NDArray[np.uint8]:
-    """Cut one word out, straightened."""
     return rectify(_open_photograph(picture), corners)
 
 
 def rectify(photograph: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8]:
-    """Straighten the piece between four corners (top left, then clockwise), its sides as long as there."""
+    """Warp a quadrilateral (corners clockwise from top left) to a rectangle with sides of the same length."""
     import cv2
 
     box = np.array(corners, np.float32)
     sides = np.linalg.norm(box - np.roll(box, -1, axis=0), axis=1)
     width = int(np.clip(round(max(sides[0], sides[2])), 1, _MAX_SIDE))
     height = int(np.clip(round(max(sides[1], sides[3])), 1, _MAX_SIDE))
-    flat = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
-    move = cv2.getPerspectiveTransform(box, flat)
-    flat = cv2.warpPerspective(photograph, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(flat, np.uint8)
+    target = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+    transform = cv2.getPerspectiveTransform(box, target)
+    crop = cv2.warpPerspective(photograph, transform, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, np.uint8)

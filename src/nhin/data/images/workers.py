@@ -1,9 +1,9 @@
-"""An endless stream of chunks, drawn ahead of their use by worker processes.
+"""Worker processes that render chunks ahead of their use.
 
 Fill a cache before training, on one core, at low priority::
 
-    from nhin.data.images.workers import prerender
-    prerender(Synth(fonts=..., seed=7), "runs/cache", chunks=64, workers=1)
+    from nhin.data.images.workers import fill_cache
+    fill_cache(SyntheticSource(fonts=..., seed=7), "runs/cache", chunks=64, workers=1)
 """
 
 import multiprocessing
@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
@@ -36,7 +36,7 @@ _worker_state: dict[str, tuple[SampleSource, int, int, ChunkCache | None]] = {}
 
 
 def _init_worker(source: SampleSource, size: int, height: int, cache: ChunkCache | None) -> None:
-    """Set a worker up: low priority, one thread, deaf to Ctrl-C, and an end when its parent ends."""
+    """Set a worker up: low priority, one thread, no reaction to Ctrl-C, and exit with its parent."""
     with suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
@@ -48,20 +48,20 @@ def _init_worker(source: SampleSource, size: int, height: int, cache: ChunkCache
     _worker_state["job"] = (source, size, height, cache)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # A pool's worker waits for ever on a queue whose owner was killed.
+        # Without this, a worker waits forever on the queue of a parent that was killed.
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _render_in_worker(number: int) -> Chunk | None:
-    """Draw one chunk in a worker; with a shelf it goes there, not through the pipe."""
-    source, size, height, shelf = _worker_state["job"]
-    chunk = load_or_render(source, number, size, height, shelf)
-    return chunk if shelf is None else None
+    """Render one chunk in a worker; with a cache it is read from there, not sent through the pipe."""
+    source, size, height, cache = _worker_state["job"]
+    chunk = load_or_render(source, number, size, height, cache)
+    return chunk if cache is None else None
 
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Let processes started inside inherit one thread each."""
+    """Start processes with one thread each, by environment variables."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -75,9 +75,17 @@ def _single_threaded() -> Iterator[None]:
 
 
 class ChunkLoader:
-    """A source's chunks by number, drawn ahead of their use by worker processes.
+    """The chunks of a source by number, rendered ahead by worker processes; a context manager.
 
-    Use as a context manager, or call ``close``.
+    No process starts before the first chunk is needed.
+
+    Args:
+        source: Must be picklable unless ``workers`` is 0.
+        size: Samples in a chunk.
+        height: Of the preprocessed pictures, in pixels.
+        cache: Folder for chunks; without it every chunk is rendered each time.
+        workers: Processes; 0 renders in the calling thread.
+        prefetch: Chunks rendered ahead.
     """
 
     def __init__(
@@ -90,16 +98,6 @@ class ChunkLoader:
         workers: int = 1,
         prefetch: int = 2,
     ) -> None:
-        """Keep the settings; no process starts before the first chunk is asked for.
-
-        Args:
-            source: Must be picklable when ``workers`` is not 0.
-            size: Samples in a chunk.
-            height: Of the fitted pictures, in pixels.
-            cache: Folder for chunks; None draws every chunk anew.
-            workers: Processes; 0 draws in the calling thread.
-            prefetch: Chunks drawn before they are asked for.
-        """
         self.source, self.size, self.height = source, size, height
         self.chunk_cache = None if cache is None else open_cache(source, cache, size, height)
         self.workers, self.prefetch = workers, prefetch
@@ -107,28 +105,25 @@ class ChunkLoader:
         self._pending: dict[int, Future[Chunk | None]] = {}
 
     def get(self, number: int, upcoming: tuple[int, ...] = ()) -> Chunk:
-        """Return one chunk, and have those numbered ``upcoming`` drawn in the meantime."""
+        """Return one chunk, and have the ``upcoming`` ones rendered meanwhile."""
         if self.workers:
-            for wanted in (number, *upcoming[: self.prefetch]):
-                self._submit(wanted)
-        coming = self._pending.pop(number, None)
+            for ahead in (number, *upcoming[: self.prefetch]):
+                self._submit(ahead)
+        future = self._pending.pop(number, None)
         try:
-            chunk = coming.result() if coming else None
+            chunk = future.result() if future else None
         except BrokenProcessPool as why:
-            raise DataError("a worker that draws samples was killed (out of memory?)") from why
+            raise DataError("a worker that renders samples was killed (out of memory?)") from why
         return chunk or load_or_render(self.source, number, self.size, self.height, self.chunk_cache)
 
     def _submit(self, number: int) -> None:
-        """Have a worker draw one chunk, unless it is on the shelf or already ordered."""
+        """Have a worker render one chunk, unless it is cached or already pending."""
         if number in self._pending or (self.chunk_cache and self.chunk_cache.path(number).exists()):
             return
-        with _single_threaded():
-            self._pending[number] = self._get_pool().submit(_render_in_worker, number)
-
-    def _get_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = _start_pool(self.workers, self.source, self.size, self.height, self.chunk_cache)
-        return self._pool
+        with _single_threaded():
+            self._pending[number] = self._pool.submit(_render_in_worker, number)
 
     def close(self) -> None:
         """Stop the workers."""
@@ -145,7 +140,7 @@ class ChunkLoader:
 
 
 def _start_pool(workers: int, *job: Any) -> ProcessPoolExecutor:
-    """Start a pool of clean processes: spawned, so nothing of the parent (torch, locks) comes along."""
+    """Start a pool of spawned processes, which inherit nothing of the parent (torch, locks)."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, _init_worker, job)  # type: ignore[arg-type] # pyright: ignore
 
@@ -159,32 +154,16 @@ def fill_cache(
     size: int = CHUNK_SIZE,
     height: int = HEIGHT,
 ) -> int:
-    """Fill a cache with the first ``chunks`` chunks, in order; those already there are left.
+    """Render the first ``chunks`` chunks into a cache; return how many were missing.
 
-    Safe to interrupt, to repeat, and to run beside a training that uses the same cache.
-
-    Args:
-        source: As for training; picklable when ``workers`` is not 0.
-        cache: Folder; the chunks go into a folder inside it named by the source's fingerprint.
-        chunks: How many.
-        workers: Processes at low priority; 0 draws in this one.
-        size: Samples in a chunk.
-        height: Of the fitted pictures, in pixels.
-
-    Returns:
-        How many chunks were missing and are now drawn.
+    Chunks already there are kept. Safe to interrupt, to repeat, and to run beside a training that uses the
+    same cache. The other arguments are those of ``ChunkLoader``.
     """
-    shelf = open_cache(source, cache, size, height)
-    missing = [k for k in range(chunks) if not shelf.path(k).exists()]
-    if not workers:
-        for number in missing:
-            load_or_render(source, number, size, height, shelf)
-        return len(missing)
-    with _single_threaded(), _start_pool(workers, source, size, height, shelf) as pool:
-        try:
-            for done in as_completed([pool.submit(_render_in_worker, number) for number in missing]):
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with ChunkLoader(source, size=size, height=height, cache=cache, workers=workers) as loader:
+        assert loader.chunk_cache is not None
+        path = loader.chunk_cache.path
+        missing = [number for number in range(chunks) if not path(number).exists()]
+        loader.prefetch = 2 * workers
+        for i, number in enumerate(missing):
+            loader.get(number, tuple(missing[i + 1 : i + 1 + loader.prefetch]))
     return len(missing)

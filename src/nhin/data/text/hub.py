@@ -1,4 +1,4 @@
-"""Text from Hugging Face's hub: the one source that needs the network, and a file to keep it in."""
+"""Text from Hugging Face's hub, the one source that needs the network, and a local file to keep it in."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,17 +6,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nhin.data.text.sources import HUB, CorpusSource
+from nhin.data.text.sources import CorpusSource
 from nhin.errors import DataError, MissingExtra
 
-_COLUMN = "text"
+HUB = "hf:"
 
 
 def open_hub(source_name: str) -> CorpusSource:
-    """Open the training part of a data set: a row is a document, read as it arrives.
+    """Open the training split of a data set; each row is a document, streamed.
 
     Args:
-        source_name: ``hf:NAME`` or ``hf:NAME:column``; the column is ``text`` when not given.
+        source_name: ``hf:NAME`` or ``hf:NAME:column``; the column is ``text`` by default.
 
     Raises:
         DataError: No data set is named.
@@ -29,11 +29,10 @@ def open_hub(source_name: str) -> CorpusSource:
         package = import_module("datasets")
     except ImportError as why:
         raise MissingExtra(f"{source_name} needs the package datasets: pip install datasets") from why
-    return CorpusSource(source_name, lambda: _stream_documents(package, name, column or _COLUMN), remote=True)
+    return CorpusSource(source_name, lambda: _stream_documents(package, name, column or "text"), remote=True)
 
 
 def _stream_documents(package: Any, name: str, column: str) -> Iterator[Iterator[str]]:
-    """Stream one column of a data set."""
     try:
         for number, row in enumerate(package.load_dataset(name, split="train", streaming=True)):
             yield iter([_get_text(row, column, f"row {number} of {HUB}{name}")])
@@ -51,12 +50,12 @@ def _get_text(row: Mapping[str, object], column: str, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as why:
-        raise DataError(f"{where} holds half a character at {why.start}: no UTF-8 can hold it") from None
+        raise DataError(f"{where} has half a surrogate pair at {why.start}: UTF-8 cannot encode it") from None
     return text
 
 
 def save_documents(source: CorpusSource, path: Path) -> CorpusSource:
-    """Write a source's documents to a file, one a line, and read them from there ever after."""
+    """Write a source's documents to a file, one per line; return a source that reads them from it."""
     with path.open("w", encoding="ascii") as file:
         for document in source.documents():
             file.write(json.dumps("".join(document)) + "\n")

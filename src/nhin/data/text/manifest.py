@@ -1,16 +1,14 @@
-"""What a folder of tokens says about itself, and how a shard begins.
+"""The manifest of a folder of tokens, and the header of a shard.
 
 ::
 
-    manifest.json    what was prepared and how, and each shard with its length and SHA-256
-    vocabulary.json  the tokenizer, whole
-    train-00000.npy  uint16 where the vocabulary allows, otherwise uint32, the lowest byte first
+    manifest.json    the source, the settings, and each shard with its length and SHA-256
+    vocabulary.json  the tokenizer
+    train-00000.npy  uint16 if the vocabulary fits, otherwise uint32; little-endian
 """
 
-import hashlib
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +30,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class SplitInfo:
-    """One split: how much it is, in tokens, in characters and in bytes of UTF-8."""
+    """The size of one split in tokens, in characters and in bytes of UTF-8, and its shards."""
 
     tokens: int
     characters: int
@@ -42,7 +40,7 @@ class SplitInfo:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What was prepared: its name, a SHA-256 of all its documents, how many, and what was left out."""
+    """The source: its name, a SHA-256 of all its documents, their number, and files left out by reason."""
 
     name: str
     sha256: str
@@ -52,7 +50,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class ManifestSplits:
-    """The splits; None for one that was not asked for."""
+    """The splits; None for one whose share is 0."""
 
     train: SplitInfo
     validation: SplitInfo | None = None
@@ -61,7 +59,7 @@ class ManifestSplits:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a folder of tokens says about itself; ``asked`` is the tokenizer that was asked for."""
+    """What ``manifest.json`` holds; ``asked`` is the requested tokenizer, ``tokenizer`` its fingerprint."""
 
     format: int
     source: Origin
@@ -74,19 +72,13 @@ class Manifest:
 
 
 def little_endian(name: str) -> np.dtype[Any]:
-    """Return a type of numbers as shards hold it: the lowest byte first, on every machine."""
+    """Return a dtype in the byte order of shards, the same on every machine."""
     return np.dtype(name).newbyteorder("<")
 
 
 def npy_header(dtype: np.dtype[Any], count: int) -> bytes:
-    """Return what stands before ``count`` numbers in a ``.npy`` file: as many bytes for every count."""
+    """Return the header of a ``.npy`` file of ``count`` numbers; its length is the same for every count."""
     out = io.BytesIO()
-    words = {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_1_0(out, words)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(out, header)
     return out.getvalue()
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read piece by piece."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

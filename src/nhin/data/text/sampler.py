@@ -1,8 +1,8 @@
-"""Windows of text in an order that a place names: whoever starts there sees what those see who came there.
+"""Random windows of tokens, resumable at any position.
 
-A window is ``length`` tokens to read and the token after each to foretell, so ``length`` + 1 in all.
-Every epoch cuts the text anew, from a first token of its own, and draws its own order of the windows;
-targets of two windows never overlap. A batch may begin in one epoch and end in the next.
+A window is ``length`` input tokens and the token after each to predict: ``length`` + 1 in all. Every epoch
+starts its windows at a random first token and shuffles them; the targets of two windows never overlap.
+A batch may begin in one epoch and end in the next.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ MAX_WINDOWS = 10**8
 
 @dataclass(frozen=True, slots=True)
 class WindowPosition:
-    """What comes next: window number ``index`` in the order of an epoch."""
+    """The next window: number ``index`` in the order of an epoch."""
 
     epoch: int = 0
     index: int = 0
@@ -28,7 +28,7 @@ class WindowPosition:
 
 @dataclass(frozen=True, slots=True)
 class WindowBatch:
-    """Where each window of a batch starts; ``after`` is what comes next."""
+    """Where each window of a batch starts; ``after`` is the position of the next batch."""
 
     starts: NDArray[np.int64]
     after: WindowPosition
@@ -36,11 +36,11 @@ class WindowBatch:
 
 @dataclass(frozen=True, slots=True)
 class WindowSampler:
-    """The windows of a text of ``tokens``, ``batch`` at a time.
+    """The windows of ``tokens`` tokens, ``batch`` at a time.
 
     Raises:
         DataError: The text is shorter than one window, or has too many of them.
-        UsageError: A number is below 1.
+        UsageError: A setting is too small.
     """
 
     tokens: int
@@ -49,11 +49,10 @@ class WindowSampler:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what gives no windows."""
         if self.length < 1 or self.batch < 1 or self.seed < 0:
             raise UsageError("context and batch must be at least 1, seed at least 0")
         if self.tokens < 2:
-            raise DataError(f"a text of {self.tokens} tokens has nothing to foretell")
+            raise DataError(f"a text of {self.tokens} tokens has nothing to predict")
         if self.tokens < self.length + 1:
             raise DataError(
                 f"the text has {self.tokens} tokens, and a context of {self.length} needs "
@@ -62,11 +61,11 @@ class WindowSampler:
         if self.tokens // self.length > MAX_WINDOWS:
             raise DataError(
                 f"{self.tokens} tokens in windows of {self.length} are over {MAX_WINDOWS} windows, "
-                f"too many to shuffle: take a context of {-(-self.tokens // MAX_WINDOWS)} or more, or less text"
+                f"too many to shuffle: use a context of {-(-self.tokens // MAX_WINDOWS)} or more"
             )
 
     def phase(self, epoch: int) -> int:
-        """Return the token at which an epoch's first window starts, below ``length``."""
+        """Return the first token of an epoch's first window, below ``length``."""
         room = min(self.length, self.tokens - self.length)
         return int(np.random.default_rng([self.seed, epoch, 0]).integers(room))
 
@@ -76,29 +75,31 @@ class WindowSampler:
 
     def window_starts(self, epoch: int) -> NDArray[np.int64]:
         """Return where the windows of an epoch start, in their order."""
-        numbers = _permutation(self.count(epoch), self.seed, epoch)
+        return self._slice_starts(epoch, 0, self.count(epoch))
+
+    def _slice_starts(self, epoch: int, first: int, stop: int) -> NDArray[np.int64]:
+        numbers = _permutation(self.count(epoch), self.seed, epoch)[first:stop]
         return numbers.astype(np.int64) * self.length + self.phase(epoch)
 
     def next_batch(self, position: WindowPosition) -> WindowBatch:
-        """Draw the batch that comes at a place.
+        """Return the batch at a position.
 
         Raises:
-            CheckpointError: There is no such place.
+            CheckpointError: There is no such position.
         """
         if min(position.epoch, position.index) < 0 or position.index > self.count(position.epoch):
             raise CheckpointError(f"the text has no window {position.index} in epoch {position.epoch}")
         epoch, index, starts = position.epoch, position.index, np.empty(0, np.int64)
         while len(starts) < self.batch:
-            numbers = _permutation(self.count(epoch), self.seed, epoch)
-            some = numbers[index : index + self.batch - len(starts)].astype(np.int64)
-            starts = np.concatenate([starts, some * self.length + self.phase(epoch)])
+            some = self._slice_starts(epoch, index, index + self.batch - len(starts))
+            starts = np.concatenate([starts, some])
             index += len(some)
-            if index == len(numbers):
+            if index == self.count(epoch):
                 epoch, index = epoch + 1, 0
         return WindowBatch(starts, WindowPosition(epoch, index))
 
     def iter_batches(self, position: WindowPosition | None = None) -> Iterator[WindowBatch]:
-        """Yield batches for ever, from a place on; starting there costs what one batch costs."""
+        """Yield batches forever from a position on; the batches before it cost nothing."""
         position = position or WindowPosition()
         while True:
             batch = self.next_batch(position)
@@ -106,10 +107,10 @@ class WindowSampler:
             position = batch.after
 
     def rank_slice(self, rank: int, world: int) -> slice:
-        """Return which part of every batch belongs to process ``rank`` of ``world``.
+        """Return the slice of every batch that process ``rank`` of ``world`` takes.
 
         Raises:
-            UsageError: The batch does not come out even.
+            UsageError: The batch cannot be divided evenly.
         """
         if self.batch % world:
             raise UsageError(f"a batch of {self.batch} does not divide among {world} processes")
@@ -117,7 +118,7 @@ class WindowSampler:
         return slice(rank * share, (rank + 1) * share)
 
 
-@lru_cache(maxsize=2)  # one for training, and the next epoch's where a batch runs over
+@lru_cache(maxsize=2)  # two, as a batch may run over into the next epoch
 def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int32]:
     numbers = np.arange(count, dtype=np.int32)
     np.random.default_rng([seed, epoch, 1]).shuffle(numbers)
@@ -125,5 +126,5 @@ def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int32]:
 
 
 def read_windows(split: Split, starts: Sequence[int] | NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Read windows: batch x (length + 1) tokens, the last of each only to be foretold."""
+    """Read windows: batch x (length + 1) tokens, the last of each only a target."""
     return np.stack([split.read(int(start), int(start) + length + 1) for start in starts])

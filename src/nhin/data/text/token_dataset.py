@@ -1,4 +1,4 @@
-"""Prepared tokens, read as they are asked for: nothing is loaded, and nothing is believed unchecked."""
+"""Prepared tokens, memory-mapped on demand; everything read from disk is checked first."""
 
 import json
 import re
@@ -20,10 +20,10 @@ from nhin.data.text.manifest import (
     SplitInfo,
     little_endian,
     npy_header,
-    sha256_of,
 )
 from nhin.data.text.splits import SPLITS
 from nhin.errors import DataError, NhinError, UnknownName
+from nhin.files import explain_os_error, hash_file
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
 
 _MAX_JSON_BYTES = 256 * 2**20
@@ -32,7 +32,7 @@ _MAX_OPEN_SHARDS = 64
 
 @dataclass(frozen=True)
 class Split:
-    """The tokens of one split, read from its shards as they are asked for."""
+    """The tokens of one split, read from its shards on demand."""
 
     name: str
     folder: Path
@@ -43,47 +43,43 @@ class Split:
     _open_shards: dict[int, NDArray[Any]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Note where each shard ends."""
         counts = np.array([shard.tokens for shard in self.info.shards], np.int64)
         object.__setattr__(self, "_ends", np.cumsum(counts))
 
     def __len__(self) -> int:
-        """Count the tokens."""
         return self.info.tokens
 
     @property
     def characters(self) -> int:
-        """How many characters the tokens stand for."""
+        """The number of characters of the text."""
         return self.info.characters
 
     @property
     def bytes(self) -> int:
-        """How many bytes of UTF-8 the tokens stand for."""
+        """The number of UTF-8 bytes of the text."""
         return self.info.bytes
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return tokens ``start`` up to ``stop``.
 
         Raises:
-            DataError: A shard is torn, or holds a token that the tokenizer has not.
+            DataError: A shard is damaged, or holds a token outside the vocabulary.
         """
         assert 0 <= start <= stop <= len(self), f"{start} to {stop} of {len(self)} tokens"
-        found = np.empty(stop - start, np.int64)
+        tokens = np.empty(stop - start, np.int64)
         number = int(np.searchsorted(self._ends, start, side="right"))
         at = start
         while at < stop:
             until = min(stop, int(self._ends[number]))
             first = int(self._ends[number]) - self.info.shards[number].tokens
-            found[at - start : until - start] = self._map_shard(number)[at - first : until - first]
+            tokens[at - start : until - start] = self._map_shard(number)[at - first : until - first]
             at, number = until, number + 1
-        if stop > start and found.max() >= self.vocab:
-            raise DataError(
-                f"{self.folder} is torn: {self.name} holds the token {found.max()} of {self.vocab}"
-            )
-        return found
+        if stop > start and (last := tokens.max()) >= self.vocab:
+            raise DataError(f"{self.folder} is torn: {self.name} holds the token {last} of {self.vocab}")
+        return tokens
 
     def _map_shard(self, number: int) -> NDArray[Any]:
-        """Map one shard into memory; a map keeps a file open, so only some are."""
+        """Map one shard into memory; each map keeps a file open, so their number is limited."""
         if number not in self._open_shards:
             if len(self._open_shards) >= _MAX_OPEN_SHARDS:
                 self._open_shards.pop(next(iter(self._open_shards)))
@@ -94,22 +90,22 @@ class Split:
         return self._open_shards[number]
 
     def check_shard(self, number: int) -> None:
-        """Compare a shard's header and length with the manifest, before anything of it is mapped.
+        """Compare a shard's header and length with the manifest, before it is mapped.
 
         Raises:
             DataError: They differ, or the file cannot be read.
         """
         shard, dtype = self.info.shards[number], little_endian(self.dtype)
-        path, wanted = self.folder / shard.name, npy_header(dtype, shard.tokens)
+        path, expected = self.folder / shard.name, npy_header(dtype, shard.tokens)
         with _explain_read_error(path), path.open("rb") as file:
-            found, size = file.read(len(wanted)), path.stat().st_size
-        if found != wanted or size != len(wanted) + shard.tokens * dtype.itemsize:
+            header, size = file.read(len(expected)), path.stat().st_size
+        if header != expected or size != len(expected) + shard.tokens * dtype.itemsize:
             raise DataError(f"{path} is torn: it is not {shard.tokens} tokens of {self.dtype}")
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A prepared text: its tokenizer, what the manifest says, and the tokens of each split."""
+    """A prepared text: its manifest, its tokenizer, and the tokens of each split."""
 
     folder: Path
     manifest: Manifest
@@ -127,16 +123,16 @@ class Corpus:
         return self.splits[name]
 
     def is_intact(self) -> bool:
-        """Say whether every shard is, byte for byte, what was written; reads all of them."""
+        """Hash every shard; return whether all are, byte for byte, what was written."""
         shards = [shard for split in self.splits.values() for shard in split.info.shards]
-        return all(sha256_of(self.folder / shard.name) == shard.sha256 for shard in shards)
+        return all(hash_file(self.folder / shard.name) == shard.sha256 for shard in shards)
 
 
 def open_tokens(folder: Path | str) -> Corpus:
-    """Open what ``nhin prepare`` wrote; no token is read yet.
+    """Open a folder that ``nhin prepare`` wrote; no token is read yet.
 
     Raises:
-        DataError: Nothing was prepared there, or it is torn, foreign or of a later format.
+        DataError: There is none, or it is damaged, foreign or of another format.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
@@ -152,27 +148,25 @@ def open_tokens(folder: Path | str) -> Corpus:
         raise DataError(f"{folder} is torn: {why}") from why
     if (manifest.tokenizer, manifest.vocab) != (tokenizer.fingerprint, tokenizer.vocab):
         raise DataError(f"{folder} is torn: {VOCABULARY} is not what made these tokens")
-    splits = {}
+    splits: dict[str, Split] = {}
     for name in SPLITS:
-        part: SplitInfo | None = getattr(manifest.splits, name)
-        if part is not None:
-            splits[name] = Split(
-                name, folder, _check_counts(part, name, folder), tokenizer.vocab, manifest.dtype
-            )
-            for number in range(len(part.shards)):
+        info: SplitInfo | None = getattr(manifest.splits, name)
+        if info is not None:
+            _check_info(info, name, folder)
+            splits[name] = Split(name, folder, info, tokenizer.vocab, manifest.dtype)
+            for number in range(len(info.shards)):
                 splits[name].check_shard(number)
     return Corpus(folder, manifest, tokenizer, splits)
 
 
-def _check_counts(info: SplitInfo, name: str, folder: Path) -> SplitInfo:
-    """Refuse counts that cannot be, and files that are not shards of this folder."""
+def _check_info(info: SplitInfo, name: str, folder: Path) -> None:
+    """Refuse impossible counts, and names that are not shards of this folder."""
     for shard in info.shards:
         if not re.fullmatch(rf"{name}-[0-9]{{5,9}}\.npy", shard.name):
             raise DataError(f"{folder} is torn: {shard.name[:80]!r} is no shard of {name}")
     counts = [info.characters, info.bytes, *(shard.tokens for shard in info.shards)]
     if min(counts) < 0 or info.tokens != sum(shard.tokens for shard in info.shards):
         raise DataError(f"{folder} is torn: the tokens of {name} do not add up")
-    return info
 
 
 def _read_json(path: Path) -> Any:
@@ -184,11 +178,10 @@ def _read_json(path: Path) -> Any:
 
 @contextmanager
 def _explain_read_error(path: Path) -> Iterator[None]:
-    """Say in one line why a file cannot be read."""
+    """Raise any reading error as a DataError of one line."""
     try:
-        yield
-    except OSError as why:
-        raise DataError(f"cannot read {path}: {why.strerror or why}") from why
+        with explain_os_error(f"read {path}", DataError):
+            yield
     except (ValueError, RecursionError) as why:
         if isinstance(why, NhinError):
             raise

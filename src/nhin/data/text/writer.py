@@ -1,97 +1,56 @@
-"""Folders that are there whole or not at all, and rows of tokens written as they come."""
+"""Write the tokens of a preparation: a folder that appears complete or not at all, and the shards in it."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
-from nhin.data.text.manifest import Shard, SplitInfo, little_endian, npy_header, sha256_of
-from nhin.errors import DataError, UsageError
-
-_LOCK = ".lock"
+from nhin.data.text.manifest import Shard, SplitInfo, little_endian, npy_header
+from nhin.errors import DataError
+from nhin.files import LOCK, beside, explain_os_error, hash_file, lock_folder
 
 
 @contextmanager
-def temporary_sibling(out: Path) -> Iterator[Path]:
-    """Give an empty folder to fill, which is put in place at the end; nothing stays of it when that fails.
+def build_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty, locked folder that becomes ``out`` at the end; after a failure nothing of it is left.
 
     Raises:
         UsageError: Another process is filling it.
         DataError: It cannot be written.
     """
-    new = out.with_name(f".{out.name}.new")
-    try:
-        new.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            _lock_folder(new, out, stack)
-            try:
-                _clear_folder(new)  # of what a killed process left
-                yield new
-                (new / _LOCK).unlink(missing_ok=True)
-                if out.is_dir():
-                    out.rmdir()
-                new.rename(out)
-            except BaseException:
-                shutil.rmtree(new, ignore_errors=True)
-                raise
-    except OSError as why:
-        raise DataError(f"cannot write {out}: {why.strerror or why}") from why
-
-
-def _lock_folder(new: Path, out: Path, stack: ExitStack) -> None:
-    """Hold a folder until the stack ends, or the process, however that comes."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: nothing to hold with, one preparation a folder is up to its user
-        return
-    lock = stack.enter_context((new / _LOCK).open("w"))
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as why:
-        raise UsageError(
-            f"another process is preparing {out} just now; wait, or choose another folder"
-        ) from why
+    new, _ = beside(out)
+    busy = f"another process is preparing {out} just now; wait, or choose another folder"
+    with explain_os_error(f"write {out}", DataError), lock_folder(new, busy, DataError):
+        try:
+            _clear_folder(new)  # of files that a killed process left
+            yield new
+            (new / LOCK).unlink(missing_ok=True)
+            if out.is_dir():
+                out.rmdir()
+            new.rename(out)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
 
 
 def _clear_folder(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != _LOCK:
+        elif path.name != LOCK:
             path.unlink()
 
 
-def write_json(path: Path, tree: Any) -> None:
-    """Write plain values, down to the disk."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(tree, file, ensure_ascii=False, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
 class TokenWriter:
-    """Writes the tokens of one split as they come, a new file every so many; use it with ``with``.
-
-    Args:
-        folder: Where the files go.
-        name: Of the split.
-        dtype: Of the numbers.
-        max_tokens: Tokens in a file.
-    """
+    """Writes the tokens of one split as they come, ``max_tokens`` per file; a context manager."""
 
     def __init__(self, folder: Path, name: str, dtype: str, max_tokens: int) -> None:
-        self._folder, self._name, self._dtype, self._max_tokens = (
-            folder,
-            name,
-            little_endian(dtype),
-            max_tokens,
-        )
+        self._folder, self._name, self._max_tokens = folder, name, max_tokens
+        self._dtype = little_endian(dtype)
         self._file: BinaryIO | None = None
         self._count = self._characters = self._bytes = 0
         self._shards: list[Shard] = []
@@ -103,11 +62,11 @@ class TokenWriter:
         if kind is None:
             self._close_shard()
         elif self._file is not None:
-            with suppress(OSError):  # a full disk fails again here, and the first failure says it
+            with suppress(OSError):  # a full disk fails again here; the first failure is already raised
                 self._file.close()
 
     def add(self, ids: Sequence[int], texts: Sequence[str]) -> None:
-        """Write some tokens, which stand for these texts."""
+        """Write the tokens of some texts."""
         self._characters += sum(map(len, texts))
         self._bytes += sum(len(text.encode()) for text in texts)
         tokens = np.array(ids, self._dtype)
@@ -120,7 +79,7 @@ class TokenWriter:
             tokens = tokens[len(some) :]
 
     def split_info(self) -> SplitInfo:
-        """Tell what was written; after the ``with``."""
+        """Return what was written; valid after the ``with`` block."""
         tokens = sum(shard.tokens for shard in self._shards)
         return SplitInfo(tokens, self._characters, self._bytes, tuple(self._shards))
 
@@ -132,7 +91,7 @@ class TokenWriter:
         return self._file
 
     def _close_shard(self) -> None:
-        """End a file: its header is as long for every count, and written again when that is known."""
+        """Close a file, its header rewritten now that the count is known."""
         if self._file is None:
             return
         path = Path(self._file.name)
@@ -141,5 +100,5 @@ class TokenWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._shards.append(Shard(path.name, self._count, sha256_of(path)))
+        self._shards.append(Shard(path.name, self._count, hash_file(path)))
         self._file, self._count = None, 0

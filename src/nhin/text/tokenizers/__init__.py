@@ -1,4 +1,7 @@
-"""Tokenizers by name: ``char``, ``byte`` and ``bpe:N``; learned from texts, or read back from a tree."""
+"""Tokenizers by name: ``char``, ``byte`` and ``bpe:N``; trained on texts, or read back from a dict.
+
+Imports errors only; the ``tokenizers`` package is loaded when a BPE tokenizer is first used.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -14,11 +17,11 @@ MIN_VOCAB, MAX_VOCAB = 257, 2**20
 
 
 def check_spec(spec: str) -> int:
-    """Return how many ids a tokenizer shall learn, 0 where that is not for us to say.
+    """Return the vocabulary size that a name asks for, 0 where the texts decide it.
 
     Raises:
         UnknownName: There is no such kind.
-        UsageError: The number after bpe: is none, or out of bounds.
+        UsageError: The number after bpe: is missing or out of range.
     """
     kind, colon, number = spec.partition(":")
     if spec in ("char", "byte"):
@@ -26,24 +29,24 @@ def check_spec(spec: str) -> int:
     if kind != "bpe":
         raise UnknownName("tokenizer", spec, KINDS)
     if not colon or not (number.isascii() and number.isdigit() and len(number) <= len(str(MAX_VOCAB))):
-        raise UsageError(f"byte pairs are asked for with their number, such as bpe:8192, not {spec!r}")
+        raise UsageError(f"give the vocabulary size of BPE, such as bpe:8192, not {spec!r}")
     if not MIN_VOCAB <= int(number) <= MAX_VOCAB:
-        raise UsageError(f"bpe:{number}: there can be {MIN_VOCAB} to {MAX_VOCAB} byte pairs")
+        raise UsageError(f"bpe:{number}: give a vocabulary of {MIN_VOCAB} to {MAX_VOCAB}")
     return int(number)
 
 
 def train_tokenizer(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
-    """Make the tokenizer that ``spec`` names.
+    """Train a tokenizer.
 
     Args:
-        spec: ``char``, ``byte`` or ``bpe:N``, N ids in all (bytes and the end of a document among them).
-        texts: Gives the texts to learn from, in pieces; not asked for bytes.
+        spec: ``char``, ``byte`` or ``bpe:N``; N is the vocabulary size, with bytes and end of document.
+        texts: Returns the training texts, in pieces; not called for bytes.
 
     Raises:
         UnknownName: There is no such kind.
-        UsageError: N is out of bounds.
+        UsageError: N is out of range.
         DataError: There is no text to take characters from.
-        MissingExtra: Byte pairs were asked for and the ``tokenizers`` package is not installed.
+        MissingExtra: BPE needs the ``tokenizers`` package, which is not installed.
     """
     vocab = check_spec(spec)
     if spec == "byte":
@@ -52,28 +55,28 @@ def train_tokenizer(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
 
 
 def tokenizer_from_dict(tree: object) -> Tokenizer:
-    """Read back what ``as_tree`` told.
+    """Build a tokenizer from the result of ``Tokenizer.to_dict``.
 
     Raises:
-        CheckpointError: It is torn, foreign or of impossible size.
+        CheckpointError: It is torn, foreign or too large.
     """
     kind = tree.get("kind") if isinstance(tree, Mapping) else None
-    made = _FROM_DICT.get(kind) if isinstance(kind, str) else None
-    if made is None or not isinstance(tree, Mapping):
+    build = _FROM_DICT.get(kind) if isinstance(kind, str) else None
+    if build is None or not isinstance(tree, Mapping):
         raise CheckpointError(f"this is no tokenizer of nhin: its kind is {str(kind)[:40]!r}")
     try:
-        tokenizer = made(tree)
+        tokenizer = build(tree)
     except NhinError as why:
         raise CheckpointError(f"the {kind} tokenizer is torn: {why}") from why
     if dict(tree) != tokenizer.to_dict():
-        raise CheckpointError(f"the {kind} tokenizer is torn: it holds what nhin never writes")
+        raise CheckpointError(f"the {kind} tokenizer is torn: it contains what nhin never writes")
     return tokenizer
 
 
 def _char_from_dict(tree: Mapping[str, object]) -> Tokenizer:
     chars = tree.get("chars")
     if not isinstance(chars, str) or not chars:
-        raise CheckpointError("it names no characters")
+        raise CheckpointError("it has no characters")
     return CharTokenizer(chars)
 
 

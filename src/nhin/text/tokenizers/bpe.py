@@ -1,12 +1,12 @@
-"""Byte pairs: bytes to begin with, then the pair that is commonest becomes one id, again and again.
+"""Byte-pair encoding: starting from bytes, the most frequent pair becomes a new id, again and again.
 
-Ids 0 to 255 are the bytes, so that nothing is unknown and every text comes back as it was; merge number k
-makes the next id, unless its bytes have one. Words are cut by the rule of GPT-2 before pairs are counted.
-Hugging Face's ``tokenizers`` counts and applies them; only merges are kept, so what a file from elsewhere
-can hold is checked entirely.
+Ids 0 to 255 are the bytes, so nothing is unknown and decoding restores every text; each merge makes the next
+id, unless its bytes have one. Text is split into words by the rule of GPT-2 before pairs are counted. Hugging
+Face's ``tokenizers`` counts and applies them; only the merges are stored, so a foreign file can be checked
+completely.
 
 Source:  Sennrich et al. 2016, arXiv:1508.07909; bytes as letters: GPT-2 (Radford et al. 2019, section 2.2).
-Differs: a pair is merged when it is seen twice or more, and into at most 64 bytes.
+Differs: a pair is merged if it occurs at least twice, and into at most 64 bytes.
 """
 
 import json
@@ -14,37 +14,36 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from nhin.errors import DataError, MissingExtra
 from nhin.text.tokenizers.base import Tokenizer, encode_utf8
 
-LONGEST_PIECE = 64  # of those learned
-LONGEST_READ = 128  # of those read: GPT-2 has one so long
+LONGEST_PIECE = 64  # in training, in bytes
+LONGEST_READ = 128  # in a file, in bytes: GPT-2 has a piece of that length
 _PARALLEL = "TOKENIZERS_PARALLELISM"
 
 Merge = tuple[int, int]
 
 
 def _byte_alphabet() -> str:
-    """Return the letter that stands for each byte in the library: itself where it can be seen."""
-    seen = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    unseen = iter(range(0x100, 0x200))
-    return "".join(chr(byte if byte in seen else next(unseen)) for byte in range(256))
+    """Return the letter that stands for each byte in the library: itself where it is printable."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return "".join(chr(byte if byte in printable else next(others)) for byte in range(256))
 
 
 ALPHABET = _byte_alphabet()
 
 
 class BPETokenizer(Tokenizer):
-    """Bytes, and pairs of what came before.
+    """Byte-pair encoding.
 
     Args:
-        merges: Two ids each, both known when their turn comes, the first merge first.
+        merges: Pairs of ids in the order of training; each joins earlier ids.
 
     Raises:
-        DataError: A merge joins ids that are not there yet, or makes a piece too long.
+        DataError: A merge joins ids that do not exist yet, or makes a piece that is too long.
     """
 
     def __init__(self, merges: Sequence[Merge]) -> None:
@@ -52,7 +51,7 @@ class BPETokenizer(Tokenizer):
         known = {piece: i for i, piece in enumerate(pieces)}
         for number, (left, right) in enumerate(merges):
             if not (0 <= left < len(pieces) and 0 <= right < len(pieces)):
-                raise DataError(f"merge {number} joins {left} and {right}, and there are {len(pieces)} ids")
+                raise DataError(f"merge {number} joins {left} and {right}, but there are {len(pieces)} ids")
             piece = pieces[left] + pieces[right]
             if len(piece) > LONGEST_READ:
                 raise DataError(f"merge {number} makes a piece of {len(piece)} bytes, over {LONGEST_READ}")
@@ -64,7 +63,7 @@ class BPETokenizer(Tokenizer):
         self.name = f"bpe:{len(self.pieces)}"
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into ids, the earliest merges first."""
+        """Turn text into ids, earlier merges first."""
         encode_utf8(text)
         return self._hf_tokenizer.encode(text, add_special_tokens=False).ids
 
@@ -73,7 +72,7 @@ class BPETokenizer(Tokenizer):
         return {"kind": "bpe", "merges": [list(merge) for merge in self.merges]}
 
     def to_hf(self) -> str:
-        """Return the ``tokenizer.json`` of Hugging Face's library, the end of a document as <|endoftext|>."""
+        """Return a Hugging Face ``tokenizer.json``, with <|endoftext|> as the end of a document."""
         tree = json.loads(self._hf_tokenizer.to_str())
         tree["decoder"] = tree["pre_tokenizer"]
         flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -90,9 +89,9 @@ class BPETokenizer(Tokenizer):
 
 
 def train_bpe(texts: Iterable[str], vocab: int) -> BPETokenizer:
-    """Learn byte pairs until there are ``vocab`` ids, or nothing more is seen twice.
+    """Train until there are ``vocab`` ids, or no pair occurs twice.
 
-    Memory grows with the number of different words, not with the length of the texts.
+    Memory grows with the number of distinct words, not with the length of the texts.
 
     Raises:
         MissingExtra: The ``tokenizers`` package is not installed.
@@ -126,7 +125,7 @@ def _to_letters(piece: bytes) -> str:
 
 
 def _byte_level(model: Any) -> Any:
-    """Put GPT-2's cutting into words before a model of pairs."""
+    """Return a tokenizer with GPT-2's splitting into words."""
     tokenizers = _import_tokenizers()
     library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -135,20 +134,21 @@ def _byte_level(model: Any) -> Any:
 
 def _import_tokenizers() -> Any:
     try:
-        return import_module("tokenizers")
+        import tokenizers
     except ImportError as why:
-        raise MissingExtra("byte pairs need the package tokenizers: pip install 'nhin[torch]'") from why
+        raise MissingExtra("BPE needs the package tokenizers: pip install 'nhin[torch]'") from why
+    return tokenizers
 
 
 @contextmanager
 def _single_thread() -> Iterator[None]:
-    """Keep the library to one thread, and the environment as it was: threads would not survive a fork."""
-    before = os.environ.get(_PARALLEL)
+    """Keep the library to one thread, since threads do not survive a fork; then restore the environment."""
+    previous = os.environ.get(_PARALLEL)
     os.environ[_PARALLEL] = "false"
     try:
         yield
     finally:
-        if before is None:
+        if previous is None:
             del os.environ[_PARALLEL]
         else:
-            os.environ[_PARALLEL] = before
+            os.environ[_PARALLEL] = previous

@@ -1,4 +1,4 @@
-"""Tokenizers that learn nothing but which letters there are: one id per character, one per byte."""
+"""Tokenizers with one id per character, or one per byte."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from nhin.text.tokenizers.base import Tokenizer, describe_char, encode_utf8
 
 
 class CharTokenizer(Tokenizer):
-    """One id per character of the text it was made for, in the order of code points."""
+    """One id per character of the training text, in the order of code points."""
 
     name = "char"
 
@@ -18,7 +18,7 @@ class CharTokenizer(Tokenizer):
         self._ids = {char: i for i, char in enumerate(self.chars)}
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into ids; a character that was not in the text it was made for is refused."""
+        """Turn text into ids; a character outside the training text is refused."""
         try:
             return [self._ids[char] for char in text]
         except KeyError as why:
@@ -31,7 +31,7 @@ class CharTokenizer(Tokenizer):
 
 
 class ByteTokenizer(Tokenizer):
-    """One id per byte of UTF-8: nothing to learn, nothing unknown."""
+    """One id per byte of UTF-8: no training, no unknown characters."""
 
     name = "byte"
     pieces = (*(bytes([byte]) for byte in range(256)), b"")
@@ -41,15 +41,15 @@ class ByteTokenizer(Tokenizer):
         return list(encode_utf8(text))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return that it is this one."""
+        """Return its kind."""
         return {"kind": "byte"}
 
 
 def train_char(texts: Iterable[str]) -> CharTokenizer:
     """Collect the characters of some texts."""
-    seen: set[str] = set()
+    chars: set[str] = set()
     for text in texts:
-        seen.update(text)
-    if not seen:
+        chars.update(text)
+    if not chars:
         raise DataError("there is no text to take characters from")
-    return CharTokenizer(seen)
+    return CharTokenizer(chars)
