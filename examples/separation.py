@@ -1,4 +1,4 @@
-"""How often softmax tells a spike and linear attention does not, exactly, and why not: separation.py"""
+"""Print how often softmax attention detects a spike and linear attention does not, exactly: separation.py."""
 
 from nhin.studies.separation.attention_nets.config import AttentionConfig
 from nhin.studies.separation.attention_nets.exact import exact_outcomes
@@ -6,7 +6,7 @@ from nhin.studies.separation.outcomes import NET_TITLES, NETS, SUCCESS, firing_r
 
 
 def main() -> None:
-    """Print the probabilities for spikes of several sizes."""
+    """Print the success probability and the four firing rates for spikes of several sizes."""
     print("spike  success", *(NET_TITLES[net] for net in NETS), sep="  ")
     for spike in (0.4, 0.8, 1.2, 2.0, 3.0):
         outcomes = exact_outcomes(AttentionConfig(n=200, d=22, m=15, a1=spike))
