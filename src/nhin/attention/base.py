@@ -175,7 +175,9 @@ class Mechanism(nn.Module):
 
     def check(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool, keep: Tensor | None) -> None:
         """Refuse inputs that do not fit the contract, the abilities, or the sizes it was built for."""
-        check_call(self.facts, q, k, v, causal=causal, keep=keep)
+        check_shapes(q, k, v)
+        check_dtypes(q, k, v, keep)
+        check_abilities(self.facts, q, k, causal=causal, keep=keep)
         check_built(self.facts, q, heads=self.heads, head_dim=self.head_dim)
 
     def init_cache(self, spec: CacheSpec) -> Cache:
@@ -213,16 +215,12 @@ def _all_facts(cls: type[Mechanism]) -> Iterator[Facts]:
         yield from _all_facts(subclass)
 
 
-def check_call(
-    facts: Facts, q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, keep: Tensor | None = None
-) -> None:
-    """Refuse tensors that do not fit the contract, and uses that the mechanism has no ability for.
+def check_abilities(facts: Facts, q: Tensor, k: Tensor, *, causal: bool, keep: Tensor | None) -> None:
+    """Refuse uses that a mechanism has no ability for.
 
     Raises:
-        ShapeError: Tensors do not fit; see ``check``.
-        UsageError: An ability is missing; the message names the mechanisms that have it.
+        UsageError: The message names the mechanisms that have it.
     """
-    check(q, k, v, keep)
     needs = {
         "causal": causal,
         "keep": keep is not None,
@@ -248,8 +246,8 @@ def check_built(facts: Facts, q: Tensor, *, heads: int | None = None, head_dim: 
             )
 
 
-def check(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> None:
-    """Refuse tensors that do not fit the contract: q ``B T H D``, k and v ``B S G D``, keep ``B S``, boolean.
+def check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Refuse tensors whose shapes do not fit the contract: q ``B T H D``, k and v ``B S G D``.
 
     Raises:
         ShapeError: The message names the argument, its value and the remedy.
@@ -271,11 +269,14 @@ def check(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> None:
         raise ShapeError(
             f"q has {q.shape[2]} heads and k has {k.shape[2]}; make kv_heads divide heads (1 always does)"
         )
-    _check_dtypes_and_keep(q, k, v, keep)
 
 
-def _check_dtypes_and_keep(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> None:
-    """Refuse mixed dtypes or devices, and a ``keep`` that is no mask of the keys."""
+def check_dtypes(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> None:
+    """Refuse mixed dtypes or devices, and a ``keep`` that is no mask of the keys, ``B S`` and boolean.
+
+    Raises:
+        ShapeError: The message names the argument, its value and the remedy.
+    """
     for name, tensor in (("k", k), ("v", v)):
         if tensor.device != q.device:
             raise ShapeError(

@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from nhin.attention.base import Cache, CacheSpec, Keys, Queries
+from nhin.attention.base import Cache, CacheSpec, Keys, Mechanism, Queries
 from nhin.errors import ShapeError, UsageError
 
 
@@ -19,6 +20,8 @@ class PreallocatedCache(Cache):
         shapes: Shapes of its tensors by name, without the batch axis, which comes first.
         dtypes: Their dtypes, where other than that of ``spec``.
     """
+
+    _mechanism: Any = None  # checks what is appended
 
     def __init__(
         self,
@@ -59,6 +62,8 @@ class PreallocatedCache(Cache):
     def prefill(self, q: Queries, k: Keys, v: Keys, *, lengths: Sequence[int] | None = None) -> Queries:
         """Append several positions to every row; see ``Cache``."""
         self._check(q, k, v, lengths)
+        if isinstance(self._mechanism, Mechanism):
+            self._mechanism.check(q, k, v, causal=True, keep=None)
         count = q.shape[1]
         new = (count,) * self.spec.batch if lengths is None else tuple(lengths)
         out = self._prefill(q, k, v, new)

@@ -54,35 +54,36 @@ class KVCache(PreallocatedCache):
         self.lengths = tuple(min(length, stored) for stored in self.lengths)
 
     def _prefill(self, q: Queries, k: Keys, v: Keys, new_lengths: tuple[int, ...]) -> Queries:
-        assert self._mechanism is not None, "a cache without a mechanism was asked to attend"
+        assert isinstance(self._mechanism, Mechanism), "a cache without a mechanism was asked to attend"
         self._write(k, v, new_lengths)
-        count = q.shape[1]
+        attend, count = self._mechanism._attend, q.shape[1]
         if self.has_equal_lengths:
             # Padding follows the real positions, so causality hides it.
             stored = self._prefix(min(self.max_length + count, self.spec.context), q.dtype)
             real = stored[0].shape[1] - self.max_length
-            out = self._mechanism(q[:, :real], *stored, causal=True)
+            out = attend(q[:, :real], *stored, True, None)
             return torch.cat([out, torch.zeros_like(q[:, real:])], 1) if real < count else out
         if count == 1 and {"unordered", "keep"} <= self._mechanism.facts.abilities:
             stop = torch.tensor(self.lengths) + torch.tensor(new_lengths)
             stored = self._prefix(int(stop.max()), q.dtype)
             keep = (torch.arange(stored[0].shape[1]) < stop[:, None]).to(q.device)
-            return self._mechanism(q, *stored, keep=keep)
+            return attend(q, *stored, False, keep)
         # Rows of different lengths one at a time: slow, and right for any mechanism.
         out = torch.zeros_like(q)
         for row, (length, more) in enumerate(zip(self.lengths, new_lengths, strict=True)):
             k, v = (x[row : row + 1] for x in self._prefix(length + more, q.dtype))
-            out[row : row + 1, :more] = self._mechanism(q[row : row + 1, :more], k, v, causal=True)
+            out[row : row + 1, :more] = attend(q[row : row + 1, :more], k, v, True, None)
         return out
 
     def _write(self, k: Keys, v: Keys, new_lengths: tuple[int, ...]) -> None:
-        starts = set(self.lengths) if self.has_equal_lengths else set()
+        starts = set(self.lengths)  # one, unless rows have different lengths
         for name, x in (("keys", k), ("values", v)):
             x = x.transpose(1, 2)
-            for start in starts:
+            if len(starts) == 1:
+                (start,) = starts
                 fits = min(x.shape[2], self.spec.context - start)
                 self.tensors[name].narrow(2, start, fits).copy_(x if fits == x.shape[2] else x[:, :, :fits])
-            if not starts:
+            else:
                 for row, (start, more) in enumerate(zip(self.lengths, new_lengths, strict=True)):
                     self.tensors[name][row, :, start : start + more] = x[row, :, :more]
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nhin.attention.base import Keep, Keys, Queries, WeightRows, check_built
+from nhin.attention.base import Keep, Keys, Queries, WeightRows
 from nhin.attention.masked_softmax import all_finite, mask_keys, propagate_nan, zero_nonfinite
 from nhin.attention.masks import KeyPositions, QueryPositions
 from nhin.attention.sliced_tiles import attend
@@ -41,16 +41,7 @@ class BiasedAttention(SoftmaxAttention):
         products = super().scores(q, k, p, s, size)
         return (products + self.bias(p - s)).to(products.dtype)
 
-    def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:
-        """Refuse what does not fit, also another number of heads than built for."""
-        super().check(q, k, v, causal=causal, keep=keep)
-        check_built(self.facts, q, heads=self.heads)
-
-    def forward(
-        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
-    ) -> Queries:
-        """Mix values with softmax weights; see ``attention.base`` for the contract."""
-        self.check(q, k, v, causal=causal, keep=keep)
+    def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
         if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or 0 in (q.numel(), k.numel()):
             return self.forward_reference(q, k, v, causal=causal, keep=keep)
         q, k, v = to_autocast(q, k, v)

@@ -48,7 +48,12 @@ class Softmax(SoftmaxAttention):
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
         # The last query sees every key, so causality never limits a single query.
         if q.shape[1] == 1 and keep is None:
-            return _decode(q, k, v)
+            # The heads that share keys are rows of one matrix, so keys are read once. In bf16 9x faster than
+            # computing the weights, 4x in training. Without einops, which is slower: with it, here and where
+            # a cache is written, a step over 512 keys takes 77 us instead of 52.
+            packed = q[:, 0].unflatten(1, (k.shape[2], -1))
+            out = F.scaled_dot_product_attention(packed, k.transpose(1, 2), v.transpose(1, 2))
+            return out.flatten(1, 2)[:, None]
         causal = causal and q.shape[1] != 1
         k, v, nonfinite = shield_inputs(k, v, keep, nonfinite=causal)
         if _is_unfused_faster(q, k):
@@ -66,16 +71,6 @@ def _is_unfused_faster(q: Queries, k: Keys) -> bool:
     """
     half = q.dtype in (torch.bfloat16, torch.float16)
     return half and q.device.type == "cpu" and q.shape[1] * k.shape[1] <= MAX_UNFUSED_PAIRS
-
-
-def _decode(q: Queries, k: Keys, v: Keys) -> Queries:
-    """Answer one query: its heads that share keys are rows of one matrix, so keys are read once.
-
-    Without einops, which is slower: with it, here and where a cache is written, a step over 512 keys takes
-    77 us instead of 52. In bf16 9x faster than computing the weights, 4x in training.
-    """
-    packed = q[:, 0].unflatten(1, (k.shape[2], -1))
-    return _sdpa(packed, k.transpose(1, 2), v.transpose(1, 2)).flatten(1, 2)[:, None]
 
 
 def _attend_fused(q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:

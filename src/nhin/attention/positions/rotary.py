@@ -121,8 +121,8 @@ class Rotary(nn.Module):
         """Grow the table to the needed length."""
         stop = x.shape[1] + (start if isinstance(start, int) else max(start, default=0))
         # A compiled or exported graph cannot grow a table; slicing it too long fails there instead.
-        if not torch.compiler.is_compiling() and stop > self.cos.shape[0]:
-            self._build_table(max(stop, 2 * self.cos.shape[0]), self.cos.device)
+        if not torch.compiler.is_compiling() and stop > self.cos_sin.shape[1]:
+            self._build_table(max(stop, 2 * self.cos_sin.shape[1]), self.cos_sin.device)
 
     def _build_table(self, length: int, device: torch.device | None) -> None:
         with torch.inference_mode(False):

@@ -28,11 +28,7 @@ class SparseAttention(SoftmaxAttention):
 
     pattern: TiledPattern  # pyright: ignore[reportIncompatibleVariableOverride] # narrower, and set once
 
-    def forward(
-        self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
-    ) -> Queries:
-        """Mix values with softmax weights; see ``attention.base`` for the contract."""
-        self.check(q, k, v, causal=causal, keep=keep)
+    def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
         if torch.compiler.is_compiling():
             return self.forward_reference(q, k, v, causal=causal, keep=keep)
         q, k, v = to_autocast(q, k, v)
