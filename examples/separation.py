@@ -1,7 +1,7 @@
 """How often softmax tells a spike and linear attention does not, exactly, and why not: separation.py"""
 
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.exact import exact_outcomes
+from nhin.studies.separation.attention_exact import exact_outcomes
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.outcomes import NET_TITLES, NETS, SUCCESS, firing_rates
 
 

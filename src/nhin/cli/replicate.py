@@ -142,7 +142,7 @@ def _run_sweeps(
 
 def _explain(words: tuple[str, ...], inner: Inner | None, choices: VariantOptions) -> int:
     """Print one experiment in words."""
-    from nhin.studies.separation.parsing import explain_experiment
+    from nhin.studies.separation.explain import explain_experiment
 
     family = "self"
     if words and "=" not in words[0]:

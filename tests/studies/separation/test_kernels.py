@@ -13,8 +13,8 @@ from nhin.attention import registry
 from nhin.attention.base import Facts
 from nhin.attention.linear.linear import Linear
 from nhin.errors import ShapeError, UnknownName, UsageError
-from nhin.studies.separation.attention_nets import exact, reference
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation import attention_exact, reference
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study import kernel_report
 from nhin.studies.separation.kernels_study.attention_kernels import select_kernels
 from nhin.studies.separation.kernels_study.kernel_test import (
@@ -99,7 +99,7 @@ def test_thresholds_are_met_as_often_as_the_exact_method_says():
         chance = dict(
             zip(
                 NETS,
-                firing_rates(exact.exact_outcomes(AttentionConfig(n=60, d=12, m=5, a1=point.a1))),
+                firing_rates(attention_exact.exact_outcomes(AttentionConfig(n=60, d=12, m=5, a1=point.a1))),
                 strict=True,
             )
         )

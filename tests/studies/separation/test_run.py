@@ -15,18 +15,20 @@ from numpy.random import SeedSequence
 from nhin.errors import UnknownName, UsageError
 from nhin.format import format_csv
 from nhin.studies.files import atomic_folder
-from nhin.studies.separation import run
-from nhin.studies.separation.attention_nets import monte_carlo
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.row_products import row_terms
-from nhin.studies.separation.explain_attention import firing_sum
-from nhin.studies.separation.measure import Measurement, measure_points
+from nhin.studies.separation import monte_carlo, run
+from nhin.studies.separation.config import AttentionConfig, RegressionConfig
+from nhin.studies.separation.explain import firing_sum
+from nhin.studies.separation.measure import (
+    Measurement,
+    measure_agreement,
+    measure_points,
+    standard_errors,
+    wilson_interval,
+)
 from nhin.studies.separation.options import AMBIGUITIES, Variant
 from nhin.studies.separation.outcomes import CODES, SUCCESS
-from nhin.studies.separation.regression import monte_carlo as regression_mc
-from nhin.studies.separation.regression.config import RegressionConfig
 from nhin.studies.separation.report import find_crossings, worst_condition
-from nhin.studies.separation.results import make_row, measure_agreement, standard_errors, wilson_interval
+from nhin.studies.separation.row_products import row_terms
 from nhin.studies.separation.sweeps import sweep_points
 
 FILES = {
@@ -89,10 +91,9 @@ def test_another_seed_draws_something_else(done, tmp_path):
 @given(block=st.integers(1, 4000))
 @settings(max_examples=10, deadline=None)
 def test_the_size_of_blocks_changes_no_count(block):
-    one, two = AttentionConfig(n=20, d=12), RegressionConfig(40, 9)
-    for method, setting in ((monte_carlo, one), (regression_mc, two)):
-        want = method.count_outcomes(setting, 25, SeedSequence(1))
-        assert np.array_equal(method.count_outcomes(setting, 25, SeedSequence(1), block), want)
+    for setting in (AttentionConfig(n=20, d=12), RegressionConfig(40, 9)):
+        want = monte_carlo.count_outcomes(setting, 25, SeedSequence(1))
+        assert np.array_equal(monte_carlo.count_outcomes(setting, 25, SeedSequence(1), block), want)
 
 
 def test_a_point_is_drawn_alike_whatever_else_is_run():
@@ -198,7 +199,7 @@ def test_crossings_are_where_half_is_passed(sweep, inner, turns, where):
 
 def test_cells_are_numbers_of_twelve_digits():
     result = Measurement(sweep_points("self", Variant(), ("eye",), "d")[0], np.full(CODES, 1 / CODES), None)
-    told = make_row(result, "exact", 0)
+    told = run.make_row(result, "exact", 0)
     line = format_csv([told]).splitlines()[1].split(",")
     assert told["lo"] is None
     assert line[list(told).index("lo")] == ""

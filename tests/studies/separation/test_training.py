@@ -15,18 +15,19 @@ from numpy.random import SeedSequence
 from numpy.testing import assert_allclose
 
 from nhin.errors import CheckpointError, UnknownName, UsageError
-from nhin.studies.separation.attention_nets import reference
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation import reference
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study import training_report, training_study
 from nhin.studies.separation.kernels_study.attention_kernels import select_kernels
 from nhin.studies.separation.kernels_study.detectors import (
     DETECTORS,
+    NoisyTask,
     accuracy,
     bayes,
     choose_threshold,
+    first_columns,
     measure_detectors,
 )
-from nhin.studies.separation.kernels_study.noisy_task import NoisyTask, first_columns
 from nhin.studies.separation.kernels_study.trained_kernels import GUARD, TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.training import (
     OneLayerNet,

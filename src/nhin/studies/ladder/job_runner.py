@@ -4,7 +4,7 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from nhin.errors import CheckpointError, Diverged
@@ -15,36 +15,13 @@ from nhin.lm.task import LanguageModelTask, LMBatch
 from nhin.lm.train_ngram import max_countable_tokens, train_ngram
 from nhin.studies.files import load_dataclass, save_dataclass
 from nhin.studies.ladder.dataset import LadderData, Prefix
-from nhin.studies.ladder.jobs import LadderJob
+from nhin.studies.ladder.jobs import LadderJob, RunResult
 from nhin.training.distributed import ProcessGroup
 from nhin.training.logger import Log
 from nhin.training.train_state import TrainState
 from nhin.training.trainer import Trainer
 
 _NAME = "result.json"
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """The result of a run.
-
-    Args:
-        finished: Trained to the end and evaluated; False if it was stopped.
-        parameters: Weights, or n-grams counted.
-        nats: Per token; None where training diverged.
-        tokens: Tokens it was evaluated on.
-        cpu_seconds: Of training alone.
-        spent: CPU-seconds of everything, as the budget counts them.
-    """
-
-    finished: bool
-    steps: int = 0
-    parameters: int = 0
-    nats: float | None = None
-    bits_per_byte: float | None = None
-    tokens: int = 0
-    cpu_seconds: float = 0.0
-    spent: float = 0.0
 
 
 class LadderTask(LanguageModelTask):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from nhin.errors import Diverged
 from nhin.studies.ladder.models import LadderModel
@@ -12,16 +11,30 @@ FACTOR = 3.0
 MAX_EXTRA = 4
 
 
-class JobScore(Protocol):
-    """The result of a run."""
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The result of a run.
 
-    @property
-    def nats(self) -> float | None:
-        """Per token; None where training diverged."""
-        ...
+    Args:
+        finished: Trained to the end and evaluated; False if it was stopped.
+        parameters: Weights, or n-grams counted.
+        nats: Per token; None where training diverged.
+        tokens: Tokens it was evaluated on.
+        cpu_seconds: Of training alone.
+        spent: CPU-seconds of everything, as the budget counts them.
+    """
+
+    finished: bool
+    steps: int = 0
+    parameters: int = 0
+    nats: float | None = None
+    bits_per_byte: float | None = None
+    tokens: int = 0
+    cpu_seconds: float = 0.0
+    spent: float = 0.0
 
 
-Scores = Mapping[str, JobScore]  # by the name of the job
+Scores = Mapping[str, RunResult]  # by the name of the job
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from nhin.format import count_noun, format_bytes, format_duration, markdown_table
-from nhin.studies.ladder.claims import UNKNOWN
 from nhin.studies.ladder.models import STACKS
-from nhin.studies.ladder.results import LadderResults, LadderRow
+from nhin.studies.ladder.results import UNKNOWN, LadderResults, LadderRow
 
 # Depth: perplexity and milliseconds of a step, as the sources print them.
 SOURCES = {2: (38.5, 1.2), 4: (29.4, 2.3), 8: (21.7, 4.8), 12: (18.9, 7.5)}

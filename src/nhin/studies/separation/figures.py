@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nhin.studies.plot_style import COLORS, new_figure, render_figure, style_axes
-from nhin.studies.separation.measure import Measurement
+from nhin.studies.separation.measure import Measurement, group_by_sweep, wilson_interval
 from nhin.studies.separation.options import INNER_TITLES, RECONSTRUCTION
 from nhin.studies.separation.outcomes import NETS
-from nhin.studies.separation.results import group_by_sweep, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

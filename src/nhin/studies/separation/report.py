@@ -5,10 +5,9 @@ from itertools import pairwise
 
 from nhin.format import markdown_table
 from nhin.studies.separation.figures import TITLES
-from nhin.studies.separation.measure import Measurement
+from nhin.studies.separation.measure import Measurement, group_by_sweep, measure_agreement
 from nhin.studies.separation.options import INNER_TITLES, RECONSTRUCTION
 from nhin.studies.separation.outcomes import NET_TITLES, NETS
-from nhin.studies.separation.results import group_by_sweep, measure_agreement
 from nhin.studies.separation.sweeps import Family
 
 _HEADER = (

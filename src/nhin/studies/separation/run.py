@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,14 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from nhin import __version__
-from nhin.format import format_csv
+from nhin.format import Cell, format_csv
 from nhin.ranges import check_int
 from nhin.studies.files import atomic_folder
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.figures import plot_conditions, plot_success
-from nhin.studies.separation.measure import Measurement, count_point, measure_points
+from nhin.studies.separation.measure import (
+    Measurement,
+    count_point,
+    group_by_sweep,
+    measure_points,
+    wilson_interval,
+)
 from nhin.studies.separation.options import AMBIGUITIES, KINDS, RECONSTRUCTION, Inner, Method, Variant
+from nhin.studies.separation.outcomes import NETS, firing_rates
 from nhin.studies.separation.report import format_report
-from nhin.studies.separation.results import group_by_sweep, make_row
 from nhin.studies.separation.sweeps import INNERS, REPEATS, Family, SweepPoint, sweep_points
 
 DEFAULT, MAX_REPEATS = Variant(), 10**7
@@ -98,6 +106,27 @@ def _write_results(request: SweepRequest, folder: Path, results: Results) -> Non
     check = check_definition(request, results) if request.method == "mc" else ""
     (folder / "report.md").write_text(format_report(results, check), encoding="utf-8")
     (folder / "manifest.json").write_text(_format_manifest(request, folder), encoding="utf-8")
+
+
+def make_row(result: Measurement, method: Method, seed: int) -> dict[str, Cell]:
+    """Return one row of the CSV file."""
+    point, config = result.point, result.point.config
+    cells: dict[str, Cell] = {"family": point.family, "X": point.inner, "sweep": point.sweep, "x": point.x}
+    cells["definition"] = "reconstruction" if point.family == "cross" else "paper"
+    attention = isinstance(config, AttentionConfig)
+    for name in ("n", "d", "m", "a0", "a1", "b", "c", "margin"):
+        cells[name] = getattr(config, name, None)
+    cells["tau"] = config.threshold * math.sqrt(config.log_n) if attention else config.tau
+    cells |= {"kind": config.kind if attention else "", "weights": config.weights, "method": method}
+    cells["exact"] = result.chance
+    low, high = wilson_interval(result.successes, result.repeats) if result.repeats else (None, None)
+    cells |= {"k": result.successes, "R": result.repeats, "lo": low, "hi": high}
+    rates = None if result.exact is None else firing_rates(result.exact)
+    counts = None if result.counts is None else firing_rates(result.counts.astype(float))
+    for number, net in enumerate(NETS):
+        cells[f"{net}_exact"] = None if rates is None else float(rates[number])
+        cells[f"{net}_k"] = None if counts is None else int(counts[number])
+    return cells | {"seed": seed, "version": __version__}
 
 
 def check_definition(request: SweepRequest, results: Results) -> str:

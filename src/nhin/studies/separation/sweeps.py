@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 
 from nhin.errors import UnknownName
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation.config import AttentionConfig, RegressionConfig, columns_for
 from nhin.studies.separation.options import Inner, Variant
-from nhin.studies.separation.regression.config import RegressionConfig, columns_for
 
 Family = Literal["regression", "self", "cross"]
 FAMILIES: tuple[Family, ...] = ("regression", "self", "cross")

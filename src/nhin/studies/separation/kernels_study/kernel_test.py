@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from nhin.errors import UsageError
 from nhin.ranges import check_int
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.reference import build_matrix, build_queries
-from nhin.studies.separation.attention_nets.samples import draw_samples
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study.attention_kernels import Attend, select_kernels
 from nhin.studies.separation.outcomes import GUARD
+from nhin.studies.separation.reference import build_matrix, build_queries
+from nhin.studies.separation.samples import draw_attention
 
 Products = NDArray[np.float64]  # (draws, ys): the largest inner products
 MAX_PRODUCTS = 1 << 26  # formed at once: half a gigabyte
@@ -150,7 +150,7 @@ def _score_kernel(test: KernelTest, kernel: str, a1: float, ones: Products, zero
 def _max_products(test: KernelTest, attend: Attend, seed: SeedSequence) -> tuple[Products, list[Products]]:
     """Return the largest inner product with each y of one draw: on D0, and on D1 for every spike."""
     config = test.setting
-    samples = next(draw_samples(config, test.ys, seed, block=MAX_PRODUCTS))
+    samples = next(draw_attention(config, test.ys, seed, block=MAX_PRODUCTS))
     # In torch, whose threads the mechanisms use too: with numpy's beside them all are four times as slow.
     y = torch.from_numpy(np.moveaxis(samples.signs[:, 0], 0, 1).reshape(config.d, -1).astype(np.float64))
     query1, key1, query0, key0 = map(int, samples.rows[0])

@@ -30,9 +30,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from nhin.errors import Diverged, UnknownName, UsageError
 from nhin.ranges import check_float, check_int
-from nhin.studies.separation.attention_nets.reference import build_matrix
-from nhin.studies.separation.kernels_study.noisy_task import NoisyTask
+from nhin.studies.separation.kernels_study.detectors import NoisyTask
 from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
+from nhin.studies.separation.reference import build_matrix
 
 Examples = Float[Tensor, "B n d"]
 Logits = Float[Tensor, " B"]

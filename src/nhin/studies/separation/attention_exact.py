@@ -16,8 +16,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.row_products import ColumnSigns, max_row_product
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.outcomes import (
     CODES,
     GUARD,
@@ -26,6 +25,7 @@ from nhin.studies.separation.outcomes import (
     encode_outcomes,
     silence_of_outcomes,
 )
+from nhin.studies.separation.row_products import ColumnSigns, max_row_product
 
 Classes = tuple[int, int, int, int]
 

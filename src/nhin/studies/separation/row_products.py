@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation.config import AttentionConfig
 
 Signs = NDArray[np.int64]
 Values = NDArray[np.float64]

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import UsageError
+from nhin.studies.separation.config import HIGH, LOW, SPIKE, RegressionConfig
 from nhin.studies.separation.outcomes import CODES, NETS, column_outcomes
-from nhin.studies.separation.regression.config import HIGH, LOW, SPIKE, RegressionConfig
 
 Values = NDArray[np.float64]
 Complex = NDArray[np.complex128]

@@ -1,4 +1,4 @@
-"""The configuration of one experiment with attention."""
+"""The configurations of one experiment: with softmax regression, and with attention."""
 
 import math
 from dataclasses import dataclass
@@ -6,9 +6,63 @@ from typing import get_args
 
 from nhin.errors import UnknownName, UsageError
 from nhin.ranges import check_float, check_int
-from nhin.studies.separation.options import Inner, Kind, Weights
+from nhin.studies.separation.options import Inner, Kind, Rounding, Weights
 
-MAX_N, MAX_D, MAX_COLUMNS = 10**9, 4098, 10**6
+LOW, HIGH, SPIKE = 1.0, 1.4, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionConfig:
+    """Definitions 3.2 to 3.8: u = Ax / ln n is uniform on [1, 1.4]; in D1 one random entry is 4.
+
+    Args:
+        n: Entries, 10 or more.
+        m: Random columns y of the last layer.
+        tau: The threshold.
+        weights: "shared": one y for the four networks; "independent": one for each.
+    """
+
+    n: int = 1000
+    m: int = 7
+    tau: float = 0.25
+    weights: Weights = "shared"
+
+    def __post_init__(self) -> None:
+        check_int("n", self.n, 10, 10**7)
+        check_int("m", self.m, 1, 10**4)
+        check_float("tau", self.tau, 0.0, 1.0)
+
+    @property
+    def log_n(self) -> float:
+        """ln n, the scale of the scores: exp(u ln n) = n^u."""
+        return math.log(self.n)
+
+    @property
+    def threshold(self) -> float:
+        """What an inner product must exceed."""
+        return self.tau
+
+    @property
+    def spike_decides(self) -> bool:
+        """Whether softmax fires on D1 exactly where y is 1 at the spike, whatever else is drawn."""
+        return (1 - self.tau) > self.other_weight * (1 + self.tau)
+
+    @property
+    def other_weight(self) -> float:
+        """The largest softmax weight of all other entries, relative to the spike's: (n - 1) n^1.4 / n^4."""
+        return (self.n - 1) * self.n ** (HIGH - SPIKE)
+
+
+def columns_for(n: int, rounding: Rounding) -> int:
+    """Return m = log n as a whole number.
+
+    Raises:
+        UsageError: It is 0.
+    """
+    m = math.ceil(math.log(n)) if rounding == "ceil" else math.floor(math.log(n))
+    if m < 1:
+        raise UsageError(f"log n rounds to {m} at n = {n}; give m or a larger n")
+    return m
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +81,6 @@ class AttentionConfig:
         inner: X of A1 X A2^T: "eye" for vec(I_d), "ones" for all ones.
         kind: "self", or how the queries of cross-attention differ; see ``options.KINDS``.
         weights: "shared": one y for the four networks; "independent": one for each.
-
-    Raises:
-        UsageError: A number is out of range.
-        UnknownName: An option has no such value.
     """
 
     n: int = 200
@@ -46,9 +96,9 @@ class AttentionConfig:
     weights: Weights = "shared"
 
     def __post_init__(self) -> None:
-        check_int("n", self.n, 2, MAX_N)
-        check_int("d", self.d, 3, MAX_D)
-        check_int("m", self.m, 1, MAX_COLUMNS)
+        check_int("n", self.n, 2, 10**9)
+        check_int("d", self.d, 3, 4098)
+        check_int("m", self.m, 1, 10**6)
         for name in ("a0", "a1", "b", "c", "margin"):
             check_float(name, getattr(self, name), 0.0, 1e3)
         if self.b + self.c <= 0:
