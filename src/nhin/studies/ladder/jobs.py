@@ -70,11 +70,7 @@ def seed_job_name(model: LadderModel, seed: int) -> str:
 
 
 def iter_jobs(plan: LadderPlan, models: Sequence[LadderModel], done: Scores) -> Iterator[LadderJob]:
-    """Yield every run of a ladder; the score of each must be in ``done`` before the next is asked for.
-
-    Raises:
-        Diverged: Every rate of a model diverged.
-    """
+    """Yield every run of a ladder; the score of each must be in ``done`` before the next is asked for."""
     for order in plan.settings.orders:
         yield LadderJob(ngram_job_name(order), order=order)
     for model in models:
@@ -107,11 +103,7 @@ def iter_search(plan: LadderPlan, model: LadderModel, done: Scores) -> Iterator[
 
 
 def best_rate(plan: LadderPlan, model: LadderModel, done: Scores) -> tuple[float, bool]:
-    """Return the best rate that was tried, and whether it is at the edge of those.
-
-    Raises:
-        Diverged: All of them diverged.
-    """
+    """Return the best rate that was tried, and whether it is at the edge of those."""
     jobs = {job.rate: job for job in iter_search(plan, model, done)}
     if not jobs:
         return _planned_rates(plan, model, done)[0], False

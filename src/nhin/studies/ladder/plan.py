@@ -84,11 +84,7 @@ def count_tries(settings: LadderSettings) -> int:
 
 
 def load_plan(out: Path) -> LadderPlan | None:
-    """Return the plan of the ladder in a folder, or None.
-
-    Raises:
-        CheckpointError: It is torn or foreign.
-    """
+    """Return the plan of the ladder in a folder, or None."""
     plan = load_dataclass(LadderPlan, out / _NAME)
     if plan is not None and (plan.steps < 1 or any(min(one.seconds, default=0) <= 0 for one in plan.times)):
         raise CheckpointError(f"{out / _NAME} is torn: its numbers cannot be")
@@ -130,9 +126,6 @@ def affordable_steps(settings: LadderSettings, costs: Sequence[ModelCost], fixed
     """Return how many steps a full run of every model may have.
 
     ``fixed_seconds`` are the CPU-seconds of everything but networks.
-
-    Raises:
-        UsageError: They would be too few to compare models.
     """
     tries = count_tries(settings)
     tries += _EXPECTED_EXTRA if tries else 0

@@ -24,9 +24,6 @@ class LadderSettings:
             default. A single one is used without a search.
         orders: Of the n-grams.
         steps: Of a full run; what the budget allows when None.
-
-    Raises:
-        UsageError: A number is out of range.
     """
 
     data: str | None = None

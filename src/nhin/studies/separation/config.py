@@ -54,11 +54,7 @@ class RegressionConfig:
 
 
 def columns_for(n: int, rounding: Rounding) -> int:
-    """Return m = log n as a whole number.
-
-    Raises:
-        UsageError: It is 0.
-    """
+    """Return m = log n as a whole number."""
     m = math.ceil(math.log(n)) if rounding == "ceil" else math.floor(math.log(n))
     if m < 1:
         raise UsageError(f"log n rounds to {m} at n = {n}; give m or a larger n")

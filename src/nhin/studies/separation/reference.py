@@ -49,11 +49,7 @@ def score_matrix(inner: Inner, a1: Values, a2: Values) -> Values:
 
 
 def attention_products(config: AttentionConfig, samples: AttentionSamples) -> Products:
-    """Yield repeat, network and the inner products of all rows and columns, in units of sqrt(ln n).
-
-    Raises:
-        UsageError: The matrices do not fit in memory.
-    """
+    """Yield repeat, network and the inner products of all rows and columns, in units of sqrt(ln n)."""
     if config.n * config.n > _MAX_SCORES:
         raise UsageError(
             f"n is {config.n}: the dense method forms n x n matrices, at most {math.isqrt(_MAX_SCORES)} "

@@ -67,11 +67,7 @@ class WeightedSum:
 
 
 def exact_outcomes(config: RegressionConfig) -> Values:
-    """Return the probability of every outcome, (16,) by code.
-
-    Raises:
-        UsageError: tau is so near 1 that the spike alone does not decide.
-    """
+    """Return the probability of every outcome, (16,) by code."""
     return column_outcomes(_silence(config.n, config.tau), config.m, config.weights)
 
 

@@ -44,9 +44,6 @@ class SweepRequest:
         method: "exact" samples nothing; "mc" and "dense" use the same samples.
         repeats: Samples of every point; the paper's number when None.
         variant: A choice for what the paper leaves open.
-
-    Raises:
-        UsageError: A number is out of range.
     """
 
     families: tuple[Family, ...]

@@ -47,11 +47,7 @@ class AttentionSamples:
 def draw_regression(
     config: RegressionConfig, repeats: int, seed: SeedSequence, block: int = BLOCK
 ) -> Iterator[RegressionSamples]:
-    """Draw repeats in blocks of about ``block`` numbers; the size of the blocks does not change the samples.
-
-    Raises:
-        UsageError: One repeat has more signs than fit in memory.
-    """
+    """Draw repeats in blocks of about ``block`` numbers; the size of the blocks does not change the samples."""
     n, groups, nets = config.n, -(-config.m // 8), _count_ys(config)
     size = nets * groups * n
     _check_sign_count(size, _MAX_BYTES, f"n x m is {n * config.m}")
@@ -65,11 +61,7 @@ def draw_regression(
 def draw_attention(
     config: AttentionConfig, repeats: int, seed: SeedSequence, block: int = BLOCK
 ) -> Iterator[AttentionSamples]:
-    """Draw repeats in blocks of about ``block`` signs; the size of the blocks does not change the samples.
-
-    Raises:
-        UsageError: One repeat has more signs than fit in memory.
-    """
+    """Draw repeats in blocks of about ``block`` signs; the size of the blocks does not change the samples."""
     shape = _count_ys(config), config.d, config.m
     size = shape[0] * config.d * config.m
     _check_sign_count(size, _MAX_SIGNS, f"d x m is {config.d * config.m}")

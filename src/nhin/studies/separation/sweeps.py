@@ -65,11 +65,7 @@ REGRESSION = ("n", "m")
 def sweep_points(
     family: Family, variant: Variant, inners: tuple[Inner, ...] = INNERS, sweep: str = "all"
 ) -> list[SweepPoint]:
-    """Return the points of a family: of one sweep or, with "all", of every sweep.
-
-    Raises:
-        UnknownName: The family has no such sweep.
-    """
+    """Return the points of a family: of one sweep or, with "all", of every sweep."""
     known = REGRESSION if family == "regression" else tuple(ATTENTION)
     if sweep not in (*known, "all"):
         raise UnknownName(f"sweep of {family}", sweep, (*known, "all"))

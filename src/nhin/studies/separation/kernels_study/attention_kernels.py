@@ -51,11 +51,7 @@ class AttentionKernel:
 
 
 def select_kernels(names: Iterable[str] = ()) -> tuple[AttentionKernel, ...]:
-    """Return kernels by name, in the order of the table; all when no name is given.
-
-    Raises:
-        UnknownName: There is no such kernel; the message offers near ones.
-    """
+    """Return kernels by name, in the order of the table; all when no name is given."""
     table = {kernel.name: kernel for kernel in _iter_kernels()}
     names = tuple(names)
     for name in names:

@@ -52,9 +52,6 @@ class NoisyTask:
         setting: The sizes, the numbers in the matrices, and whether queries are keys ("self") or matrices of
             their own without a spike ("c2"); its thresholds do not matter.
         sigma: The noise, in units of sqrt(ln n).
-
-    Raises:
-        UsageError: A number is out of range, or the task is another one.
     """
 
     setting: AttentionConfig = field(default_factory=lambda: AttentionConfig(n=96, d=14))
@@ -121,9 +118,6 @@ def measure_detectors(task: NoisyTask, examples: int = 20000, seed: int = 0) -> 
     """Return the accuracy of each detector, by name.
 
     ``examples`` are drawn of D1, of D0, and as many of each again for choosing thresholds.
-
-    Raises:
-        UsageError: A number is out of range.
     """
     check_int("examples", examples, 1, 10**7)
     check_int("seed", seed, 0, 2**63)

@@ -25,11 +25,7 @@ _DASHES = ("-", "-", "--", "-.")
 
 
 def save_report(test: KernelTest, scores: Sequence[KernelScore], out: Path) -> None:
-    """Write the results to a folder atomically.
-
-    Raises:
-        UsageError: There is something at ``out`` already, or it cannot be made.
-    """
+    """Write the results to a folder atomically."""
     with atomic_folder(out) as folder:
         for name, data in make_files(test, scores).items():
             (folder / name).write_bytes(data)

@@ -46,9 +46,6 @@ class StudyTrainConfig:
     """Settings of training and test; ``rate`` falls to zero along half a cosine.
 
     Batches and the ``tried`` matrices of the test are half of D1 and half of D0.
-
-    Raises:
-        UsageError: A number is out of range.
     """
 
     steps: int = 1200
@@ -74,11 +71,7 @@ class TrainResult:
 
 
 class OneLayerNet(nn.Module):
-    """Attention whose values are the keys' rows, and the paper's last layer.
-
-    Raises:
-        UnknownName: There is no such kernel.
-    """
+    """Attention whose values are the keys' rows, and the paper's last layer."""
 
     def __init__(self, kernel: str, task: NoisyTask, seed: SeedSequence) -> None:
         super().__init__()
@@ -105,11 +98,7 @@ class OneLayerNet(nn.Module):
 def train_net(
     network: OneLayerNet, task: NoisyTask, config: StudyTrainConfig, seed: SeedSequence
 ) -> Iterator[float]:
-    """Train a network, and yield the loss of each batch before its step.
-
-    Raises:
-        Diverged: A loss is not finite.
-    """
+    """Train a network, and yield the loss of each batch before its step."""
     generator, base = _torch_generator(seed), _plain_matrix(task)
     adam = torch.optim.Adam(network.parameters(), lr=config.rate)
     for step in range(config.steps):
@@ -129,11 +118,7 @@ def train_net(
 def evaluate_net(
     network: OneLayerNet, task: NoisyTask, config: StudyTrainConfig, seed: SeedSequence
 ) -> TrainResult:
-    """Evaluate a network on new matrices.
-
-    Raises:
-        Diverged: Their loss is not finite.
-    """
+    """Evaluate a network on new matrices."""
     generator, base = _torch_generator(seed), _plain_matrix(task)
     batch = max(2, _TEST_SCORES // _scores_per_matrix(task) // 2 * 2)
     correct = loss = 0.0
@@ -170,11 +155,7 @@ def train_and_test(kernel: str, task: NoisyTask, config: StudyTrainConfig, seed:
 
 
 def check_batch_size(task: NoisyTask, config: StudyTrainConfig) -> None:
-    """Refuse batches whose scores would take more than a quarter of a gigabyte.
-
-    Raises:
-        UsageError: They would.
-    """
+    """Refuse batches whose scores would take more than a quarter of a gigabyte."""
     if config.batch * _scores_per_matrix(task) > MAX_BATCH_SCORES:
         raise UsageError(
             f"a batch of {config.batch} with n = {task.setting.n} has more than {MAX_BATCH_SCORES} scores; "

@@ -27,11 +27,7 @@ _DASHES = {"bayes": "-", "second-moment": "--", "mean": ":"}  # the maximum coin
 
 
 def save_report(plan: StudyPlan, runs: Sequence[StudyRun], out: Path) -> None:
-    """Write the results into the folder of a study, and replace those of before.
-
-    Raises:
-        CheckpointError: The disk is full or read-only.
-    """
+    """Write the results into the folder of a study, and replace those of before."""
     detectors = score_detectors(plan)
     rows, page = _make_rows(plan, runs, detectors), format_page(plan, runs, detectors)
     for name, data in report_files("training", rows, page, _plot(plan, runs, detectors)).items():
