@@ -34,21 +34,13 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class LadderData:
-    """A prepared text.
+    """A prepared text."""
 
-    Args:
-        out: The folder of the ladder.
-        corpus: The text; its split ``train`` is trained on.
-        search_split: The beginning of the validation split, on which learning rates are chosen.
-        eval_split: The split whose nats are reported.
-        split: Its name: ``test``, or ``validation`` where there is no test split.
-    """
-
-    out: Path
-    corpus: Corpus
-    search_split: TokenReader
-    eval_split: TokenReader
-    split: str
+    out: Path  # the folder of the ladder
+    corpus: Corpus  # the text; its split ``train`` is trained on
+    search_split: TokenReader  # the beginning of the validation split, on which learning rates are chosen
+    eval_split: TokenReader  # the split whose nats are reported
+    split: str  # its name: ``test``, or ``validation`` where there is no test split
 
 
 def open_data(settings: LadderSettings, out: Path) -> LadderData:

@@ -13,25 +13,16 @@ MAX_EXTRA = 4
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The result of a run.
+    """The result of a run."""
 
-    Args:
-        finished: Trained to the end and evaluated; False if it was stopped.
-        parameters: Weights, or n-grams counted.
-        nats: Per token; None where training diverged.
-        tokens: Tokens it was evaluated on.
-        cpu_seconds: Of training alone.
-        spent: CPU-seconds of everything, as the budget counts them.
-    """
-
-    finished: bool
+    finished: bool  # trained to the end and evaluated; False if it was stopped
     steps: int = 0
-    parameters: int = 0
-    nats: float | None = None
+    parameters: int = 0  # weights, or n-grams counted
+    nats: float | None = None  # per token; None where training diverged
     bits_per_byte: float | None = None
-    tokens: int = 0
-    cpu_seconds: float = 0.0
-    spent: float = 0.0
+    tokens: int = 0  # tokens it was evaluated on
+    cpu_seconds: float = 0.0  # of training alone
+    spent: float = 0.0  # CPU-seconds of everything, as the budget counts them
 
 
 Scores = Mapping[str, RunResult]  # by the name of the job
@@ -39,24 +30,16 @@ Scores = Mapping[str, RunResult]  # by the name of the job
 
 @dataclass(frozen=True, slots=True)
 class LadderJob:
-    """One run; its name is its folder.
-
-    Args:
-        model: What is trained; None for n-grams.
-        rate: Highest learning rate.
-        order: Of n-grams; 0 for a network.
-        search: It tries a rate, and is evaluated on the beginning of the validation split.
-        extra: Its rate is beyond the planned grid.
-    """
+    """One run; its name is its folder."""
 
     name: str
-    model: LadderModel | None = None
+    model: LadderModel | None = None  # what is trained; None for n-grams
     steps: int = 0
-    rate: float = 0.0
+    rate: float = 0.0  # highest learning rate
     seed: int = 0
-    order: int = 0
-    search: bool = False
-    extra: bool = False
+    order: int = 0  # of n-grams; 0 for a network
+    search: bool = False  # it tries a rate, and is evaluated on the beginning of the validation split
+    extra: bool = False  # its rate is beyond the planned grid
 
 
 def ngram_job_name(order: int) -> str:

@@ -16,20 +16,13 @@ _FIXED: dict[str, Any] = {"device": "cpu", "precision": "float32", "compile": Fa
 
 @dataclass(frozen=True, slots=True)
 class LadderModel:
-    """A network of the ladder.
-
-    Args:
-        family: The recipe it is made from.
-        recipe: What is trained; rate, seed and steps are set for each run.
-        rate: The middle of the first learning rates that are tried.
-        shallower: The next shallower model of its family, whose best rate replaces ``rate``.
-    """
+    """A network of the ladder."""
 
     name: str
-    family: str
-    recipe: LMRecipe
-    rate: float
-    shallower: "LadderModel | None" = None
+    family: str  # the recipe it is made from
+    recipe: LMRecipe  # what is trained; rate, seed and steps are set for each run
+    rate: float  # the middle of the first learning rates that are tried
+    shallower: "LadderModel | None" = None  # its best rate replaces ``rate``
 
     @property
     def depth(self) -> int:

@@ -47,20 +47,13 @@ class TimedModel:
 
 @dataclass(frozen=True, slots=True)
 class LadderPlan:
-    """What a ladder needs to be resumed.
-
-    Args:
-        text: SHA-256 of the text.
-        tokenizer: Fingerprint of the tokenizer.
-        steps: Of every full run.
-        spent: CPU-seconds of making the plan.
-    """
+    """What a ladder needs to be resumed."""
 
     settings: LadderSettings
-    text: str
-    tokenizer: str
-    steps: int
-    spent: float
+    text: str  # SHA-256 of the text
+    tokenizer: str  # fingerprint of the tokenizer
+    steps: int  # of every full run
+    spent: float  # CPU-seconds of making the plan
     times: tuple[TimedModel, ...]
 
     @property

@@ -19,30 +19,19 @@ _MIN_POINTS = 3  # any two points lie on a line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderRow:
-    """The results of one model.
-
-    Args:
-        depth: Number of blocks; of n-grams the order.
-        parameters: Weights, or different n-grams.
-        nats: Per token, of each seed; None where it diverged.
-        cpu_seconds: Of training, the mean over seeds.
-        ms: CPU time of a step, the median.
-        memory: Bytes of activations that one sequence keeps for the gradient.
-        rate: The best learning rate.
-        edge: The best rate is the lowest or the highest that was tried.
-    """
+    """The results of one model."""
 
     rung: str
     family: str
-    depth: int
-    parameters: int
-    nats: tuple[float | None, ...]
+    depth: int  # number of blocks; of n-grams the order
+    parameters: int  # weights, or different n-grams
+    nats: tuple[float | None, ...]  # per token, of each seed; None where it diverged
     bits_per_byte: float | None
-    cpu_seconds: float
-    ms: float | None = None
-    memory: int | None = None
-    rate: float | None = None
-    edge: bool = False
+    cpu_seconds: float  # of training, the mean over seeds
+    ms: float | None = None  # CPU time of a step, the median
+    memory: int | None = None  # bytes of activations that one sequence keeps for the gradient
+    rate: float | None = None  # the best learning rate
+    edge: bool = False  # the best rate is the lowest or the highest that was tried
 
     @property
     def finite_nats(self) -> tuple[float, ...]:
@@ -81,29 +70,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class LadderResults:
-    """Everything that is reported.
-
-    Args:
-        rows: N-grams first, then networks, smallest first.
-        lines: By family, time per step and memory per sequence over depth.
-        searches: By model, the nats of every learning rate that was tried.
-    """
+    """Everything that is reported."""
 
     about: Mapping[str, Any]
-    rows: tuple[LadderRow, ...]
-    lines: Mapping[str, Mapping[str, LinearFit]]
+    rows: tuple[LadderRow, ...]  # N-grams first, then networks, smallest first
+    lines: Mapping[str, Mapping[str, LinearFit]]  # by family: time per step and memory over depth
     verdicts: tuple[Claim, ...]
-    searches: Mapping[str, Mapping[str, float | None]]
+    searches: Mapping[str, Mapping[str, float | None]]  # by model: nats of every rate that was tried
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        return {
-            "about": dict(self.about),
-            "rows": [row.to_dict() for row in self.rows],
-            "lines": {name: {k: asdict(v) for k, v in both.items()} for name, both in self.lines.items()},
-            "verdicts": [asdict(claim) for claim in self.verdicts],
-            "searches": {name: dict(tried) for name, tried in self.searches.items()},
-        }
+        return asdict(self) | {"rows": [row.to_dict() for row in self.rows]}
 
 
 def improvement(one: LadderRow, two: LadderRow) -> Interval | None:

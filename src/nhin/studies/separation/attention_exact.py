@@ -32,16 +32,11 @@ Classes = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class SpikePattern:
-    """One way in which the classes of spikes coincide.
+    """One way in which the classes of spikes coincide."""
 
-    Args:
-        classes: The class of the spike query and the spike key of D1, then of D0, numbered as they come.
-        silent: (16,): the probability that one column leaves all networks of a set silent, by code.
-    """
-
-    classes: Classes
+    classes: Classes  # of spike query and key of D1, then of D0, numbered as they come
     chance: float
-    silent: tuple[float, ...]
+    silent: tuple[float, ...]  # (16,): by code, the probability that one column leaves a set silent
 
 
 def exact_outcomes(config: AttentionConfig) -> NDArray[np.float64]:

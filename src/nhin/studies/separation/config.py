@@ -13,19 +13,12 @@ LOW, HIGH, SPIKE = 1.0, 1.4, 4.0
 
 @dataclass(frozen=True, slots=True)
 class RegressionConfig:
-    """Definitions 3.2 to 3.8: u = Ax / ln n is uniform on [1, 1.4]; in D1 one random entry is 4.
+    """Definitions 3.2 to 3.8: u = Ax / ln n is uniform on [1, 1.4]; in D1 one random entry is 4."""
 
-    Args:
-        n: Entries, 10 or more.
-        m: Random columns y of the last layer.
-        tau: The threshold.
-        weights: "shared": one y for the four networks; "independent": one for each.
-    """
-
-    n: int = 1000
-    m: int = 7
-    tau: float = 0.25
-    weights: Weights = "shared"
+    n: int = 1000  # entries, 10 or more
+    m: int = 7  # random columns y of the last layer
+    tau: float = 0.25  # the threshold
+    weights: Weights = "shared"  # "shared": one y for the four networks; "independent": one for each
 
     def __post_init__(self) -> None:
         check_int("n", self.n, 10, 10**7)
@@ -63,33 +56,19 @@ def columns_for(n: int, rounding: Rounding) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AttentionConfig:
-    """Definitions 6.1 and C.1 to C.6: an n x d matrix of one spike, K = d - 2 classes, a constant column.
+    """Definitions 6.1 and C.1 to C.6: an n x d matrix of one spike, K = d - 2 classes, a constant column."""
 
-    Args:
-        n: Rows, a multiple of d - 2.
-        d: Columns, 3 or more.
-        m: Random columns y of the last layer.
-        a0: Spike of D0, in units of sqrt(ln n), as b and c are.
-        a1: Spike of D1.
-        b: The entry in the column of a row's class.
-        c: The constant column.
-        margin: The threshold is (c + margin) sqrt(ln n).
-        inner: X of A1 X A2^T: "eye" for vec(I_d), "ones" for all ones.
-        kind: "self", or how the queries of cross-attention differ; see ``options.KINDS``.
-        weights: "shared": one y for the four networks; "independent": one for each.
-    """
-
-    n: int = 200
-    d: int = 22
-    m: int = 15
-    a0: float = 0.01
-    a1: float = 1.2
-    b: float = 0.2
-    c: float = 0.8
-    margin: float = 0.1
-    inner: Inner = "eye"
-    kind: Kind = "self"
-    weights: Weights = "shared"
+    n: int = 200  # rows, a multiple of d - 2
+    d: int = 22  # columns, 3 or more
+    m: int = 15  # random columns y of the last layer
+    a0: float = 0.01  # spike of D0, in units of sqrt(ln n), as b and c are
+    a1: float = 1.2  # spike of D1
+    b: float = 0.2  # the entry in the column of a row's class
+    c: float = 0.8  # the constant column
+    margin: float = 0.1  # the threshold is (c + margin) sqrt(ln n)
+    inner: Inner = "eye"  # X of A1 X A2^T: "eye" for vec(I_d), "ones" for all ones
+    kind: Kind = "self"  # "self", or how the queries of cross-attention differ; see ``options.KINDS``
+    weights: Weights = "shared"  # "shared": one y for the four networks; "independent": one for each
 
     def __post_init__(self) -> None:
         check_int("n", self.n, 2, 10**9)

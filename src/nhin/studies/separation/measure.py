@@ -24,16 +24,11 @@ NESTED = 100  # columns of the samples that the points of the sweep over m share
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The outcomes of one point, (16,) by code.
-
-    Args:
-        exact: Probabilities; None where the exact method does not hold.
-        counts: Of the repeats; None where nothing was sampled.
-    """
+    """The outcomes of one point, (16,) by code."""
 
     point: SweepPoint
-    exact: Outcomes | None
-    counts: Counts | None
+    exact: Outcomes | None  # probabilities; None where the exact method does not hold
+    counts: Counts | None  # of the repeats; None where nothing was sampled
 
     @property
     def repeats(self) -> int:
@@ -112,18 +107,12 @@ def _seed_of(point: SweepPoint, seed: int, nested: bool) -> SeedSequence:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The agreement of counts with exact probabilities.
-
-    Args:
-        worst: The largest distance in standard errors.
-        square: The mean squared distance; 1 is expected.
-        covered: How many Wilson intervals contain the exact probability.
-    """
+    """The agreement of counts with exact probabilities."""
 
     points: int
-    worst: float
-    square: float
-    covered: int
+    worst: float  # the largest distance in standard errors
+    square: float  # the mean squared distance; 1 is expected
+    covered: int  # how many Wilson intervals contain the exact probability
 
 
 def measure_agreement(results: Sequence[Measurement]) -> Agreement | None:

@@ -41,23 +41,14 @@ class RowTerms:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSigns:
-    """The signs of columns that matter to the rows of one dataset; arrays of one shape.
+    """The signs of columns that matter to the rows of one dataset; arrays of one shape."""
 
-    Args:
-        first: y_1, which multiplies the spike.
-        last: y_d, which multiplies the constant column.
-        total: T, the sum of the signs of all classes.
-        key: The sign of the class of the spike key.
-        query: The sign of the class of the spike query.
-        same: Whether those two are one class.
-    """
-
-    first: Signs
-    last: Signs
-    total: Signs
-    key: Signs
-    query: Signs
-    same: NDArray[np.bool_]
+    first: Signs  # y_1, which multiplies the spike
+    last: Signs  # y_d, which multiplies the constant column
+    total: Signs  # T, the sum of the signs of all classes
+    key: Signs  # the sign of the class of the spike key
+    query: Signs  # the sign of the class of the spike query
+    same: NDArray[np.bool_]  # whether those two are one class
 
 
 def row_terms(config: AttentionConfig, kernel: str, a: float, query: float, own_is_key: bool) -> RowTerms:

@@ -36,23 +36,15 @@ Results = dict[Family, list[Measurement]]
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What is to be run.
-
-    Args:
-        inners: Which X of the families with attention.
-        sweep: One of them, or "all".
-        method: "exact" samples nothing; "mc" and "dense" use the same samples.
-        repeats: Samples of every point; the paper's number when None.
-        variant: A choice for what the paper leaves open.
-    """
+    """What is to be run."""
 
     families: tuple[Family, ...]
-    inners: tuple[Inner, ...] = INNERS
-    sweep: str = "all"
-    method: Method = "mc"
-    repeats: int | None = None
+    inners: tuple[Inner, ...] = INNERS  # which X of the families with attention
+    sweep: str = "all"  # one of them, or "all"
+    method: Method = "mc"  # "exact" samples nothing; "mc" and "dense" use the same samples
+    repeats: int | None = None  # samples of every point; the paper's number when None
     seed: int = 0
-    variant: Variant = DEFAULT
+    variant: Variant = DEFAULT  # a choice for what the paper leaves open
 
     def __post_init__(self) -> None:
         check_int("seed", self.seed, 0, 2**63)

@@ -18,36 +18,25 @@ _MAX_SIGNS = 1 << 27  # of one experiment with attention, a byte each
 
 @dataclass(frozen=True, slots=True)
 class RegressionSamples:
-    """Repeats of one experiment.
+    """Repeats of one experiment."""
 
-    Args:
-        data: (R, 2, n): u of D1, with its spike, and of D0.
-        signs: (R, 1 or 4, G, n): y, eight columns in the bits of a byte, the first in the lowest; 1 is +1.
-    """
-
-    data: NDArray[np.float64]
-    signs: NDArray[np.uint8]
+    data: NDArray[np.float64]  # (R, 2, n): u of D1, with its spike, and of D0
+    signs: NDArray[np.uint8]  # (R, 1 or 4, G, n): y, eight columns in a byte, the first in the lowest bit
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionSamples:
-    """Repeats of one experiment.
+    """Repeats of one experiment."""
 
-    Args:
-        rows: (R, 4): the rows of the spikes of query and key of D1, then of D0; equal in self-attention.
-        signs: (R, 1 or 4, d, m), -1 or 1: y, one for all networks or one for each.
-        order: (R, K): the class of the queries in each class of rows; differs from it for "c1perm" only.
-    """
-
-    rows: NDArray[np.int64]
-    signs: NDArray[np.int8]
-    order: NDArray[np.int64]
+    rows: NDArray[np.int64]  # (R, 4): rows of the spikes of query and key of D1, then of D0
+    signs: NDArray[np.int8]  # (R, 1 or 4, d, m), -1 or 1: y, one for all networks or one for each
+    order: NDArray[np.int64]  # (R, K): class of the queries in each class of rows
 
 
 def draw_regression(
     config: RegressionConfig, repeats: int, seed: SeedSequence, block: int = BLOCK
 ) -> Iterator[RegressionSamples]:
-    """Draw repeats in blocks of about ``block`` numbers; the size of the blocks does not change the samples."""
+    """Draw repeats in blocks of about ``block`` numbers; their size changes no sample."""
     n, groups, nets = config.n, -(-config.m // 8), _count_ys(config)
     size = nets * groups * n
     _check_sign_count(size, _MAX_BYTES, f"n x m is {n * config.m}")
@@ -61,7 +50,7 @@ def draw_regression(
 def draw_attention(
     config: AttentionConfig, repeats: int, seed: SeedSequence, block: int = BLOCK
 ) -> Iterator[AttentionSamples]:
-    """Draw repeats in blocks of about ``block`` signs; the size of the blocks does not change the samples."""
+    """Draw repeats in blocks of about ``block`` signs; their size changes no sample."""
     shape = _count_ys(config), config.d, config.m
     size = shape[0] * config.d * config.m
     _check_sign_count(size, _MAX_SIGNS, f"d x m is {config.d * config.m}")

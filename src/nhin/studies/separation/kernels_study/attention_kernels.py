@@ -27,7 +27,7 @@ from nhin.attention.registry import MECHANISMS, build
 from nhin.errors import UnknownName
 
 Matrix = NDArray[np.float64]
-Attend = Callable[[Matrix, Matrix, Matrix], Matrix]
+Attend = Callable[[Matrix, Matrix, Matrix], Matrix]  # of (n, d) queries, keys and values
 
 REFERENCE = "dot"
 DEGREES = (2, 4, 8)
@@ -37,17 +37,12 @@ GROUPS = {"softmax": "exponentials", "linear": "linear attention", "powers": "po
 
 @dataclass(frozen=True, slots=True)
 class AttentionKernel:
-    """One kernel.
-
-    Args:
-        group: A key of ``GROUPS``.
-        make: Takes the width d and a seed; gives a function of (n, d) queries, keys and values.
-    """
+    """One kernel."""
 
     name: str
     title: str
-    group: str
-    make: Callable[[int, int], Attend]
+    group: str  # a key of ``GROUPS``
+    make: Callable[[int, int], Attend]  # takes the width d and a seed
 
 
 def select_kernels(names: Iterable[str] = ()) -> tuple[AttentionKernel, ...]:

@@ -46,13 +46,7 @@ MIN_SIGMA = 1e-6  # below it the formula is replaced by its limit
 
 @dataclass(frozen=True, slots=True)
 class NoisyTask:
-    """One task.
-
-    Args:
-        setting: The sizes, the numbers in the matrices, and whether queries are keys ("self") or matrices of
-            their own without a spike ("c2"); its thresholds do not matter.
-        sigma: The noise, in units of sqrt(ln n).
-    """
+    """One task: the data, whose thresholds do not matter, and the noise in units of sqrt(ln n)."""
 
     setting: AttentionConfig = field(default_factory=lambda: AttentionConfig(n=96, d=14))
     sigma: float = 0.2

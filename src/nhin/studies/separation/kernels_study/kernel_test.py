@@ -31,23 +31,14 @@ _CURVE = tuple(round(0.1 + 0.1 * step, 1) for step in range(30))
 
 @dataclass(frozen=True, slots=True)
 class KernelTest:
-    """The settings of the test.
+    """The settings of the test."""
 
-    Args:
-        setting: The sizes and numbers of the data; its a1 is not used.
-        spikes: The sizes a1 in the table.
-        curve: Further ones in the figure.
-        draws: How often the rows of the spikes are drawn, and the features of kernels with random ones.
-        ys: How many y are drawn for each.
-        names: The kernels; all when empty.
-    """
-
-    setting: AttentionConfig = field(default_factory=AttentionConfig)
-    spikes: tuple[float, ...] = (0.8, 1.2, 2.0, 3.0)
-    curve: tuple[float, ...] = _CURVE
-    draws: int = 10
-    ys: int = 100
-    names: tuple[str, ...] = ()
+    setting: AttentionConfig = field(default_factory=AttentionConfig)  # its a1 is not used
+    spikes: tuple[float, ...] = (0.8, 1.2, 2.0, 3.0)  # the sizes a1 in the table
+    curve: tuple[float, ...] = _CURVE  # further ones in the figure
+    draws: int = 10  # how often rows of spikes and random features are drawn
+    ys: int = 100  # how many y are drawn for each
+    names: tuple[str, ...] = ()  # the kernels; all when empty
     seed: int = 0
 
     def __post_init__(self) -> None:
