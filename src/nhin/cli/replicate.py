@@ -135,7 +135,7 @@ def _run_sweeps(
     request = SweepRequest(families, inners, swept.sweep, swept.method, swept.repeats, seed, variant)
     total = sum(len(request.points(family)) for family in families)
     with show_progress(total, "replicating") as advance:
-        run_sweeps(request, out, None if advance is None else lambda _done, _of: advance(1))
+        run_sweeps(request, out, advance)
     sys.stdout.write((out / "report.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0
 

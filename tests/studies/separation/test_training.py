@@ -151,7 +151,7 @@ def test_no_network_is_deaf_to_begin_with(kernel, seed):
 def test_without_attention_only_queries_with_a_spike_tell():
     course = StudyTrainConfig(steps=200, batch=16, tried=1000)
     with_spike, without = (
-        train_and_test("none", NoisyTask(AttentionConfig(n=12, d=5, m=8, kind=kind), 0.1), course, 0).accuracy
+        train_and_test("none", NoisyTask(AttentionConfig(n=12, d=5, m=8, kind=kind), 0.1), course, 0)[0]
         for kind in ("self", "c2")
     )
     assert with_spike > 0.8

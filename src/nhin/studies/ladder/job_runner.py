@@ -71,7 +71,6 @@ def run_job(job: LadderJob, data: LadderData) -> RunResult:
 
 
 def _run_ngram(job: LadderJob, data: LadderData, folder: Path) -> RunResult:
-    """Count n-grams and evaluate them."""
     begin, recipe = time.process_time(), LMRecipe(ngram=job.order)
     train = Prefix(data.corpus.split("train"), max_countable_tokens(job.order))
     train_ngram(recipe, train, data.corpus.tokenizer, folder, resume=True, screen=io.StringIO())
@@ -104,9 +103,8 @@ def _train(job: LadderJob, data: LadderData, folder: Path, begin: float) -> RunR
         cost = evaluate(run, data.search_split if job.search else data.eval_split).cost
     except Diverged:
         return replace(result, finished=True)
-    return replace(
-        result, finished=True, nats=cost.nats, bits_per_byte=cost.bits_per_byte, tokens=cost.tokens
-    )
+    measured = {"nats": cost.nats, "bits_per_byte": cost.bits_per_byte, "tokens": cost.tokens}
+    return replace(result, finished=True, **measured)
 
 
 def _result_so_far(state: TrainState, finished: bool) -> RunResult:

@@ -139,7 +139,6 @@ def affordable_steps(settings: LadderSettings, costs: Sequence[ModelCost], fixed
 
 
 def _check_same(plan: LadderPlan, settings: LadderSettings, data: LadderData) -> None:
-    """Refuse to resume a ladder with other settings or another text."""
     for field in fields(LadderSettings):
         before, now = getattr(plan.settings, field.name), getattr(settings, field.name)
         if before != now:
@@ -181,7 +180,6 @@ def _time_steps(models: Sequence[LadderModel], data: LadderData, max_seconds: fl
 
 @contextmanager
 def _start_steps(model: LadderModel, data: LadderData) -> Iterator[Iterator[object]]:
-    """Give the steps of a new network."""
     recipe = replace(model.recipe, seed=0, schedule=LRSchedule(model.rate, _MAX_ROUNDS, 0))
     trainer = Trainer(LanguageModelTask(recipe, data.corpus))
     with trainer.task.open_batches(trainer.start(), ProcessGroup()) as batches:

@@ -76,15 +76,13 @@ def _plot_step_time(axes: "Axes", results: LadderResults) -> None:
         deepest = max([deepest, *(depth for depth, _ in points)])
         if "time" in lines:
             line = lines["time"]
+            ends = [line.predict(0), line.predict(deepest)]
             label = f"{family}: {line.start:.1f} + {line.slope:.1f} depth, R² {line.fit:.4f}"
-            axes.plot(
-                [0, deepest], [line.predict(0), line.predict(deepest)], color=color, lw=1.2, label=label
-            )
+            axes.plot([0, deepest], ends, color=color, lw=1.2, label=label)
     axes.set_xlim(0, deepest * 1.05 or 1)
     axes.set_xticks(sorted({0, *depths}))
     axes.set_ylim(bottom=0)
-    style_axes(
-        axes, "depth", "CPU-ms of a step", "Time of a step, all models in turn, and a line fitted to it"
-    )
+    title = "Time of a step, all models in turn, and a line fitted to it"
+    style_axes(axes, "depth", "CPU-ms of a step", title)
     if results.lines:
         axes.legend(frameon=False, fontsize=8)

@@ -148,7 +148,6 @@ def _format_gain(gain: Interval | None) -> str:
 
 
 def _claim_linear(claim: str, line: LinearFit, rows: Sequence[LadderRow], unit: str) -> Claim:
-    """Check that a quantity is linear in depth."""
     scale = 1024 if unit == "KB" else 1
     figures = (
         f"R² {line.fit:.5f}, {_MIN_FIT} wanted: {line.start / scale:.1f} {unit} and {line.slope / scale:.1f} "
@@ -160,7 +159,6 @@ def _claim_linear(claim: str, line: LinearFit, rows: Sequence[LadderRow], unit: 
 
 
 def _claim_beats(baseline: LadderRow, level: float, networks: Sequence[LadderRow]) -> Claim:
-    """Check that a network has fewer nats than n-grams."""
     gains = {row.rung: confidence_interval([level - nats for nats in row.finite_nats]) for row in networks}
     best = min(networks, key=lambda row: row.mean or 0.0)
     gain = gains[best.rung]

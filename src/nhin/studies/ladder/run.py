@@ -4,7 +4,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +22,7 @@ from nhin.studies.ladder.job_runner import run_job
 from nhin.studies.ladder.jobs import (
     LadderJob,
     RunResult,
+    Scores,
     best_rate,
     iter_jobs,
     iter_search,
@@ -37,8 +38,6 @@ from nhin.studies.ladder.settings import LadderSettings
 from nhin.training.precision import configure_cpu
 from nhin.training.run_dir import lock_run_dir
 from nhin.training.signals import StopSignal, catch_stop_signals
-
-Done = Mapping[str, RunResult]
 
 
 def run_ladder(
@@ -85,7 +84,6 @@ def run_ladder(
 
 
 def _check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that does not belong to this ladder."""
     if is_run(out):
         raise UsageError(f"{out} holds a run of one model; name another folder")
     if resume and not out.is_dir():
@@ -128,7 +126,7 @@ def _log_line(job: LadderJob, result: RunResult) -> str:
 
 
 def _collect_results(
-    plan: LadderPlan, models: Sequence[LadderModel], data: LadderData, done: Done
+    plan: LadderPlan, models: Sequence[LadderModel], data: LadderData, done: Scores
 ) -> LadderResults:
     """Put the results of all runs together."""
     ngrams = [(order, ngram_job_name(order)) for order in plan.settings.orders]
@@ -144,7 +142,7 @@ def _collect_results(
     return LadderResults(about, tuple(rows), lines, tuple(check_claims(rows, lines)), searches)
 
 
-def _model_row(model: LadderModel, plan: LadderPlan, data: LadderData, done: Done) -> LadderRow:
+def _model_row(model: LadderModel, plan: LadderPlan, data: LadderData, done: Scores) -> LadderRow:
     results = [done[seed_job_name(model, seed)] for seed in range(plan.settings.seeds)]
     (step,) = (timed.step for timed in plan.times if timed.rung == model.name)
     rate, edge = best_rate(plan, model, done)
@@ -178,8 +176,7 @@ def _measure_memory(model: LadderModel, data: LadderData) -> int | None:
         )
 
 
-def _describe(plan: LadderPlan, data: LadderData, done: Done) -> dict[str, Any]:
-    """Describe the text, the sizes, the budget and the machine."""
+def _describe(plan: LadderPlan, data: LadderData, done: Scores) -> dict[str, Any]:
     settings, corpus = plan.settings, data.corpus
     source = corpus.manifest.source.name
     sizes = ("dim", "heads", "context", "batch", "seeds", "threads")

@@ -62,15 +62,12 @@ def _patterns(config: AttentionConfig) -> tuple[SpikePattern, ...]:
     patterns = []
     for classes, chance in _coincidences(config):
         columns, probability = _column_cases(config, classes)
-        fires = np.stack(
-            [
-                max_row_product(config, net[:3], config.spikes[at // 2], columns[at // 2])
-                > config.threshold + GUARD
-                for at, net in enumerate(NETS)
-            ],
-            -1,
-        )
-        outcomes = np.bincount(encode_outcomes(fires), weights=probability, minlength=CODES)
+        products = [
+            max_row_product(config, net[:3], config.spikes[at // 2], columns[at // 2])
+            for at, net in enumerate(NETS)
+        ]
+        codes = encode_outcomes(np.stack(products, -1) > config.threshold + GUARD)
+        outcomes = np.bincount(codes, weights=probability, minlength=CODES)
         silent = silence_of_outcomes(outcomes.astype(np.float64))
         patterns.append(SpikePattern(classes, chance, tuple(silent)))
     return tuple(patterns)

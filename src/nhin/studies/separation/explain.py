@@ -10,14 +10,7 @@ from numpy.typing import NDArray
 from nhin.errors import UnknownName, UsageError
 from nhin.format import markdown_table
 from nhin.studies.separation import attention_exact, regression_exact
-from nhin.studies.separation.config import (
-    HIGH,
-    LOW,
-    SPIKE,
-    AttentionConfig,
-    RegressionConfig,
-    columns_for,
-)
+from nhin.studies.separation.config import HIGH, LOW, SPIKE, AttentionConfig, RegressionConfig, columns_for
 from nhin.studies.separation.options import INNER_TITLES, KINDS, RECONSTRUCTION, Variant
 from nhin.studies.separation.outcomes import CODES, GUARD, NET_TITLES, NETS, SUCCESS, firing_rates
 from nhin.studies.separation.row_products import RowTerms, row_terms

@@ -8,19 +8,14 @@ import numpy as np
 from nhin.studies.plot_style import COLORS, new_figure, render_figure, style_axes
 from nhin.studies.separation.measure import Measurement, group_by_sweep, wilson_interval
 from nhin.studies.separation.options import INNER_TITLES, RECONSTRUCTION
-from nhin.studies.separation.outcomes import NETS
+from nhin.studies.separation.outcomes import NET_TITLES, NETS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _INNER_COLORS = {"": COLORS[0], "eye": COLORS[0], "ones": COLORS[1]}
-_CONDITIONS = {
-    "exp1": ("softmax fires on D1", "-"),
-    "lin1": ("linear silent on D1", "--"),
-    "exp0": ("softmax silent on D0", "-."),
-    "lin0": ("linear silent on D0", ":"),
-}
+_DASHES = ("-", "--", "-.", ":")  # of the conditions, in the order of the networks
 _AXIS_TITLES = {
     "n": "n",
     "d": "d, columns",
@@ -56,10 +51,11 @@ def plot_conditions(family: str, results: Sequence[Measurement]) -> dict[str, by
     for (sweep, inner, group), panel in zip(panels, axes, strict=True):
         x = [result.point.x for result in group]
         for number, net in enumerate(NETS):
-            label, style = _CONDITIONS[net]
-            rates = [r.rates[number] if net == "exp1" else 1 - r.rates[number] for r in group]
+            fires = net == "exp1"
+            label = NET_TITLES[net] if fires else NET_TITLES[net].replace("fires", "silent")
+            rates = [r.rates[number] if fires else 1 - r.rates[number] for r in group]
             line = {"color": COLORS[number], "lw": 1.8, "marker": _marker(group), "markersize": 4}
-            panel.plot(x, rates, style, label=label, **line)
+            panel.plot(x, rates, _DASHES[number], label=label, **line)
         success = [result.success_rate for result in group]
         panel.fill_between(x, success, color="#999999", alpha=0.25, lw=0, label="all four")
         _set_axes(panel, sweep)

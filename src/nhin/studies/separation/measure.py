@@ -48,7 +48,7 @@ class Measurement:
     @property
     def success_rate(self) -> float:
         """The probability of success, or the share of successes where it is not known."""
-        return self.successes / self.repeats if self.exact is None else float(self.exact[SUCCESS])
+        return self.successes / self.repeats if self.chance is None else self.chance
 
     @property
     def rates(self) -> Outcomes:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nhin.errors import UsageError
 from nhin.studies.separation.config import HIGH, LOW, SPIKE, RegressionConfig
-from nhin.studies.separation.outcomes import CODES, NETS, column_outcomes
+from nhin.studies.separation.outcomes import BITS, CODES, column_outcomes
 
 Values = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -99,12 +99,11 @@ def _silence(n: int, tau: float) -> tuple[float, ...]:
         with_spike = WeightedSum(_U, SPIKE * (sign - tau), n - 1, tau)
         lin1 = _not_positive(with_spike, counts[:-1].astype(float))
         total = slice(1, None) if sign > 0 else slice(0, -1)
-        for code in range(CODES):
-            needs = dict(zip(NETS, ((code >> bit) & 1 for bit in range(len(NETS))), strict=True))
-            if needs["exp1"] and sign > 0:
+        for code, (on_exp1, on_lin1, on_exp0, on_lin0) in enumerate(BITS.tolist()):
+            if on_exp1 and sign > 0:
                 continue
-            of_d0 = {(1, 1): both, (1, 0): exp0, (0, 1): lin0}.get((needs["exp0"], needs["lin0"]))
-            chance = probability * (lin1 if needs["lin1"] else 1.0) * (1.0 if of_d0 is None else of_d0[total])
+            of_d0 = {(1, 1): both, (1, 0): exp0, (0, 1): lin0}.get((on_exp0, on_lin0))
+            chance = probability * (lin1 if on_lin1 else 1.0) * (1.0 if of_d0 is None else of_d0[total])
             silent[code] += chance.sum() / 2
     return tuple(np.minimum(silent, 1.0))
 

@@ -52,14 +52,10 @@ class ColumnSigns:
 
 
 def row_terms(config: AttentionConfig, kernel: str, a: float, query: float, own_is_key: bool) -> RowTerms:
-    """Return the coefficients of a row.
+    """Return the coefficients of a row by the kernel "exp" or "lin".
 
-    Args:
-        config: Of the experiment.
-        kernel: "exp" or "lin".
-        a: Spike of the key.
-        query: Spike of this row's query; 0 when it has none.
-        own_is_key: Whether the row is of the class of the spike key.
+    ``a`` and ``query`` are the spikes of the key and of this row's query, 0 when it has none; ``own_is_key``:
+    whether the row is of the class of the spike key.
     """
     n, b, t = config.n, config.b, config.copies
     if config.inner == "ones":

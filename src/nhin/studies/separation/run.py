@@ -28,7 +28,7 @@ from nhin.studies.separation.outcomes import NETS, firing_rates
 from nhin.studies.separation.report import format_report
 from nhin.studies.separation.sweeps import INNERS, REPEATS, Family, SweepPoint, sweep_points
 
-DEFAULT, MAX_REPEATS = Variant(), 10**7
+DEFAULT = Variant()
 CHECKED = 10  # repeats in the middle of every sweep that are checked against the definition
 
 Results = dict[Family, list[Measurement]]
@@ -49,7 +49,7 @@ class SweepRequest:
     def __post_init__(self) -> None:
         check_int("seed", self.seed, 0, 2**63)
         if self.repeats is not None:
-            check_int("repeats", self.repeats, 1, MAX_REPEATS)
+            check_int("repeats", self.repeats, 1, 10**7)
 
     def points(self, family: Family) -> list[SweepPoint]:
         """Return the points of a family."""
@@ -61,18 +61,15 @@ class SweepRequest:
 
 
 def run_sweeps(
-    request: SweepRequest, out: Path, on_progress: Callable[[int, int], None] | None = None
+    request: SweepRequest, out: Path, on_progress: Callable[[int], object] | None = None
 ) -> Results:
-    """Run, and write everything to a folder atomically.
-
-    ``on_progress`` is called with how many points are done, and of how many.
+    """Run, and write everything to a folder atomically; ``on_progress`` is called with 1 after every point.
 
     Raises:
         UsageError: The folder holds something, or an option is out of range.
         UnknownName: A family has no such sweep.
     """
     points: dict[Family, list[SweepPoint]] = {family: request.points(family) for family in request.families}
-    total = sum(map(len, points.values()))
     results: Results = {family: [] for family in request.families}
     with atomic_folder(out) as folder:
         for family, some in points.items():
@@ -80,7 +77,7 @@ def run_sweeps(
             for result in measure_points(some, request.method, repeats, request.seed, independent):
                 results[family].append(result)
                 if on_progress is not None:
-                    on_progress(sum(map(len, results.values())), total)
+                    on_progress(1)
         _write_results(request, folder, results)
     return results
 

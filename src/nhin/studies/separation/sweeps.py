@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -72,23 +73,17 @@ def sweep_points(
     names = known if sweep == "all" else (sweep,)
     if family == "regression":
         return [point for name in names for point in _regression_sweep(name, variant)]
-    return [
-        point
-        for inner in inners
-        for name in names
-        for point in _attention_sweep(family, inner, name, variant)
-    ]
+    pairs = product(inners, names)
+    return [point for pair in pairs for point in _attention_sweep(family, *pair, variant)]
 
 
 def _regression_sweep(sweep: str, variant: Variant) -> Iterator[SweepPoint]:
+    sizes = [(1000, m) for m in range(1, 101)]
     if sweep == "n":
         sizes = [(n, columns_for(n, variant.rounding)) for n in range(100, 2001, 10)]
-    else:
-        sizes = [(1000, m) for m in range(1, 101)]
     for number, (n, m) in enumerate(sizes):
-        config = RegressionConfig(n, m, variant.tau, variant.weights)
-        x = n if sweep == "n" else m
-        yield SweepPoint("regression", sweep, x, config, (0, 0, REGRESSION.index(sweep), number))
+        config, index = RegressionConfig(n, m, variant.tau, variant.weights), REGRESSION.index(sweep)
+        yield SweepPoint("regression", sweep, getattr(config, sweep), config, (0, 0, index, number))
 
 
 def _attention_sweep(family: Family, inner: Inner, sweep: str, variant: Variant) -> Iterator[SweepPoint]:

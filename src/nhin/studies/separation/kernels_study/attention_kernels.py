@@ -65,10 +65,8 @@ def _iter_kernels() -> Iterator[AttentionKernel]:
             continue
         if name == "performer":
             for features in FEATURES:
-                title = f"FAVOR+, {features} features"
-                yield AttentionKernel(
-                    f"{name}-{features}", title, "linear", partial(_unscaled_favor, features)
-                )
+                title, make = f"FAVOR+, {features} features", partial(_unscaled_favor, features)
+                yield AttentionKernel(f"{name}-{features}", title, "linear", make)
         else:
             yield AttentionKernel(name, kind.facts.title.lower(), "linear", partial(_mechanism, name))
     for degree in DEGREES:

@@ -35,10 +35,7 @@ from nhin.studies.separation.samples import spawn_generators
 Columns = NDArray[np.float64]
 Scores = NDArray[np.float64]
 
-NOISY_KINDS = {
-    "self": "queries and keys are one matrix",
-    "c2": "cross: the queries have no spike",
-}
+NOISY_KINDS = {"self": "queries and keys are one matrix", "c2": "cross: the queries have no spike"}
 _MAX_N = 4096
 MAX_NUMBERS = 1 << 26  # drawn at once: half a gigabyte
 MIN_SIGMA = 1e-6  # below it the formula is replaced by its limit

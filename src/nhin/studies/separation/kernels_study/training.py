@@ -18,7 +18,6 @@ Differs: the paper's last layer adds all up and compares with zero: its w is 1 a
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,14 +59,6 @@ class StudyTrainConfig:
             value = check_int(name, getattr(self, name), 2, high)
             if value % 2:
                 raise UsageError(f"{name} is {value}; make it even, half of D1 and half of D0")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """Accuracy and mean logistic loss in nats of a trained network on new matrices."""
-
-    accuracy: float
-    loss: float
 
 
 class OneLayerNet(nn.Module):
@@ -117,8 +108,8 @@ def train_net(
 
 def evaluate_net(
     network: OneLayerNet, task: NoisyTask, config: StudyTrainConfig, seed: SeedSequence
-) -> TrainResult:
-    """Evaluate a network on new matrices."""
+) -> tuple[float, float]:
+    """Return the accuracy and the mean logistic loss in nats of a network on new matrices."""
     generator, base = _torch_generator(seed), _plain_matrix(task)
     batch = max(2, _TEST_SCORES // _scores_per_matrix(task) // 2 * 2)
     correct = loss = 0.0
@@ -131,27 +122,29 @@ def evaluate_net(
             loss += float(softplus(torch.where(labels > 0, -logits, logits)).sum())
     if not math.isfinite(loss):
         raise Diverged("the loss of the trained network is no number; lower the rate")
-    return TrainResult(correct / config.tried, loss / config.tried)
+    return correct / config.tried, loss / config.tried
 
 
-def train_and_test(kernel: str, task: NoisyTask, config: StudyTrainConfig, seed: int) -> TrainResult:
-    """Train and test one network on one thread; the same seed gives the same result.
+def train_and_test(kernel: str, task: NoisyTask, config: StudyTrainConfig, seed: int) -> tuple[float, float]:
+    """Train a network on one thread; return accuracy and loss, which the seed decides.
 
     The data depend on the seed and not on the kernel, so kernels are compared on the same matrices.
 
     Raises:
-        UnknownName: There is no such kernel.
-        UsageError: The seed or the size of a batch is out of range.
         Diverged: A loss is not finite.
     """
     check_int("seed", seed, 0, 2**63)
     check_batch_size(task, config)
     weights, training, test = SeedSequence(seed).spawn(3)
-    with one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums of several threads differ in their last bits
+    try:
         network = OneLayerNet(kernel, task, weights)
         for _ in train_net(network, task, config, training):
             pass
         return evaluate_net(network, task, config, test)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def check_batch_size(task: NoisyTask, config: StudyTrainConfig) -> None:
@@ -176,17 +169,6 @@ def make_batch(
     if task.setting.kind == "self":
         return keys, keys, labels
     return base + task.sigma * torch.randn(size, *base.shape, generator=generator), keys, labels
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread: sums of several threads differ in their last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _scores_per_matrix(task: NoisyTask) -> int:

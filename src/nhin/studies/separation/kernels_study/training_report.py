@@ -46,7 +46,6 @@ def _examples(n: int) -> int:
 
 
 def _make_rows(plan: StudyPlan, runs: Sequence[StudyRun], detectors: DetectorScores) -> list[dict[str, Cell]]:
-    """Return a row for each run, then one for each detector."""
     rows: list[dict[str, Cell]] = []
     for run in runs:
         row: dict[str, Cell] = {"what": "network", "name": run.kernel}
@@ -110,7 +109,6 @@ def _summarize(
 
 
 def _plot(plan: StudyPlan, runs: Sequence[StudyRun], detectors: DetectorScores) -> "Figure":
-    """Draw accuracy over the noise and over the length, a column for each kind."""
     rows = _axes_of(plan)
     figure = new_figure(1.2 + 4.6 * len(plan.kinds), 0.8 + 3.4 * len(rows))
     grid = figure.subplots(len(rows), len(plan.kinds), sharex="row", sharey=True, squeeze=False)

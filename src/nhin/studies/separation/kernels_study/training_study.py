@@ -90,7 +90,7 @@ class StudyPlan:
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """A finished run: accuracy and mean logistic loss of the trained network on new matrices."""
+    """A finished run: accuracy and mean logistic loss in nats of the trained network on new matrices."""
 
     kernel: str
     kind: str
@@ -118,16 +118,9 @@ def run_study(
     resume: bool = False,
     on_progress: Callable[[str], None] = lambda line: None,
 ) -> list[StudyRun]:
-    """Do every run of a plan that is not finished, each on the disk before the next begins.
+    """Do every run of a plan that is not finished, each on the disk before the next begins; return all.
 
-    Args:
-        plan: The settings.
-        out: The folder.
-        resume: Continue in a folder that holds a part of the same plan.
-        on_progress: Called with a line for each run.
-
-    Returns:
-        The runs in the order of the plan, however often it was stopped.
+    ``resume`` continues in a folder that holds a part of the same plan; ``on_progress`` gets a line for each.
 
     Raises:
         UsageError: The folder holds something else, or is in use.
@@ -144,8 +137,7 @@ def run_study(
                     continue
                 begin = time.perf_counter()
                 result = train_and_test(key[0], task, plan.course, key[-1])
-                seconds = round(time.perf_counter() - begin, 3)
-                done[key] = run = StudyRun(*key, result.accuracy, result.loss, seconds)
+                done[key] = run = StudyRun(*key, *result, round(time.perf_counter() - begin, 3))
                 _append_run(out / RUNS, run)
                 on_progress(
                     f"{number}/{len(jobs)} {run.kernel} {run.kind} n={run.n} sigma={run.sigma:g} "
@@ -214,7 +206,6 @@ def _parse_object(where: object, data: bytes) -> dict:
 
 
 def _append_run(path: Path, run: StudyRun) -> None:
-    """Append a run and flush it to the disk."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(run), allow_nan=False) + "\n")
         file.flush()
