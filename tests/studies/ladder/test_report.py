@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from nhin.studies.ladder.plot import plot_ladder
-from nhin.studies.ladder.report import format_report
+from nhin.studies.ladder.report import format_report, plot_ladder
 from nhin.studies.ladder.results import LadderResults, LadderRow, check_claims, fit_lines, improvement
 
 ABOUT = {

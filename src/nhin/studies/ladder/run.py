@@ -31,8 +31,7 @@ from nhin.studies.ladder.jobs import (
 )
 from nhin.studies.ladder.models import STACKS, LadderModel, make_models
 from nhin.studies.ladder.plan import LadderPlan, count_tries, load_plan, make_plan
-from nhin.studies.ladder.plot import plot_ladder
-from nhin.studies.ladder.report import format_report
+from nhin.studies.ladder.report import format_report, plot_ladder
 from nhin.studies.ladder.results import LadderResults, LadderRow, check_claims, fit_lines
 from nhin.studies.ladder.settings import LadderSettings
 from nhin.training.precision import configure_cpu

@@ -15,7 +15,6 @@ from nhin.format import Cell, format_csv
 from nhin.ranges import check_int
 from nhin.studies.files import atomic_folder
 from nhin.studies.separation.config import AttentionConfig
-from nhin.studies.separation.figures import plot_conditions, plot_success
 from nhin.studies.separation.measure import (
     Measurement,
     count_point,
@@ -25,7 +24,7 @@ from nhin.studies.separation.measure import (
 )
 from nhin.studies.separation.options import AMBIGUITIES, KINDS, RECONSTRUCTION, Inner, Method, Variant
 from nhin.studies.separation.outcomes import NETS, firing_rates
-from nhin.studies.separation.report import format_report
+from nhin.studies.separation.report import format_report, plot_conditions, plot_success
 from nhin.studies.separation.sweeps import INNERS, REPEATS, Family, SweepPoint, sweep_points
 
 DEFAULT = Variant()
