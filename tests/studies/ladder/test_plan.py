@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from nhin.errors import Diverged, UsageError
 from nhin.format import parse_duration
 from nhin.studies.ladder.jobs import best_rate, iter_jobs
-from nhin.studies.ladder.models import make_models
 from nhin.studies.ladder.plan import MIN_STEPS, LadderPlan, ModelCost, affordable_steps
-from nhin.studies.ladder.settings import LadderSettings
+from nhin.studies.ladder.settings import LadderSettings, make_models
 
 COSTS = [ModelCost(0.01, 2.0, 0.5), ModelCost(0.03, 3.0, 0.7)]
 

@@ -14,8 +14,8 @@ from nhin.lm.recipe import LMRecipe
 from nhin.lm.task import LanguageModelTask, LMBatch
 from nhin.lm.train_ngram import max_countable_tokens, train_ngram
 from nhin.studies.files import load_dataclass, save_dataclass
-from nhin.studies.ladder.dataset import LadderData, Prefix
 from nhin.studies.ladder.jobs import LadderJob, RunResult
+from nhin.studies.ladder.settings import LadderData, Prefix
 from nhin.training.distributed import ProcessGroup
 from nhin.training.logger import Log
 from nhin.training.train_state import TrainState

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nhin.errors import Diverged
-from nhin.studies.ladder.models import LadderModel
 from nhin.studies.ladder.plan import TRIED_RATES, LadderPlan
+from nhin.studies.ladder.settings import LadderModel
 
 FACTOR = 3.0
 MAX_EXTRA = 4

@@ -15,9 +15,7 @@ from nhin.lm.loading import LMRun
 from nhin.lm.ngram import count_ngrams
 from nhin.lm.task import LanguageModelTask
 from nhin.studies.files import load_dataclass, save_dataclass
-from nhin.studies.ladder.dataset import LadderData, Prefix
-from nhin.studies.ladder.models import LadderModel
-from nhin.studies.ladder.settings import LadderSettings
+from nhin.studies.ladder.settings import LadderData, LadderModel, LadderSettings, Prefix
 from nhin.training.distributed import ProcessGroup
 from nhin.training.lr_schedule import LRSchedule
 from nhin.training.trainer import Trainer

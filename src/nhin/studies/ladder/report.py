@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nhin.format import count_noun, format_bytes, format_duration, markdown_table
-from nhin.studies.ladder.models import SINGLE, STACKS
 from nhin.studies.ladder.results import UNKNOWN, LadderResults, LadderRow
+from nhin.studies.ladder.settings import SINGLE, STACKS
 from nhin.studies.plot_style import COLORS, new_figure, render_figure, style_axes
 
 if TYPE_CHECKING:

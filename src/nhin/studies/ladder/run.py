@@ -17,7 +17,6 @@ from nhin.lm.activation_memory import count_activation_bytes, fits_memory
 from nhin.lm.run_dir import is_run
 from nhin.models.build import build_lm
 from nhin.studies.files import write_json
-from nhin.studies.ladder.dataset import LadderData, open_data
 from nhin.studies.ladder.job_runner import run_job
 from nhin.studies.ladder.jobs import (
     LadderJob,
@@ -29,11 +28,17 @@ from nhin.studies.ladder.jobs import (
     ngram_job_name,
     seed_job_name,
 )
-from nhin.studies.ladder.models import STACKS, LadderModel, make_models
 from nhin.studies.ladder.plan import LadderPlan, count_tries, load_plan, make_plan
 from nhin.studies.ladder.report import format_report, plot_ladder
 from nhin.studies.ladder.results import LadderResults, LadderRow, check_claims, fit_lines
-from nhin.studies.ladder.settings import LadderSettings
+from nhin.studies.ladder.settings import (
+    STACKS,
+    LadderData,
+    LadderModel,
+    LadderSettings,
+    make_models,
+    open_data,
+)
 from nhin.training.precision import configure_cpu
 from nhin.training.run_dir import lock_run_dir
 from nhin.training.signals import StopSignal, catch_stop_signals
