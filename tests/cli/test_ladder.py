@@ -9,7 +9,7 @@ import pytest
 
 from nhin.cli.app import main
 from nhin.data.text.prepare import SplitConfig, prepare
-from nhin.studies.ladder.job_runner import LadderTask
+from nhin.studies.ladder.jobs import LadderTask
 
 SMALL = ["--dim", "8", "--heads", "2", "--context", "8", "--batch", "2", "--depths", "1,2", "--seeds", "2"]
 

@@ -17,7 +17,7 @@ from nhin.errors import CheckpointError, DataError, UsageError
 from nhin.lm.evaluate import evaluate
 from nhin.lm.loading import open_any_run
 from nhin.lm.recipe import LMRecipe
-from nhin.studies.ladder.job_runner import LadderTask
+from nhin.studies.ladder.jobs import LadderTask
 from nhin.studies.ladder.plan import load_plan
 from nhin.studies.ladder.run import run_ladder
 from nhin.studies.ladder.settings import LadderSettings
@@ -197,8 +197,8 @@ def test_killed_before_a_result_was_written_a_run_is_measured_and_not_trained_ag
 
 def test_what_is_finished_is_not_done_again(straight, settings, monkeypatch):
     out, found, said = straight
-    monkeypatch.setattr("nhin.studies.ladder.job_runner.Trainer", None)
-    monkeypatch.setattr("nhin.studies.ladder.job_runner.train_ngram", None)
+    monkeypatch.setattr("nhin.studies.ladder.jobs.Trainer", None)
+    monkeypatch.setattr("nhin.studies.ladder.jobs.train_ngram", None)
     screen = io.StringIO()
     assert run_ladder(settings, out, resume=True, screen=screen) == found
     assert screen.getvalue().splitlines() == said

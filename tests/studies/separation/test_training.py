@@ -18,7 +18,7 @@ from nhin.errors import CheckpointError, UnknownName, UsageError
 from nhin.studies.separation import reference
 from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study import training_report, training_study
-from nhin.studies.separation.kernels_study.attention_kernels import select_kernels
+from nhin.studies.separation.kernels_study.attention_kernels import GUARD, TRAINED_KERNELS, select_kernels
 from nhin.studies.separation.kernels_study.detectors import (
     DETECTORS,
     NoisyTask,
@@ -28,7 +28,6 @@ from nhin.studies.separation.kernels_study.detectors import (
     first_columns,
     measure_detectors,
 )
-from nhin.studies.separation.kernels_study.trained_kernels import GUARD, TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.training import (
     OneLayerNet,
     StudyTrainConfig,

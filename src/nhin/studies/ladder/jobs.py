@@ -1,12 +1,30 @@
-"""The runs of a ladder in order: n-grams, then for every model a search for the rate and a run per seed."""
+"""The runs of a ladder: n-grams, then for every model a search for the rate and a run per seed.
 
+Each is an ordinary run folder with a ``result.json``.
+"""
+
+import io
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from nhin.errors import Diverged
+from nhin.errors import CheckpointError, Diverged
+from nhin.lm.evaluate import evaluate
+from nhin.lm.loading import LMRun, NGramRun, open_any_run
+from nhin.lm.recipe import LMRecipe
+from nhin.lm.task import LanguageModelTask, LMBatch
+from nhin.lm.train_ngram import max_countable_tokens, train_ngram
+from nhin.studies.files import load_dataclass, save_dataclass
 from nhin.studies.ladder.plan import TRIED_RATES, LadderPlan
-from nhin.studies.ladder.settings import LadderModel
+from nhin.studies.ladder.settings import LadderData, LadderModel, Prefix
+from nhin.training.distributed import ProcessGroup
+from nhin.training.logger import Log
+from nhin.training.train_state import TrainState
+from nhin.training.trainer import Trainer
 
+_NAME = "result.json"
 FACTOR = 3.0
 MAX_EXTRA = 4
 
@@ -122,3 +140,89 @@ def _search_job(plan: LadderPlan, model: LadderModel, rate: float) -> LadderJob:
 
 def _round_rate(rate: float) -> float:
     return float(f"{rate:.3g}")
+
+
+class LadderTask(LanguageModelTask):
+    """Language model training that counts CPU-seconds, also across stops, and never validates."""
+
+    @contextmanager
+    def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[LMBatch]]:
+        """Give the batches; the CPU-seconds so far are noted before each, and so are saved with it."""
+        before, begin = state.notes.get("cpu_seconds", 0.0), time.process_time()
+
+        def note_cost(batches: Iterator[LMBatch]) -> Iterator[LMBatch]:
+            for batch in batches:
+                state.notes["cpu_seconds"] = before + time.process_time() - begin
+                yield batch
+
+        with super().open_batches(state, group) as batches:
+            yield note_cost(batches)
+            state.notes["cpu_seconds"] = before + time.process_time() - begin
+
+    def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
+        """Go on without validating."""
+        return True
+
+
+def run_job(job: LadderJob, data: LadderData) -> RunResult:
+    """Do a run, or the rest of it; one that is finished is not repeated."""
+    folder = data.out / job.name
+    path = folder / _NAME
+    before = load_dataclass(RunResult, path)
+    if before is not None and before.finished:
+        if before.nats is not None and before.steps != job.steps:
+            raise CheckpointError(f"{path} is of another ladder; delete {folder}")
+        return before
+    begin = time.process_time() - (before.spent if before is not None else 0.0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as why:
+        raise CheckpointError(f"cannot write in {folder}: {why.strerror or why}") from why
+    result = _run_ngram(job, data, folder) if job.order else _train(job, data, folder, begin)
+    result = replace(result, spent=time.process_time() - begin)
+    save_dataclass(path, result)
+    return result
+
+
+def _run_ngram(job: LadderJob, data: LadderData, folder: Path) -> RunResult:
+    begin, recipe = time.process_time(), LMRecipe(ngram=job.order)
+    train = Prefix(data.corpus.split("train"), max_countable_tokens(job.order))
+    train_ngram(recipe, train, data.corpus.tokenizer, folder, resume=True, screen=io.StringIO())
+    seconds = time.process_time() - begin
+    run = open_any_run(folder)
+    assert isinstance(run, NGramRun)
+    cost = evaluate(run, data.eval_split).cost
+    grams = sum(len(table.keys) for table in run.model.tables)
+    return RunResult(True, 0, grams, cost.nats, cost.bits_per_byte, cost.tokens, seconds)
+
+
+def _train(job: LadderJob, data: LadderData, folder: Path, begin: float) -> RunResult:
+    """Train a network to the end, or until it is stopped, and evaluate it."""
+    assert job.model is not None
+    recipe = job.model.recipe_for(job.rate, job.seed, job.steps)
+    trainer = Trainer(LadderTask(recipe, data.corpus), folder, io.StringIO())
+    try:
+        trainer.fit(resume=True)
+    except Diverged:
+        return _result_so_far(trainer.state, finished=True)
+    state = trainer.state
+    result = _result_so_far(state, finished=False)
+    if state.step < job.steps:
+        return result
+    # Evaluation may be stopped too; its CPU time must not be counted as training then.
+    save_dataclass(folder / _NAME, replace(result, spent=time.process_time() - begin))
+    model = (state.model if state.ema is None else state.ema.model).eval()
+    run = LMRun(model, data.corpus.tokenizer, recipe, job.steps)
+    try:
+        cost = evaluate(run, data.search_split if job.search else data.eval_split).cost
+    except Diverged:
+        return replace(result, finished=True)
+    measured = {"nats": cost.nats, "bits_per_byte": cost.bits_per_byte, "tokens": cost.tokens}
+    return replace(result, finished=True, **measured)
+
+
+def _result_so_far(state: TrainState, finished: bool) -> RunResult:
+    """Return the result before evaluation."""
+    parameters = sum(weight.numel() for weight in state.model.parameters())
+    seconds = float(state.notes.get("cpu_seconds", 0.0))
+    return RunResult(finished, state.step, parameters, cpu_seconds=seconds)

@@ -83,11 +83,7 @@ def load_plan(out: Path) -> LadderPlan | None:
 
 
 def make_plan(settings: LadderSettings, data: LadderData, models: Sequence[LadderModel]) -> LadderPlan:
-    """Return the plan of the folder if it has these settings, or make a new one and save it.
-
-    Raises:
-        UsageError: The folder holds a ladder of other settings, or the budget is too small.
-    """
+    """Return the plan of the folder, which must have these settings, or make a new one and save it."""
     plan = load_plan(data.out)
     if plan is not None:
         _check_same(plan, settings, data)
@@ -114,10 +110,7 @@ def make_plan(settings: LadderSettings, data: LadderData, models: Sequence[Ladde
 
 
 def affordable_steps(settings: LadderSettings, costs: Sequence[ModelCost], fixed_seconds: float) -> int:
-    """Return how many steps a full run of every model may have.
-
-    ``fixed_seconds`` are the CPU-seconds of everything but networks.
-    """
+    """Return how many steps a full run may have, besides CPU-seconds of everything but networks."""
     tries = count_tries(settings)
     tries += _EXPECTED_EXTRA if tries else 0
     runs = len(costs) * (settings.seeds + tries)

@@ -17,7 +17,6 @@ from nhin.lm.activation_memory import count_activation_bytes, fits_memory
 from nhin.lm.run_dir import is_run
 from nhin.models.build import build_lm
 from nhin.studies.files import write_json
-from nhin.studies.ladder.job_runner import run_job
 from nhin.studies.ladder.jobs import (
     LadderJob,
     RunResult,
@@ -26,6 +25,7 @@ from nhin.studies.ladder.jobs import (
     iter_jobs,
     iter_search,
     ngram_job_name,
+    run_job,
     seed_job_name,
 )
 from nhin.studies.ladder.plan import LadderPlan, count_tries, load_plan, make_plan
@@ -175,9 +175,8 @@ def _measure_memory(model: LadderModel, data: LadderData) -> int | None:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return count_activation_bytes(
-            build_lm(vocab, config).train(), torch.randint(vocab, (1, config.context))
-        )
+        network = build_lm(vocab, config).train()
+        return count_activation_bytes(network, torch.randint(vocab, (1, config.context)))
 
 
 def _describe(plan: LadderPlan, data: LadderData, done: Scores) -> dict[str, Any]:

@@ -105,11 +105,7 @@ class LadderData:
 
 
 def open_data(settings: LadderSettings, out: Path) -> LadderData:
-    """Open the text of a ladder; one that is not tokenized yet is prepared in ``out/data``.
-
-    Raises:
-        DataError: The text is missing, empty or too short, or has no validation split.
-    """
+    """Open the text of a ladder; one that is not tokenized yet is prepared in ``out/data``."""
     corpus = open_corpus(LMDataConfig(settings.data, settings.tokenizer), out)
     splits = {name: split for name, split in corpus.splits.items() if name != "train" and len(split) > 1}
     if "validation" not in splits:

@@ -18,7 +18,6 @@ from nhin.studies.separation.sweeps import SweepPoint
 Outcomes = NDArray[np.float64]
 Counts = NDArray[np.int64]
 _SLACK = 1e-9  # an exact 0 is in an interval that begins at 1e-18
-_Z95 = 1.959963984540054
 NESTED = 100  # columns of the samples that the points of the sweep over m share
 
 
@@ -138,11 +137,10 @@ def group_by_sweep(results: Sequence[Measurement]) -> Iterator[tuple[str, str, l
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for result in results:
         groups.setdefault((result.point.sweep, result.point.inner), []).append(result)
-    for (sweep, inner), group in groups.items():
-        yield sweep, inner, group
+    yield from ((sweep, inner, group) for (sweep, inner), group in groups.items())
 
 
-def wilson_interval(successes: int, trials: int, z: float = _Z95) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return the confidence interval of a proportion, 95% by default (Wilson 1927)."""
     share, fourth = successes / trials, z * z / trials
     center = (share + fourth / 2) / (1 + fourth)

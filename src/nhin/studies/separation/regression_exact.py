@@ -72,10 +72,7 @@ def exact_outcomes(config: RegressionConfig) -> Values:
 
 
 def product_deviations(config: RegressionConfig) -> tuple[float, float]:
-    """Return the standard deviation of inner products on D0, of softmax and of linear attention.
-
-    The root of the expected squared length of f, with the expected sum as its norm.
-    """
+    """Return the root of the expected squared length of f on D0 over its expected sum: softmax, linear."""
     deviations = []
     for weights in (_powers(config.n), _U):
         mean, square = (weights * _NODE_WEIGHTS).sum(), (weights**2 * _NODE_WEIGHTS).sum()
@@ -157,7 +154,7 @@ def _neither_positive(
 
 
 def _log_characteristic(phase: Values, tau: float) -> tuple[Complex, Complex]:
-    """Return the log characteristic function of one entry where y is 1, and where it is -1.
+    """Return the log characteristic function of an entry where y is 1, and where it is -1.
 
     ``phase`` is frequency times weight: (nodes, frequencies).
     """

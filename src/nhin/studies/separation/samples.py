@@ -13,6 +13,7 @@ from nhin.studies.separation.outcomes import NETS
 
 BLOCK = 1 << 21  # numbers drawn at once
 _MAX_BYTES = 1 << 26  # of the signs of one regression, eight in a byte
+_TOO_MANY = "too many signs to draw; the exact method draws none"
 _MAX_SIGNS = 1 << 27  # of one experiment with attention, a byte each
 
 
@@ -39,7 +40,8 @@ def draw_regression(
     """Draw repeats in blocks of about ``block`` numbers; their size changes no sample."""
     n, groups, nets = config.n, -(-config.m // 8), _count_ys(config)
     size = nets * groups * n
-    _check_sign_count(size, _MAX_BYTES, f"n x m is {n * config.m}")
+    if size > _MAX_BYTES:
+        raise UsageError(f"n x m is {n * config.m}: {_TOO_MANY}")
     uniform, positions, bits = spawn_generators(seed, 3)
     for count in _split(repeats, block // (2 * n + size // 4)):
         data = uniform.random((count, 2, n)) * (HIGH - LOW) + LOW
@@ -53,7 +55,8 @@ def draw_attention(
     """Draw repeats in blocks of about ``block`` signs; their size changes no sample."""
     shape = _count_ys(config), config.d, config.m
     size = shape[0] * config.d * config.m
-    _check_sign_count(size, _MAX_SIGNS, f"d x m is {config.d * config.m}")
+    if size > _MAX_SIGNS:
+        raise UsageError(f"d x m is {config.d * config.m}: {_TOO_MANY}")
     positions, bits, orders = spawn_generators(seed, 3)
     for count in _split(repeats, block // size):
         rows = (positions.random((count, 4)) * config.n).astype(np.int64)
@@ -95,8 +98,3 @@ def _random_bytes(generator: Generator, rows: int, count: int) -> NDArray[np.uin
     words = -(-count // 8)
     raw = generator.bit_generator.random_raw(rows * words).astype("<u8", copy=False)
     return raw.view(np.uint8).reshape(rows, words * 8)[:, :count]
-
-
-def _check_sign_count(count: int, limit: int, product: str) -> None:
-    if count > limit:
-        raise UsageError(f"{product}: too many signs to draw; the exact method draws none")

@@ -15,22 +15,18 @@ from nhin.studies.separation.options import Inner, Variant
 Family = Literal["regression", "self", "cross"]
 FAMILIES: tuple[Family, ...] = ("regression", "self", "cross")
 INNERS: tuple[Inner, ...] = ("eye", "ones")
-DELTA, MIN_COLUMNS = 0.01, 15
 REPEATS = {"regression": 1000, "self": 100, "cross": 100}
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One experiment of one sweep, at the value x.
-
-    ``index`` is (family, X, sweep, point) as numbers, from which the seed of its samples is made.
-    """
+    """One experiment of one sweep, at the value x."""
 
     family: Family
     sweep: str
     x: float
     config: AttentionConfig | RegressionConfig
-    index: tuple[int, int, int, int]
+    index: tuple[int, int, int, int]  # family, X, sweep, point: the seed of its samples is made of it
 
     @property
     def inner(self) -> str:
@@ -40,7 +36,7 @@ class SweepPoint:
 
 def default_config(n: int = 200, d: int = 22) -> AttentionConfig:
     """Return the configuration the sweeps start from, with as many columns as the paper has for n."""
-    return AttentionConfig(n=n, d=d, m=max(math.ceil(math.log(max(n, 1) / DELTA)), MIN_COLUMNS))
+    return AttentionConfig(n=n, d=d, m=max(math.ceil(math.log(max(n, 1) / 0.01)), 15))
 
 
 def _spaced(first: float, last: float, count: int) -> list[float]:

@@ -25,15 +25,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.random import SeedSequence
-from numpy.typing import NDArray
 
 from nhin.errors import UsageError
 from nhin.ranges import check_float, check_int
 from nhin.studies.separation.config import AttentionConfig
+from nhin.studies.separation.outcomes import Values
 from nhin.studies.separation.samples import spawn_generators
-
-Columns = NDArray[np.float64]
-Scores = NDArray[np.float64]
 
 NOISY_KINDS = {"self": "queries and keys are one matrix", "c2": "cross: the queries have no spike"}
 _MAX_N = 4096
@@ -58,12 +55,8 @@ class NoisyTask:
             raise UsageError(f"n is {self.setting.n}; with noise it may be {_MAX_N} at most")
 
 
-def first_columns(task: NoisyTask, examples: int, seed: SeedSequence) -> Columns:
-    """Draw the first columns of as many matrices of D1 and of D0, in units of sqrt(ln n).
-
-    Returns:
-        (2, examples, n), D1 first.
-    """
+def first_columns(task: NoisyTask, examples: int, seed: SeedSequence) -> Values:
+    """Draw first columns of D1, then of D0, in units of sqrt(ln n): (2, examples, n)."""
     positions, noise = spawn_generators(seed, 2)
     n = task.setting.n
     columns = task.sigma * noise.standard_normal((2, examples, n))
@@ -73,10 +66,10 @@ def first_columns(task: NoisyTask, examples: int, seed: SeedSequence) -> Columns
     return columns
 
 
-def bayes(x: Columns, task: NoisyTask) -> Scores:
+def bayes(x: Values, task: NoisyTask) -> Values:
     """Return the log likelihood ratio of first columns (..., n) times sigma squared; its sign matters."""
 
-    def log_likelihood(a: float) -> Scores:
+    def log_likelihood(a: float) -> Values:
         exponents = a * x - a * a / 2
         top = exponents.max(-1, keepdims=True)
         if task.sigma < MIN_SIGMA:
@@ -93,7 +86,7 @@ class SpikeDetector:
     """One detector: larger scores mean a spike is likelier; a threshold of None is chosen on examples."""
 
     title: str
-    score: Callable[[Columns, NoisyTask], Scores]
+    score: Callable[[Values, NoisyTask], Values]
     threshold: float | None = None
 
 
@@ -106,10 +99,7 @@ DETECTORS = {
 
 
 def measure_detectors(task: NoisyTask, examples: int = 20000, seed: int = 0) -> dict[str, float]:
-    """Return the accuracy of each detector, by name.
-
-    ``examples`` are drawn of D1, of D0, and as many of each again for choosing thresholds.
-    """
+    """Return each detector's accuracy on ``examples`` of D1 and of D0; thresholds are chosen on as many."""
     check_int("examples", examples, 1, 10**7)
     check_int("seed", seed, 0, 2**63)
     if 2 * examples * task.setting.n > MAX_NUMBERS:
@@ -127,12 +117,12 @@ def measure_detectors(task: NoisyTask, examples: int = 20000, seed: int = 0) -> 
     return accuracies
 
 
-def accuracy(ones: Scores, zeros: Scores, threshold: float) -> float:
+def accuracy(ones: Values, zeros: Values, threshold: float) -> float:
     """Return how often scores of D1 exceed a threshold and those of D0 do not, with equal weight."""
     return float(((ones > threshold).mean() + (zeros <= threshold).mean()) / 2)
 
 
-def choose_threshold(ones: Scores, zeros: Scores) -> float:
+def choose_threshold(ones: Values, zeros: Values) -> float:
     """Return a threshold of the best accuracy: midway between two scores, or infinite."""
     scores = np.concatenate([ones, zeros])
     gain = np.concatenate([np.full(len(ones), -1.0 / len(ones)), np.full(len(zeros), 1.0 / len(zeros))])

@@ -38,11 +38,9 @@ def make_files(test: KernelTest, scores: Sequence[KernelScore]) -> dict[str, byt
 
 
 def _make_rows(test: KernelTest, scores: Sequence[KernelScore]) -> list[dict[str, Cell]]:
-    config = test.setting
-    fixed: dict[str, Cell] = {
-        name: getattr(config, name) for name in ("n", "d", "m", "a0", "b", "c", "margin")
-    }
-    fixed |= {"kind": config.kind, "draws": test.draws, "ys": test.ys, "seed": test.seed}
+    names = ("n", "d", "m", "a0", "b", "c", "margin", "kind")
+    fixed: dict[str, Cell] = {name: getattr(test.setting, name) for name in names}
+    fixed |= {"draws": test.draws, "ys": test.ys, "seed": test.seed}
     rows = []
     for score in scores:
         row: dict[str, Cell] = {"kernel": score.kernel, "a1": score.a1}

@@ -29,8 +29,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from nhin.errors import Diverged, UnknownName, UsageError
 from nhin.ranges import check_float, check_int
+from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.detectors import NoisyTask
-from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
 from nhin.studies.separation.reference import build_matrix
 
 Examples = Float[Tensor, "B n d"]
@@ -42,15 +42,12 @@ MAX_BATCH_SCORES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class StudyTrainConfig:
-    """Settings of training and test; ``rate`` falls to zero along half a cosine.
-
-    Batches and the ``tried`` matrices of the test are half of D1 and half of D0.
-    """
+    """Settings of training and test; batches and test matrices are half of D1 and half of D0."""
 
     steps: int = 1200
     batch: int = 48
-    rate: float = 0.02
-    tried: int = 2000
+    rate: float = 0.02  # falls to zero along half a cosine
+    tried: int = 2000  # matrices of the test
 
     def __post_init__(self) -> None:
         check_int("steps", self.steps, 1, 10**6)
@@ -126,13 +123,7 @@ def evaluate_net(
 
 
 def train_and_test(kernel: str, task: NoisyTask, config: StudyTrainConfig, seed: int) -> tuple[float, float]:
-    """Train a network on one thread; return accuracy and loss, which the seed decides.
-
-    The data depend on the seed and not on the kernel, so kernels are compared on the same matrices.
-
-    Raises:
-        Diverged: A loss is not finite.
-    """
+    """Train a network on one thread and return its accuracy and loss; all kernels get the same matrices."""
     check_int("seed", seed, 0, 2**63)
     check_batch_size(task, config)
     weights, training, test = SeedSequence(seed).spawn(3)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from nhin.format import Cell, markdown_table
 from nhin.studies.files import report_files, write_atomic
 from nhin.studies.plot_style import line_style, new_figure, style_axes
+from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.detectors import (
     DETECTORS,
     MAX_NUMBERS,
     NOISY_KINDS,
     measure_detectors,
 )
-from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.training_study import StudyPlan, StudyRun
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
 from nhin.ranges import check_float, check_int
 from nhin.studies.files import MAX_BYTES, check_folder, write_json
 from nhin.studies.separation.config import AttentionConfig
+from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.detectors import NOISY_KINDS, NoisyTask
-from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.training import StudyTrainConfig, check_batch_size, train_and_test
 from nhin.training.run_dir import lock_run_dir
 
