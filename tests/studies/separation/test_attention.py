@@ -50,7 +50,7 @@ def any_setting(draws, most_classes=12, most_copies=6):
     )
 
 
-def loudest_by_definition(setting, draws):
+def largest_by_definition(setting, draws):
     """Return (R, 4): the largest inner product of all rows and columns, with every matrix there is."""
     out = np.zeros((len(draws.rows), 4))
     for repeat, net, products in reference.attention_products(setting, draws):
@@ -60,16 +60,16 @@ def loudest_by_definition(setting, draws):
 
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_three_kinds_of_rows_say_what_all_rows_say(setting, seed):
+def test_three_kinds_of_rows_give_the_maximum_of_all_rows(setting, seed):
     for draws in draw_attention(setting, 4, SeedSequence(seed)):
-        want = loudest_by_definition(setting, draws)
+        want = largest_by_definition(setting, draws)
         np.testing.assert_allclose(monte_carlo.max_products(setting, draws), want, rtol=0, atol=1e-12)
 
 
 @given(setting=any_setting(most_classes=4, most_copies=3))
 @settings(max_examples=25, deadline=None)
 def test_one_column_is_enumerated_whole(setting):
-    """All 2^d columns and all places of spikes, counted one by one, are the exact chances of one column."""
+    """All 2^d columns and positions of spikes, counted one by one, are the exact chances of one column."""
     setting = replace(setting, m=1, weights="shared", kind="c1" if setting.kind == "c1perm" else setting.kind)
     assume(setting.n <= 8)
     columns = np.array(list(product((-1, 1), repeat=setting.d)), np.int8)
@@ -85,8 +85,8 @@ def test_one_column_is_enumerated_whole(setting):
             columns[:, None, :, None],
             np.broadcast_to(np.arange(setting.classes), (len(columns), setting.classes)),
         )
-        heard = monte_carlo.max_products(setting, draws)
-        total += np.bincount(encode_outcomes(heard > setting.threshold + GUARD), minlength=CODES)
+        largest = monte_carlo.max_products(setting, draws)
+        total += np.bincount(encode_outcomes(largest > setting.threshold + GUARD), minlength=CODES)
     np.testing.assert_allclose(exact_outcomes(setting), total / total.sum(), atol=1e-12)
 
 
@@ -119,11 +119,11 @@ def test_every_outcome_is_counted_alike_by_definition_and_by_rows(setting, seed)
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_many_repeats_come_near_every_exact_chance(kind, inner):
     setting = AttentionConfig(n=40, d=12, m=8, kind=kind, inner=inner, a1=0.9)
-    every, repeats = exact_outcomes(setting), 4000
+    exact, repeats = exact_outcomes(setting), 4000
     counted = monte_carlo.count_outcomes(setting, repeats, SeedSequence(7))
     for code in range(CODES):
-        if repeats * min(every[code], 1 - every[code]) >= 3:
-            assert abs(standard_errors(int(counted[code]), repeats, float(every[code]))) < 4.5
+        if repeats * min(exact[code], 1 - exact[code]) >= 3:
+            assert abs(standard_errors(int(counted[code]), repeats, float(exact[code]))) < 4.5
         else:
             assert counted[code] <= 16
 
@@ -149,18 +149,18 @@ def test_the_size_of_blocks_changes_nothing_that_is_drawn(kind, weights, seed, b
 
 
 @given(st.lists(st.floats(0, 1), min_size=CODES, max_size=CODES).filter(lambda x: sum(x) > 0.1))
-def test_sets_that_fire_and_sets_that_are_silent_are_two_ways_to_say_one_thing(weights):
-    every = np.array(weights) / sum(weights)
-    np.testing.assert_allclose(outcomes_of_silence(silence_of_outcomes(every)), every, atol=1e-12)
-    np.testing.assert_allclose(1 - firing_rates(every), silence_of_outcomes(every)[[1, 2, 4, 8]], atol=1e-12)
+def test_sets_that_fire_and_sets_that_are_silent_are_equivalent(weights):
+    exact = np.array(weights) / sum(weights)
+    np.testing.assert_allclose(outcomes_of_silence(silence_of_outcomes(exact)), exact, atol=1e-12)
+    np.testing.assert_allclose(1 - firing_rates(exact), silence_of_outcomes(exact)[[1, 2, 4, 8]], atol=1e-12)
 
 
 @given(setting=any_setting())
 @settings(max_examples=40, deadline=None)
 def test_chances_are_chances(setting):
-    every = exact_outcomes(setting)
-    assert (every >= 0).all()
-    np.testing.assert_allclose(every.sum(), 1.0, atol=1e-12)
+    exact = exact_outcomes(setting)
+    assert (exact >= 0).all()
+    np.testing.assert_allclose(exact.sum(), 1.0, atol=1e-12)
     np.testing.assert_allclose(sum(p.chance for p in spike_patterns(setting)), 1.0, atol=1e-12)
 
 
@@ -181,7 +181,7 @@ def test_the_order_of_classes_changes_no_chance(setting):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"n": 205}, "200 or 220"),
         ({"n": 0}, "n is 0"),
@@ -195,8 +195,8 @@ def test_the_order_of_classes_changes_no_chance(setting):
         ({"m": 10**9}, "m is 1000000000"),
     ],
 )
-def test_what_the_definitions_do_not_allow_is_refused_in_words(wrong, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_the_definitions_do_not_allow_is_refused_in_words(wrong, message):
+    with pytest.raises(UsageError, match=message):
         AttentionConfig(**wrong)
 
 
@@ -212,17 +212,17 @@ def test_matrices_that_would_fill_the_memory_are_refused():
 
 @pytest.mark.parametrize("inner", INNERS)
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_two_classes_of_one_row_say_what_the_definition_says(kind, inner):
-    """The row with the spike is all its class has: with two classes that is half of what is heard."""
+def test_two_classes_of_one_row_agree_with_the_definition(kind, inner):
+    """The row with the spike is all its class has: with two classes that is half of all products."""
     setting = AttentionConfig(n=2, d=4, m=1, kind=kind, inner=inner, b=0.5, c=0.3, a0=0.4)
     for draws in draw_attention(setting, 300, SeedSequence(0)):
-        want = loudest_by_definition(setting, draws)
+        want = largest_by_definition(setting, draws)
         np.testing.assert_allclose(monte_carlo.max_products(setting, draws), want, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", [monte_carlo, reference])
 def test_what_stands_at_the_threshold_does_not_fire(method):
-    """Without a spike a row hears b T / K + c y_d: with K = 4 classes T = 2 is the margin, T = 4 more."""
+    """Without a spike products are b T / K + c y_d: with K = 4 classes T = 2 is the margin, T = 4 more."""
     setting = AttentionConfig(n=8, d=6, m=1, a0=0.0, a1=0.0, inner="ones")
     np.testing.assert_allclose(firing_rates(exact_outcomes(setting)), 1 / 32, atol=1e-15)
     counted = firing_rates(method.count_outcomes(setting, 2000, SeedSequence(0)).astype(float))

@@ -30,9 +30,9 @@ def any_setting(draws):
 @settings(max_examples=40, deadline=None)
 def test_sums_by_byte_are_the_inner_products_of_the_definition(setting, seed):
     for draws in draw_regression(setting, 3, SeedSequence(seed)):
-        heard = monte_carlo.column_products(setting, draws)
+        products_by_byte = monte_carlo.column_products(setting, draws)
         for repeat, net, products in reference.regression_products(setting, draws):
-            np.testing.assert_allclose(heard[repeat, net], products, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(products_by_byte[repeat, net], products, rtol=0, atol=1e-12)
 
 
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
@@ -45,12 +45,12 @@ def test_the_same_networks_fire_by_either_way(setting, seed):
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
 @settings(max_examples=50, deadline=None, derandomize=True)  # chance may not decide whether a test passes
 def test_drawn_outcomes_come_near_exact_ones(setting, seed):
-    every, repeats = exact_outcomes(setting), 600
-    if every is None:
+    exact, repeats = exact_outcomes(setting), 600
+    if exact is None:
         return
     counted = monte_carlo.count_outcomes(setting, repeats, SeedSequence(seed))
     for code in range(CODES):
-        chance = float(every[code])
+        chance = float(exact[code])
         if repeats * min(chance, 1 - chance) < 4:
             assert min(counted[code], repeats - counted[code]) <= 20
         else:
@@ -88,7 +88,7 @@ def test_fewer_columns_of_one_draw_are_counted_as_if_there_were_no_more(seed):
         assert np.array_equal(counts[m - 1], alone)
 
 
-def test_data_are_as_said():
+def test_data_follow_the_definition():
     draws = next(iter(draw_regression(RegressionConfig(50, 3), 2000, SeedSequence(0), block=1 << 30)))
     spiked, plain = draws.data[:, 0], draws.data[:, 1]
     assert ((spiked == SPIKE).sum(1) == 1).all()

@@ -51,14 +51,14 @@ def test_attention_of_the_regression_keeps_the_lemmas_bounds(n, seed):
 
 @given(n=st.sampled_from([4, 10, 100, 2000]), seed=st.integers(0, 2**32), data=st.data())
 @settings(max_examples=30, deadline=None)
-def test_the_spike_is_heard_whatever_the_other_signs(n, seed, data):
+def test_the_spike_decides_whatever_the_other_signs(n, seed, data):
     """Lemma 4.2.2: the inner product is a quarter at least in size, with the sign that y has at the spike."""
     u = np.random.default_rng(seed).uniform(1, 1.4, n)
     u[0] = 4
     y = data.draw(arrays(np.int8, n, elements=st.sampled_from([-1, 1])))
     for signs in (y, np.where(np.arange(n) == 0, y[0], -y[0])):
-        said = attend("exp", u * math.log(n)) @ signs
-        assert said * y[0] >= 0.25
+        product = attend("exp", u * math.log(n)) @ signs
+        assert product * y[0] >= 0.25
 
 
 @pytest.mark.parametrize("n", [100, 1000])
@@ -66,11 +66,11 @@ def test_noise_has_no_heavier_tails_than_hoeffding_says(n):
     setting = RegressionConfig(n, 8)
     draws = next(iter(draw_regression(setting, 2000, SeedSequence(0), block=1 << 30)))
     f = monte_carlo.network_weights(setting, draws.data)[:, 2:]
-    heard = monte_carlo.column_products(setting, draws)[:, 2:]
+    products = monte_carlo.column_products(setting, draws)[:, 2:]
     length = np.sqrt((f**2).sum(2))[:, :, None]
     for sds in (1.0, 2.0, 3.0):
-        share = (np.abs(heard) > sds * length).mean()
-        assert share <= 2 * math.exp(-(sds**2) / 2) + 4 * math.sqrt(0.25 / heard.size)
+        share = (np.abs(products) > sds * length).mean()
+        assert share <= 2 * math.exp(-(sds**2) / 2) + 4 * math.sqrt(0.25 / products.size)
 
 
 @pytest.mark.parametrize("n", [100, 200, 500, 1000, 2000])
@@ -193,7 +193,7 @@ def test_the_threshold_of_the_regression_matters_only_where_noise_reaches_it(tau
 
 
 def test_large_spikes_fail_because_linear_attention_fires():
-    """Not because softmax is silent: the four conditions tell."""
+    """Not because softmax is silent: the four conditions show it."""
     rates = dict(zip(NETS, firing_rates(exact_outcomes(AttentionConfig(a1=2.8))), strict=True))
     assert rates["exp1"] > 0.98
     assert rates["lin1"] > 0.95
