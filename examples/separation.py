@@ -1,7 +1,7 @@
 """Print how often softmax attention detects a spike and linear attention does not, exactly: separation.py."""
 
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.exact import exact_outcomes
+from nhin.studies.separation.attention_exact import exact_outcomes
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.outcomes import NET_TITLES, NETS, SUCCESS, firing_rates
 
 

@@ -66,7 +66,7 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
         resume: Continue the ladder in that folder; options that are not given are as before.
         sizes: Of every model.
     """
-    given: dict[str, Any] = asdict(sizes) | {
+    options: dict[str, Any] = asdict(sizes) | {
         "data": None if data is None else str(data.resolve()),
         "budget": None if budget is None else parse_duration("budget", budget),
         "seeds": seeds,
@@ -74,7 +74,7 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
         "rates": None if rates is None else parse_list(rates, float, "rates look like 1e-3,3e-3,1e-2"),
     }
     try:
-        import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
+        import torch  # noqa: F401 - to report how to install it before anything fails
     except ImportError as why:
         raise MissingExtra("the ladder needs PyTorch: pip install 'nhin[torch]'") from why
     from nhin.studies.ladder.plan import load_plan
@@ -84,7 +84,7 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
 
     plan = load_plan(out) if resume else None
     settings = LadderSettings() if plan is None else plan.settings
-    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    settings = replace(settings, **{name: value for name, value in options.items() if value is not None})
     results = run_ladder(settings, out, resume)
     if results is None:
         return _STOPPED

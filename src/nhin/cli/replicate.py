@@ -43,7 +43,7 @@ class VariantOptions:
     independent: bool = False
 
     def to_variant(self) -> Variant:
-        """Return them as the experiments take them."""
+        """Return the choices under the names of the experiments."""
         return Variant(*astuple(self))
 
 
@@ -126,7 +126,7 @@ def _run_sweeps(
     families: tuple[Family, ...], seed: int, out: Path, swept: SweepOptions, choices: VariantOptions
 ) -> int:
     """Run the paper's sweeps and print the report."""
-    import matplotlib  # noqa: F401 - asked for before anything is computed
+    import matplotlib  # noqa: F401 - a missing package is reported before anything is computed
 
     from nhin.studies.separation.run import SweepRequest, run_sweeps
 
@@ -135,23 +135,23 @@ def _run_sweeps(
     request = SweepRequest(families, inners, swept.sweep, swept.method, swept.repeats, seed, variant)
     total = sum(len(request.points(family)) for family in families)
     with show_progress(total, "replicating") as advance:
-        run_sweeps(request, out, None if advance is None else lambda _done, _of: advance(1))
+        run_sweeps(request, out, advance)
     sys.stdout.write((out / "report.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0
 
 
 def _explain(words: tuple[str, ...], inner: Inner | None, choices: VariantOptions) -> int:
     """Print one experiment in words."""
-    from nhin.studies.separation.parsing import explain_experiment
+    from nhin.studies.separation.explain import explain_experiment
 
     family = "self"
     if words and "=" not in words[0]:
         family, words = words[0], words[1:]
     if family not in FAMILIES:
         raise UnknownName("family", family, FAMILIES)
-    given = dict(_parse_pair(word) for word in words)
-    given |= {} if inner is None else {"X": inner}
-    sys.stdout.write(explain_experiment(family, given, choices.to_variant()))
+    settings = dict(_parse_pair(word) for word in words)
+    settings |= {} if inner is None else {"X": inner}
+    sys.stdout.write(explain_experiment(family, settings, choices.to_variant()))
     return 0
 
 

@@ -86,12 +86,8 @@ def _parse_option(
 ) -> tuple[Number, ...]:
     if text is None:
         return default
-    words = [word for word in text.split(",") if word.strip()]
-    return (
-        parse_list(",".join(words), kind, f"--{name} looks like {','.join(map(str, default))}")
-        if words
-        else ()
-    )
+    text = ",".join(word for word in text.split(",") if word.strip())
+    return parse_list(text, kind, f"--{name} looks like {','.join(map(str, default))}") if text else ()
 
 
 def _print_progress(line: str) -> None:
@@ -100,6 +96,6 @@ def _print_progress(line: str) -> None:
 
 def _require_torch() -> None:
     try:
-        import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
+        import torch  # noqa: F401 - to report how to install it before anything fails
     except ImportError as why:
         raise MissingExtra("kernels and training need PyTorch: pip install 'nhin[torch]'") from why

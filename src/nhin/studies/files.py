@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError, UsageError
-from nhin.files import write_atomic
+from nhin.files import beside, write_atomic, write_folder
 from nhin.format import Cell, format_csv
 from nhin.studies.plot_style import render_figure
 
@@ -25,7 +24,7 @@ MAX_BYTES = 2**26
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     """Write plain values as JSON, atomically."""
-    write_atomic(path, (json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())
+    write_atomic(path, json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
 def save_dataclass(path: Path, value: Any) -> None:
@@ -39,20 +38,22 @@ def load_dataclass(cls: type[T], path: Path) -> T | None:
     Raises:
         CheckpointError: The file is torn or foreign.
     """
+    torn = f"{path} is torn; delete it to have it made again"
     try:
         if not path.exists():
             return None
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError(f"{path} is over {MAX_BYTES >> 20} MiB, which nhin never writes")
-        text = path.read_text(encoding="utf-8")
-        tree = json.loads(text, parse_constant=_parse_finite, parse_float=_parse_finite)
+        tree = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_parse_finite, parse_float=_parse_finite
+        )
         if not isinstance(tree, dict):
-            raise CheckpointError(f"{path} is torn; delete it to have it made again")
+            raise CheckpointError(torn)
         return from_dict(cls, tree, str(path))
+    except CheckpointError:
+        raise
     except (OSError, ValueError, RecursionError, NhinError) as why:
-        if isinstance(why, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} is torn; delete it to have it made again: {why}") from why
+        raise CheckpointError(f"{torn}: {why}") from why
 
 
 def _parse_finite(text: str) -> float:
@@ -78,39 +79,23 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     """
     check_new_folder(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as why:
-        raise UsageError(f"cannot write to {out}: {why.strerror}") from why
-    try:
-        yield temporary
-        check_new_folder(out)
-        temporary.chmod(0o755)
-        if out.is_dir():
-            out.rmdir()
-        temporary.replace(out)
+        with write_folder(out) as folder:
+            yield folder
+            check_new_folder(out)
     except OSError as why:
         raise UsageError(f"cannot write to {out}: {why.strerror}") from why
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(beside(out)[0], ignore_errors=True)  # after Ctrl-C too
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a path at which there is something other than a folder.
-
-    Raises:
-        UsageError: There is; the message names it.
-    """
+    """Refuse a path at which there is something other than a folder."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(f"{out} is no folder; choose another --out")
 
 
 def check_new_folder(out: Path) -> None:
-    """Refuse a path at which there is anything but an empty folder.
-
-    Raises:
-        UsageError: There is; the message names it.
-    """
+    """Refuse a path at which there is anything but an empty folder."""
     check_folder(out)
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out} holds another run, which stays as it is; choose another --out")

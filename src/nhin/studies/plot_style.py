@@ -46,8 +46,6 @@ def style_axes(axes: "Axes", xlabel: str = "", ylabel: str = "", title: str = ""
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    for text, setter in ((xlabel, axes.set_xlabel), (ylabel, axes.set_ylabel)):
-        if text:
-            setter(text)
+    axes.set(**{name: text for name, text in (("xlabel", xlabel), ("ylabel", ylabel)) if text})
     if title:
         axes.set_title(title, fontsize=10, loc="left")

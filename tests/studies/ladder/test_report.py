@@ -8,10 +8,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from nhin.studies.ladder.claims import check_claims
-from nhin.studies.ladder.plot import plot_ladder
-from nhin.studies.ladder.report import format_report
-from nhin.studies.ladder.results import LadderResults, LadderRow, fit_lines, improvement
+from nhin.studies.ladder.report import format_report, plot_ladder
+from nhin.studies.ladder.results import LadderResults, LadderRow, check_claims, fit_lines, improvement
 
 ABOUT = {
     "text": "a.txt",
@@ -61,7 +59,7 @@ def with_changes(**changes):
     return [replace(one, **names.get(one.rung, {})) for one in ROWS]
 
 
-def judged(rows):
+def claims_of(rows):
     stacks = [one for one in rows if one.family == "lm-blocks"]
     return {one.claim.split(",")[0]: one for one in check_claims(rows, {"lm-blocks": fit_lines(stacks)})}
 
@@ -86,12 +84,12 @@ def ladder_of(rows):
     ],
 )
 def test_the_ordering_is_judged_by_pairs_of_seeds(changes, answer):
-    verdict = judged(with_changes(**changes))["lm-blocks: perplexity falls with depth"]
+    verdict = claims_of(with_changes(**changes))["lm-blocks: perplexity falls with depth"]
     assert verdict.answer == answer
     assert verdict.claim.endswith("2 > 4 > 8")
 
 
-def test_pairs_tell_what_means_alone_do_not():
+def test_paired_differences_decide_where_means_alone_do_not():
     """Seeds that differ more than depths do: the difference is the same in each pair."""
     one, two = row("lm-blocks-2", [1.0, 2.0, 3.0], 2), row("lm-blocks-4", [0.9, 1.9, 2.899], 4)
     gain = improvement(one, two)
@@ -100,12 +98,12 @@ def test_pairs_tell_what_means_alone_do_not():
     assert one.half > 2
 
 
-def test_from_one_seed_no_ordering_is_told():
+def test_one_seed_decides_no_ordering():
     rows = [replace(one, nats=one.nats[:1]) for one in ROWS]
-    found = judged(rows)
-    assert found["lm-blocks: perplexity falls with depth"].answer == "cannot be told"
-    assert "over 1 seed," in found["lm-blocks: perplexity falls with depth"].figures
-    assert found["each part buys something"].answer == "cannot be told"
+    claims = claims_of(rows)
+    assert claims["lm-blocks: perplexity falls with depth"].answer == "cannot be told"
+    assert "over 1 seed," in claims["lm-blocks: perplexity falls with depth"].figures
+    assert claims["each part buys something"].answer == "cannot be told"
 
 
 @pytest.mark.parametrize(
@@ -119,13 +117,13 @@ def test_from_one_seed_no_ordering_is_told():
 )
 def test_time_is_linear_where_a_line_explains_it(ms, answer):
     changes = {f"lm_blocks_{depth}": {"ms": time} for depth, time in zip((2, 4, 8), ms, strict=True)}
-    assert judged(with_changes(**changes))["lm-blocks: time of a step is linear in depth"].answer == answer
+    assert claims_of(with_changes(**changes))["lm-blocks: time of a step is linear in depth"].answer == answer
 
 
 def test_two_depths_are_on_a_line_and_say_nothing():
     rows = [one for one in ROWS if one.rung != "lm-blocks-4"]
     for what in ("time of a step", "memory"):
-        verdict = judged(rows)[f"lm-blocks: {what} is linear in depth"]
+        verdict = claims_of(rows)[f"lm-blocks: {what} is linear in depth"]
         assert verdict.answer == "cannot be told"
         assert "give 3 depths" in verdict.figures
 
@@ -149,19 +147,19 @@ def test_a_line_is_that_of_its_points():
     ],
 )
 def test_networks_are_held_against_the_5_gram(nats, answer, words):
-    verdict = judged(with_changes(lm_blocks_8={"nats": nats}))["a network beats the 5-gram"]
+    verdict = claims_of(with_changes(lm_blocks_8={"nats": nats}))["a network beats the 5-gram"]
     assert verdict.answer == answer
     assert verdict.figures.endswith(words)
 
 
-def test_without_a_5_gram_or_with_networks_that_diverged_nothing_is_said_of_it():
-    assert "a network beats the 5-gram" not in judged([one for one in ROWS if one.rung != "lm-ngram-5"])
+def test_without_a_5_gram_or_with_networks_that_diverged_no_claim_is_made():
+    assert "a network beats the 5-gram" not in claims_of([one for one in ROWS if one.rung != "lm-ngram-5"])
     lost = [one if "ngram" in one.family else replace(one, nats=(None,) * 3) for one in ROWS]
-    assert "a network beats the 5-gram" not in judged(lost)
+    assert "a network beats the 5-gram" not in claims_of(lost)
 
 
-def test_rates_at_an_edge_are_said():
-    verdict = judged(with_changes(lm_blocks_4={"edge": True}))["lm-blocks: perplexity falls with depth"]
+def test_rates_at_an_edge_are_reported():
+    verdict = claims_of(with_changes(lm_blocks_4={"edge": True}))["lm-blocks: perplexity falls with depth"]
     assert "the best rate of lm-blocks-4 is at the edge" in verdict.figures
 
 
@@ -185,13 +183,13 @@ def test_the_page_holds_every_figure_and_sorts_the_verdicts():
     assert "There is no test split" in format_report(validated)
 
 
-def test_what_diverged_is_said_to_have_no_number_everywhere():
-    found = ladder_of(with_changes(lm_blocks_2={"nats": (None, 2.0, 2.0), "bits_per_byte": None}))
-    assert "| lm-blocks-2 | 10 | none | none 2.0000 2.0000 | none | none |" in format_report(found)
-    assert Image.open(io.BytesIO(plot_ladder(found))).width > 800
-    tree = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    (told,) = (one for one in tree["rows"] if one["rung"] == "lm-blocks-2")
-    assert (told["mean"], told["half"], told["perplexity"]) == (None, None, None)
+def test_a_diverged_model_has_no_number_anywhere():
+    ladder = ladder_of(with_changes(lm_blocks_2={"nats": (None, 2.0, 2.0), "bits_per_byte": None}))
+    assert "| lm-blocks-2 | 10 | none | none 2.0000 2.0000 | none | none |" in format_report(ladder)
+    assert Image.open(io.BytesIO(plot_ladder(ladder))).width > 800
+    tree = json.loads(json.dumps(ladder.to_dict(), allow_nan=False))
+    (row_tree,) = (one for one in tree["rows"] if one["rung"] == "lm-blocks-2")
+    assert (row_tree["mean"], row_tree["half"], row_tree["perplexity"]) == (None, None, None)
     assert row("lm-bigram", [800.0]).perplexity is None
 
 
@@ -204,6 +202,6 @@ def test_the_picture_shows_levels_points_and_lines_and_is_the_same_twice():
 
 
 def test_of_n_grams_alone_there_is_a_page_and_a_picture():
-    found = LadderResults(ABOUT, tuple(ROWS[:2]), {}, (), {})
-    assert "lm-ngram-3" in format_report(found)
-    assert Image.open(io.BytesIO(plot_ladder(found))).height > 300
+    ladder = LadderResults(ABOUT, tuple(ROWS[:2]), {}, (), {})
+    assert "lm-ngram-3" in format_report(ladder)
+    assert Image.open(io.BytesIO(plot_ladder(ladder))).height > 300

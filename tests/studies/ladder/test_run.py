@@ -17,7 +17,7 @@ from nhin.errors import CheckpointError, DataError, UsageError
 from nhin.lm.evaluate import evaluate
 from nhin.lm.loading import open_any_run
 from nhin.lm.recipe import LMRecipe
-from nhin.studies.ladder.job_runner import LadderTask
+from nhin.studies.ladder.jobs import LadderTask
 from nhin.studies.ladder.plan import load_plan
 from nhin.studies.ladder.run import run_ladder
 from nhin.studies.ladder.settings import LadderSettings
@@ -34,18 +34,20 @@ RUNGS = (
 )
 
 
-def prepared(folder, cut, seed=0):
+def prepare_text(folder, cut, seed=0):
     rng = random.Random(seed)
-    said = [f"{rng.choice('abc') * 3} sees {rng.choice('xyz') * 2}.\n" for _ in range(80)]
+    lines = [f"{rng.choice('abc') * 3} sees {rng.choice('xyz') * 2}.\n" for _ in range(80)]
     folder.mkdir()
-    (folder / "text.txt").write_text("".join(said), encoding="utf-8")
+    (folder / "text.txt").write_text("".join(lines), encoding="utf-8")
     prepare(str(folder / "text.txt"), "char", folder / "tokens", cut)
     return folder / "tokens"
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    return prepared(tmp_path_factory.mktemp("text") / "a", SplitConfig(block=100, validation=0.2, test=0.2))
+    return prepare_text(
+        tmp_path_factory.mktemp("text") / "a", SplitConfig(block=100, validation=0.2, test=0.2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +68,22 @@ def settings(text):
 
 
 @pytest.fixture(scope="module")
-def straight(settings, tmp_path_factory):
-    """A ladder that was never stopped: its folder, what came of it, and what it said."""
+def finished(settings, tmp_path_factory):
+    """A ladder that was never stopped: its folder, its results and the lines it wrote."""
     out, screen = tmp_path_factory.mktemp("straight") / "climb", io.StringIO()
-    found = run_ladder(settings, out, screen=screen)
-    return out, found, screen.getvalue().splitlines()
+    results = run_ladder(settings, out, screen=screen)
+    return out, results, screen.getvalue().splitlines()
 
 
-def results(out):
-    """Read what came of every run, but for how long it took."""
-    found = {}
+def read_results(out):
+    """Read the result of every run, without its times."""
+    results = {}
     for path in out.rglob("result.json"):
         tree = json.loads(path.read_text())
-        found[str(path.parent.relative_to(out))] = {
+        results[str(path.parent.relative_to(out))] = {
             name: value for name, value in tree.items() if name not in ("cpu_seconds", "spent")
         }
-    return found
+    return results
 
 
 def weights(out):
@@ -89,26 +91,26 @@ def weights(out):
     return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 
-def test_every_rung_is_in_the_table_with_all_its_seeds(straight):
-    out, found, _ = straight
-    assert [row.rung for row in found.rows] == ["lm-ngram-1", "lm-ngram-5", *RUNGS]
-    for row in found.rows:
+def test_every_rung_is_in_the_table_with_all_its_seeds(finished):
+    out, results, _ = finished
+    assert [row.rung for row in results.rows] == ["lm-ngram-1", "lm-ngram-5", *RUNGS]
+    for row in results.rows:
         assert len(row.nats) == (1 if "ngram" in row.rung else 2)
         assert None not in row.nats
         assert row.parameters > 0
     assert {name: (out / name).stat().st_size > 100 for name in ("ladder.md", "ladder.json", "ladder.png")}
     tree = json.loads((out / "ladder.json").read_text())
-    assert "/" not in tree["about"]["text"], "where a text lies on one machine is nobody's business"
-    assert [row["rung"] for row in tree["rows"]] == [row.rung for row in found.rows]
+    assert "/" not in tree["about"]["text"], "the path of a text is private to one machine"
+    assert [row["rung"] for row in tree["rows"]] == [row.rung for row in results.rows]
     assert tree["about"]["split"] == "test"
     assert tree["about"]["tokens"] == 9 * 4 * 8
     assert set(tree["searches"]) == set(RUNGS)
 
 
-def test_every_run_is_an_ordinary_one_and_its_figures_are_those_of_evaluating_it(straight, text):
-    out, found, _ = straight
+def test_every_run_is_an_ordinary_one_and_its_figures_are_those_of_evaluating_it(finished, text):
+    out, results, _ = finished
     corpus = open_tokens(text)
-    for row in found.rows:
+    for row in results.rows:
         names = ["."] if "ngram" in row.rung else ["seed-0", "seed-1"]
         for name, nats in zip(names, row.nats, strict=True):
             run = open_any_run(out / row.rung / name)
@@ -121,9 +123,9 @@ def test_every_run_is_an_ordinary_one_and_its_figures_are_those_of_evaluating_it
     assert one["bits_per_byte"] == pytest.approx(last.bits_per_byte, rel=1e-6)
 
 
-def test_runs_differ_in_rate_and_seed_and_a_rung_in_its_depth_alone(straight):
-    out, found, _ = straight
-    rows = {row.rung: row for row in found.rows}
+def test_runs_differ_in_rate_and_seed_and_a_rung_in_its_depth_alone(finished):
+    out, results, _ = finished
+    rows = {row.rung: row for row in results.rows}
     for rung in RUNGS:
         for seed in (0, 1):
             tree = json.loads((out / rung / f"seed-{seed}" / "recipe.json").read_text())
@@ -139,25 +141,25 @@ def test_runs_differ_in_rate_and_seed_and_a_rung_in_its_depth_alone(straight):
     assert two.memory > one.memory > rows["lm-bigram"].memory
 
 
-def test_the_rate_of_a_rung_is_the_best_that_was_tried(straight):
-    _, found, _ = straight
-    for row in found.rows:
+def test_the_rate_of_a_rung_is_the_best_that_was_tried(finished):
+    _, results, _ = finished
+    for row in results.rows:
         if "ngram" not in row.rung:
-            tried = found.searches[row.rung]
+            tried = results.searches[row.rung]
             assert f"{row.rate:g}" == min(tried, key=tried.get)
 
 
-def test_a_line_is_said_for_every_run_with_what_is_left(straight):
-    out, _, said = straight
+def test_every_run_writes_a_line_with_the_budget_left(finished):
+    out, _, lines = finished
     runs = len(list(out.rglob("result.json")))
-    assert len(said) == runs
-    assert said[-1].startswith(f"[{runs}/{runs}] lm-modern-2 ")
-    assert all(re.search(r"(left|over the budget)$", line) for line in said)
+    assert len(lines) == runs
+    assert lines[-1].startswith(f"[{runs}/{runs}] lm-modern-2 ")
+    assert all(re.search(r"(left|over the budget)$", line) for line in lines)
 
 
 @pytest.mark.parametrize("moments", [(1,), (4, 40, 120)])
 def test_stopped_anywhere_and_resumed_it_ends_as_if_it_had_not_been(
-    straight, settings, tmp_path, monkeypatch, moments
+    finished, settings, tmp_path, monkeypatch, moments
 ):
     """Ctrl-C comes in the middle of steps, in several runs."""
     counted, loss = iter(range(1, 10**6)), LadderTask.loss
@@ -174,34 +176,34 @@ def test_stopped_anywhere_and_resumed_it_ends_as_if_it_had_not_been(
     assert not (out / "ladder.md").exists()
     for _ in moments[1:]:
         assert run_ladder(settings, out, resume=True, screen=io.StringIO()) is None
-    found = run_ladder(settings, out, resume=True, screen=io.StringIO())
-    assert results(out) == results(straight[0])
-    assert weights(out) == weights(straight[0])
-    for row, same in zip(found.rows, straight[1].rows, strict=True):
+    results = run_ladder(settings, out, resume=True, screen=io.StringIO())
+    assert read_results(out) == read_results(finished[0])
+    assert weights(out) == weights(finished[0])
+    for row, same in zip(results.rows, finished[1].rows, strict=True):
         assert replace(row, ms=None, cpu_seconds=0.0) == replace(same, ms=None, cpu_seconds=0.0)
 
 
 def test_killed_before_a_result_was_written_a_run_is_measured_and_not_trained_again(
-    straight, settings, tmp_path, monkeypatch
+    finished, settings, tmp_path, monkeypatch
 ):
     out = tmp_path / "climb"
-    shutil.copytree(straight[0], out)
+    shutil.copytree(finished[0], out)
     for name in ("lm-ngram-5", "lm-blocks-1/seed-1"):
         (out / name / "result.json").unlink()
     monkeypatch.setattr(LadderTask, "loss", None)
-    found = run_ladder(settings, out, resume=True, screen=io.StringIO())
-    assert results(out) == results(straight[0])
-    (row, same) = (next(one for one in x.rows if one.rung == "lm-blocks-1") for x in (found, straight[1]))
+    results = run_ladder(settings, out, resume=True, screen=io.StringIO())
+    assert read_results(out) == read_results(finished[0])
+    (row, same) = (next(one for one in x.rows if one.rung == "lm-blocks-1") for x in (results, finished[1]))
     assert row.cpu_seconds >= same.cpu_seconds > 0
 
 
-def test_what_is_finished_is_not_done_again(straight, settings, monkeypatch):
-    out, found, said = straight
-    monkeypatch.setattr("nhin.studies.ladder.job_runner.Trainer", None)
-    monkeypatch.setattr("nhin.studies.ladder.job_runner.train_ngram", None)
+def test_what_is_finished_is_not_done_again(finished, settings, monkeypatch):
+    out, results, lines = finished
+    monkeypatch.setattr("nhin.studies.ladder.jobs.Trainer", None)
+    monkeypatch.setattr("nhin.studies.ladder.jobs.train_ngram", None)
     screen = io.StringIO()
-    assert run_ladder(settings, out, resume=True, screen=screen) == found
-    assert screen.getvalue().splitlines() == said
+    assert run_ladder(settings, out, resume=True, screen=screen) == results
+    assert screen.getvalue().splitlines() == lines
 
 
 @pytest.mark.parametrize(
@@ -214,13 +216,13 @@ def test_what_is_finished_is_not_done_again(straight, settings, monkeypatch):
         ({"dim": 16}, "was begun with dim 8, not 16"),
     ],
 )
-def test_another_ladder_in_the_same_folder_is_refused(straight, settings, changes, words):
+def test_another_ladder_in_the_same_folder_is_refused(finished, settings, changes, words):
     with pytest.raises(UsageError, match=words):
-        run_ladder(replace(settings, **changes), straight[0], resume=True)
+        run_ladder(replace(settings, **changes), finished[0], resume=True)
 
 
-def test_another_text_a_second_ladder_and_what_is_no_ladder_are_refused(straight, settings, text, tmp_path):
-    out = straight[0]
+def test_another_text_a_second_ladder_and_what_is_no_ladder_are_refused(finished, settings, text, tmp_path):
+    out = finished[0]
     with pytest.raises(UsageError, match="already holds a ladder; go on with --resume"):
         run_ladder(settings, out)
     with lock_run_dir(out), pytest.raises(UsageError, match="another training is running"):
@@ -231,7 +233,7 @@ def test_another_text_a_second_ladder_and_what_is_no_ladder_are_refused(straight
         run_ladder(settings, out / "lm-bigram" / "seed-0")
     moved = shutil.copytree(text, tmp_path / "tokens")
     shutil.copytree(out, tmp_path / "climb")
-    other = prepared(tmp_path / "other", SplitConfig(block=100, validation=0.2, test=0.2), seed=1)
+    other = prepare_text(tmp_path / "other", SplitConfig(block=100, validation=0.2, test=0.2), seed=1)
     shutil.rmtree(moved)
     shutil.copytree(other, moved)
     plan = json.loads((tmp_path / "climb" / "plan.json").read_text())
@@ -243,17 +245,17 @@ def test_another_text_a_second_ladder_and_what_is_no_ladder_are_refused(straight
 
 @pytest.mark.parametrize("words", ["", "{", "[]", '{"steps": 1e999}', '{"finished": "yes"}', "NaN"])
 @pytest.mark.parametrize("name", ["plan.json", "lm-ngram-1/result.json"])
-def test_what_is_torn_is_said_to_be(straight, settings, tmp_path, name, words):
+def test_a_torn_file_is_reported(finished, settings, tmp_path, name, words):
     out = tmp_path / "climb"
-    shutil.copytree(straight[0], out)
+    shutil.copytree(finished[0], out)
     (out / name).write_text(words, encoding="utf-8")
     with pytest.raises(CheckpointError, match=re.escape(f"{name} is torn")):
         run_ladder(settings, out, resume=True, screen=io.StringIO())
 
 
-def test_a_result_of_other_steps_is_refused(straight, settings, tmp_path):
+def test_a_result_of_other_steps_is_refused(finished, settings, tmp_path):
     out = tmp_path / "climb"
-    shutil.copytree(straight[0], out)
+    shutil.copytree(finished[0], out)
     path = out / "lm-blocks-2" / "seed-1" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"steps": 8}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="is of another ladder"):
@@ -271,22 +273,22 @@ def test_a_rung_that_diverges_has_no_number_and_the_others_have(settings, tmp_pa
 
     monkeypatch.setattr(LadderTask, "init_state", broken)
     screen = io.StringIO()
-    found = run_ladder(replace(settings, rates=(1e-2,)), tmp_path / "climb", screen=screen)
-    assert [row.rung for row in found.rows if row.mean is None] == ["lm-blocks-2", "lm-modern-2"]
-    assert [row.nats[1] for row in found.rows if row.mean is None] == [None, None]
+    results = run_ladder(replace(settings, rates=(1e-2,)), tmp_path / "climb", screen=screen)
+    assert [row.rung for row in results.rows if row.mean is None] == ["lm-blocks-2", "lm-modern-2"]
+    assert [row.nats[1] for row in results.rows if row.mean is None] == [None, None]
     assert "seed 1: diverged" in screen.getvalue()
-    judged = {verdict.claim: verdict.answer for verdict in found.verdicts}
-    assert judged["lm-blocks: perplexity falls with depth, 1 > 2"] == "cannot be told"
+    answers = {verdict.claim: verdict.answer for verdict in results.verdicts}
+    assert answers["lm-blocks: perplexity falls with depth, 1 > 2"] == "cannot be told"
 
 
 def test_without_a_test_split_all_is_measured_on_validation_and_without_that_nothing_is(settings, tmp_path):
-    some = prepared(tmp_path / "some", SplitConfig(block=100, validation=0.2, test=0.0))
+    some = prepare_text(tmp_path / "some", SplitConfig(block=100, validation=0.2, test=0.0))
     few = replace(settings, data=str(some), rates=(1e-2,), depths=(1,), seeds=1, orders=(1,), steps=2)
-    found = run_ladder(few, tmp_path / "climb", screen=io.StringIO())
+    results = run_ladder(few, tmp_path / "climb", screen=io.StringIO())
     corpus = open_tokens(some)
-    assert found.about["split"] == "validation"
-    assert found.about["measured_tokens"] == len(corpus.split("validation")) - 1
-    none = prepared(tmp_path / "none", SplitConfig(block=100, validation=0.0, test=0.2))
+    assert results.about["split"] == "validation"
+    assert results.about["measured_tokens"] == len(corpus.split("validation")) - 1
+    none = prepare_text(tmp_path / "none", SplitConfig(block=100, validation=0.0, test=0.2))
     with pytest.raises(DataError, match="prepare it with --validation"):
         run_ladder(replace(few, data=str(none)), tmp_path / "other")
 
@@ -296,24 +298,24 @@ def test_the_steps_follow_from_the_budget_and_stay(settings, tmp_path, monkeypat
     with pytest.raises(UsageError, match="a budget of 1s is too small for 5 runs"):
         run_ladder(replace(few, budget=0.6), tmp_path / "climb")
     assert load_plan(tmp_path / "climb") is None
-    asked = []
+    recorded_costs = []
 
     def fitting(settings, costs, fixed_seconds):
-        asked.extend(costs)
+        recorded_costs.extend(costs)
         return 5
 
     monkeypatch.setattr("nhin.studies.ladder.plan.affordable_steps", fitting)
-    found = run_ladder(few, tmp_path / "climb", screen=io.StringIO())
-    assert found.about["steps"] == 5
-    assert len(asked) == 5
-    assert all(0 < one.search_evaluation <= one.evaluation * 2 for one in asked)
+    results = run_ladder(few, tmp_path / "climb", screen=io.StringIO())
+    assert results.about["steps"] == 5
+    assert len(recorded_costs) == 5
+    assert all(0 < one.search_evaluation <= one.evaluation * 2 for one in recorded_costs)
     assert load_plan(tmp_path / "climb").steps == 5
     monkeypatch.setattr("nhin.studies.ladder.plan.affordable_steps", lambda *given: 50)
     assert run_ladder(few, tmp_path / "climb", resume=True, screen=io.StringIO()).about["steps"] == 5
 
 
-def test_all_rungs_take_a_step_in_every_round(straight):
-    plan = load_plan(straight[0])
+def test_all_rungs_take_a_step_in_every_round(finished):
+    plan = load_plan(finished[0])
     assert [one.rung for one in plan.times] == list(RUNGS)
     rounds = {len(one.seconds) for one in plan.times}
     assert len(rounds) == 1
@@ -322,14 +324,14 @@ def test_all_rungs_take_a_step_in_every_round(straight):
         one.step == sorted(one.seconds)[len(one.seconds) // 2] or len(one.seconds) % 2 == 0
         for one in plan.times
     )
-    for row in straight[1].rows:
+    for row in finished[1].rows:
         if "ngram" not in row.rung:
             assert row.ms == 1000 * next(one.step for one in plan.times if one.rung == row.rung)
 
 
-def test_no_room_for_a_result_is_said_and_what_was_there_is_intact(straight, settings, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_older_results_are_intact(finished, settings, tmp_path, monkeypatch):
     out = tmp_path / "climb"
-    shutil.copytree(straight[0], out)
+    shutil.copytree(finished[0], out)
     before = (out / "ladder.json").read_bytes()
 
     def full(self, target):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
 from nhin.errors import UnknownName, UsageError
-from nhin.studies.separation.attention_nets import exact, monte_carlo, reference
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.samples import AttentionSamples, draw_samples
+from nhin.studies.separation import monte_carlo, reference
+from nhin.studies.separation.attention_exact import spike_patterns
+from nhin.studies.separation.config import AttentionConfig
+from nhin.studies.separation.measure import exact_outcomes, standard_errors
 from nhin.studies.separation.options import KINDS
 from nhin.studies.separation.outcomes import (
     CODES,
@@ -23,7 +24,7 @@ from nhin.studies.separation.outcomes import (
     outcomes_of_silence,
     silence_of_outcomes,
 )
-from nhin.studies.separation.results import standard_errors
+from nhin.studies.separation.samples import AttentionSamples, draw_attention
 
 ALL_KINDS, INNERS = tuple(KINDS), ("eye", "ones")
 
@@ -49,26 +50,26 @@ def any_setting(draws, most_classes=12, most_copies=6):
     )
 
 
-def loudest_by_definition(setting, draws):
+def largest_by_definition(setting, draws):
     """Return (R, 4): the largest inner product of all rows and columns, with every matrix there is."""
     out = np.zeros((len(draws.rows), 4))
-    for repeat, place, f, values, y in reference.iter_networks(setting, draws):
-        out[repeat, place] = (f @ values @ y).max() / np.sqrt(setting.log_n)
+    for repeat, net, products in reference.attention_products(setting, draws):
+        out[repeat, net] = products.max()
     return out
 
 
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_three_kinds_of_rows_say_what_all_rows_say(setting, seed):
-    for draws in draw_samples(setting, 4, SeedSequence(seed)):
-        want = loudest_by_definition(setting, draws)
+def test_three_kinds_of_rows_give_the_maximum_of_all_rows(setting, seed):
+    for draws in draw_attention(setting, 4, SeedSequence(seed)):
+        want = largest_by_definition(setting, draws)
         np.testing.assert_allclose(monte_carlo.max_products(setting, draws), want, rtol=0, atol=1e-12)
 
 
 @given(setting=any_setting(most_classes=4, most_copies=3))
 @settings(max_examples=25, deadline=None)
 def test_one_column_is_enumerated_whole(setting):
-    """All 2^d columns and all places of spikes, counted one by one, are the exact chances of one column."""
+    """All 2^d columns and positions of spikes, counted one by one, are the exact chances of one column."""
     setting = replace(setting, m=1, weights="shared", kind="c1" if setting.kind == "c1perm" else setting.kind)
     assume(setting.n <= 8)
     columns = np.array(list(product((-1, 1), repeat=setting.d)), np.int8)
@@ -84,16 +85,16 @@ def test_one_column_is_enumerated_whole(setting):
             columns[:, None, :, None],
             np.broadcast_to(np.arange(setting.classes), (len(columns), setting.classes)),
         )
-        heard = monte_carlo.max_products(setting, draws)
-        total += np.bincount(encode_outcomes(heard > setting.threshold + GUARD), minlength=CODES)
-    np.testing.assert_allclose(exact.exact_outcomes(setting), total / total.sum(), atol=1e-12)
+        largest = monte_carlo.max_products(setting, draws)
+        total += np.bincount(encode_outcomes(largest > setting.threshold + GUARD), minlength=CODES)
+    np.testing.assert_allclose(exact_outcomes(setting), total / total.sum(), atol=1e-12)
 
 
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
 @settings(max_examples=50, deadline=None, derandomize=True)  # chance may not decide whether a test passes
 def test_the_definition_succeeds_as_often_as_is_exact(setting, seed):
     repeats = 120
-    chance = float(exact.exact_outcomes(setting)[SUCCESS])
+    chance = float(exact_outcomes(setting)[SUCCESS])
     counted = int(reference.count_outcomes(setting, repeats, SeedSequence(seed))[SUCCESS])
     # Where under one success or failure is expected the count is no longer normal: Poisson's tail instead.
     rare = repeats * min(chance, 1 - chance)
@@ -108,7 +109,7 @@ def test_the_definition_succeeds_as_often_as_is_exact(setting, seed):
 def test_every_outcome_is_counted_alike_by_definition_and_by_rows(setting, seed):
     """Sums that stand at the threshold up to rounding aside, the same networks fire."""
     threshold = setting.threshold
-    for draws in draw_samples(setting, 6, SeedSequence(seed)):
+    for draws in draw_attention(setting, 6, SeedSequence(seed)):
         assume(np.abs(monte_carlo.max_products(setting, draws) - threshold).min() > 1e-9)
     counted = reference.count_outcomes(setting, 6, SeedSequence(seed))
     assert np.array_equal(counted, monte_carlo.count_outcomes(setting, 6, SeedSequence(seed)))
@@ -118,11 +119,11 @@ def test_every_outcome_is_counted_alike_by_definition_and_by_rows(setting, seed)
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_many_repeats_come_near_every_exact_chance(kind, inner):
     setting = AttentionConfig(n=40, d=12, m=8, kind=kind, inner=inner, a1=0.9)
-    every, repeats = exact.exact_outcomes(setting), 4000
+    exact, repeats = exact_outcomes(setting), 4000
     counted = monte_carlo.count_outcomes(setting, repeats, SeedSequence(7))
     for code in range(CODES):
-        if repeats * min(every[code], 1 - every[code]) >= 3:
-            assert abs(standard_errors(int(counted[code]), repeats, float(every[code]))) < 4.5
+        if repeats * min(exact[code], 1 - exact[code]) >= 3:
+            assert abs(standard_errors(int(counted[code]), repeats, float(exact[code]))) < 4.5
         else:
             assert counted[code] <= 16
 
@@ -131,9 +132,7 @@ def test_many_repeats_come_near_every_exact_chance(kind, inner):
 def test_rows_alone_in_their_class_are_right_too(d, n):
     setting = AttentionConfig(n=n, d=d, m=4, kind="c1", margin=0.05)
     counted = monte_carlo.count_outcomes(setting, 4000, SeedSequence(1))
-    assert (
-        abs(standard_errors(int(counted[SUCCESS]), 4000, float(exact.exact_outcomes(setting)[SUCCESS]))) < 4.5
-    )
+    assert abs(standard_errors(int(counted[SUCCESS]), 4000, float(exact_outcomes(setting)[SUCCESS]))) < 4.5
 
 
 @given(seed=st.integers(0, 2**32), block=st.integers(1, 5000))
@@ -142,27 +141,27 @@ def test_rows_alone_in_their_class_are_right_too(d, n):
 @pytest.mark.parametrize("kind", ["self", "c1perm"])
 def test_the_size_of_blocks_changes_nothing_that_is_drawn(kind, weights, seed, block):
     setting = AttentionConfig(n=20, d=12, m=5, kind=kind, weights=weights)
-    whole = next(iter(draw_samples(setting, 9, SeedSequence(seed))))
-    parts = list(draw_samples(setting, 9, SeedSequence(seed), block))
+    whole = next(iter(draw_attention(setting, 9, SeedSequence(seed))))
+    parts = list(draw_attention(setting, 9, SeedSequence(seed), block))
     for name in ("rows", "signs", "order"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(joined, getattr(whole, name))
 
 
 @given(st.lists(st.floats(0, 1), min_size=CODES, max_size=CODES).filter(lambda x: sum(x) > 0.1))
-def test_sets_that_fire_and_sets_that_are_silent_are_two_ways_to_say_one_thing(weights):
-    every = np.array(weights) / sum(weights)
-    np.testing.assert_allclose(outcomes_of_silence(silence_of_outcomes(every)), every, atol=1e-12)
-    np.testing.assert_allclose(1 - firing_rates(every), silence_of_outcomes(every)[[1, 2, 4, 8]], atol=1e-12)
+def test_sets_that_fire_and_sets_that_are_silent_are_equivalent(weights):
+    exact = np.array(weights) / sum(weights)
+    np.testing.assert_allclose(outcomes_of_silence(silence_of_outcomes(exact)), exact, atol=1e-12)
+    np.testing.assert_allclose(1 - firing_rates(exact), silence_of_outcomes(exact)[[1, 2, 4, 8]], atol=1e-12)
 
 
 @given(setting=any_setting())
 @settings(max_examples=40, deadline=None)
 def test_chances_are_chances(setting):
-    every = exact.exact_outcomes(setting)
-    assert (every >= 0).all()
-    np.testing.assert_allclose(every.sum(), 1.0, atol=1e-12)
-    np.testing.assert_allclose(sum(p.chance for p in exact.spike_patterns(setting)), 1.0, atol=1e-12)
+    exact = exact_outcomes(setting)
+    assert (exact >= 0).all()
+    np.testing.assert_allclose(exact.sum(), 1.0, atol=1e-12)
+    np.testing.assert_allclose(sum(p.chance for p in spike_patterns(setting)), 1.0, atol=1e-12)
 
 
 @given(setting=any_setting())
@@ -171,18 +170,18 @@ def test_with_all_ones_cross_attention_is_self_attention(setting):
     """Only row sums matter, so the class of the spike query does not; with one row to a class it does."""
     assume(setting.copies > 1)
     one, two = (replace(setting, inner="ones", kind=kind) for kind in ("self", "c1"))
-    np.testing.assert_allclose(exact.exact_outcomes(one), exact.exact_outcomes(two), atol=1e-12)
+    np.testing.assert_allclose(exact_outcomes(one), exact_outcomes(two), atol=1e-12)
 
 
 @given(setting=any_setting())
 @settings(max_examples=20, deadline=None)
 def test_the_order_of_classes_changes_no_chance(setting):
     one, two = (replace(setting, kind=kind) for kind in ("c1", "c1perm"))
-    np.testing.assert_allclose(exact.exact_outcomes(one), exact.exact_outcomes(two), atol=1e-12)
+    np.testing.assert_allclose(exact_outcomes(one), exact_outcomes(two), atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"n": 205}, "200 or 220"),
         ({"n": 0}, "n is 0"),
@@ -196,8 +195,8 @@ def test_the_order_of_classes_changes_no_chance(setting):
         ({"m": 10**9}, "m is 1000000000"),
     ],
 )
-def test_what_the_definitions_do_not_allow_is_refused_in_words(wrong, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_the_definitions_do_not_allow_is_refused_in_words(wrong, message):
+    with pytest.raises(UsageError, match=message):
         AttentionConfig(**wrong)
 
 
@@ -213,18 +212,18 @@ def test_matrices_that_would_fill_the_memory_are_refused():
 
 @pytest.mark.parametrize("inner", INNERS)
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_two_classes_of_one_row_say_what_the_definition_says(kind, inner):
-    """The row with the spike is all its class has: with two classes that is half of what is heard."""
+def test_two_classes_of_one_row_agree_with_the_definition(kind, inner):
+    """The row with the spike is all its class has: with two classes that is half of all products."""
     setting = AttentionConfig(n=2, d=4, m=1, kind=kind, inner=inner, b=0.5, c=0.3, a0=0.4)
-    for draws in draw_samples(setting, 300, SeedSequence(0)):
-        want = loudest_by_definition(setting, draws)
+    for draws in draw_attention(setting, 300, SeedSequence(0)):
+        want = largest_by_definition(setting, draws)
         np.testing.assert_allclose(monte_carlo.max_products(setting, draws), want, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", [monte_carlo, reference])
 def test_what_stands_at_the_threshold_does_not_fire(method):
-    """Without a spike a row hears b T / K + c y_d: with K = 4 classes T = 2 is the margin, T = 4 more."""
+    """Without a spike products are b T / K + c y_d: with K = 4 classes T = 2 is the margin, T = 4 more."""
     setting = AttentionConfig(n=8, d=6, m=1, a0=0.0, a1=0.0, inner="ones")
-    np.testing.assert_allclose(firing_rates(exact.exact_outcomes(setting)), 1 / 32, atol=1e-15)
+    np.testing.assert_allclose(firing_rates(exact_outcomes(setting)), 1 / 32, atol=1e-15)
     counted = firing_rates(method.count_outcomes(setting, 2000, SeedSequence(0)).astype(float))
     assert (abs(counted - 2000 / 32) < 4.5 * np.sqrt(2000 / 32)).all()

@@ -1,4 +1,4 @@
-"""Laws of the paper's test for other kernels: one definition, whoever runs it, and numbers that mean it."""
+"""Laws of the paper's test for other kernels: one definition for all, and estimates with correct errors."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ from nhin.attention import registry
 from nhin.attention.base import Facts
 from nhin.attention.linear.linear import Linear
 from nhin.errors import ShapeError, UnknownName, UsageError
-from nhin.studies.separation.attention_nets import exact, reference
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation import attention_exact, reference
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study import kernel_report
 from nhin.studies.separation.kernels_study.attention_kernels import select_kernels
 from nhin.studies.separation.kernels_study.kernel_test import (
@@ -32,7 +32,7 @@ SMALL = KernelTest(AttentionConfig(n=24, d=8, m=3), (0.8, 2.0), (1.0,), draws=3,
 each = pytest.mark.parametrize("name", NAMES)
 
 
-def mixing(name, d, seed=0):
+def make_attend(name, d, seed=0):
     (kernel,) = select_kernels([name])
     return kernel.make(d, seed)
 
@@ -44,21 +44,21 @@ def test_the_papers_kernels_are_those_of_its_definition(name, plain, classes, co
     setting = AttentionConfig(n=classes * copies, d=classes + 2)
     data = reference.build_matrix(setting, a, row % setting.n)
     want = reference.attend(plain, reference.score_matrix("eye", data, data)) @ data
-    assert_allclose(mixing(name, setting.d)(data, data, data), want, rtol=1e-10, atol=1e-12)
+    assert_allclose(make_attend(name, setting.d)(data, data, data), want, rtol=1e-10, atol=1e-12)
 
 
 @each
 def test_equal_values_come_back(name):
     rng = np.random.default_rng(0)
     q, k = rng.random((9, 6)), rng.random((7 if name != "dot-rotary" else 9, 6))
-    out = mixing(name, 6)(q, k, np.full(k.shape, 3.0))
+    out = make_attend(name, 6)(q, k, np.full(k.shape, 3.0))
     assert_allclose(out, np.full(q.shape, 3.0), rtol=1e-10)
 
 
 @each
 def test_a_seed_decides_everything(name):
     data = reference.build_matrix(SMALL.setting, 1.2, 3)
-    one, same, other = (mixing(name, 8, seed)(data, data, data) for seed in (1, 1, 2))
+    one, same, other = (make_attend(name, 8, seed)(data, data, data) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert np.array_equal(one, other) != name.startswith("performer")
 
@@ -66,17 +66,17 @@ def test_a_seed_decides_everything(name):
 def test_only_positions_make_the_order_of_rows_matter():
     data, order = reference.build_matrix(SMALL.setting, 1.2, 3), np.random.default_rng(0).permutation(24)
     for name in NAMES:
-        mix = mixing(name, 8)
+        mix = make_attend(name, 8)
         moved, still = mix(data[order], data[order], data[order]), mix(data, data, data)[order]
         assert np.allclose(moved, still, rtol=1e-9) != (name == "dot-rotary"), name
 
 
 def test_random_features_approach_the_papers_softmax_and_not_the_scaled_one():
     data = reference.build_matrix(AttentionConfig(n=24, d=8), 0.5, 3) / 2
-    want, scaled = (mixing(name, 8)(data, data, data) for name in ("dot", "softmax"))
+    want, scaled = (make_attend(name, 8)(data, data, data) for name in ("dot", "softmax"))
     seeds = range(20)
     few, many = (
-        np.mean([mixing(f"performer-{m}", 8, s)(data, data, data) for s in seeds], 0) for m in (64, 1024)
+        np.mean([make_attend(f"performer-{m}", 8, s)(data, data, data) for s in seeds], 0) for m in (64, 1024)
     )
     assert np.abs(many - want).max() < np.abs(few - want).max()
     assert np.abs(many - want).max() < np.abs(many - scaled).max() / 3
@@ -88,7 +88,7 @@ def test_a_new_mechanism_of_the_linear_family_takes_part(monkeypatch):
 
     monkeypatch.setitem(registry.MECHANISMS, "newer", Newer)
     data = reference.build_matrix(SMALL.setting, 1.2, 3)
-    assert_allclose(mixing("newer", 8)(data, data, data), mixing("linear", 8)(data, data, data))
+    assert_allclose(make_attend("newer", 8)(data, data, data), make_attend("linear", 8)(data, data, data))
 
 
 def test_thresholds_are_met_as_often_as_the_exact_method_says():
@@ -99,7 +99,7 @@ def test_thresholds_are_met_as_often_as_the_exact_method_says():
         chance = dict(
             zip(
                 NETS,
-                firing_rates(exact.exact_outcomes(AttentionConfig(n=60, d=12, m=5, a1=point.a1))),
+                firing_rates(attention_exact.exact_outcomes(AttentionConfig(n=60, d=12, m=5, a1=point.a1))),
                 strict=True,
             )
         )
@@ -131,18 +131,18 @@ def test_the_auc_of_the_same_sample_is_a_half_and_of_separated_ones_one(sample):
 @settings(max_examples=20)
 def test_the_error_of_a_mean_is_that_of_the_means_of_draws(draws, ys, seed):
     ones = np.random.default_rng(seed).random((draws, ys))
-    found = jackknife(lambda ones, zeros: float(ones.mean()), ones, ones)
-    assert found.error == pytest.approx(np.std(ones.mean(1), ddof=1) / draws**0.5)
+    estimate = jackknife(lambda ones, zeros: float(ones.mean()), ones, ones)
+    assert estimate.error == pytest.approx(np.std(ones.mean(1), ddof=1) / draws**0.5)
     assert jackknife(lambda ones, zeros: 1.0, ones[:1], ones[:1]).error is None
 
 
-def test_kernels_hear_the_same_whoever_else_is_asked():
+def test_a_kernel_gets_the_same_scores_whichever_others_are_tested():
     everyone = measure_kernels(SMALL)
     alone = measure_kernels(replace(SMALL, spikes=(2.0,), curve=(), names=("poly2", "performer-64")))
     assert alone == [p for p in everyone if p.a1 == 2 and p.kernel in ("poly2", "performer-64")]
 
 
-def test_no_spike_beyond_that_of_d0_cannot_be_told():
+def test_without_a_larger_spike_d1_cannot_be_told_from_d0():
     names = tuple(name for name in NAMES if name != "dot-rotary")
     trial = KernelTest(AttentionConfig(n=24, d=8, m=3, kind="c2"), (0.01,), (), draws=2, ys=40, names=names)
     for point in measure_kernels(trial):
@@ -185,14 +185,14 @@ def test_what_cannot_be_measured_is_refused(wrong, error, words):
 
 def test_rotary_positions_want_an_even_width():
     with pytest.raises(ShapeError, match="even"):
-        mixing("dot-rotary", 7)
+        make_attend("dot-rotary", 7)
 
 
 def test_rotary_positions_turn_queries_and_keys_alike():
-    """Only the distance is heard: rows that stand three places later mix as they did."""
+    """Only distances matter: rows three positions later attend as before."""
     rng = np.random.default_rng(0)
     q, k, v = rng.normal(size=(3, 6, 8))
-    mix, early = mixing("dot-rotary", 8), np.zeros((3, 8))
+    mix, early = make_attend("dot-rotary", 8), np.zeros((3, 8))
     later_q, later_k = (np.concatenate([early, x]) for x in (q, k))
     later = mix(later_q, later_k, np.concatenate([early, v]))[3:]
     # What the early rows took of every row's weight is given back to the others.

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
 from nhin.errors import UsageError
-from nhin.studies.separation.measure import exact_outcomes
+from nhin.studies.separation import monte_carlo, reference, regression_exact
+from nhin.studies.separation.config import HIGH, LOW, SPIKE, RegressionConfig, columns_for
+from nhin.studies.separation.measure import exact_outcomes, standard_errors
 from nhin.studies.separation.outcomes import CODES, SUCCESS
-from nhin.studies.separation.regression import exact, monte_carlo, reference
-from nhin.studies.separation.regression.config import HIGH, LOW, SPIKE, RegressionConfig, columns_for
-from nhin.studies.separation.regression.samples import draw_samples
-from nhin.studies.separation.results import standard_errors
+from nhin.studies.separation.samples import draw_regression
 
 
 @st.composite
@@ -30,10 +29,10 @@ def any_setting(draws):
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
 def test_sums_by_byte_are_the_inner_products_of_the_definition(setting, seed):
-    for draws in draw_samples(setting, 3, SeedSequence(seed)):
-        heard = monte_carlo.column_products(setting, draws)
-        for repeat, net, f, y in reference.iter_networks(setting, draws):
-            np.testing.assert_allclose(heard[repeat, net], f @ y, rtol=0, atol=1e-12)
+    for draws in draw_regression(setting, 3, SeedSequence(seed)):
+        products_by_byte = monte_carlo.column_products(setting, draws)
+        for repeat, net, products in reference.regression_products(setting, draws):
+            np.testing.assert_allclose(products_by_byte[repeat, net], products, rtol=0, atol=1e-12)
 
 
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
@@ -46,12 +45,12 @@ def test_the_same_networks_fire_by_either_way(setting, seed):
 @given(setting=any_setting(), seed=st.integers(0, 2**32))
 @settings(max_examples=50, deadline=None, derandomize=True)  # chance may not decide whether a test passes
 def test_drawn_outcomes_come_near_exact_ones(setting, seed):
-    every, repeats = exact_outcomes(setting), 600
-    if every is None:
+    exact, repeats = exact_outcomes(setting), 600
+    if exact is None:
         return
     counted = monte_carlo.count_outcomes(setting, repeats, SeedSequence(seed))
     for code in range(CODES):
-        chance = float(every[code])
+        chance = float(exact[code])
         if repeats * min(chance, 1 - chance) < 4:
             assert min(counted[code], repeats - counted[code]) <= 20
         else:
@@ -64,10 +63,7 @@ def test_drawn_outcomes_come_near_exact_ones(setting, seed):
 def test_many_repeats_come_near_the_exact_chance_where_noise_is_largest():
     setting, repeats = RegressionConfig(100, 5), 40_000
     counted = monte_carlo.count_outcomes(setting, repeats, SeedSequence(2))
-    assert (
-        abs(standard_errors(int(counted[SUCCESS]), repeats, float(exact.exact_outcomes(setting)[SUCCESS])))
-        < 4
-    )
+    assert abs(standard_errors(int(counted[SUCCESS]), repeats, float(exact_outcomes(setting)[SUCCESS]))) < 4
 
 
 @given(seed=st.integers(0, 2**32), block=st.integers(1, 3000))
@@ -75,8 +71,8 @@ def test_many_repeats_come_near_the_exact_chance_where_noise_is_largest():
 @pytest.mark.parametrize("weights", ["shared", "independent"])
 def test_the_size_of_blocks_changes_nothing_that_is_drawn(weights, seed, block):
     setting = RegressionConfig(17, 11, weights=weights)
-    whole = next(iter(draw_samples(setting, 9, SeedSequence(seed))))
-    parts = list(draw_samples(setting, 9, SeedSequence(seed), block))
+    whole = next(iter(draw_regression(setting, 9, SeedSequence(seed))))
+    parts = list(draw_regression(setting, 9, SeedSequence(seed), block))
     for name in ("data", "signs"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(joined, getattr(whole, name))
@@ -92,8 +88,8 @@ def test_fewer_columns_of_one_draw_are_counted_as_if_there_were_no_more(seed):
         assert np.array_equal(counts[m - 1], alone)
 
 
-def test_data_are_as_said():
-    draws = next(iter(draw_samples(RegressionConfig(50, 3), 2000, SeedSequence(0), block=1 << 30)))
+def test_data_follow_the_definition():
+    draws = next(iter(draw_regression(RegressionConfig(50, 3), 2000, SeedSequence(0), block=1 << 30)))
     spiked, plain = draws.data[:, 0], draws.data[:, 1]
     assert ((spiked == SPIKE).sum(1) == 1).all()
     assert plain.min() >= LOW and plain.max() <= HIGH
@@ -105,7 +101,7 @@ def test_data_are_as_said():
 def test_where_the_spike_does_not_decide_nothing_exact_is_claimed():
     assert exact_outcomes(RegressionConfig(10, 3, 0.999)) is None
     with pytest.raises(UsageError, match="mc"):
-        exact.exact_outcomes(RegressionConfig(10, 3, 0.999))
+        regression_exact.exact_outcomes(RegressionConfig(10, 3, 0.999))
 
 
 @pytest.mark.parametrize(

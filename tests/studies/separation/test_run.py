@@ -1,4 +1,4 @@
-"""A run: the same seed gives the same bytes, its folder is whole or not there, its words are true."""
+"""A run: the same seed gives the same bytes, its folder is complete or absent, its report is true."""
 
 import csv
 import hashlib
@@ -15,18 +15,20 @@ from numpy.random import SeedSequence
 from nhin.errors import UnknownName, UsageError
 from nhin.format import format_csv
 from nhin.studies.files import atomic_folder
-from nhin.studies.separation import run
-from nhin.studies.separation.attention_nets import monte_carlo
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.row_products import row_terms
-from nhin.studies.separation.explain_attention import firing_sum
-from nhin.studies.separation.measure import Measurement, measure_points
+from nhin.studies.separation import monte_carlo, run
+from nhin.studies.separation.config import AttentionConfig, RegressionConfig
+from nhin.studies.separation.explain import firing_sum
+from nhin.studies.separation.measure import (
+    Measurement,
+    measure_agreement,
+    measure_points,
+    standard_errors,
+    wilson_interval,
+)
 from nhin.studies.separation.options import AMBIGUITIES, Variant
 from nhin.studies.separation.outcomes import CODES, SUCCESS
-from nhin.studies.separation.regression import monte_carlo as regression_mc
-from nhin.studies.separation.regression.config import RegressionConfig
 from nhin.studies.separation.report import find_crossings, worst_condition
-from nhin.studies.separation.results import make_row, measure_agreement, standard_errors, wilson_interval
+from nhin.studies.separation.row_products import row_terms
 from nhin.studies.separation.sweeps import sweep_points
 
 FILES = {
@@ -62,13 +64,13 @@ def test_a_run_writes_everything_and_the_manifest_knows_every_file(done):
 def test_rows_say_what_was_drawn_and_what_is_exact(done):
     rows = rows_of(done)
     assert len(rows) == 12
-    assert {told["definition"] for told in rows} == {"paper"}
-    for told in rows:
-        low, high = float(told["lo"]), float(told["hi"])
-        assert 0 <= low <= int(told["k"]) / int(told["R"]) <= high <= 1
-        assert int(told["R"]) == 30
-        assert all(0 <= float(told[f"{net}_exact"]) <= 1 for net in ("exp1", "lin1", "exp0", "lin0"))
-        assert float(told["exact"]) <= float(told["exp1_exact"]) + 1e-12
+    assert {row["definition"] for row in rows} == {"paper"}
+    for row in rows:
+        low, high = float(row["lo"]), float(row["hi"])
+        assert 0 <= low <= int(row["k"]) / int(row["R"]) <= high <= 1
+        assert int(row["R"]) == 30
+        assert all(0 <= float(row[f"{net}_exact"]) <= 1 for net in ("exp1", "lin1", "exp0", "lin0"))
+        assert float(row["exact"]) <= float(row["exp1_exact"]) + 1e-12
 
 
 def test_the_dense_method_gives_the_same_bytes_but_its_name(done, tmp_path):
@@ -82,17 +84,16 @@ def test_the_dense_method_gives_the_same_bytes_but_its_name(done, tmp_path):
 def test_another_seed_draws_something_else(done, tmp_path):
     run.run_sweeps(run.SweepRequest(("self",), sweep="d", repeats=30, seed=4), tmp_path / "other")
     one, two = rows_of(done), rows_of(tmp_path / "other")
-    assert [told["exact"] for told in one] == [told["exact"] for told in two]
-    assert [told["k"] for told in one] != [told["k"] for told in two]
+    assert [row["exact"] for row in one] == [row["exact"] for row in two]
+    assert [row["k"] for row in one] != [row["k"] for row in two]
 
 
 @given(block=st.integers(1, 4000))
 @settings(max_examples=10, deadline=None)
 def test_the_size_of_blocks_changes_no_count(block):
-    one, two = AttentionConfig(n=20, d=12), RegressionConfig(40, 9)
-    for method, setting in ((monte_carlo, one), (regression_mc, two)):
-        want = method.count_outcomes(setting, 25, SeedSequence(1))
-        assert np.array_equal(method.count_outcomes(setting, 25, SeedSequence(1), block), want)
+    for setting in (AttentionConfig(n=20, d=12), RegressionConfig(40, 9)):
+        want = monte_carlo.count_outcomes(setting, 25, SeedSequence(1))
+        assert np.array_equal(monte_carlo.count_outcomes(setting, 25, SeedSequence(1), block), want)
 
 
 def test_a_point_is_drawn_alike_whatever_else_is_run():
@@ -104,10 +105,10 @@ def test_a_point_is_drawn_alike_whatever_else_is_run():
 
 
 def test_one_draw_serves_the_sweep_over_columns_or_each_point_has_its_own():
-    some = sweep_points("regression", Variant(), sweep="m")[:12]
-    nested = [result.counts for result in measure_points(some, "mc", 50, 1)]
-    dense = [result.counts for result in measure_points(some, "dense", 50, 1)]
-    apart = [result.counts for result in measure_points(some, "mc", 50, 1, independent=True)]
+    some_points = sweep_points("regression", Variant(), sweep="m")[:12]
+    nested = [result.counts for result in measure_points(some_points, "mc", 50, 1)]
+    dense = [result.counts for result in measure_points(some_points, "dense", 50, 1)]
+    apart = [result.counts for result in measure_points(some_points, "mc", 50, 1, independent=True)]
     assert np.array_equal(nested, dense)
     assert not np.array_equal(nested, apart)
     # More columns of one draw let a network fire that fired with fewer.
@@ -170,11 +171,11 @@ def test_wilsons_interval_covers_as_often_as_it_says(chance):
 
 
 def test_agreement_is_near_one_for_draws_and_far_for_others():
-    some = sweep_points("self", Variant(), ("eye",), "m")
-    results = list(measure_points(some, "mc", 100, 0))
-    found = measure_agreement(results)
-    assert 0.6 < found.square < 1.5
-    assert found.covered >= 0.85 * found.points
+    some_points = sweep_points("self", Variant(), ("eye",), "m")
+    results = list(measure_points(some_points, "mc", 100, 0))
+    agreement = measure_agreement(results)
+    assert 0.6 < agreement.square < 1.5
+    assert agreement.covered >= 0.85 * agreement.points
     wrong = [Measurement(r.point, np.roll(r.exact, 1), r.counts) for r in results]
     assert measure_agreement(wrong).square > 4
     assert measure_agreement([Measurement(r.point, r.exact, None) for r in results]) is None
@@ -189,27 +190,27 @@ def test_agreement_is_near_one_for_draws_and_far_for_others():
     ],
 )
 def test_crossings_are_where_half_is_passed(sweep, inner, turns, where):
-    found = find_crossings(
+    agreement = find_crossings(
         list(measure_points(sweep_points("self", Variant(), (inner,), sweep), "exact", 1, 0))
     )
-    assert [word.split()[0] for word in found] == turns
-    assert [float(word.split()[1]) for word in found] == pytest.approx(where, abs=0.02)
+    assert [word.split()[0] for word in agreement] == turns
+    assert [float(word.split()[1]) for word in agreement] == pytest.approx(where, abs=0.02)
 
 
 def test_cells_are_numbers_of_twelve_digits():
     result = Measurement(sweep_points("self", Variant(), ("eye",), "d")[0], np.full(CODES, 1 / CODES), None)
-    told = make_row(result, "exact", 0)
-    line = format_csv([told]).splitlines()[1].split(",")
-    assert told["lo"] is None
-    assert line[list(told).index("lo")] == ""
-    assert line[list(told).index("exp1_exact")] == "0.5"
+    row = run.make_row(result, "exact", 0)
+    line = format_csv([row]).splitlines()[1].split(",")
+    assert row["lo"] is None
+    assert line[list(row).index("lo")] == ""
+    assert line[list(row).index("exp1_exact")] == "0.5"
     assert standard_errors(5, 10, 0.5) == 0
 
 
 def test_every_point_has_draws_of_its_own():
     """Of this sweep all points have one chance, and the same signs would give them one count."""
-    some = sweep_points("self", Variant(), ("ones",), "n")
-    results = list(measure_points(some, "mc", 100, 0))
+    some_points = sweep_points("self", Variant(), ("ones",), "n")
+    results = list(measure_points(some_points, "mc", 100, 0))
     assert len({round(result.chance, 9) for result in results}) == 1
     assert len({result.successes for result in results}) > 10
 
@@ -221,9 +222,9 @@ def test_what_the_paper_leaves_open_reaches_every_point():
     for point in sweep_points("cross", choices):
         assert point.config.b == pytest.approx(1 - point.config.c)
         assert (point.config.margin, point.config.kind, point.config.weights) == (0.2, "c3", "independent")
-    some = sweep_points("regression", choices)
-    assert {point.config.tau for point in some} == {0.3}
-    assert [point.config.m for point in some if point.sweep == "n"][0::190] == [4, 7]
+    some_points = sweep_points("regression", choices)
+    assert {point.config.tau for point in some_points} == {0.3}
+    assert [point.config.m for point in some_points if point.sweep == "n"][0::190] == [4, 7]
 
 
 def test_what_comes_to_be_meanwhile_stays(tmp_path):
@@ -236,21 +237,21 @@ def test_what_comes_to_be_meanwhile_stays(tmp_path):
 
 
 def test_the_report_names_the_condition_that_fails_most():
-    for changed, said in (({"a1": 2.8}, "linear fires on D1"), ({"a1": 0.3}, "softmax is silent on D1")):
+    for changed, message in (({"a1": 2.8}, "linear fires on D1"), ({"a1": 0.3}, "softmax is silent on D1")):
         setting = AttentionConfig(**changed)
         point = replace(sweep_points("self", Variant(), ("eye",), "d")[0], config=setting)
         (result,) = measure_points([point], "exact", 1, 0)
-        assert worst_condition(result).startswith(said)
+        assert worst_condition(result).startswith(message)
 
 
 def test_rounding_puts_no_chance_outside_an_interval():
     point = sweep_points("self", Variant(), ("eye",), "d")[0]
-    every, counts = np.zeros(CODES), np.zeros(CODES, np.int64)
-    every[0], every[SUCCESS], counts[0] = 1.0 + 1e-13, -1e-13, 100
-    assert measure_agreement([Measurement(point, every, counts)]).covered == 1
+    exact, counts = np.zeros(CODES), np.zeros(CODES, np.int64)
+    exact[0], exact[SUCCESS], counts[0] = 1.0 + 1e-13, -1e-13, 100
+    assert measure_agreement([Measurement(point, exact, counts)]).covered == 1
 
 
-def test_words_tell_from_which_sum_noise_fires():
+def test_the_explanation_names_the_sum_from_which_noise_fires():
     """The noise of K = 20 classes passes the margin of .1 at b T / K = .1."""
     setting = AttentionConfig()
     for kernel in ("exp", "lin"):

@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.random import SeedSequence
 
-from nhin.studies.separation.attention_nets import exact, reference
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation import monte_carlo, reference
+from nhin.studies.separation.config import AttentionConfig, RegressionConfig
+from nhin.studies.separation.measure import exact_outcomes
 from nhin.studies.separation.options import Variant
 from nhin.studies.separation.outcomes import NETS, SUCCESS, attend, firing_rates
-from nhin.studies.separation.regression import exact as regression_exact
-from nhin.studies.separation.regression import monte_carlo as regression_mc
-from nhin.studies.separation.regression.config import RegressionConfig
-from nhin.studies.separation.regression.samples import draw_samples
+from nhin.studies.separation.samples import draw_regression
 from nhin.studies.separation.sweeps import sweep_points
 
 small = st.integers(2, 5)
@@ -37,8 +35,8 @@ def test_scores_are_the_kronecker_product_of_the_paper(n, d, seed):
 @settings(max_examples=25, deadline=None)
 def test_attention_of_the_regression_keeps_the_lemmas_bounds(n, seed):
     setting = RegressionConfig(n, 1)
-    data = next(iter(draw_samples(setting, 4, SeedSequence(seed)))).data
-    f = dict(zip(NETS, regression_mc.network_weights(setting, data).transpose(1, 0, 2), strict=True))
+    data = next(iter(draw_regression(setting, 4, SeedSequence(seed)))).data
+    f = dict(zip(NETS, monte_carlo.network_weights(setting, data).transpose(1, 0, 2), strict=True))
     spike = data[:, 0].argmax(1)
     at, rows = f["exp1"][np.arange(4), spike], np.arange(4)
     rest = f["exp1"].copy()
@@ -53,26 +51,26 @@ def test_attention_of_the_regression_keeps_the_lemmas_bounds(n, seed):
 
 @given(n=st.sampled_from([4, 10, 100, 2000]), seed=st.integers(0, 2**32), data=st.data())
 @settings(max_examples=30, deadline=None)
-def test_the_spike_is_heard_whatever_the_other_signs(n, seed, data):
+def test_the_spike_decides_whatever_the_other_signs(n, seed, data):
     """Lemma 4.2.2: the inner product is a quarter at least in size, with the sign that y has at the spike."""
     u = np.random.default_rng(seed).uniform(1, 1.4, n)
     u[0] = 4
     y = data.draw(arrays(np.int8, n, elements=st.sampled_from([-1, 1])))
     for signs in (y, np.where(np.arange(n) == 0, y[0], -y[0])):
-        said = attend("exp", u * math.log(n)) @ signs
-        assert said * y[0] >= 0.25
+        product = attend("exp", u * math.log(n)) @ signs
+        assert product * y[0] >= 0.25
 
 
 @pytest.mark.parametrize("n", [100, 1000])
 def test_noise_has_no_heavier_tails_than_hoeffding_says(n):
     setting = RegressionConfig(n, 8)
-    draws = next(iter(draw_samples(setting, 2000, SeedSequence(0), block=1 << 30)))
-    f = regression_mc.network_weights(setting, draws.data)[:, 2:]
-    heard = regression_mc.column_products(setting, draws)[:, 2:]
+    draws = next(iter(draw_regression(setting, 2000, SeedSequence(0), block=1 << 30)))
+    f = monte_carlo.network_weights(setting, draws.data)[:, 2:]
+    products = monte_carlo.column_products(setting, draws)[:, 2:]
     length = np.sqrt((f**2).sum(2))[:, :, None]
     for sds in (1.0, 2.0, 3.0):
-        share = (np.abs(heard) > sds * length).mean()
-        assert share <= 2 * math.exp(-(sds**2) / 2) + 4 * math.sqrt(0.25 / heard.size)
+        share = (np.abs(products) > sds * length).mean()
+        assert share <= 2 * math.exp(-(sds**2) / 2) + 4 * math.sqrt(0.25 / products.size)
 
 
 @pytest.mark.parametrize("n", [100, 200, 500, 1000, 2000])
@@ -80,14 +78,12 @@ def test_success_is_no_rarer_than_hoeffding_and_the_union_bound_say(n):
     m, tau = math.ceil(math.log(n)), 0.25
     squares = {"exp0": n ** (2 * -0.6) * n, "lin0": 1.4**2 / n, "lin1": (4 / (n + 3)) ** 2 * n}
     lost = sum(m * math.exp(-(tau**2) / (2 * square)) for square in squares.values())
-    assert regression_exact.exact_outcomes(RegressionConfig(n, m))[SUCCESS] >= 1 - 0.5**m - lost
+    assert exact_outcomes(RegressionConfig(n, m))[SUCCESS] >= 1 - 0.5**m - lost
 
 
 def test_with_much_data_only_the_signs_at_the_spike_matter():
     for m in (1, 2, 5, 10):
-        assert regression_exact.exact_outcomes(RegressionConfig(5000, m))[SUCCESS] == pytest.approx(
-            1 - 0.5**m, abs=1e-12
-        )
+        assert exact_outcomes(RegressionConfig(5000, m))[SUCCESS] == pytest.approx(1 - 0.5**m, abs=1e-12)
 
 
 @pytest.mark.parametrize("inner", ["eye", "ones"])
@@ -95,16 +91,14 @@ def test_with_much_data_only_the_signs_at_the_spike_matter():
 def test_with_many_classes_only_two_signs_matter(inner, m):
     """A column needs y_1 = y_d = 1: the limit is 1 - (3/4)^m."""
     setting = AttentionConfig(n=1024, d=258, m=m, inner=inner)
-    assert exact.exact_outcomes(setting)[SUCCESS] == pytest.approx(1 - 0.75**m, abs=2e-3)
+    assert exact_outcomes(setting)[SUCCESS] == pytest.approx(1 - 0.75**m, abs=2e-3)
 
 
 @given(c=st.floats(0.3, 1.5))
 @settings(max_examples=20, deadline=None)
 def test_the_constant_column_cancels_in_softmax_with_the_identity(c):
     """Where no sum stands at the threshold, softmax fires on D0 as often whatever c is."""
-    rates = [
-        firing_rates(exact.exact_outcomes(AttentionConfig(c=value, margin=0.0937)))[2] for value in (c, 0.8)
-    ]
+    rates = [firing_rates(exact_outcomes(AttentionConfig(c=value, margin=0.0937)))[2] for value in (c, 0.8)]
     assert rates[0] == pytest.approx(rates[1], abs=1e-12)
 
 
@@ -168,7 +162,7 @@ GOLDEN = [
 def test_known_chances_come_out(changed, eye, ones):
     for inner, want in (("eye", eye), ("ones", ones)):
         if want is not None:
-            got = exact.exact_outcomes(AttentionConfig(**changed, inner=inner))[SUCCESS]
+            got = exact_outcomes(AttentionConfig(**changed, inner=inner))[SUCCESS]
             assert got == pytest.approx(want, abs=6e-4)
 
 
@@ -186,7 +180,7 @@ def test_known_counts_of_the_regression_are_near(n, floor, ceil):
     """Those were counted in 1,000 repeats: three standard errors."""
     for rounding, want in (("floor", floor), ("ceil", ceil)):
         m = getattr(math, rounding)(math.log(n))
-        chance = regression_exact.exact_outcomes(RegressionConfig(n, m))[SUCCESS]
+        chance = exact_outcomes(RegressionConfig(n, m))[SUCCESS]
         assert abs(chance - want) <= 3 * math.sqrt(chance * (1 - chance) / 1000)
 
 
@@ -194,17 +188,21 @@ def test_known_counts_of_the_regression_are_near(n, floor, ceil):
     ("tau", "want"), [(0.05, 0.0), (0.10, 0.547), (0.15, 0.995), (0.20, 1.0), (0.9, 1.0)]
 )
 def test_the_threshold_of_the_regression_matters_only_where_noise_reaches_it(tau, want):
-    chance = regression_exact.exact_outcomes(RegressionConfig(1000, 100, tau))[SUCCESS]
+    chance = exact_outcomes(RegressionConfig(1000, 100, tau))[SUCCESS]
     assert abs(chance - want) <= 3 * math.sqrt(max(chance * (1 - chance), 1e-6) / 1000)
 
 
 def test_large_spikes_fail_because_linear_attention_fires():
-    """Not because softmax is silent: the four conditions tell."""
-    rates = dict(zip(NETS, firing_rates(exact.exact_outcomes(AttentionConfig(a1=2.8))), strict=True))
+    """Not because softmax is silent: the four conditions show it."""
+    rates = dict(zip(NETS, firing_rates(exact_outcomes(AttentionConfig(a1=2.8))), strict=True))
     assert rates["exp1"] > 0.98
     assert rates["lin1"] > 0.95
     low = dict(
-        zip(NETS, firing_rates(exact.exact_outcomes(replace(AttentionConfig(), n=256, d=6))), strict=True)
+        zip(
+            NETS,
+            firing_rates(exact_outcomes(replace(AttentionConfig(), n=256, d=6))),
+            strict=True,
+        )
     )
     assert low["exp0"] > 0.9 and low["lin0"] > 0.9
 

@@ -1,4 +1,4 @@
-"""Laws of training on the task with noise: what can be told, what is learned; stopping costs nothing."""
+"""Laws of training on the task with noise: what is detected, what is learned; stopping changes nothing."""
 
 import json
 import math
@@ -15,19 +15,19 @@ from numpy.random import SeedSequence
 from numpy.testing import assert_allclose
 
 from nhin.errors import CheckpointError, UnknownName, UsageError
-from nhin.studies.separation.attention_nets import reference
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation import reference
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study import training_report, training_study
-from nhin.studies.separation.kernels_study.attention_kernels import select_kernels
+from nhin.studies.separation.kernels_study.attention_kernels import GUARD, TRAINED_KERNELS, select_kernels
 from nhin.studies.separation.kernels_study.detectors import (
     DETECTORS,
+    NoisyTask,
     accuracy,
     bayes,
     choose_threshold,
+    first_columns,
     measure_detectors,
 )
-from nhin.studies.separation.kernels_study.noisy_task import NoisyTask, first_columns
-from nhin.studies.separation.kernels_study.trained_kernels import GUARD, TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.training import (
     OneLayerNet,
     StudyTrainConfig,
@@ -48,7 +48,7 @@ def outcome(runs):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory):
+def finished(tmp_path_factory):
     """A study that was never stopped."""
     out, lines = tmp_path_factory.mktemp("straight") / "study", []
     return out, run_study(PLAN, out, on_progress=lines.append), lines
@@ -80,8 +80,8 @@ scores = st.lists(st.integers(-4, 4), min_size=1, max_size=8).map(lambda x: np.a
 
 @given(ones=scores, zeros=scores)
 def test_no_threshold_is_right_more_often_than_the_chosen_one(ones, zeros):
-    every = [-math.inf, *np.unique(np.concatenate([ones, zeros])), math.inf]
-    best = max(accuracy(ones, zeros, level) for level in every)
+    levels = [-math.inf, *np.unique(np.concatenate([ones, zeros])), math.inf]
+    best = max(accuracy(ones, zeros, level) for level in levels)
     assert accuracy(ones, zeros, choose_threshold(ones, zeros)) == pytest.approx(best)
 
 
@@ -137,8 +137,8 @@ def test_training_lowers_the_loss(kernel, kind):
 @pytest.mark.parametrize("kernel", ATTENTIVE)
 @given(seed=st.integers(0, 99))
 @settings(max_examples=5)
-def test_no_network_is_deaf_to_begin_with(kernel, seed):
-    """One that lets nothing through has no gradient and never learns."""
+def test_no_network_begins_without_gradient(kernel, seed):
+    """A network whose thresholds nothing exceeds has no gradient and never learns."""
     task = NoisyTask(AttentionConfig(n=96, d=14, kind="c2"), 0.2)
     network, generator = OneLayerNet(kernel, task, SeedSequence(seed)), torch.Generator().manual_seed(seed)
     base = torch.from_numpy(reference.build_matrix(task.setting, 0.0, 0).astype(np.float32)) / network.scale
@@ -147,10 +147,10 @@ def test_no_network_is_deaf_to_begin_with(kernel, seed):
     assert (network.head.grad > 0.001).sum() >= 3
 
 
-def test_without_attention_only_queries_with_a_spike_tell():
+def test_without_attention_only_queries_with_a_spike_help():
     course = StudyTrainConfig(steps=200, batch=16, tried=1000)
     with_spike, without = (
-        train_and_test("none", NoisyTask(AttentionConfig(n=12, d=5, m=8, kind=kind), 0.1), course, 0).accuracy
+        train_and_test("none", NoisyTask(AttentionConfig(n=12, d=5, m=8, kind=kind), 0.1), course, 0)[0]
         for kind in ("self", "c2")
     )
     assert with_spike > 0.8
@@ -169,16 +169,16 @@ def test_a_seed_decides_a_run_and_threads_do_not():
     assert train_and_test("softmax", task, BRIEF, 4) != one
 
 
-def test_a_study_does_every_run_once_and_says_so(straight):
-    out, runs, lines = straight
-    # Two kinds, two kernels and two seeds at three places: one of the lengths is among the noises.
+def test_a_study_does_every_run_once_and_reports_it(finished):
+    out, runs, lines = finished
+    # Two kinds, two kernels and two seeds at three points: one of the lengths is among the noises.
     assert len(runs) == len(lines) == len({run.key for run in runs}) == 2 * 2 * 2 * 3
     assert lines[0].startswith("1/24 softmax self n=8")
     assert len((out / RUNS).read_text().splitlines()) == 24
 
 
 @pytest.mark.parametrize("after", [0, 1, 7])
-def test_a_study_that_was_stopped_comes_out_as_one_that_was_not(straight, tmp_path, monkeypatch, after):
+def test_a_study_that_was_stopped_comes_out_as_one_that_was_not(finished, tmp_path, monkeypatch, after):
     began = []
 
     def stopped(*job):
@@ -193,15 +193,15 @@ def test_a_study_that_was_stopped_comes_out_as_one_that_was_not(straight, tmp_pa
     monkeypatch.undo()
     lines = []
     assert outcome(run_study(PLAN, tmp_path / "study", resume=True, on_progress=lines.append)) == outcome(
-        straight[1]
+        finished[1]
     )
     assert len(lines) == 24 - after
 
 
 @given(cut=st.integers(1, 60))
 @settings(max_examples=8)
-def test_a_torn_last_line_is_done_again(straight, tmp_path_factory, cut):
-    source, runs, _ = straight
+def test_a_torn_last_line_is_done_again(finished, tmp_path_factory, cut):
+    source, runs, _ = finished
     out = tmp_path_factory.mktemp("torn")
     (out / "settings.json").write_bytes((source / "settings.json").read_bytes())
     (out / RUNS).write_bytes((source / RUNS).read_bytes()[:-cut])
@@ -209,8 +209,8 @@ def test_a_torn_last_line_is_done_again(straight, tmp_path_factory, cut):
     assert [json.loads(line)["seed"] for line in (out / RUNS).read_text().splitlines()] == [0, 1] * 12
 
 
-def test_what_no_run_wrote_is_refused(straight, tmp_path):
-    source = straight[0]
+def test_what_no_run_wrote_is_refused(finished, tmp_path):
+    source = finished[0]
     line = json.loads((source / RUNS).read_text().splitlines()[0])
     foreign = [json.dumps(line | wrong) for wrong in ({"accuracy": 2.0}, {"n": 999}, {"more": 1})]
     for number, wrong in enumerate(["{}", "[1]", "x", *foreign]):
@@ -222,11 +222,11 @@ def test_what_no_run_wrote_is_refused(straight, tmp_path):
             run_study(PLAN, out, resume=True)
 
 
-def test_a_folder_of_something_else_is_left_alone(straight, tmp_path):
+def test_a_folder_of_something_else_is_left_alone(finished, tmp_path):
     with pytest.raises(UsageError, match="--resume"):
-        run_study(PLAN, straight[0])
+        run_study(PLAN, finished[0])
     with pytest.raises(UsageError, match="seeds"):
-        run_study(replace(PLAN, seeds=3), straight[0], resume=True)
+        run_study(replace(PLAN, seeds=3), finished[0], resume=True)
     (tmp_path / "letter.txt").write_text("mine")
     for resume in (False, True):
         with pytest.raises(UsageError, match="another run"):
@@ -236,7 +236,7 @@ def test_a_folder_of_something_else_is_left_alone(straight, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
-def test_a_full_disk_is_told_and_loses_nothing(straight, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_loses_nothing(finished, tmp_path, monkeypatch):
     def full(path, run):
         raise OSError(28, "No space left on device")
 
@@ -244,11 +244,11 @@ def test_a_full_disk_is_told_and_loses_nothing(straight, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="No space left"):
         run_study(PLAN, tmp_path / "study")
     monkeypatch.undo()
-    assert outcome(run_study(PLAN, tmp_path / "study", resume=True)) == outcome(straight[1])
+    assert outcome(run_study(PLAN, tmp_path / "study", resume=True)) == outcome(finished[1])
 
 
-def test_results_tell_every_run_and_every_detector(straight, tmp_path):
-    training_report.save_report(PLAN, straight[1], tmp_path)
+def test_results_hold_every_run_and_every_detector(finished, tmp_path):
+    training_report.save_report(PLAN, finished[1], tmp_path)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert files["training.csv"].decode().count("\n") == 1 + 24 + 3 * len(DETECTORS)
     for name in PLAN.kernels:
@@ -257,9 +257,9 @@ def test_results_tell_every_run_and_every_detector(straight, tmp_path):
     assert files["training.svg"].startswith(b"<?xml")
 
 
-def test_a_study_of_noise_alone_has_one_table(straight):
+def test_a_study_of_noise_alone_has_one_table(finished):
     plan = replace(PLAN, lengths=())
-    text = training_report.format_page(plan, straight[1], training_report.score_detectors(plan))
+    text = training_report.format_page(plan, finished[1], training_report.score_detectors(plan))
     assert text.count("\n| --- |") == 1
 
 

@@ -1,42 +1,57 @@
-"""The plan of a ladder: how many steps its budget allows, worked out once and saved."""
+"""The plan of a ladder: steps are timed, and how many the budget allows is worked out once and saved."""
 
 import math
+import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from nhin.errors import CheckpointError, UsageError
 from nhin.format import format_duration
+from nhin.lm.evaluate import evaluate
+from nhin.lm.loading import LMRun
+from nhin.lm.ngram import count_ngrams
+from nhin.lm.task import LanguageModelTask
 from nhin.studies.files import load_dataclass, save_dataclass
-from nhin.studies.ladder.dataset import LadderData
-from nhin.studies.ladder.models import LadderModel
-from nhin.studies.ladder.settings import LadderSettings
-from nhin.studies.ladder.timing import TimedModel, time_model, time_ngram, time_steps
+from nhin.studies.ladder.settings import LadderData, LadderModel, LadderSettings, Prefix
+from nhin.training.distributed import ProcessGroup
+from nhin.training.lr_schedule import LRSchedule
+from nhin.training.trainer import Trainer
 
 MIN_STEPS, SEARCH_SHARE, TRIED_RATES = 30, 3, 3
 _NAME = "plan.json"
 _TIMING, _RESERVE = 0.04, 0.05
 _EXPECTED_EXTRA = 1  # rates beyond the planned grid, as the budget counts them
 _SECONDS_A_RUN = 0.12  # CPU-seconds to build a model and save it
+_WARMUP, _MIN_ROUNDS, _MAX_ROUNDS = 2, 5, 100
+_EVAL_TOKENS, _NGRAM_TOKENS = 2**12, 2**16
+_SORT_GROWTH = 1.5  # sorting more takes longer than in proportion
+
+
+@dataclass(frozen=True, slots=True)
+class TimedModel:
+    """The CPU-seconds of a model's steps, one per round."""
+
+    rung: str
+    seconds: tuple[float, ...]
+
+    @property
+    def step(self) -> float:
+        """CPU-seconds of a step: the median."""
+        return statistics.median(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class LadderPlan:
-    """What a ladder needs to be resumed.
-
-    Args:
-        text: SHA-256 of the text.
-        tokenizer: Fingerprint of the tokenizer.
-        steps: Of every full run.
-        spent: CPU-seconds of making the plan.
-    """
+    """What a ladder needs to be resumed."""
 
     settings: LadderSettings
-    text: str
-    tokenizer: str
-    steps: int
-    spent: float
+    text: str  # SHA-256 of the text
+    tokenizer: str  # fingerprint of the tokenizer
+    steps: int  # of every full run
+    spent: float  # CPU-seconds of making the plan
     times: tuple[TimedModel, ...]
 
     @property
@@ -60,11 +75,7 @@ def count_tries(settings: LadderSettings) -> int:
 
 
 def load_plan(out: Path) -> LadderPlan | None:
-    """Return the plan of the ladder in a folder, or None.
-
-    Raises:
-        CheckpointError: It is torn or foreign.
-    """
+    """Return the plan of the ladder in a folder, or None."""
     plan = load_dataclass(LadderPlan, out / _NAME)
     if plan is not None and (plan.steps < 1 or any(min(one.seconds, default=0) <= 0 for one in plan.times)):
         raise CheckpointError(f"{out / _NAME} is torn: its numbers cannot be")
@@ -72,11 +83,7 @@ def load_plan(out: Path) -> LadderPlan | None:
 
 
 def make_plan(settings: LadderSettings, data: LadderData, models: Sequence[LadderModel]) -> LadderPlan:
-    """Return the plan of the folder if it has these settings, or make a new one and save it.
-
-    Raises:
-        UsageError: The folder holds a ladder of other settings, or the budget is too small.
-    """
+    """Return the plan of the folder, which must have these settings, or make a new one and save it."""
     plan = load_plan(data.out)
     if plan is not None:
         _check_same(plan, settings, data)
@@ -84,14 +91,14 @@ def make_plan(settings: LadderSettings, data: LadderData, models: Sequence[Ladde
             raise UsageError(f"{data.out} was begun with other models; name another folder")
         return plan
     begin = time.process_time()
-    times = time_steps(models, data, _TIMING * settings.budget)
+    times = _time_steps(models, data, _TIMING * settings.budget)
     if settings.steps is None:
         costs = []
         for model, timed in zip(models, times, strict=True):
-            per_token = time_model(model, data)
+            per_token = _time_evaluation(model, data)
             splits = (per_token * len(split) for split in (data.eval_split, data.search_split))
             costs.append(ModelCost(timed.step, *splits))
-        ngrams = time_ngram(settings.orders, data) + _SECONDS_A_RUN * len(settings.orders)
+        ngrams = _time_ngrams(settings.orders, data) + _SECONDS_A_RUN * len(settings.orders)
         spent = time.process_time() - begin
         steps = affordable_steps(settings, costs, ngrams + spent)
     else:
@@ -103,13 +110,7 @@ def make_plan(settings: LadderSettings, data: LadderData, models: Sequence[Ladde
 
 
 def affordable_steps(settings: LadderSettings, costs: Sequence[ModelCost], fixed_seconds: float) -> int:
-    """Return how many steps a full run of every model may have.
-
-    ``fixed_seconds`` are the CPU-seconds of everything but networks.
-
-    Raises:
-        UsageError: They would be too few to compare models.
-    """
+    """Return how many steps a full run may have, besides CPU-seconds of everything but networks."""
     tries = count_tries(settings)
     tries += _EXPECTED_EXTRA if tries else 0
     runs = len(costs) * (settings.seeds + tries)
@@ -129,7 +130,6 @@ def affordable_steps(settings: LadderSettings, costs: Sequence[ModelCost], fixed
 
 
 def _check_same(plan: LadderPlan, settings: LadderSettings, data: LadderData) -> None:
-    """Refuse to resume a ladder with other settings or another text."""
     for field in fields(LadderSettings):
         before, now = getattr(plan.settings, field.name), getattr(settings, field.name)
         if before != now:
@@ -146,3 +146,53 @@ def _show(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(f"{one:g}" for one in value) or "none"
     return "none" if value is None else str(value)
+
+
+def _time_steps(models: Sequence[LadderModel], data: LadderData, max_seconds: float) -> list[TimedModel]:
+    """Time steps of all models in turn, on networks that are thrown away; end after about ``max_seconds``."""
+    begin = time.process_time()
+    with ExitStack() as stack:
+        runs = [stack.enter_context(_start_steps(model, data)) for model in models]
+        rounds: list[list[float]] = []
+        while len(rounds) < _WARMUP + _MAX_ROUNDS:
+            if len(rounds) >= _WARMUP + _MIN_ROUNDS and time.process_time() - begin > max_seconds:
+                break
+            # Forward and backward in turn, so that no model always follows the same other one.
+            order = range(len(runs)) if len(rounds) % 2 else reversed(range(len(runs)))
+            seconds = [0.0] * len(runs)
+            for number in order:
+                start = time.process_time()
+                next(runs[number])
+                seconds[number] = time.process_time() - start
+            rounds.append(seconds)
+    columns = zip(*rounds[_WARMUP:], strict=True)
+    return [TimedModel(model.name, tuple(column)) for model, column in zip(models, columns, strict=True)]
+
+
+@contextmanager
+def _start_steps(model: LadderModel, data: LadderData) -> Iterator[Iterator[object]]:
+    recipe = replace(model.recipe, seed=0, schedule=LRSchedule(model.rate, _MAX_ROUNDS, 0))
+    trainer = Trainer(LanguageModelTask(recipe, data.corpus))
+    with trainer.task.open_batches(trainer.start(), ProcessGroup()) as batches:
+        yield map(trainer.step, batches)
+
+
+def _time_evaluation(model: LadderModel, data: LadderData) -> float:
+    """Estimate the CPU-seconds per token of evaluating a model."""
+    network = LanguageModelTask(model.recipe, data.corpus).init_state(ProcessGroup()).model.eval()
+    run = LMRun(network, data.corpus.tokenizer, model.recipe, 0)
+    tokens = Prefix(data.eval_split, _EVAL_TOKENS)
+    evaluate(run, tokens)  # the first time costs more than any other
+    begin = time.process_time()
+    evaluate(run, tokens)
+    return (time.process_time() - begin) / len(tokens)
+
+
+def _time_ngrams(orders: Sequence[int], data: LadderData) -> float:
+    """Estimate the CPU-seconds of the n-grams of some orders from a part of the text."""
+    train = data.corpus.split("train")
+    tokens = min(len(train), _NGRAM_TOKENS)
+    begin = time.process_time()
+    count_ngrams(train.read(0, tokens), data.corpus.tokenizer.vocab, max(orders))
+    per_token = (time.process_time() - begin) / max(orders) / tokens
+    return _SORT_GROWTH * per_token * sum(orders) * (len(train) + len(data.eval_split))

@@ -1,47 +1,42 @@
-"""The results of a ladder: a row for every model, lines over depth, and claims."""
+"""The results of a ladder: a row for every model, lines over depth, and the sources' claims checked."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
+from nhin.format import count_noun
 from nhin.metrics.perplexity import TextCost
 from nhin.metrics.statistics import Interval, LinearFit, confidence_interval, fit_line
 
 Answer = Literal["yes", "no", "cannot be told"]
+UNKNOWN: Answer = "cannot be told"
+_MIN_FIT = 0.99
+_BASELINE_ORDER = 5
+_MIN_POINTS = 3  # any two points lie on a line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderRow:
-    """The results of one model.
-
-    Args:
-        depth: Number of blocks; of n-grams the order.
-        parameters: Weights, or different n-grams.
-        nats: Per token, of each seed; None where it diverged.
-        cpu_seconds: Of training, the mean over seeds.
-        ms: CPU time of a step, the median.
-        memory: Bytes of activations that one sequence keeps for the gradient.
-        rate: The best learning rate.
-        edge: The best rate is the lowest or the highest that was tried.
-    """
+    """The results of one model."""
 
     rung: str
     family: str
-    depth: int
-    parameters: int
-    nats: tuple[float | None, ...]
+    depth: int  # number of blocks; of n-grams the order
+    parameters: int  # weights, or different n-grams
+    nats: tuple[float | None, ...]  # per token, of each seed; None where it diverged
     bits_per_byte: float | None
-    cpu_seconds: float
-    ms: float | None = None
-    memory: int | None = None
-    rate: float | None = None
-    edge: bool = False
+    cpu_seconds: float  # of training, the mean over seeds
+    ms: float | None = None  # CPU time of a step, the median
+    memory: int | None = None  # bytes of activations that one sequence keeps for the gradient
+    rate: float | None = None  # the best learning rate
+    edge: bool = False  # the best rate is the lowest or the highest that was tried
 
     @property
     def finite_nats(self) -> tuple[float, ...]:
         """The nats of all seeds; empty if one of them diverged."""
-        return tuple(one for one in self.nats if one is not None) if None not in self.nats else ()
+        return tuple(nats for nats in self.nats if nats is not None) if None not in self.nats else ()
 
     @property
     def mean(self) -> float | None:
@@ -75,29 +70,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class LadderResults:
-    """Everything that is reported.
-
-    Args:
-        rows: N-grams first, then networks, smallest first.
-        lines: By family, time per step and memory per sequence over depth.
-        searches: By model, the nats of every learning rate that was tried.
-    """
+    """Everything that is reported."""
 
     about: Mapping[str, Any]
-    rows: tuple[LadderRow, ...]
-    lines: Mapping[str, Mapping[str, LinearFit]]
+    rows: tuple[LadderRow, ...]  # N-grams first, then networks, smallest first
+    lines: Mapping[str, Mapping[str, LinearFit]]  # by family: time per step and memory over depth
     verdicts: tuple[Claim, ...]
-    searches: Mapping[str, Mapping[str, float | None]]
+    searches: Mapping[str, Mapping[str, float | None]]  # by model: nats of every rate that was tried
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        return {
-            "about": dict(self.about),
-            "rows": [row.to_dict() for row in self.rows],
-            "lines": {name: {k: asdict(v) for k, v in both.items()} for name, both in self.lines.items()},
-            "verdicts": [asdict(claim) for claim in self.verdicts],
-            "searches": {name: dict(tried) for name, tried in self.searches.items()},
-        }
+        return asdict(self) | {"rows": [row.to_dict() for row in self.rows]}
 
 
 def improvement(one: LadderRow, two: LadderRow) -> Interval | None:
@@ -116,3 +99,72 @@ def fit_lines(rows: Sequence[LadderRow]) -> dict[str, LinearFit]:
         if len(points) > 1:
             lines[name] = fit_line([x for x, _ in points], [y for _, y in points])
     return lines
+
+
+def check_claims(rows: Sequence[LadderRow], lines: Mapping[str, Mapping[str, LinearFit]]) -> Iterator[Claim]:
+    """Check the claims of the sources against the results of a ladder."""
+    singles = [row for row in rows if row.family in ("lm-bigram", "lm-one-head", "lm-one-block")]
+    if len(singles) > 1:
+        yield _claim_order("each part buys something", singles, [row.rung for row in singles])
+    for family, both in lines.items():
+        stack = [row for row in rows if row.family == family]
+        names = [str(row.depth) for row in stack]
+        yield _claim_order(f"{family}: perplexity falls with depth", stack, names)
+        if "time" in both:
+            yield _claim_linear(f"{family}: time of a step is linear in depth", both["time"], stack, "ms")
+        if "memory" in both:
+            yield _claim_linear(f"{family}: memory is linear in depth", both["memory"], stack, "KB")
+    baseline = next((row for row in rows if (row.family, row.depth) == ("lm-ngram", _BASELINE_ORDER)), None)
+    networks = [row for row in rows if row.family != "lm-ngram" and row.mean is not None]
+    if baseline is not None and baseline.mean is not None and networks:
+        yield _claim_beats(baseline, baseline.mean, networks)
+
+
+def _claim_order(claim: str, rows: Sequence[LadderRow], names: Sequence[str]) -> Claim:
+    """Check that each model has fewer nats than the one before, by differences paired by seed."""
+    answers, parts = [], []
+    for (one, two), (first, second) in zip(pairwise(rows), pairwise(names), strict=True):
+        gain = improvement(one, two)
+        answers.append(_is_positive(gain))
+        parts.append(f"{first} over {second} {_format_gain(gain)} ({answers[-1]})")
+    edges = [row.rung for row in rows if row.edge]
+    note = f"; the best rate of {', '.join(edges)} is at the edge of those tried" if edges else ""
+    seeds = count_noun(len(rows[0].nats), "seed")
+    answer = "no" if "no" in answers else UNKNOWN if UNKNOWN in answers else "yes"
+    figures = f"{', '.join(parts)} nats; paired over {seeds}, 95%{note}"
+    return Claim(f"{claim}, {' > '.join(names)}", answer, figures)
+
+
+def _is_positive(gain: Interval | None) -> Answer:
+    if gain is None or gain.low <= 0 <= gain.high:
+        return UNKNOWN
+    return "yes" if gain.low > 0 else "no"
+
+
+def _format_gain(gain: Interval | None) -> str:
+    if gain is None:
+        return "diverged"
+    return f"{gain.mean:+.4f}" + (f" ± {gain.half_width:.4f}" if gain.half_width < float("inf") else "")
+
+
+def _claim_linear(claim: str, line: LinearFit, rows: Sequence[LadderRow], unit: str) -> Claim:
+    scale = 1024 if unit == "KB" else 1
+    figures = (
+        f"R² {line.fit:.5f}, {_MIN_FIT} wanted: {line.start / scale:.1f} {unit} and {line.slope / scale:.1f} "
+        f"{unit} a block, from depths {', '.join(str(row.depth) for row in rows)}"
+    )
+    if len(rows) < _MIN_POINTS:
+        return Claim(claim, UNKNOWN, f"{figures}; a line goes through any two, give {_MIN_POINTS} depths")
+    return Claim(claim, "yes" if line.fit >= _MIN_FIT else "no", figures)
+
+
+def _claim_beats(baseline: LadderRow, level: float, networks: Sequence[LadderRow]) -> Claim:
+    gains = {row.rung: confidence_interval([level - nats for nats in row.finite_nats]) for row in networks}
+    best = min(networks, key=lambda row: row.mean or 0.0)
+    gain = gains[best.rung]
+    better = [rung for rung, interval in gains.items() if _is_positive(interval) == "yes"]
+    figures = f"the best network, {best.rung}, has {best.mean:.4f} nats and {baseline.rung} {level:.4f}: "
+    figures += f"{abs(gain.mean):.4f} {'less' if gain.mean > 0 else 'more'}"
+    if better:
+        figures += f"; surely better: {', '.join(better)}"
+    return Claim(f"a network beats the {_BASELINE_ORDER}-gram", _is_positive(gain), figures)

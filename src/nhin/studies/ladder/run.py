@@ -1,25 +1,44 @@
 """Run a ladder: the plan, run after run, and the report; it can be stopped anywhere and resumed."""
 
+import math
 import os
+import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+import torch
 
 from nhin.errors import CheckpointError, UsageError
 from nhin.files import write_atomic
 from nhin.format import format_duration
+from nhin.lm.activation_memory import count_activation_bytes, fits_memory
 from nhin.lm.run_dir import is_run
+from nhin.models.build import build_lm
 from nhin.studies.files import write_json
-from nhin.studies.ladder.collect import collect_results
-from nhin.studies.ladder.dataset import LadderData, open_data
-from nhin.studies.ladder.job_runner import RunResult, run_job
-from nhin.studies.ladder.jobs import LadderJob, iter_jobs
-from nhin.studies.ladder.models import LadderModel, make_models
+from nhin.studies.ladder.jobs import (
+    LadderJob,
+    RunResult,
+    Scores,
+    best_rate,
+    iter_jobs,
+    iter_search,
+    ngram_job_name,
+    run_job,
+    seed_job_name,
+)
 from nhin.studies.ladder.plan import LadderPlan, count_tries, load_plan, make_plan
-from nhin.studies.ladder.plot import plot_ladder
-from nhin.studies.ladder.report import format_report
-from nhin.studies.ladder.results import LadderResults
-from nhin.studies.ladder.settings import LadderSettings
+from nhin.studies.ladder.report import format_report, plot_ladder
+from nhin.studies.ladder.results import LadderResults, LadderRow, check_claims, fit_lines
+from nhin.studies.ladder.settings import (
+    STACKS,
+    LadderData,
+    LadderModel,
+    LadderSettings,
+    make_models,
+    open_data,
+)
 from nhin.training.precision import configure_cpu
 from nhin.training.run_dir import lock_run_dir
 from nhin.training.signals import StopSignal, catch_stop_signals
@@ -61,7 +80,7 @@ def run_ladder(
         if not finished:
             log.write("stopped; go on with --resume\n")
             return None
-        results = collect_results(plan, models, data, done)
+        results = _collect_results(plan, models, data, done)
         write_json(out / "ladder.json", results.to_dict())
         write_atomic(out / "ladder.md", format_report(results).encode())
         write_atomic(out / "ladder.png", plot_ladder(results))
@@ -69,7 +88,6 @@ def run_ladder(
 
 
 def _check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that does not belong to this ladder."""
     if is_run(out):
         raise UsageError(f"{out} holds a run of one model; name another folder")
     if resume and not out.is_dir():
@@ -109,3 +127,75 @@ def _log_line(job: LadderJob, result: RunResult) -> str:
         return f"{job.name:<12}  {nats}"
     run = f"rate {job.rate:g} tried" if job.search else f"rate {job.rate:g}, seed {job.seed}"
     return f"{job.model.name:<12}  {run}: {nats}  {result.cpu_seconds:.1f} CPU-s"
+
+
+def _collect_results(
+    plan: LadderPlan, models: Sequence[LadderModel], data: LadderData, done: Scores
+) -> LadderResults:
+    """Put the results of all runs together."""
+    ngrams = [(order, ngram_job_name(order)) for order in plan.settings.orders]
+    rows = [_make_row(name, "lm-ngram", order, [done[name]]) for order, name in ngrams]
+    rows += [_model_row(model, plan, data, done) for model in models]
+    stacks = {family: [row for row in rows if row.family == family] for family in STACKS}
+    lines = {family: fit_lines(stack) for family, stack in stacks.items() if len(stack) > 1}
+    searches = {
+        model.name: {f"{job.rate:g}": done[job.name].nats for job in iter_search(plan, model, done)}
+        for model in models
+    }
+    about = _describe(plan, data, done)
+    return LadderResults(about, tuple(rows), lines, tuple(check_claims(rows, lines)), searches)
+
+
+def _model_row(model: LadderModel, plan: LadderPlan, data: LadderData, done: Scores) -> LadderRow:
+    results = [done[seed_job_name(model, seed)] for seed in range(plan.settings.seeds)]
+    (step,) = (timed.step for timed in plan.times if timed.rung == model.name)
+    rate, edge = best_rate(plan, model, done)
+    measured = {"ms": 1000 * step, "memory": _measure_memory(model, data), "rate": rate, "edge": edge}
+    return _make_row(model.name, model.family, model.depth, results, **measured)
+
+
+def _make_row(name: str, family: str, depth: int, results: Sequence[RunResult], **measured: Any) -> LadderRow:
+    bits = [result.bits_per_byte for result in results if result.bits_per_byte is not None]
+    return LadderRow(
+        rung=name,
+        family=family,
+        depth=depth,
+        parameters=results[0].parameters,
+        nats=tuple(result.nats for result in results),
+        bits_per_byte=math.fsum(bits) / len(bits) if len(bits) == len(results) else None,
+        cpu_seconds=math.fsum(result.cpu_seconds for result in results) / len(results),
+        **measured,
+    )
+
+
+def _measure_memory(model: LadderModel, data: LadderData) -> int | None:
+    """Measure the bytes of activations that one sequence keeps for the gradient."""
+    vocab, config = data.corpus.tokenizer.vocab, model.recipe.model
+    if not fits_memory(vocab, config, config.context):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_lm(vocab, config).train()
+        return count_activation_bytes(network, torch.randint(vocab, (1, config.context)))
+
+
+def _describe(plan: LadderPlan, data: LadderData, done: Scores) -> dict[str, Any]:
+    settings, corpus = plan.settings, data.corpus
+    source = corpus.manifest.source.name
+    sizes = ("dim", "heads", "context", "batch", "seeds", "threads")
+    return {
+        # Not the path, which is different on every machine.
+        "text": source if source.startswith("hf:") else Path(source).name,
+        "tokenizer": corpus.tokenizer.name,
+        "vocab": corpus.tokenizer.vocab,
+        "trained_on": len(corpus.split("train")),
+        "split": data.split,
+        **{name: getattr(settings, name) for name in sizes},
+        "steps": plan.steps,
+        "tokens": plan.steps * settings.batch * settings.context,
+        "rounds": len(plan.times[0].seconds),
+        "budget": settings.budget,
+        "machine": f"{platform.machine()}, torch {torch.__version__}, float32",
+        "measured_tokens": max((one.tokens for name, one in done.items() if "search" not in name), default=0),
+        "spent": round(plan.spent + sum(result.spent for result in done.values()), 1),
+    }

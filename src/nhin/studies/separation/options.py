@@ -26,25 +26,15 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A choice for everything that the paper leaves open; see ``AMBIGUITIES``.
+    """A choice for everything that the paper leaves open; see ``AMBIGUITIES``."""
 
-    Args:
-        tau: Threshold of the regression.
-        margin: The threshold of attention is (c + margin) sqrt(ln n).
-        rounding: How m = log n becomes a whole number.
-        tied: b is 1 - c, not .2.
-        weights: Whether the four networks share y.
-        cross: The definition of cross-attention.
-        independent: Every point of the sweep over m of the regression has draws of its own.
-    """
-
-    tau: float = 0.25
-    margin: float = 0.1
-    rounding: Rounding = "ceil"
-    tied: bool = False
-    weights: Weights = "shared"
-    cross: CrossDef = "c1"
-    independent: bool = False
+    tau: float = 0.25  # threshold of the regression
+    margin: float = 0.1  # the threshold of attention is (c + margin) sqrt(ln n)
+    rounding: Rounding = "ceil"  # how m = log n becomes a whole number
+    tied: bool = False  # b is 1 - c, not .2
+    weights: Weights = "shared"  # whether the four networks share y
+    cross: CrossDef = "c1"  # the definition of cross-attention
+    independent: bool = False  # every point of the sweep over m of the regression has draws of its own
 
     def __post_init__(self) -> None:
         check_float("tau", self.tau, 0.0, 1.0)

@@ -60,24 +60,19 @@ def outcomes_of_silence(silent: Values) -> Values:
     Both are (..., 16), by the code of the set.
     """
     out = np.array(silent[..., ::-1], dtype=np.float64)  # by the set that may fire: the complement is silent
-    for with_bit, without in _pairs_of_codes():
-        out[..., with_bit] -= out[..., without]
+    for bit in range(len(NETS)):
+        with_bit = np.flatnonzero(BITS[:, bit])
+        out[..., with_bit] -= out[..., with_bit ^ 1 << bit]
     return np.clip(out, 0.0, 1.0)
 
 
 def silence_of_outcomes(outcomes: Values) -> Values:
     """Turn probabilities that exactly a set fires into those that a set is silent."""
     sums = np.array(outcomes, dtype=np.float64)
-    for with_bit, without in _pairs_of_codes():
-        sums[..., with_bit] += sums[..., without]
-    return sums[..., ::-1]
-
-
-def _pairs_of_codes() -> Iterable[tuple[list[int], list[int]]]:
-    """Yield for each network the codes with its bit, and the same without."""
     for bit in range(len(NETS)):
-        with_bit = [code for code in range(CODES) if code >> bit & 1]
-        yield with_bit, [code ^ (1 << bit) for code in with_bit]
+        with_bit = np.flatnonzero(BITS[:, bit])
+        sums[..., with_bit] += sums[..., with_bit ^ 1 << bit]
+    return sums[..., ::-1]
 
 
 def attend(kernel: str, scores: Values) -> Values:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,17 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from nhin import __version__
-from nhin.format import format_csv
+from nhin.format import Cell, format_csv
 from nhin.ranges import check_int
 from nhin.studies.files import atomic_folder
-from nhin.studies.separation.figures import plot_conditions, plot_success
-from nhin.studies.separation.measure import Measurement, count_point, measure_points
+from nhin.studies.separation.config import AttentionConfig
+from nhin.studies.separation.measure import (
+    Measurement,
+    count_point,
+    group_by_sweep,
+    measure_points,
+    wilson_interval,
+)
 from nhin.studies.separation.options import AMBIGUITIES, KINDS, RECONSTRUCTION, Inner, Method, Variant
-from nhin.studies.separation.report import format_report
-from nhin.studies.separation.results import group_by_sweep, make_row
+from nhin.studies.separation.outcomes import NETS, firing_rates
+from nhin.studies.separation.report import format_report, plot_conditions, plot_success
 from nhin.studies.separation.sweeps import INNERS, REPEATS, Family, SweepPoint, sweep_points
 
-DEFAULT, MAX_REPEATS = Variant(), 10**7
+DEFAULT = Variant()
 CHECKED = 10  # repeats in the middle of every sweep that are checked against the definition
 
 Results = dict[Family, list[Measurement]]
@@ -28,31 +35,20 @@ Results = dict[Family, list[Measurement]]
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What is to be run.
-
-    Args:
-        inners: Which X of the families with attention.
-        sweep: One of them, or "all".
-        method: "exact" samples nothing; "mc" and "dense" use the same samples.
-        repeats: Samples of every point; the paper's number when None.
-        variant: A choice for what the paper leaves open.
-
-    Raises:
-        UsageError: A number is out of range.
-    """
+    """What is to be run."""
 
     families: tuple[Family, ...]
-    inners: tuple[Inner, ...] = INNERS
-    sweep: str = "all"
-    method: Method = "mc"
-    repeats: int | None = None
+    inners: tuple[Inner, ...] = INNERS  # which X of the families with attention
+    sweep: str = "all"  # one of them, or "all"
+    method: Method = "mc"  # "exact" samples nothing; "mc" and "dense" use the same samples
+    repeats: int | None = None  # samples of every point; the paper's number when None
     seed: int = 0
-    variant: Variant = DEFAULT
+    variant: Variant = DEFAULT  # a choice for what the paper leaves open
 
     def __post_init__(self) -> None:
         check_int("seed", self.seed, 0, 2**63)
         if self.repeats is not None:
-            check_int("repeats", self.repeats, 1, MAX_REPEATS)
+            check_int("repeats", self.repeats, 1, 10**7)
 
     def points(self, family: Family) -> list[SweepPoint]:
         """Return the points of a family."""
@@ -64,18 +60,15 @@ class SweepRequest:
 
 
 def run_sweeps(
-    request: SweepRequest, out: Path, on_progress: Callable[[int, int], None] | None = None
+    request: SweepRequest, out: Path, on_progress: Callable[[int], object] | None = None
 ) -> Results:
-    """Run, and write everything to a folder atomically.
-
-    ``on_progress`` is called with how many points are done, and of how many.
+    """Run, and write everything to a folder atomically; ``on_progress`` is called with 1 after every point.
 
     Raises:
         UsageError: The folder holds something, or an option is out of range.
         UnknownName: A family has no such sweep.
     """
     points: dict[Family, list[SweepPoint]] = {family: request.points(family) for family in request.families}
-    total = sum(map(len, points.values()))
     results: Results = {family: [] for family in request.families}
     with atomic_folder(out) as folder:
         for family, some in points.items():
@@ -83,7 +76,7 @@ def run_sweeps(
             for result in measure_points(some, request.method, repeats, request.seed, independent):
                 results[family].append(result)
                 if on_progress is not None:
-                    on_progress(sum(map(len, results.values())), total)
+                    on_progress(1)
         _write_results(request, folder, results)
     return results
 
@@ -98,6 +91,27 @@ def _write_results(request: SweepRequest, folder: Path, results: Results) -> Non
     check = check_definition(request, results) if request.method == "mc" else ""
     (folder / "report.md").write_text(format_report(results, check), encoding="utf-8")
     (folder / "manifest.json").write_text(_format_manifest(request, folder), encoding="utf-8")
+
+
+def make_row(result: Measurement, method: Method, seed: int) -> dict[str, Cell]:
+    """Return one row of the CSV file."""
+    point, config = result.point, result.point.config
+    cells: dict[str, Cell] = {"family": point.family, "X": point.inner, "sweep": point.sweep, "x": point.x}
+    cells["definition"] = "reconstruction" if point.family == "cross" else "paper"
+    attention = isinstance(config, AttentionConfig)
+    for name in ("n", "d", "m", "a0", "a1", "b", "c", "margin"):
+        cells[name] = getattr(config, name, None)
+    cells["tau"] = config.threshold * math.sqrt(config.log_n) if attention else config.tau
+    cells |= {"kind": config.kind if attention else "", "weights": config.weights, "method": method}
+    cells["exact"] = result.chance
+    low, high = wilson_interval(result.successes, result.repeats) if result.repeats else (None, None)
+    cells |= {"k": result.successes, "R": result.repeats, "lo": low, "hi": high}
+    rates = None if result.exact is None else firing_rates(result.exact)
+    counts = None if result.counts is None else firing_rates(result.counts.astype(float))
+    for number, net in enumerate(NETS):
+        cells[f"{net}_exact"] = None if rates is None else float(rates[number])
+        cells[f"{net}_k"] = None if counts is None else int(counts[number])
+    return cells | {"seed": seed, "version": __version__}
 
 
 def check_definition(request: SweepRequest, results: Results) -> str:

@@ -3,34 +3,30 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 import numpy as np
 
 from nhin.errors import UnknownName
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation.config import AttentionConfig, RegressionConfig, columns_for
 from nhin.studies.separation.options import Inner, Variant
-from nhin.studies.separation.regression.config import RegressionConfig, columns_for
 
 Family = Literal["regression", "self", "cross"]
 FAMILIES: tuple[Family, ...] = ("regression", "self", "cross")
 INNERS: tuple[Inner, ...] = ("eye", "ones")
-DELTA, MIN_COLUMNS = 0.01, 15
 REPEATS = {"regression": 1000, "self": 100, "cross": 100}
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One experiment of one sweep, at the value x.
-
-    ``index`` is (family, X, sweep, point) as numbers, from which the seed of its samples is made.
-    """
+    """One experiment of one sweep, at the value x."""
 
     family: Family
     sweep: str
     x: float
     config: AttentionConfig | RegressionConfig
-    index: tuple[int, int, int, int]
+    index: tuple[int, int, int, int]  # family, X, sweep, point: the seed of its samples is made of it
 
     @property
     def inner(self) -> str:
@@ -40,7 +36,7 @@ class SweepPoint:
 
 def default_config(n: int = 200, d: int = 22) -> AttentionConfig:
     """Return the configuration the sweeps start from, with as many columns as the paper has for n."""
-    return AttentionConfig(n=n, d=d, m=max(math.ceil(math.log(max(n, 1) / DELTA)), MIN_COLUMNS))
+    return AttentionConfig(n=n, d=d, m=max(math.ceil(math.log(max(n, 1) / 0.01)), 15))
 
 
 def _spaced(first: float, last: float, count: int) -> list[float]:
@@ -66,34 +62,24 @@ REGRESSION = ("n", "m")
 def sweep_points(
     family: Family, variant: Variant, inners: tuple[Inner, ...] = INNERS, sweep: str = "all"
 ) -> list[SweepPoint]:
-    """Return the points of a family: of one sweep or, with "all", of every sweep.
-
-    Raises:
-        UnknownName: The family has no such sweep.
-    """
+    """Return the points of a family: of one sweep or, with "all", of every sweep."""
     known = REGRESSION if family == "regression" else tuple(ATTENTION)
     if sweep not in (*known, "all"):
         raise UnknownName(f"sweep of {family}", sweep, (*known, "all"))
     names = known if sweep == "all" else (sweep,)
     if family == "regression":
         return [point for name in names for point in _regression_sweep(name, variant)]
-    return [
-        point
-        for inner in inners
-        for name in names
-        for point in _attention_sweep(family, inner, name, variant)
-    ]
+    pairs = product(inners, names)
+    return [point for pair in pairs for point in _attention_sweep(family, *pair, variant)]
 
 
 def _regression_sweep(sweep: str, variant: Variant) -> Iterator[SweepPoint]:
+    sizes = [(1000, m) for m in range(1, 101)]
     if sweep == "n":
         sizes = [(n, columns_for(n, variant.rounding)) for n in range(100, 2001, 10)]
-    else:
-        sizes = [(1000, m) for m in range(1, 101)]
     for number, (n, m) in enumerate(sizes):
-        config = RegressionConfig(n, m, variant.tau, variant.weights)
-        x = n if sweep == "n" else m
-        yield SweepPoint("regression", sweep, x, config, (0, 0, REGRESSION.index(sweep), number))
+        config, index = RegressionConfig(n, m, variant.tau, variant.weights), REGRESSION.index(sweep)
+        yield SweepPoint("regression", sweep, getattr(config, sweep), config, (0, 0, index, number))
 
 
 def _attention_sweep(family: Family, inner: Inner, sweep: str, variant: Variant) -> Iterator[SweepPoint]:

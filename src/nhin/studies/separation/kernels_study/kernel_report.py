@@ -25,11 +25,7 @@ _DASHES = ("-", "-", "--", "-.")
 
 
 def save_report(test: KernelTest, scores: Sequence[KernelScore], out: Path) -> None:
-    """Write the results to a folder atomically.
-
-    Raises:
-        UsageError: There is something at ``out`` already, or it cannot be made.
-    """
+    """Write the results to a folder atomically."""
     with atomic_folder(out) as folder:
         for name, data in make_files(test, scores).items():
             (folder / name).write_bytes(data)
@@ -42,12 +38,9 @@ def make_files(test: KernelTest, scores: Sequence[KernelScore]) -> dict[str, byt
 
 
 def _make_rows(test: KernelTest, scores: Sequence[KernelScore]) -> list[dict[str, Cell]]:
-    """Return one row for each kernel and size of the spike."""
-    config = test.setting
-    fixed: dict[str, Cell] = {
-        name: getattr(config, name) for name in ("n", "d", "m", "a0", "b", "c", "margin")
-    }
-    fixed |= {"kind": config.kind, "draws": test.draws, "ys": test.ys, "seed": test.seed}
+    names = ("n", "d", "m", "a0", "b", "c", "margin", "kind")
+    fixed: dict[str, Cell] = {name: getattr(test.setting, name) for name in names}
+    fixed |= {"draws": test.draws, "ys": test.ys, "seed": test.seed}
     rows = []
     for score in scores:
         row: dict[str, Cell] = {"kernel": score.kernel, "a1": score.a1}
@@ -82,7 +75,6 @@ def _format(estimate: Estimate, digits: int) -> str:
 
 
 def _plot(test: KernelTest, scores: Sequence[KernelScore]) -> "Figure":
-    """Draw AUC and P_sep over the size of the spike, a column for each group of kernels."""
     kernels = select_kernels(kernel_titles(scores))
     groups = [group for group in GROUPS if any(kernel.group == group for kernel in kernels)]
     figure = new_figure(1 + 4.2 * len(groups), 7.4)
@@ -111,9 +103,8 @@ def _plot_panel(
     axes: "Axes", scores: Sequence[KernelScore], kernels: Sequence[AttentionKernel], name: str
 ) -> None:
     if REFERENCE not in [kernel.name for kernel in kernels]:
-        (reference,) = select_kernels([REFERENCE])
         style = {"color": "0.6", "lw": 4, "alpha": 0.5, "zorder": 1}
-        _plot_curve(axes, scores, reference, name, style)
+        _plot_curve(axes, scores, select_kernels([REFERENCE])[0], name, style)
     for number, kernel in enumerate(kernels):
         # Each thinner than the one below it, so that of two equal ones both are visible.
         style = line_style(number) | {"ls": _DASHES[number % len(_DASHES)]}

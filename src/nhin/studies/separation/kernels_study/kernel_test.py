@@ -17,58 +17,45 @@ from numpy.typing import NDArray
 
 from nhin.errors import UsageError
 from nhin.ranges import check_int
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.reference import build_matrix, build_queries
-from nhin.studies.separation.attention_nets.samples import draw_samples
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study.attention_kernels import Attend, select_kernels
 from nhin.studies.separation.outcomes import GUARD
+from nhin.studies.separation.reference import build_matrix, build_queries
+from nhin.studies.separation.samples import draw_attention
 
 Products = NDArray[np.float64]  # (draws, ys): the largest inner products
-MAX_PRODUCTS = 1 << 26  # formed at once: half a gigabyte
-MAX_DRAWS, MAX_YS, MAX_SPIKES = 1000, 10**5, 1000
+_MAX_PRODUCTS = 1 << 26  # formed at once: half a gigabyte
+_MAX_SPIKES = 1000
 _CURVE = tuple(round(0.1 + 0.1 * step, 1) for step in range(30))
 
 
 @dataclass(frozen=True, slots=True)
 class KernelTest:
-    """The settings of the test.
+    """The settings of the test."""
 
-    Args:
-        setting: The sizes and numbers of the data; its a1 is not used.
-        spikes: The sizes a1 in the table.
-        curve: Further ones in the figure.
-        draws: How often the rows of the spikes are drawn, and the features of kernels with random ones.
-        ys: How many y are drawn for each.
-        names: The kernels; all when empty.
-
-    Raises:
-        UsageError: A number is out of range, or the test is another one.
-        UnknownName: There is no such kernel.
-    """
-
-    setting: AttentionConfig = field(default_factory=AttentionConfig)
-    spikes: tuple[float, ...] = (0.8, 1.2, 2.0, 3.0)
-    curve: tuple[float, ...] = _CURVE
-    draws: int = 10
-    ys: int = 100
-    names: tuple[str, ...] = ()
+    setting: AttentionConfig = field(default_factory=AttentionConfig)  # its a1 is not used
+    spikes: tuple[float, ...] = (0.8, 1.2, 2.0, 3.0)  # the sizes a1 in the table
+    curve: tuple[float, ...] = _CURVE  # further ones in the figure
+    draws: int = 10  # how often rows of spikes and random features are drawn
+    ys: int = 100  # how many y are drawn for each
+    names: tuple[str, ...] = ()  # the kernels; all when empty
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_int("draws", self.draws, 1, MAX_DRAWS)
-        check_int("ys", self.ys, 1, MAX_YS)
+        check_int("draws", self.draws, 1, 1000)
+        check_int("ys", self.ys, 1, 10**5)
         check_int("seed", self.seed, 0, 2**63)
-        if not 1 <= len(self.spikes) + len(self.curve) <= MAX_SPIKES:
-            raise UsageError(f"give 1 to {MAX_SPIKES} sizes of the spike")
+        if not 1 <= len(self.spikes) + len(self.curve) <= _MAX_SPIKES:
+            raise UsageError(f"give 1 to {_MAX_SPIKES} sizes of the spike")
         for a1 in self.all_spikes:
             replace(self.setting, a1=a1)  # checks it
         if self.setting.inner != "eye" or self.setting.weights != "shared":
             raise UsageError("kernels are compared with X = I and one y for all networks")
         n, columns = self.setting.n, self.ys * self.setting.m
-        if max(n * n, n * columns, self.setting.d * columns) > MAX_PRODUCTS:
+        if max(n * n, n * columns, self.setting.d * columns) > _MAX_PRODUCTS:
             raise UsageError(
                 f"n is {n}, with {columns} columns of y at once: n x n matrices and the inner products of "
-                f"all rows and columns may have {MAX_PRODUCTS} numbers, so lower n, m or ys"
+                f"all rows and columns may have {_MAX_PRODUCTS} numbers, so lower n, m or ys"
             )
         select_kernels(self.names)
 
@@ -132,10 +119,8 @@ def jackknife(statistic: Callable[[Products, Products], float], ones: Products, 
 
 
 def _score_kernel(test: KernelTest, kernel: str, a1: float, ones: Products, zeros: Products) -> KernelScore:
-    threshold = test.setting.threshold + GUARD
-
     def rate(products: Products) -> float:
-        return float((products > threshold).mean())
+        return float((products > test.setting.threshold + GUARD).mean())
 
     statistics = (
         lambda ones, zeros: rate(ones),
@@ -143,14 +128,13 @@ def _score_kernel(test: KernelTest, kernel: str, a1: float, ones: Products, zero
         lambda ones, zeros: rate(ones) * (1 - rate(zeros)),
         auc,
     )
-    estimates = (jackknife(statistic, ones, zeros) for statistic in statistics)
-    return KernelScore(kernel, a1, *estimates)
+    return KernelScore(kernel, a1, *(jackknife(statistic, ones, zeros) for statistic in statistics))
 
 
 def _max_products(test: KernelTest, attend: Attend, seed: SeedSequence) -> tuple[Products, list[Products]]:
     """Return the largest inner product with each y of one draw: on D0, and on D1 for every spike."""
     config = test.setting
-    samples = next(draw_samples(config, test.ys, seed, block=MAX_PRODUCTS))
+    samples = next(draw_attention(config, test.ys, seed, block=_MAX_PRODUCTS))
     # In torch, whose threads the mechanisms use too: with numpy's beside them all are four times as slow.
     y = torch.from_numpy(np.moveaxis(samples.signs[:, 0], 0, 1).reshape(config.d, -1).astype(np.float64))
     query1, key1, query0, key0 = map(int, samples.rows[0])

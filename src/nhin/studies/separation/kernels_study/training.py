@@ -18,7 +18,6 @@ Differs: the paper's last layer adds all up and compares with zero: its w is 1 a
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +29,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from nhin.errors import Diverged, UnknownName, UsageError
 from nhin.ranges import check_float, check_int
-from nhin.studies.separation.attention_nets.reference import build_matrix
-from nhin.studies.separation.kernels_study.noisy_task import NoisyTask
-from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
+from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
+from nhin.studies.separation.kernels_study.detectors import NoisyTask
+from nhin.studies.separation.reference import build_matrix
 
 Examples = Float[Tensor, "B n d"]
 Logits = Float[Tensor, " B"]
@@ -43,18 +42,12 @@ MAX_BATCH_SCORES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class StudyTrainConfig:
-    """Settings of training and test; ``rate`` falls to zero along half a cosine.
-
-    Batches and the ``tried`` matrices of the test are half of D1 and half of D0.
-
-    Raises:
-        UsageError: A number is out of range.
-    """
+    """Settings of training and test; batches and test matrices are half of D1 and half of D0."""
 
     steps: int = 1200
     batch: int = 48
-    rate: float = 0.02
-    tried: int = 2000
+    rate: float = 0.02  # falls to zero along half a cosine
+    tried: int = 2000  # matrices of the test
 
     def __post_init__(self) -> None:
         check_int("steps", self.steps, 1, 10**6)
@@ -65,20 +58,8 @@ class StudyTrainConfig:
                 raise UsageError(f"{name} is {value}; make it even, half of D1 and half of D0")
 
 
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """Accuracy and mean logistic loss in nats of a trained network on new matrices."""
-
-    accuracy: float
-    loss: float
-
-
 class OneLayerNet(nn.Module):
-    """Attention whose values are the keys' rows, and the paper's last layer.
-
-    Raises:
-        UnknownName: There is no such kernel.
-    """
+    """Attention whose values are the keys' rows, and the paper's last layer."""
 
     def __init__(self, kernel: str, task: NoisyTask, seed: SeedSequence) -> None:
         super().__init__()
@@ -105,11 +86,7 @@ class OneLayerNet(nn.Module):
 def train_net(
     network: OneLayerNet, task: NoisyTask, config: StudyTrainConfig, seed: SeedSequence
 ) -> Iterator[float]:
-    """Train a network, and yield the loss of each batch before its step.
-
-    Raises:
-        Diverged: A loss is not finite.
-    """
+    """Train a network, and yield the loss of each batch before its step."""
     generator, base = _torch_generator(seed), _plain_matrix(task)
     adam = torch.optim.Adam(network.parameters(), lr=config.rate)
     for step in range(config.steps):
@@ -128,12 +105,8 @@ def train_net(
 
 def evaluate_net(
     network: OneLayerNet, task: NoisyTask, config: StudyTrainConfig, seed: SeedSequence
-) -> TrainResult:
-    """Evaluate a network on new matrices.
-
-    Raises:
-        Diverged: Their loss is not finite.
-    """
+) -> tuple[float, float]:
+    """Return the accuracy and the mean logistic loss in nats of a network on new matrices."""
     generator, base = _torch_generator(seed), _plain_matrix(task)
     batch = max(2, _TEST_SCORES // _scores_per_matrix(task) // 2 * 2)
     correct = loss = 0.0
@@ -146,35 +119,27 @@ def evaluate_net(
             loss += float(softplus(torch.where(labels > 0, -logits, logits)).sum())
     if not math.isfinite(loss):
         raise Diverged("the loss of the trained network is no number; lower the rate")
-    return TrainResult(correct / config.tried, loss / config.tried)
+    return correct / config.tried, loss / config.tried
 
 
-def train_and_test(kernel: str, task: NoisyTask, config: StudyTrainConfig, seed: int) -> TrainResult:
-    """Train and test one network on one thread; the same seed gives the same result.
-
-    The data depend on the seed and not on the kernel, so kernels are compared on the same matrices.
-
-    Raises:
-        UnknownName: There is no such kernel.
-        UsageError: The seed or the size of a batch is out of range.
-        Diverged: A loss is not finite.
-    """
+def train_and_test(kernel: str, task: NoisyTask, config: StudyTrainConfig, seed: int) -> tuple[float, float]:
+    """Train a network on one thread and return its accuracy and loss; all kernels get the same matrices."""
     check_int("seed", seed, 0, 2**63)
     check_batch_size(task, config)
     weights, training, test = SeedSequence(seed).spawn(3)
-    with one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums of several threads differ in their last bits
+    try:
         network = OneLayerNet(kernel, task, weights)
         for _ in train_net(network, task, config, training):
             pass
         return evaluate_net(network, task, config, test)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def check_batch_size(task: NoisyTask, config: StudyTrainConfig) -> None:
-    """Refuse batches whose scores would take more than a quarter of a gigabyte.
-
-    Raises:
-        UsageError: They would.
-    """
+    """Refuse batches whose scores would take more than a quarter of a gigabyte."""
     if config.batch * _scores_per_matrix(task) > MAX_BATCH_SCORES:
         raise UsageError(
             f"a batch of {config.batch} with n = {task.setting.n} has more than {MAX_BATCH_SCORES} scores; "
@@ -195,17 +160,6 @@ def make_batch(
     if task.setting.kind == "self":
         return keys, keys, labels
     return base + task.sigma * torch.randn(size, *base.shape, generator=generator), keys, labels
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread: sums of several threads differ in their last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _scores_per_matrix(task: NoisyTask) -> int:

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 from nhin.format import Cell, markdown_table
 from nhin.studies.files import report_files, write_atomic
 from nhin.studies.plot_style import line_style, new_figure, style_axes
-from nhin.studies.separation.kernels_study.detectors import DETECTORS, MAX_NUMBERS, measure_detectors
-from nhin.studies.separation.kernels_study.noisy_task import NOISY_KINDS
-from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
+from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
+from nhin.studies.separation.kernels_study.detectors import (
+    DETECTORS,
+    MAX_NUMBERS,
+    NOISY_KINDS,
+    measure_detectors,
+)
 from nhin.studies.separation.kernels_study.training_study import StudyPlan, StudyRun
 
 if TYPE_CHECKING:
@@ -23,11 +27,7 @@ _DASHES = {"bayes": "-", "second-moment": "--", "mean": ":"}  # the maximum coin
 
 
 def save_report(plan: StudyPlan, runs: Sequence[StudyRun], out: Path) -> None:
-    """Write the results into the folder of a study, and replace those of before.
-
-    Raises:
-        CheckpointError: The disk is full or read-only.
-    """
+    """Write the results into the folder of a study, and replace those of before."""
     detectors = score_detectors(plan)
     rows, page = _make_rows(plan, runs, detectors), format_page(plan, runs, detectors)
     for name, data in report_files("training", rows, page, _plot(plan, runs, detectors)).items():
@@ -46,7 +46,6 @@ def _examples(n: int) -> int:
 
 
 def _make_rows(plan: StudyPlan, runs: Sequence[StudyRun], detectors: DetectorScores) -> list[dict[str, Cell]]:
-    """Return a row for each run, then one for each detector."""
     rows: list[dict[str, Cell]] = []
     for run in runs:
         row: dict[str, Cell] = {"what": "network", "name": run.kernel}
@@ -110,7 +109,6 @@ def _summarize(
 
 
 def _plot(plan: StudyPlan, runs: Sequence[StudyRun], detectors: DetectorScores) -> "Figure":
-    """Draw accuracy over the noise and over the length, a column for each kind."""
     rows = _axes_of(plan)
     figure = new_figure(1.2 + 4.6 * len(plan.kinds), 0.8 + 3.4 * len(rows))
     grid = figure.subplots(len(rows), len(plan.kinds), sharex="row", sharey=True, squeeze=False)

@@ -15,13 +15,13 @@ from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
 from nhin.ranges import check_float, check_int
 from nhin.studies.files import MAX_BYTES, check_folder, write_json
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.kernels_study.noisy_task import NOISY_KINDS, NoisyTask
-from nhin.studies.separation.kernels_study.trained_kernels import TRAINED_KERNELS
+from nhin.studies.separation.config import AttentionConfig
+from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
+from nhin.studies.separation.kernels_study.detectors import NOISY_KINDS, NoisyTask
 from nhin.studies.separation.kernels_study.training import StudyTrainConfig, check_batch_size, train_and_test
 from nhin.training.run_dir import lock_run_dir
 
-Key = tuple[str, str, int, float, int]
+Key = tuple[str, str, int, float, int]  # kernel, kind, n, sigma and seed: what distinguishes runs
 
 SETTINGS, RUNS = "settings.json", "runs.jsonl"
 _LEFTOVERS = {".lock", f".{SETTINGS}.new"}  # what a kill before the first run may leave
@@ -39,10 +39,6 @@ class StudyPlan:
         sigmas: The noise, in units of sqrt(ln n).
         lengths: Values of n, multiples of d - 2, run with the noise ``sigma``.
         seeds: Runs of each, from ``seed`` on.
-
-    Raises:
-        UsageError: A number is out of range, or something is listed twice.
-        UnknownName: There is no such kernel or kind.
     """
 
     setting: AttentionConfig = field(default_factory=lambda: AttentionConfig(n=96, d=14))
@@ -61,9 +57,9 @@ class StudyPlan:
         for name, table in (("kernels", TRAINED_KERNELS), ("kinds", NOISY_KINDS)):
             if not getattr(self, name):
                 raise UsageError(f"there are no {name}; give one at least")
-            for given in getattr(self, name):
-                if given not in table:
-                    raise UnknownName(name[:-1], given, table)
+            for key in getattr(self, name):
+                if key not in table:
+                    raise UnknownName(name[:-1], key, table)
         for name in ("kernels", "kinds", "sigmas", "lengths"):
             values = getattr(self, name)
             if len(set(values)) < len(values) or len(values) > _MAX_LISTED:
@@ -82,19 +78,19 @@ class StudyPlan:
             for kind in self.kinds
         ]
 
-    def jobs(self) -> list[tuple[str, NoisyTask, int]]:
-        """Return kernel, task and seed of every run, in order."""
-        return [
-            (kernel, task, self.seed + number)
+    def jobs(self) -> dict[Key, NoisyTask]:
+        """Return the task of every run, in order."""
+        return {
+            (kernel, task.setting.kind, task.setting.n, task.sigma, self.seed + number): task
             for task in self.tasks()
             for kernel in self.kernels
             for number in range(self.seeds)
-        ]
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """A finished run: accuracy and mean logistic loss of the trained network on new matrices."""
+    """A finished run: accuracy and mean logistic loss in nats of the trained network on new matrices."""
 
     kernel: str
     kind: str
@@ -122,16 +118,9 @@ def run_study(
     resume: bool = False,
     on_progress: Callable[[str], None] = lambda line: None,
 ) -> list[StudyRun]:
-    """Do every run of a plan that is not finished, each on the disk before the next begins.
+    """Do every run of a plan that is not finished, each on the disk before the next begins; return all.
 
-    Args:
-        plan: The settings.
-        out: The folder.
-        resume: Continue in a folder that holds a part of the same plan.
-        on_progress: Called with a line for each run.
-
-    Returns:
-        The runs in the order of the plan, however often it was stopped.
+    ``resume`` continues in a folder that holds a part of the same plan; ``on_progress`` gets a line for each.
 
     Raises:
         UsageError: The folder holds something else, or is in use.
@@ -139,28 +128,24 @@ def run_study(
         Diverged: A loss is not finite; the runs before it are kept.
     """
     _check_study_folder(out, resume)
+    jobs = plan.jobs()
     with lock_run_dir(out):
         try:
-            done, jobs, runs = _load_or_begin(plan, out), plan.jobs(), []
-            for number, job in enumerate(jobs, 1):
-                if (key := _key_of(*job)) not in done:
-                    done[key] = run = _do_job(job, plan.course)
-                    _append_run(out / RUNS, run)
-                    on_progress(
-                        f"{number}/{len(jobs)} {run.kernel} {run.kind} n={run.n} sigma={run.sigma:g} "
-                        f"seed {run.seed}: {run.accuracy:.4f} right, {run.seconds:.1f} s"
-                    )
-                runs.append(done[key])
+            done = _load_or_begin(plan, out)
+            for number, (key, task) in enumerate(jobs.items(), 1):
+                if key in done:
+                    continue
+                begin = time.perf_counter()
+                result = train_and_test(key[0], task, plan.course, key[-1])
+                done[key] = run = StudyRun(*key, *result, round(time.perf_counter() - begin, 3))
+                _append_run(out / RUNS, run)
+                on_progress(
+                    f"{number}/{len(jobs)} {run.kernel} {run.kind} n={run.n} sigma={run.sigma:g} "
+                    f"seed {run.seed}: {run.accuracy:.4f} right, {run.seconds:.1f} s"
+                )
         except OSError as why:
             raise CheckpointError(f"cannot write in {out}: {why.strerror or why}") from why
-    return runs
-
-
-def _do_job(job: tuple[str, NoisyTask, int], config: StudyTrainConfig) -> StudyRun:
-    begin = time.perf_counter()
-    kernel, task, seed = job
-    result = train_and_test(kernel, task, config, seed)
-    return StudyRun(*_key_of(*job), result.accuracy, result.loss, round(time.perf_counter() - begin, 3))
+    return [done[key] for key in jobs]
 
 
 def _check_study_folder(out: Path, resume: bool) -> None:
@@ -186,7 +171,7 @@ def _load_or_begin(plan: StudyPlan, out: Path) -> dict[Key, StudyRun]:
             f"{path} is of another study: {', '.join(other)} differ; give the same settings, or another --out"
         )
     done = {run.key: run for run in _read_runs(out / RUNS)}
-    if foreign := set(done) - {_key_of(*job) for job in plan.jobs()}:
+    if foreign := set(done) - set(plan.jobs()):
         raise UsageError(f"{out / RUNS} holds a run that is not of this study: {sorted(foreign)[0]}")
     return done
 
@@ -221,12 +206,7 @@ def _parse_object(where: object, data: bytes) -> dict:
 
 
 def _append_run(path: Path, run: StudyRun) -> None:
-    """Append a run and flush it to the disk."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(run), allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _key_of(kernel: str, task: NoisyTask, seed: int) -> Key:
-    return kernel, task.setting.kind, task.setting.n, task.sigma, seed

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import UsageError
-from nhin.studies.separation.outcomes import CODES, NETS, column_outcomes
-from nhin.studies.separation.regression.config import HIGH, LOW, SPIKE, RegressionConfig
+from nhin.studies.separation.config import HIGH, LOW, SPIKE, RegressionConfig
+from nhin.studies.separation.outcomes import BITS, CODES, column_outcomes
 
 Values = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -67,19 +67,12 @@ class WeightedSum:
 
 
 def exact_outcomes(config: RegressionConfig) -> Values:
-    """Return the probability of every outcome, (16,) by code.
-
-    Raises:
-        UsageError: tau is so near 1 that the spike alone does not decide.
-    """
+    """Return the probability of every outcome, (16,) by code."""
     return column_outcomes(_silence(config.n, config.tau), config.m, config.weights)
 
 
 def product_deviations(config: RegressionConfig) -> tuple[float, float]:
-    """Return the standard deviation of inner products on D0, of softmax and of linear attention.
-
-    The root of the expected squared length of f, with the expected sum as its norm.
-    """
+    """Return the root of the expected squared length of f on D0 over its expected sum: softmax, linear."""
     deviations = []
     for weights in (_powers(config.n), _U):
         mean, square = (weights * _NODE_WEIGHTS).sum(), (weights**2 * _NODE_WEIGHTS).sum()
@@ -103,12 +96,11 @@ def _silence(n: int, tau: float) -> tuple[float, ...]:
         with_spike = WeightedSum(_U, SPIKE * (sign - tau), n - 1, tau)
         lin1 = _not_positive(with_spike, counts[:-1].astype(float))
         total = slice(1, None) if sign > 0 else slice(0, -1)
-        for code in range(CODES):
-            needs = dict(zip(NETS, ((code >> bit) & 1 for bit in range(len(NETS))), strict=True))
-            if needs["exp1"] and sign > 0:
+        for code, (on_exp1, on_lin1, on_exp0, on_lin0) in enumerate(BITS.tolist()):
+            if on_exp1 and sign > 0:
                 continue
-            of_d0 = {(1, 1): both, (1, 0): exp0, (0, 1): lin0}.get((needs["exp0"], needs["lin0"]))
-            chance = probability * (lin1 if needs["lin1"] else 1.0) * (1.0 if of_d0 is None else of_d0[total])
+            of_d0 = {(1, 1): both, (1, 0): exp0, (0, 1): lin0}.get((on_exp0, on_lin0))
+            chance = probability * (lin1 if on_lin1 else 1.0) * (1.0 if of_d0 is None else of_d0[total])
             silent[code] += chance.sum() / 2
     return tuple(np.minimum(silent, 1.0))
 
@@ -162,7 +154,7 @@ def _neither_positive(
 
 
 def _log_characteristic(phase: Values, tau: float) -> tuple[Complex, Complex]:
-    """Return the log characteristic function of one entry where y is 1, and where it is -1.
+    """Return the log characteristic function of an entry where y is 1, and where it is -1.
 
     ``phase`` is frequency times weight: (nodes, frequencies).
     """

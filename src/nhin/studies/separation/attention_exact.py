@@ -16,8 +16,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.studies.separation.attention_nets.config import AttentionConfig
-from nhin.studies.separation.attention_nets.row_products import ColumnSigns, max_row_product
+from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.outcomes import (
     CODES,
     GUARD,
@@ -26,22 +25,18 @@ from nhin.studies.separation.outcomes import (
     encode_outcomes,
     silence_of_outcomes,
 )
+from nhin.studies.separation.row_products import ColumnSigns, max_row_product
 
 Classes = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class SpikePattern:
-    """One way in which the classes of spikes coincide.
+    """One way in which the classes of spikes coincide."""
 
-    Args:
-        classes: The class of the spike query and the spike key of D1, then of D0, numbered as they come.
-        silent: (16,): the probability that one column leaves all networks of a set silent, by code.
-    """
-
-    classes: Classes
+    classes: Classes  # of spike query and key of D1, then of D0, numbered as they come
     chance: float
-    silent: tuple[float, ...]
+    silent: tuple[float, ...]  # (16,): by code, the probability that one column leaves a set silent
 
 
 def exact_outcomes(config: AttentionConfig) -> NDArray[np.float64]:
@@ -67,15 +62,12 @@ def _patterns(config: AttentionConfig) -> tuple[SpikePattern, ...]:
     patterns = []
     for classes, chance in _coincidences(config):
         columns, probability = _column_cases(config, classes)
-        fires = np.stack(
-            [
-                max_row_product(config, net[:3], config.spikes[at // 2], columns[at // 2])
-                > config.threshold + GUARD
-                for at, net in enumerate(NETS)
-            ],
-            -1,
-        )
-        outcomes = np.bincount(encode_outcomes(fires), weights=probability, minlength=CODES)
+        products = [
+            max_row_product(config, net[:3], config.spikes[at // 2], columns[at // 2])
+            for at, net in enumerate(NETS)
+        ]
+        codes = encode_outcomes(np.stack(products, -1) > config.threshold + GUARD)
+        outcomes = np.bincount(codes, weights=probability, minlength=CODES)
         silent = silence_of_outcomes(outcomes.astype(np.float64))
         patterns.append(SpikePattern(classes, chance, tuple(silent)))
     return tuple(patterns)

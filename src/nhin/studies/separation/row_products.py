@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.studies.separation.attention_nets.config import AttentionConfig
+from nhin.studies.separation.config import AttentionConfig
 
 Signs = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -41,34 +41,21 @@ class RowTerms:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSigns:
-    """The signs of columns that matter to the rows of one dataset; arrays of one shape.
+    """The signs of columns that matter to the rows of one dataset; arrays of one shape."""
 
-    Args:
-        first: y_1, which multiplies the spike.
-        last: y_d, which multiplies the constant column.
-        total: T, the sum of the signs of all classes.
-        key: The sign of the class of the spike key.
-        query: The sign of the class of the spike query.
-        same: Whether those two are one class.
-    """
-
-    first: Signs
-    last: Signs
-    total: Signs
-    key: Signs
-    query: Signs
-    same: NDArray[np.bool_]
+    first: Signs  # y_1, which multiplies the spike
+    last: Signs  # y_d, which multiplies the constant column
+    total: Signs  # T, the sum of the signs of all classes
+    key: Signs  # the sign of the class of the spike key
+    query: Signs  # the sign of the class of the spike query
+    same: NDArray[np.bool_]  # whether those two are one class
 
 
 def row_terms(config: AttentionConfig, kernel: str, a: float, query: float, own_is_key: bool) -> RowTerms:
-    """Return the coefficients of a row.
+    """Return the coefficients of a row by the kernel "exp" or "lin".
 
-    Args:
-        config: Of the experiment.
-        kernel: "exp" or "lin".
-        a: Spike of the key.
-        query: Spike of this row's query; 0 when it has none.
-        own_is_key: Whether the row is of the class of the spike key.
+    ``a`` and ``query`` are the spikes of the key and of this row's query, 0 when it has none; ``own_is_key``:
+    whether the row is of the class of the spike key.
     """
     n, b, t = config.n, config.b, config.copies
     if config.inner == "ones":

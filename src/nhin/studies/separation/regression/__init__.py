@@ -1,1 +1,0 @@
-"""Softmax regression: vectors of uniform numbers, in D1 with one spike."""
