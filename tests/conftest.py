@@ -52,7 +52,7 @@ def _shift_seeds_of_tests(shift):
 @pytest.fixture(autouse=True)
 def same_randomness(request):
     """Start every test from the same random state, whatever ran before it."""
-    seed = request.to_hf_config.getoption("seed")
+    seed = request.config.getoption("seed")
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for code under test that uses the old interface
     if "torch" in sys.modules:

@@ -10,7 +10,7 @@ from nhin.decoding.sampling import SamplingParams
 from nhin.errors import CheckpointError, DataError, ShapeError, UsageError
 from nhin.lm import train_ngram
 from nhin.lm.generate import generate
-from nhin.lm.loading import is_run, open_any_run, open_run
+from nhin.lm.loading import open_any_run, open_run
 from nhin.lm.ngram import NGram, count_ngrams
 from nhin.lm.ngram_scorer import NGramScorer
 from nhin.lm.recipe import LMRecipe

@@ -23,7 +23,7 @@ from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.training.distributed import ProcessGroup
-from nhin.training.ema import EMA
+from nhin.training.ema import init_ema
 from nhin.training.fsdp import shard_model
 from nhin.training.logger import Log
 from nhin.training.optimizers import build_adamw, build_muon
@@ -118,7 +118,7 @@ class LanguageModelTask(Task):
             model.compile()
         if config.parallel == "fsdp" and group.world > 1:
             shard_model(model, model.blocks, group.world)
-        ema = EMA(model, config.average) if config.average else None
+        ema = init_ema(model) if config.average else None
         return TrainState(model, ema, build_optimizer(model, self.recipe), WindowPosition())
 
     @contextmanager
@@ -149,7 +149,7 @@ class LanguageModelTask(Task):
     def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
         """Measure the validation text, write curves and samples, and stop when it gets no better."""
         notes, config = state.notes, self.recipe.training
-        model = state.model if state.ema is None else state.ema.model
+        model = state.model if state.ema is None else state.ema
         go_on = True
         if self._validation is not None:
             limit = None if last else config.validate_tokens

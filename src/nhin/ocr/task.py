@@ -17,7 +17,7 @@ from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_so
 from nhin.ocr.validation import ValidationSet, load_validation_set, score_validation_set
 from nhin.text.charset import VIETNAMESE
 from nhin.training.distributed import ProcessGroup
-from nhin.training.ema import EMA
+from nhin.training.ema import init_ema
 from nhin.training.logger import Log
 from nhin.training.optimizers import build_adamw
 from nhin.training.train_state import TrainState
@@ -61,7 +61,7 @@ class RecognizerTask(Task):
         if self.data is not None and self._validation is None:
             self._validation = load_validation_set(self.data, config.validate_crops, model.height)
         optimizer = build_adamw(model, recipe.schedule.rate, config.weight_decay)
-        return TrainState(model, EMA(model, config.average), optimizer, StreamPosition())
+        return TrainState(model, init_ema(model), optimizer, StreamPosition())
 
     @contextmanager
     def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[OCRBatch]]:
@@ -95,7 +95,7 @@ class RecognizerTask(Task):
         """Read the validation crops with the EMA weights and log the scores."""
         if self._validation is None or state.ema is None or log is None:
             return True
-        scores = score_validation_set(state.ema.model, self._validation, self.charset)
+        scores = score_validation_set(state.ema, self._validation, self.charset)
         log.event("validation", state.step, **asdict(scores))
         examples = "  ".join(f"{want}→{got}" for want, got in scores.examples)
         log.say(

@@ -1,4 +1,4 @@
-"""The folder of a run, which one process at a time trains in."""
+"""The lock of a run's folder: one training at a time."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
