@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent whenever the power goes, folder locks and file hashes."""
+"""Atomic writes of files and folders, folder locks and file hashes."""
 
 import hashlib
 import os
@@ -11,10 +11,10 @@ from nhin.errors import CheckpointError, UsageError
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file beside its place, flush it to the disk, then rename it; text is written as UTF-8.
+    """Write a temporary file, flush it to the disk, then rename it; text is written as UTF-8.
 
     Raises:
-        CheckpointError: There is no room or no permission; what was there is intact.
+        CheckpointError: There is no room or no permission; the old file is intact.
     """
     new = path.with_name(f".{path.name}.new")
     try:
@@ -30,10 +30,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def write_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``folder`` that takes its place at the end, flushed to the disk.
+    """Yield an empty folder that replaces ``folder`` at the end, flushed to the disk.
 
-    After a kill at any moment ``find_folder`` finds the old folder or the new one, whole. After an
-    exception nothing of the new one is left.
+    After a kill at any moment ``find_folder`` finds the complete old folder or the complete new one. After
+    an exception nothing of the new one is left.
     """
     new, old = beside(folder)
     try:
@@ -49,17 +49,17 @@ def write_folder(folder: Path) -> Iterator[Path]:
 
 
 def find_folder(folder: Path) -> Path | None:
-    """Return where a folder of ``write_folder`` is: killed between two renames, under its old name."""
+    """Find a folder of ``write_folder``, which a kill between two renames leaves under another name."""
     return next((path for path in (folder, beside(folder)[1]) if path.is_dir()), None)
 
 
 def beside(folder: Path) -> tuple[Path, Path]:
-    """Return where ``write_folder`` builds a folder, and where it moves the one before."""
+    """Return the paths where ``write_folder`` builds the new folder and moves the old one."""
     return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
 
 
 def swap(folder: Path, new: Path, old: Path) -> None:
-    """Rename ``folder`` to ``old`` and ``new`` to ``folder``; at every moment one of them is there."""
+    """Rename ``folder`` to ``old``, then ``new`` to ``folder``; at every moment one of the two is complete."""
     if folder.exists():
         _remove(old)
         folder.rename(old)
@@ -69,7 +69,7 @@ def swap(folder: Path, new: Path, old: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file or a folder on the disk, not in a buffer."""
+    """Flush a file or a folder from buffers to the disk."""
     if os.name == "nt" and path.is_dir():  # Windows cannot open a folder
         return
     handle = os.open(path, os.O_RDONLY)
@@ -86,11 +86,11 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def lock_folder(folder: Path, busy: str) -> Iterator[None]:
-    """Make a folder and lock it; the lock ends with the process, however it ends.
+    """Create a folder and lock it; the lock ends with the process, even after a kill.
 
     Raises:
         UsageError: Another process has locked it; the message is ``busy``.
-        CheckpointError: It cannot be made or written to.
+        CheckpointError: It cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def lock_folder(folder: Path, busy: str) -> Iterator[None]:
     with lock:
         try:
             import fcntl
-        except ImportError:  # Windows has no such lock: one process a folder is up to its user
+        except ImportError:  # Windows has no such lock; there nothing prevents two processes
             yield
             return
         try:
@@ -111,6 +111,6 @@ def lock_folder(folder: Path, busy: str) -> Iterator[None]:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, read piece by piece."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

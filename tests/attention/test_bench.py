@@ -74,7 +74,7 @@ def test_a_state_is_filled_before_its_step_is_measured(bench):
     for name in ("softmax", "window"):
         if name in MECHANISMS:
             mechanism = bench.made(name)
-            state = bench.contents(mechanism, 700, bench.HEADS)
+            state = bench.filled(mechanism, 700, bench.HEADS)
             assert state.lengths == (700,)
             step = bench.stepping(mechanism, state, bench.HEADS)
             assert step.take().shape == (1, 1, bench.HEADS, bench.WIDTH)

@@ -8,12 +8,12 @@ import torch
 
 from nhin.decoding.sampling import SamplingParams
 from nhin.errors import CheckpointError, DataError, ShapeError, UsageError
-from nhin.lm import train_ngram
 from nhin.lm.generate import generate
 from nhin.lm.loading import open_any_run, open_run
 from nhin.lm.ngram import NGram, count_ngrams
 from nhin.lm.ngram_scorer import NGramScorer
 from nhin.lm.recipe import LMRecipe
+from nhin.lm.run_dir import is_run
 from nhin.lm.train_ngram import train_ngram
 from nhin.text.tokenizers import train_tokenizer
 from nhin.training.checkpoint import load, save
@@ -72,7 +72,7 @@ def test_a_run_is_not_counted_over(tokenizer, tmp_path):
 
 
 def test_more_than_memory_holds_is_refused_before_it_is_read(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_ngram, "MAX_BYTES", 32 * 3 * 100)
+    monkeypatch.setattr("nhin.lm.train_ngram.MAX_BYTES", 32 * 3 * 100)
     monkeypatch.setattr(Held, "read", lambda self, start, stop: pytest.fail("it was read"))
     with pytest.raises(DataError, match="give 100 at most"):
         train(tokenizer, tmp_path / "run", 3)

@@ -1,8 +1,8 @@
 """Data-parallel training: each process takes its own batches; gradients are averaged every step.
 
 Start with ``torchrun --nproc-per-node 2 -m nhin train ...``. Every process holds the same weights; the first
-one logs, validates and saves. On a CPU two processes of one thread are faster than one process of two threads,
-which wait for each other in every operation.
+one logs, validates and saves. On a CPU two processes of one thread are faster than one process of two
+threads, which wait for each other in every operation.
 """
 
 import os

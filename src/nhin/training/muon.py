@@ -4,8 +4,8 @@ r"""Muon for matrices and AdamW for all other parameters, as one optimizer with 
     M_t = \mu M_{t-1} + G_t, \qquad
     W_t = (1 - \eta \lambda) W_{t-1} - 0.2\, \eta \sqrt{\max(m, n)}\; \mathrm{orth}(G_t + \mu M_t)
 
-``orth`` sets all singular values to about 1 by a few steps of an odd polynomial, with matrix products only. The
-factor makes updates as large as AdamW's, so that one rate serves both.
+``orth`` sets all singular values to about 1 by a few steps of an odd polynomial, with matrix products only.
+The factor makes updates as large as AdamW's, so that one rate serves both.
 
 Source:  Jordan et al. 2024, Muon: An optimizer for hidden layers; the factor: Liu et al. 2025,
          arXiv:2502.16982; AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101.

@@ -160,7 +160,7 @@ def open_tokens(folder: Path | str) -> Corpus:
                 name, folder, _check_counts(part, name, folder), tokenizer.vocab, manifest.dtype
             )
             for number in range(len(part.shards)):
-                splits[name].check(number)
+                splits[name].check_shard(number)
     return Corpus(folder, manifest, tokenizer, splits)
 
 
