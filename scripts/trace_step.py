@@ -5,7 +5,6 @@
 Two steps are taken on a small random batch; the second one is traced.
 """
 
-import dataclasses
 import sys
 from pathlib import Path
 from types import FrameType
@@ -24,16 +23,16 @@ SOURCE = Path(nhin.__file__).parent
 
 
 def trace_step(trainer: Trainer, batch: Any) -> tuple[list[str], list[str]]:
-    """Take a step; return the files of nhin it runs, and the classes of nhin.training it runs or passes."""
+    """Take a step; return the files of nhin it runs, and the classes of nhin.training among its variables."""
     files, types = set(), set()
 
     def record(frame: FrameType, event: str, value: object) -> None:
         path = Path(frame.f_code.co_filename)
-        if event != "call" or not path.is_relative_to(SOURCE):
+        if event != "return" or not path.is_relative_to(SOURCE):
             return
         files.add(str(path.relative_to(SOURCE)))
-        for x in list(frame.f_locals.values()):  # at a call: the arguments
-            if type(x).__module__.startswith("nhin.training") or dataclasses.is_dataclass(x):
+        for x in list(frame.f_locals.values()):
+            if type(x).__module__.startswith("nhin.training"):
                 types.add(f"{type(x).__module__}.{type(x).__name__}")
 
     sys.setprofile(record)

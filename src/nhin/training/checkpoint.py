@@ -6,7 +6,7 @@ Loading one runs no code of it. Where weights are sharded each process writes it
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from nhin.errors import CheckpointError
 from nhin.files import beside, find_folder, write_folder
+from nhin.training.distributed import ProcessGroup
 from nhin.training.fsdp import shard_like
 
 Tensors = Mapping[str, Tensor]
@@ -36,41 +37,32 @@ class Checkpoint:
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ShardWriter:
-    """The process that writes its rows of sharded tensors; ``barrier`` waits for the others."""
-
-    rank: int = 0
-    world: int = 1
-    barrier: Callable[[], None] = lambda: None
-
-
-def save(folder: Path, checkpoint: Checkpoint, writer: ShardWriter | None = None) -> None:
+def save(folder: Path, checkpoint: Checkpoint, group: ProcessGroup | None = None) -> None:
     """Write a checkpoint, in place of the one in ``folder``.
 
     Args:
         folder: Where to write it.
         checkpoint: What to write.
-        writer: This process, where tensors are sharded; every process must call then.
+        group: The processes that hold shards of the tensors; all of them must call. None: no shards.
 
     Raises:
         CheckpointError: No room or no permission; the one in ``folder`` is intact.
     """
-    writer = writer or ShardWriter()
-    suffix = f"-{writer.rank + 1:05}-of-{writer.world:05}" if writer.world > 1 else ""
+    group = group or ProcessGroup()
+    suffix = f"-{group.rank + 1:05}-of-{group.world:05}" if group.world > 1 else ""
     try:
-        with write_folder(folder) if writer.rank == 0 else nullcontext(beside(folder)[0]) as new:
-            writer.barrier()
+        with write_folder(folder) if group.is_first else nullcontext(beside(folder)[0]) as new:
+            group.barrier()
             for name, tensors in checkpoint.tensors.items():
                 # safetensors refuses tensors that share memory, as tied weights do; hence clone.
                 clones = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
                 save_file(clones, new / f"{name}{suffix}.safetensors")
-            writer.barrier()
-            if writer.rank == 0:
+            group.barrier()
+            if group.is_first:
                 for name, value in checkpoint.values.items():
                     text = json.dumps(value, ensure_ascii=False, indent=1)
                     (new / f"{name}.json").write_text(text, encoding="utf-8")
-        writer.barrier()
+        group.barrier()
     except (OSError, SafetensorError) as why:
         reason = getattr(why, "strerror", None) or why
         kept = "; the one before it is intact" if exists(folder) else ""

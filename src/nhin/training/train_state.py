@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
+from nhin import __version__
 from nhin.config import to_dict
 from nhin.errors import CheckpointError
 from nhin.training.checkpoint import (
@@ -40,10 +40,8 @@ class TrainState:
     def to_checkpoint(self, recipe: Any, files: Mapping[str, Any], rank: int = 0) -> Checkpoint:
         """Return everything that a resume needs; of sharded weights, the rows of process ``rank``."""
         moments, groups = pack_optimizer(self.optimizer)
-        tensors = {
-            "model": local_rows(self.model.state_dict(), rank),
-            "optimizer": local_rows(moments, rank),
-        }
+        packed = {"model": self.model.state_dict(), "optimizer": moments}
+        tensors = {name: local_rows(values, rank) for name, values in packed.items()}
         if self.ema is not None:
             tensors["ema"] = self.ema.state_dict()
         trainer = {
@@ -52,7 +50,7 @@ class TrainState:
             "groups": groups,
             "random": pack_random(),
             "notes": self.notes,
-            "versions": {"nhin": _find_version("nhin"), "torch": torch.__version__},
+            "versions": {"nhin": __version__, "torch": torch.__version__},
         }
         return Checkpoint(tensors, {"recipe": to_dict(recipe), **files, "trainer": trainer})
 
@@ -85,10 +83,3 @@ def shorten_message(why: Exception) -> str:
     """Return an error's message in one short line; torch lists every weight that does not fit."""
     words = " ".join(str(why).split())
     return words if len(words) <= _MESSAGE_LENGTH else words[:_MESSAGE_LENGTH] + " ..."
-
-
-def _find_version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "source"

@@ -167,8 +167,7 @@ class Trainer:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         losses = self._average(self._backward(batch, number))
-        norm = nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)
-        norm = float(full_tensor(norm))
+        norm = float(full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)))
         if not math.isfinite(norm):
             raise Diverged(f"the gradient's norm is {norm} at step {number}; a lower rate may help")
         state.optimizer.step()
@@ -182,9 +181,8 @@ class Trainer:
         state, group = self.state, self.group
         sharded = is_sharded(state.model)
         if self._is_first or sharded:
-            writer = checkpoints.ShardWriter(group.rank, group.world, group.barrier) if sharded else None
             checkpoint = state.to_checkpoint(self.recipe, self.task.files, group.rank)
-            checkpoints.save(self.folder, checkpoint, writer)
+            checkpoints.save(self.folder, checkpoint, group if sharded else None)
         self._saved_at, self._saved_step = time.monotonic(), state.step
 
     def validate(self) -> bool:
@@ -214,10 +212,8 @@ class Trainer:
             self.save()
         if self.log is not None:
             done = state.step >= budget or not go_on
-            self.log.say(
-                f"step {state.step}: {'finished' if done else 'stopped; continue with --resume'}; "
-                f"saved in {self.folder}"
-            )
+            end = "finished" if done else "stopped; continue with --resume"
+            self.log.say(f"step {state.step}: {end}; saved in {self.folder}")
 
     def _backward(self, batch: Any, number: int) -> dict[str, float]:
         """Compute the gradients of a batch, part by part; return the mean losses."""
@@ -254,23 +250,19 @@ class Trainer:
         now = json.loads(json.dumps(to_dict(recipe)))
         if state.step and path.exists():
             before = to_dict(from_dict(type(recipe), json.loads(path.read_text(encoding="utf-8")), str(path)))
-            settings = flatten_settings(now)
-            for name, old in flatten_settings(json.loads(json.dumps(before))).items():
+            settings = _flatten(now)
+            for name, old in _flatten(json.loads(json.dumps(before))).items():
                 if settings.get(name) != old:
                     self.log.say(f"{name} was {old!r}, is now {settings.get(name)!r}")
         write_atomic(path, json.dumps(now, ensure_ascii=False, indent=1))
-        weights = sum(p.numel() for p in state.model.parameters())
-        dtype = str(self._dtype).removeprefix("torch.")
-        self.log.say(
-            f"{weights / 1e6:.2f} M weights, {dtype}, {torch.get_num_threads()} threads, "
-            f"from step {state.step}"
-        )
+        size = sum(p.numel() for p in state.model.parameters()) / 1e6
+        dtype, threads = str(self._dtype).removeprefix("torch."), torch.get_num_threads()
+        self.log.say(f"{size:.2f} M weights, {dtype}, {threads} threads, from step {state.step}")
 
 
-def flatten_settings(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings under dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat |= flatten_settings(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
