@@ -9,8 +9,8 @@ CPU time of one thread, B=1 H=8 D=64, every mechanism with its defaults (a windo
 blocks of 64). The baseline is ``scaled_dot_product_attention`` on the same tensors, causal where the
 mechanism can be; both take turns, and a ratio is the median of the ratios of all rounds, with minimum
 and maximum. Memory is the peak of the tensors that operations return, without inputs, results and gradients;
-memory inside a kernel is not counted. A case that would take over 20 s or 6 GB, extrapolated from shorter ones, is skipped,
-as is a length that a mechanism refuses.
+memory inside a kernel is not counted. A case that would take over 20 s or 6 GB, extrapolated
+from shorter ones, is skipped, as is a length that a mechanism refuses.
 
 The JSON (``--json OUT`` for a part):
     forward, backward     {name: {length: {ms, ratio, min, max, peak_mb} or {skipped: why}}}
