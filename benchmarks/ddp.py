@@ -1,20 +1,18 @@
-"""Measure a step of two processes: PyTorch's DistributedDataParallel beside one flat all-reduce.
+"""Compare a training step of two processes: DistributedDataParallel and one flat all-reduce.
 
-    python benchmarks/ddp.py                     reader-small and lm-fast; keeps benchmarks/ddp.json
-    python benchmarks/ddp.py lm-fast --rounds 3  kept nowhere without --json OUT
+    python benchmarks/ddp.py                     reader-small and lm-fast; writes benchmarks/ddp.json
+    python benchmarks/ddp.py lm-fast --rounds 3  writes only with --json OUT
 
-Two processes of one thread each, gloo, on random pictures and tokens of the recipe's shapes. Both ways train
-models of their own and take turns, a few steps each. Times are of the first process: CPU-milliseconds a step,
-of all its threads, and milliseconds on the clock, which hang on what else the machine does. The ratio is DDP
-over all-reduce, the median of the rounds, with the least and the greatest.
+Two processes of one thread each, gloo, on random pictures and tokens of the recipe's shapes. Both methods
+train their own models and take turns. Times are of the first process, in milliseconds per step: CPU time of
+all its threads, and wall-clock time. The ratio is DDP over all-reduce, the median of the rounds, with minimum
+and maximum.
 
 The JSON: machine, settings, steps {recipe: {cpu | clock: {all_reduce_ms, ddp_ms, ratio, min, max}}}.
 """
 
-import argparse
 import json
 import os
-import platform
 import random
 import socket
 import statistics
@@ -25,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import spread
+from measuring import describe_machine, make_parser, save_json, summarize_ratios
 from torch import multiprocessing
 
 from nhin.config import load_recipe
@@ -39,11 +37,11 @@ from nhin.training.distributed import ProcessGroup, join_process_group
 from nhin.training.precision import configure_cpu
 from nhin.training.trainer import Trainer
 
-STEPS = {"reader-small": 1, "lm-fast": 10}  # of a round
+STEPS = {"reader-small": 1, "lm-fast": 10}  # per round
 WIDTH, WARM = 160, 2
 
 
-def trainers(name: str, group: ProcessGroup, tokens: Path) -> tuple[list[Trainer], Any]:
+def build_trainers(name: str, group: ProcessGroup, tokens: Path) -> tuple[list[Trainer], Any]:
     """Return a trainer with the all-reduce and one with DDP, and a batch for both."""
     torch.manual_seed(group.rank)
     if name.startswith("lm-"):
@@ -62,24 +60,25 @@ def trainers(name: str, group: ProcessGroup, tokens: Path) -> tuple[list[Trainer
     return pair, batch
 
 
-def work(rank: int, port: int, name: str, rounds: int, folder: str) -> None:
-    """Measure one recipe in one of two processes; the first writes what it found."""
+def run_worker(rank: int, port: int, name: str, rounds: int, folder: str) -> None:
+    """Measure one recipe in one of two processes; the first one writes the result."""
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     os.environ.update(shared, RANK=str(rank), MASTER_PORT=str(port))
     with join_process_group() as group, configure_cpu(1):
-        pair, batch = trainers(name, group, Path(folder) / "tokens")
-        found: list[tuple[list[float], list[float]]] = []
+        pair, batch = build_trainers(name, group, Path(folder) / "tokens")
+        times: list[tuple[list[float], list[float]]] = []
         for number in range(WARM + rounds):
-            costs = {way: cost(pair[way], batch, STEPS[name]) for way in ((0, 1) if number % 2 else (1, 0))}
-            found.append(([costs[way][0] for way in (0, 1)], [costs[way][1] for way in (0, 1)]))
+            order = (0, 1) if number % 2 else (1, 0)
+            costs = {i: measure_step(pair[i], batch, STEPS[name]) for i in order}
+            times.append(([costs[i][0] for i in (0, 1)], [costs[i][1] for i in (0, 1)]))
         if group.is_first:
-            columns = zip(*found[WARM:], strict=True)
-            out = {clock: summary(rows) for clock, rows in zip(("cpu", "clock"), columns, strict=True)}
+            columns = zip(*times[WARM:], strict=True)
+            out = {clock: summarize(rows) for clock, rows in zip(("cpu", "clock"), columns, strict=True)}
             (Path(folder) / f"{name}.json").write_text(json.dumps(out), encoding="utf-8")
 
 
-def cost(trainer: Trainer, batch: Any, steps: int) -> tuple[float, float]:
-    """Return the CPU-milliseconds of a step, and those on the clock."""
+def measure_step(trainer: Trainer, batch: Any, steps: int) -> tuple[float, float]:
+    """Return the milliseconds of a step: CPU time and wall-clock time."""
     trainer.group.barrier()
     begin, spent = time.perf_counter(), time.process_time()
     for _ in range(steps):
@@ -88,35 +87,33 @@ def cost(trainer: Trainer, batch: Any, steps: int) -> tuple[float, float]:
     return cpu * 1e3 / steps, (time.perf_counter() - begin) * 1e3 / steps
 
 
-def summary(rows: Any) -> dict[str, float]:
-    """Return the medians of both ways, and the ratio with its spread."""
-    ours, theirs = zip(*rows, strict=True)
-    medians = {"all_reduce_ms": statistics.median(ours), "ddp_ms": statistics.median(theirs)}
-    ratios = [ddp / flat for flat, ddp in rows]
-    return {key: round(value, 2) for key, value in medians.items()} | spread(ratios)
+def summarize(rows: Any) -> dict[str, float]:
+    """Return the medians of both methods and their ratio."""
+    flat, ddp = zip(*rows, strict=True)
+    medians = {"all_reduce_ms": statistics.median(flat), "ddp_ms": statistics.median(ddp)}
+    ratios = [b / a for a, b in rows]
+    return {key: round(value, 2) for key, value in medians.items()} | summarize_ratios(ratios)
 
 
 def main() -> int:
-    """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Measure, print a table, write the JSON."""
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", nargs="?", choices=list(STEPS))
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    found = {}
+    args = parser.parse_args()
+    results = {}
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         text.write_text("".join(random.choices("abcdefgh ijklmn.\n", k=40_000)), encoding="utf-8")
         prepare(str(text), "char", Path(folder) / "tokens")
-        for name in [asked.recipe] if asked.recipe else STEPS:
+        for name in [args.recipe] if args.recipe else STEPS:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
             workers = [
-                context.Process(target=work, args=(rank, port, name, asked.rounds, folder)) for rank in (0, 1)
+                context.Process(target=run_worker, args=(rank, port, name, args.rounds, folder))
+                for rank in (0, 1)
             ]
             for worker in workers:
                 worker.start()
@@ -124,19 +121,15 @@ def main() -> int:
                 worker.join()
             if any(worker.exitcode for worker in workers):
                 return 1
-            found[name] = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
-            for clock, cell in found[name].items():
+            results[name] = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
+            for clock, cell in results[name].items():
                 times = f"all-reduce {cell['all_reduce_ms']:8.2f} ms  DDP {cell['ddp_ms']:8.2f} ms"
                 ratio = f"{cell['ratio']:.3f}x ({cell['min']:.3f} to {cell['max']:.3f})"
                 print(f"{name:13} {clock:5} {times}  {ratio}", flush=True)
-    machine = (
-        f"{platform.machine()} {os.cpu_count()} cores, torch {torch.__version__}, 2 processes of 1 thread"
-    )
-    settings = {"rounds": asked.rounds, "steps": STEPS, "batch_pixels": BATCH_PIXELS, "width": WIDTH}
-    place = asked.json or (Path(__file__).with_name("ddp.json") if not asked.recipe else None)
-    if place:
-        tree = {"machine": machine, "settings": settings, "steps": found}
-        place.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    settings = {"rounds": args.rounds, "steps": STEPS, "batch_pixels": BATCH_PIXELS, "width": WIDTH}
+    path = args.json or (None if args.recipe else Path(__file__).with_suffix(".json"))
+    machine = describe_machine(f"torch {torch.__version__}, 2 processes of 1 thread")
+    save_json(path, {"machine": machine, "settings": settings, "steps": results})
     return 0
 
 

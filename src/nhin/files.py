@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent whenever the power goes, folder locks and file hashes."""
+"""Atomic writes of files and folders, folder locks and file hashes."""
 
 import hashlib
 import os
@@ -44,10 +44,10 @@ def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = Checkpo
 
 @contextmanager
 def write_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``folder`` that takes its place at the end, flushed to the disk.
+    """Yield an empty folder that replaces ``folder`` at the end, flushed to the disk.
 
-    After a kill at any moment ``find_folder`` finds the old folder or the new one, whole. After an
-    exception nothing of the new one is left.
+    After a kill at any moment ``find_folder`` finds the complete old folder or the complete new one. After
+    an exception nothing of the new one is left.
     """
     new, old = beside(folder)
     try:
@@ -63,17 +63,17 @@ def write_folder(folder: Path) -> Iterator[Path]:
 
 
 def find_folder(folder: Path) -> Path | None:
-    """Return where a folder of ``write_folder`` is: killed between two renames, under its old name."""
+    """Find a folder of ``write_folder``, which a kill between two renames leaves under another name."""
     return next((path for path in (folder, beside(folder)[1]) if path.is_dir()), None)
 
 
 def beside(folder: Path) -> tuple[Path, Path]:
-    """Return where ``write_folder`` builds a folder, and where it moves the one before."""
+    """Return the paths where ``write_folder`` builds the new folder and moves the old one."""
     return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
 
 
 def swap(folder: Path, new: Path, old: Path) -> None:
-    """Rename ``folder`` to ``old`` and ``new`` to ``folder``; at every moment one of them is there."""
+    """Rename ``folder`` to ``old``, then ``new`` to ``folder``; at every moment one of the two is complete."""
     if folder.exists():
         _remove(old)
         folder.rename(old)
@@ -83,7 +83,7 @@ def swap(folder: Path, new: Path, old: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file or a folder on the disk, not in a buffer."""
+    """Flush a file or a folder from buffers to the disk."""
     if os.name == "nt" and path.is_dir():  # Windows cannot open a folder
         return
     handle = os.open(path, os.O_RDONLY)
@@ -135,6 +135,6 @@ def _lock(file: IO[str], busy: str = "") -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, read piece by piece."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

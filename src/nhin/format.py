@@ -1,4 +1,4 @@
-"""Text for people and for files: durations, sizes, Markdown tables and CSV."""
+"""Format durations, sizes, Markdown tables and CSV."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ def parse_duration(name: str, text: str) -> float:
     """Parse a time span such as 90s, 30m, 2h or 1h30m into seconds.
 
     Raises:
-        UsageError: It is not one; ``name`` is what the user calls it.
+        UsageError: It is not one; the message calls it ``name``.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None or not any(match.groups()):
@@ -32,7 +32,7 @@ def parse_duration(name: str, text: str) -> float:
 
 
 def format_bytes(size: float) -> str:
-    """Format a size in KB, or in MB from one on."""
+    """Format a number of bytes in KB, or in MB from 1 MB on."""
     return f"{size / 2**10:,.0f} KB" if abs(size) < 2**20 else f"{size / 2**20:,.1f} MB"
 
 
@@ -53,7 +53,7 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]], numeric
 def format_csv(rows: Iterable[Mapping[str, Cell]]) -> str:
     """Format rows as CSV; columns keep the order of first appearance, a missing value is empty.
 
-    Floats have 12 digits, so that the last bits, in which processors differ, do not change the file.
+    Floats have 12 digits: their last bits differ between processors.
     """
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -63,19 +63,19 @@ def check_int(name: str, value: int, minimum: int, maximum: int) -> int:
     Raises:
         UsageError: It is no whole number, or out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         raise UsageError(f"{name} is {value}; give a whole number from {minimum} to {maximum}")
-    return check_range(name, value, minimum, maximum)
+    return value
 
 
-def check_float(name: str, value: float, low: float, high: float) -> float:
-    """Return a finite number from ``low`` to ``high``.
+def check_float(name: str, value: float, minimum: float, maximum: float) -> float:
+    """Return a finite number.
 
     Raises:
-        UsageError: It is not one; the message names it and the range.
+        UsageError: It is not finite, or out of range.
     """
-    if not (math.isfinite(value) and low <= value <= high):
-        raise UsageError(f"{name} is {value:g}; give a number from {low:g} to {high:g}")
+    if not (math.isfinite(value) and minimum <= value <= maximum):
+        raise UsageError(f"{name} is {value:g}; give a number from {minimum:g} to {maximum:g}")
     return value
 
 

@@ -22,7 +22,6 @@ from nhin.errors import CheckpointError, DataError, Diverged, RecipeError, Usage
 from nhin.ocr.recipe import OCRRecipe, build_model, build_source, load_model
 from nhin.ocr.task import train_recognizer
 from nhin.training import checkpoint as checkpoints
-from nhin.training.distributed import ProcessGroup
 from nhin.training.run_dir import lock_run_dir
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -252,14 +251,14 @@ def test_two_processes_resume_bit_for_bit(crops, tmp_path):
 def test_a_wish_to_stop_that_comes_while_gradients_are_averaged_is_not_lost(crops, tmp_path, monkeypatch):
     asked = []
 
-    def average(group, grads, wishes, losses):
+    def average(world, grads, wishes, losses):
         asked.append(wishes[0])
         if len(asked) == 3:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
         return wishes, losses
 
-    monkeypatch.setattr(ProcessGroup, "average", average)
+    monkeypatch.setattr("nhin.training.trainer.all_reduce_mean", average)
     train_recognizer(recipe_on(crops), tmp_path / "run")
     assert asked == [False, False, False, True]
     assert json.loads((tmp_path / "run" / "checkpoint" / "trainer.json").read_text())["step"] == 4

@@ -11,7 +11,7 @@ from torch import multiprocessing
 from nhin.models.build import build_lm
 from nhin.models.config import ModelConfig
 from nhin.training.config import Recipe, TrainerConfig
-from nhin.training.distributed import ProcessGroup, join_process_group
+from nhin.training.distributed import ProcessGroup, all_reduce_mean, join_process_group, seed_step
 from nhin.training.train_state import TrainState
 from nhin.training.trainer import Task, Trainer
 
@@ -24,14 +24,14 @@ def test_rounds_deal_every_item_once_and_name_the_last_of_the_round():
 
 def test_alone_nothing_is_dealt_away_and_a_wish_to_stop_is_granted():
     assert [mine for mine, last in ProcessGroup().deal(iter("abc")) if mine == last] == list("abc")
-    assert ProcessGroup().average([torch.ones(1)], [True], {"loss": 2.0}) == ([True], {"loss": 2.0})
-    assert ProcessGroup().average([], [False], {}) == ([False], {})
+    assert all_reduce_mean(1, [torch.ones(1)], [True], {"loss": 2.0}) == ([True], {"loss": 2.0})
+    assert all_reduce_mean(1, [], [False], {}) == ([False], {})
 
 
 def test_chance_depends_on_seed_step_and_process_and_on_nothing_before():
     def drawn(rank: int, seed: int, step: int) -> float:
         torch.rand(7)
-        ProcessGroup(rank, 2).seed_step(seed, step)
+        seed_step(seed, step, rank, world=2)
         return float(torch.rand(1))
 
     assert drawn(0, 1, 5) == drawn(0, 1, 5)
@@ -68,8 +68,10 @@ def _join(rank: int, port: int, work, answers, *args) -> None:
 
 def _average(group: ProcessGroup):
     grads = [torch.full((2, 3), float(group.rank)), torch.full((2,), float(group.rank))]
-    granted, losses = group.average(grads, [group.rank == 1, False], {"loss": 2.0 + group.rank})
-    assert group.average([], [False], {"loss": float(group.rank)}) == ([False], {"loss": 0.5})
+    granted, losses = all_reduce_mean(
+        group.world, grads, [group.rank == 1, False], {"loss": 2.0 + group.rank}
+    )
+    assert all_reduce_mean(group.world, [], [False], {"loss": float(group.rank)}) == ([False], {"loss": 0.5})
     return group.world, granted, losses, [grad.unique().tolist() for grad in grads]
 
 
@@ -118,7 +120,7 @@ def _steps(group: ProcessGroup, changes: dict, ddp: bool):
     batches = torch.randint(13, (3, 4, length), generator=generator)
     trainer = Trainer(Texts(design), ddp=ddp)
     trainer.start(group)
-    losses = [trainer.step(Batch(batch)).loss for batch in batches]
+    losses = [trainer.step(Batch(batch))["loss"] for batch in batches]
     assert (trainer._ddp is not None) == ddp
     return losses, {name: weight.tolist() for name, weight in trainer.state.model.state_dict().items()}
 

@@ -11,7 +11,6 @@ from nhin.errors import CheckpointError, UsageError
 from nhin.training.logger import Log
 from nhin.training.run_dir import lock_run_dir
 from nhin.training.signals import catch_stop_signals
-from nhin.training.train_state import StepStats
 
 
 def test_a_folder_is_held_by_one_and_free_again_afterwards(tmp_path):
@@ -40,15 +39,15 @@ def test_a_wish_to_stop_waits_once_and_insists_twice(number):
     assert signal.getsignal(number) == before
 
 
-def step(number, loss=1.0):
-    return StepStats(number, loss, {"ctc": 2 * loss}, 0.5, 1e-3)
+def metrics(loss=1.0):
+    return {"loss": loss, "ctc": 2 * loss, "grad_norm": 0.5, "rate": 1e-3}
 
 
 def test_the_log_holds_means_for_programs_and_a_line_for_people(tmp_path):
     screen = io.StringIO()
     log = Log(tmp_path / "log.jsonl", total=2, every=1000, screen=screen)
-    log.step(step(1, 1.0), 10)
-    log.step(step(2, 3.0), 10)
+    log.step(1, metrics(1.0), 10)
+    log.step(2, metrics(3.0), 10)
     (line,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert (line["event"], line["step"], line["loss"], line["ctc"]) == ("step", 2, 2.0, 4.0)
     assert "step 2/2" in screen.getvalue()
@@ -59,8 +58,8 @@ def test_a_resumed_log_forgets_what_will_be_done_again_and_torn_lines(tmp_path):
     path = tmp_path / "log.jsonl"
     log = Log(path, total=10, every=0, screen=io.StringIO())
     for number in range(1, 6):
-        log.step(step(number), 1)
+        log.step(number, metrics(), 1)
     with path.open("a") as file:
-        file.write_rows('{"step": 1, "ev')
+        file.write('{"step": 1, "ev')
     Log(path, total=10, done=3, screen=io.StringIO())
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]

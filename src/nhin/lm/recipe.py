@@ -9,11 +9,10 @@ from nhin.training.config import Recipe, TrainerConfig
 
 @dataclass(frozen=True, slots=True)
 class LMDataConfig:
-    """What is trained on.
+    """The training data.
 
-    ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``; None for the
-    sources of Python's own library. ``batch`` texts of the model's context are read per step, in
-    ``accumulate`` parts.
+    ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``; None takes the
+    sources of Python's standard library. A step takes ``batch`` sequences, in ``accumulate`` parts.
     """
 
     path: str | None = None
@@ -24,12 +23,12 @@ class LMDataConfig:
 
 @dataclass(frozen=True, slots=True)
 class LMTrainConfig(TrainerConfig):
-    """How a run goes.
+    """The settings of the trainer.
 
-    ``optimizer`` muon takes the matrices inside blocks with Muon, everything else with AdamW; ``muon_rate``
-    is its rate as a multiple of the schedule's. After ``patience`` validations without a better one training
-    ends; 0 never ends it. ``parallel`` says what the processes of ``torchrun`` share: gradients, each having
-    the whole model (ddp), or the weights (fsdp). Validations read ``validate_tokens``, the last one all.
+    ``optimizer`` muon trains the matrices inside blocks with Muon, all other parameters with AdamW;
+    ``muon_rate`` is Muon's rate as a multiple of the schedule's. Training ends after ``patience`` validations
+    without improvement (0: never). Under ``torchrun`` every process has all weights (``parallel`` ddp) or a
+    share of them (fsdp). A validation takes ``validate_tokens``, the last one all tokens.
     """
 
     weight_decay: float = 0.1
@@ -50,8 +49,8 @@ class LMTrainConfig(TrainerConfig):
 class LMRecipe(Recipe):
     """The settings of one run.
 
-    ``ngram`` above 0 counts n-grams instead of training a network. ``fitted`` says that a budget, not the
-    recipe's author, has set the steps.
+    ``ngram`` above 0 counts n-grams of this order instead of training a network. ``fitted`` is True where a
+    budget has set the steps.
     """
 
     workflow: Literal["lm"] = "lm"

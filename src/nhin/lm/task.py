@@ -1,4 +1,4 @@
-"""Train a language model: recipe -> tokens -> network -> trainer, until the budget is spent."""
+"""Train a language model from a recipe and a corpus."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.training.distributed import ProcessGroup
-from nhin.training.ema import EMA
+from nhin.training.ema import init_ema
 from nhin.training.fsdp import shard_model
 from nhin.training.logger import Log
 from nhin.training.optimizers import build_adamw, build_muon
@@ -36,7 +36,7 @@ Ids = Int[Tensor, "B T"]
 
 @dataclass(frozen=True, slots=True)
 class LMBatch:
-    """A batch as the network takes it; ``samples`` counts the tokens of all processes."""
+    """A training batch; ``samples`` counts the tokens of all processes."""
 
     tokens: Ids
     targets: Ids
@@ -45,16 +45,19 @@ class LMBatch:
 
 
 def find_matrices(model: nn.Module) -> dict[Tensor, int]:
-    """Return the parameters that are matrices inside blocks, with how many lie in each."""
-    found: dict[Tensor, int] = {}
-    for part in model.modules():
-        if isinstance(part, MultiHead):
-            found |= {part.query.weight: 1, part.key_value.weight: 2, part.out.weight: 1}
-        elif isinstance(part, MLP):
-            found |= {part.widen.weight: 2 if part.activation == "swiglu" else 1, part.narrow.weight: 1}
-        elif isinstance(part, MixtureOfExperts):
-            found |= {part.widen: 2 if part.activation == "swiglu" else 1, part.narrow: 1}
-    return found
+    """Return the weight matrices inside blocks, with the number of matrices stacked in each."""
+    counts: dict[Tensor, int] = {}
+    for module in model.modules():
+        if isinstance(module, MultiHead):
+            counts |= {module.query.weight: 1, module.key_value.weight: 2, module.out.weight: 1}
+        elif isinstance(module, MLP):
+            counts |= {
+                module.widen.weight: 2 if module.activation == "swiglu" else 1,
+                module.narrow.weight: 1,
+            }
+        elif isinstance(module, MixtureOfExperts):
+            counts |= {module.widen: 2 if module.activation == "swiglu" else 1, module.narrow: 1}
+    return counts
 
 
 def build_optimizer(model: nn.Module, recipe: LMRecipe) -> Optimizer:
@@ -78,21 +81,21 @@ class LanguageModelTask(Task):
     """Trains a language model on the tokens of a corpus.
 
     Args:
-        recipe: What to do; see ``budgets.fitted`` for its steps.
-        corpus: Tokens, with their tokenizer.
+        recipe: The settings; ``lm.budget`` sets its steps.
+        corpus: Tokens and their tokenizer.
         out: The run's folder, for curves and samples; None writes none.
 
     Raises:
         DataError: The text is shorter than a window.
-        UsageError: Parts of the recipe do not go together.
+        UsageError: Settings of the recipe contradict each other.
     """
 
     recipe: LMRecipe
     unit = "tokens"
 
     def __init__(self, recipe: LMRecipe, corpus: Corpus, out: Path | None = None) -> None:
-        config, design = recipe.training, recipe.model
-        if config.parallel == "fsdp" and (design.memory or design.exits or config.average):
+        config, model = recipe.training, recipe.model
+        if config.parallel == "fsdp" and (model.memory or model.exits or config.average):
             raise UsageError("fsdp takes no memory, no exits and no average; use parallel='ddp' for those")
         if recipe.data.accumulate < 1 or recipe.data.batch % recipe.data.accumulate:
             raise UsageError(
@@ -105,25 +108,25 @@ class LanguageModelTask(Task):
         self.files: Mapping[str, Any] = {"tokenizer": corpus.tokenizer.to_dict()}
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device if config.device == "auto" else config.device)
-        length = design.context * (design.segments if design.memory else 1)
+        length = model.context * (model.segments if model.memory else 1)
         self._train = corpus.split("train")
         self._validation = corpus.splits.get("validation")
         self.windows = WindowSampler(len(self._train), length, recipe.data.batch, recipe.seed)
 
     def init_state(self, group: ProcessGroup) -> TrainState:
-        """Build a fresh network, its EMA if there is one, and its optimizer."""
+        """Build a network, its EMA if there is one, and its optimizer."""
         config = self.recipe.training
         model = build_lm(self.corpus.tokenizer.vocab, self.recipe.model).to(self.device)
         if config.compile:
             model.compile()
         if config.parallel == "fsdp" and group.world > 1:
             shard_model(model, model.blocks, group.world)
-        ema = EMA(model, config.average) if config.average else None
+        ema = init_ema(model) if config.average else None
         return TrainState(model, ema, build_optimizer(model, self.recipe), WindowPosition())
 
     @contextmanager
     def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[LMBatch]]:
-        """Yield this process's rows of every batch from the state's position on."""
+        """Yield an iterator over this process's rows of every batch, from the state's position on."""
         rows = self.windows.rank_slice(group.rank, group.world)
         samples = self.windows.batch * self.windows.length
 
@@ -136,20 +139,20 @@ class LanguageModelTask(Task):
         yield read()
 
     def loss(self, model: nn.Module, batch: LMBatch) -> Mapping[str, Tensor]:
-        """Return the mean nats of a batch, and what is added to them."""
+        """Return the mean nats of a batch and the auxiliary losses."""
         assert isinstance(model, GPT)
         return model.loss(batch.tokens, batch.targets)
 
     def split_batch(self, batch: LMBatch) -> list[LMBatch]:
-        """Split a batch into as many parts as the recipe accumulates."""
+        """Split a batch into the parts whose gradients are accumulated."""
         count = min(self.recipe.data.accumulate, len(batch.tokens))
         parts = zip(batch.tokens.chunk(count), batch.targets.chunk(count), strict=True)
         return [LMBatch(tokens, targets, batch.after, batch.samples) for tokens, targets in parts]
 
     def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
-        """Measure the validation text, write curves and samples, and stop when it gets no better."""
+        """Evaluate on the validation text, write curves and samples, and stop when patience ends."""
         notes, config = state.notes, self.recipe.training
-        model = state.model if state.ema is None else state.ema.model
+        model = state.model if state.ema is None else state.ema
         go_on = True
         if self._validation is not None:
             limit = None if last else config.validate_tokens

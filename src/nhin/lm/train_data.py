@@ -1,4 +1,4 @@
-"""The tokens a recipe asks for: prepared before, or prepared now into the run's folder."""
+"""The tokens of a recipe: prepared before, or prepared now into the run's folder."""
 
 from pathlib import Path
 
@@ -11,9 +11,7 @@ DEFAULT_SOURCE = "python"
 
 
 def open_corpus(data: LMDataConfig, out: Path) -> Corpus:
-    """Open a recipe's tokens; a text that has none yet gets them in ``out/data``, once.
-
-    Of several processes the first prepares, and the others wait.
+    """Open a recipe's tokens; a text is prepared in ``out/data`` first, once, by the first process.
 
     Raises:
         DataError: The text is missing, empty, too short or not text.
@@ -22,9 +20,9 @@ def open_corpus(data: LMDataConfig, out: Path) -> Corpus:
     path = None if data.path is None else Path(data.path)
     if path is not None and (path / MANIFEST).is_file():
         return open_tokens(path)
-    place = out / "data"
+    folder = out / "data"
     with join_process_group() as group:
         if group.is_first:
-            prepare(DEFAULT_SOURCE if path is None else str(path), data.tokenizer, place)
+            prepare(DEFAULT_SOURCE if path is None else str(path), data.tokenizer, folder)
         group.barrier()
-    return open_tokens(place)
+    return open_tokens(folder)

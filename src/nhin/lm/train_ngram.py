@@ -1,4 +1,4 @@
-"""The run of the control: n-grams are counted, and kept as a network would be."""
+"""Train an n-gram model into a run folder, as a network would be."""
 
 import json
 from pathlib import Path
@@ -23,14 +23,14 @@ _BYTES_PER_GRAM = 32
 
 
 class TokenReader(Protocol):
-    """Tokens in a row, read as they are asked for."""
+    """A sequence of tokens, read in slices."""
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return the number of tokens."""
         ...
 
     def read(self, start: int, stop: int, /) -> NDArray[np.int64]:
-        """Return those from ``start`` up to ``stop``."""
+        """Return the tokens from ``start`` to before ``stop``."""
         ...
 
 
@@ -46,10 +46,10 @@ def train_ngram(
 
     Args:
         recipe: Its ``ngram`` is the order.
-        split: What to count.
-        tokenizer: What made the tokens.
+        split: The tokens to count.
+        tokenizer: Their tokenizer.
         out: The run's folder; made when missing.
-        resume: Leave a run that is there as it is: what was counted was counted to the end.
+        resume: Leave a run in the folder as it is; counting has no partial state.
         screen: Where the readable line goes; standard error when None.
 
     Returns:
@@ -62,29 +62,29 @@ def train_ngram(
         CheckpointError: There is no room to save.
     """
     out, order = Path(out), recipe.ngram
-    place = out / "checkpoint"
+    folder = out / "checkpoint"
     check_sizes(tokenizer.vocab, order)
-    if (most := max_countable_tokens(order)) < len(split):
+    if (limit := max_countable_tokens(order)) < len(split):
         raise DataError(
             f"{len(split)} tokens are too many to count in memory with ngram={order}; "
-            f"give {most} at most, or a smaller order"
+            f"give {limit} at most, or a smaller order"
         )
     with lock_run_dir(out):
-        if checkpoints.exists(place):
+        if checkpoints.exists(folder):
             if not resume:
                 raise UsageError(f"{out} already holds a run; name another folder")
-            return place
+            return folder
         model = count_ngrams(split.read(0, len(split)), tokenizer.vocab, order)
-        write_atomic(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1).encode())
+        write_atomic(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1))
         tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
         values = {"recipe": to_dict(recipe), "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
-        checkpoints.save(place, checkpoints.Checkpoint({"model": tensors}, values))
+        checkpoints.save(folder, checkpoints.Checkpoint({"model": tensors}, values))
         log, grams = Log(out / "log.jsonl", 0, screen=screen), sum(len(table.keys) for table in model.tables)
         log.event("counted", 0, tokens=len(split), order=order, grams=grams)
-        log.say(f"{grams} different n-grams in {len(split)} tokens; saved in {place}")
-    return place
+        log.say(f"{grams} different n-grams in {len(split)} tokens; saved in {folder}")
+    return folder
 
 
 def max_countable_tokens(order: int) -> int:
-    """Say how many tokens can be counted in memory: each may end a gram of every order seen but once."""
+    """Return how many tokens fit in memory: each may end a new n-gram of every order."""
     return MAX_BYTES // (_BYTES_PER_GRAM * order)

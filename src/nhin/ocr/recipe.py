@@ -1,4 +1,4 @@
-"""The recipe of a reader, and what is built from it: source and network."""
+"""The recipe of the recognizer; build its data source and network."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,12 @@ from nhin.training.train_state import shorten_message
 
 @dataclass(frozen=True, slots=True)
 class OCRDataConfig:
-    """What is trained on.
+    """The training data.
 
-    ``fonts``, ``words`` and ``seed`` go to the synthesiser, ``synth`` holds its further settings.
-    ``real`` names sets of labelled crops; ``real_share`` (0 to 1) is how many samples come from them.
-    ``chunk`` samples are drawn at a time, ``ahead`` chunks ahead, by ``workers`` processes, and kept in
-    ``cache``; after ``cycle`` chunks the stream starts again (0: never).
+    ``fonts``, ``words``, ``seed`` and ``synth`` are arguments of ``SyntheticSource``. ``real`` names sets of
+    labeled crops; ``real_share`` (0 to 1) of the samples come from them. ``workers`` processes draw chunks of
+    ``chunk`` samples, ``ahead`` chunks in advance, and store them in ``cache``; after ``cycle`` chunks the
+    stream starts again (0: never).
     """
 
     fonts: tuple[str, ...] = ()
@@ -42,10 +42,10 @@ class OCRDataConfig:
 
 @dataclass(frozen=True, slots=True)
 class OCRTrainConfig(TrainerConfig):
-    """How a run goes.
+    """The settings of the trainer.
 
-    ``batch_pixels`` is the budget of a batch, ``jitter`` the strength of the light distortion of every
-    batch. ``start`` names a checkpoint to begin from. Validation reads ``validate_crops``.
+    A batch has up to ``batch_pixels``; ``jitter`` is the strength of its augmentation. ``start`` is a
+    checkpoint with initial weights. A validation takes ``validate_crops``.
     """
 
     average: float = 0.999
@@ -57,7 +57,7 @@ class OCRTrainConfig(TrainerConfig):
 
 @dataclass(frozen=True, slots=True)
 class OCRRecipe(Recipe):
-    """The settings of one training run; ``model`` holds the keyword arguments of ``Reader``."""
+    """The settings of one run; ``model`` holds keyword arguments of ``RecognizerNet``."""
 
     workflow: Literal["reader"] = "reader"
     model: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class OCRRecipe(Recipe):
 
 
 def build_model(recipe: OCRRecipe, charset: Charset = VIETNAMESE) -> RecognizerNet:
-    """Build the network of a recipe, its weights drawn from torch's random state."""
+    """Build the network of a recipe, with random weights."""
     try:
         return RecognizerNet(charset, **recipe.model)
     except TypeError as why:
@@ -74,7 +74,7 @@ def build_model(recipe: OCRRecipe, charset: Charset = VIETNAMESE) -> RecognizerN
 
 
 def build_source(data: OCRDataConfig) -> SampleSource:
-    """Build what samples are drawn from: synthetic pictures, real crops, or both mixed."""
+    """Build the source of samples: synthetic crops, real ones, or a mixture."""
     real = (
         ShuffledSource([crop for path in data.real for crop in open_crops(path)], data.seed)
         if data.real
@@ -90,7 +90,7 @@ def build_source(data: OCRDataConfig) -> SampleSource:
 
 
 def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
-    """Return how chunks become batches."""
+    """Return the settings of batching."""
     training = recipe.training
     return BatchConfig(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
 
@@ -98,7 +98,7 @@ def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
 def load_model(
     checkpoint: Path | Checkpoint, use_ema: bool = True
 ) -> tuple[RecognizerNet, Charset, OCRRecipe]:
-    """Build the network a checkpoint holds, ready to read, with its EMA weights or its last ones."""
+    """Load the network of a checkpoint, with its EMA weights or its last ones, in eval mode."""
     where = str(checkpoint) if isinstance(checkpoint, Path) else "the checkpoint"
     saved = load(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     try:

@@ -1,4 +1,4 @@
-"""Train a reader: recipe -> stream -> network -> trainer, until the budget of steps is spent."""
+"""Train the recognizer from a recipe."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -17,7 +17,7 @@ from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_so
 from nhin.ocr.validation import ValidationSet, load_validation_set, score_validation_set
 from nhin.text.charset import VIETNAMESE
 from nhin.training.distributed import ProcessGroup
-from nhin.training.ema import EMA
+from nhin.training.ema import init_ema
 from nhin.training.logger import Log
 from nhin.training.optimizers import build_adamw
 from nhin.training.train_state import TrainState
@@ -28,7 +28,7 @@ _PREFETCH = 4
 
 @dataclass(frozen=True, slots=True)
 class OCRBatch:
-    """A batch as the network takes it; ``samples`` counts the crops of all processes."""
+    """A training batch; ``samples`` counts the crops of all processes."""
 
     pictures: Tensor
     ids: list[list[int]]
@@ -37,11 +37,11 @@ class OCRBatch:
 
 
 class RecognizerTask(Task):
-    """Trains a reader on synthetic pictures or real crops.
+    """Trains the recognizer on synthetic or real crops.
 
     Args:
-        recipe: What to do.
-        data: Labelled crops to validate on, in any layout of ``open_crops``.
+        recipe: The settings.
+        data: Labeled crops for validation, in any format of ``open_crops``.
     """
 
     recipe: OCRRecipe
@@ -53,7 +53,7 @@ class RecognizerTask(Task):
         self._validation: ValidationSet | None = None
 
     def init_state(self, group: ProcessGroup) -> TrainState:
-        """Build a fresh network, its EMA and its optimizer; load the validation set."""
+        """Build a network, its EMA and its optimizer; load the validation set."""
         recipe, config = self.recipe, self.recipe.training
         model = build_model(recipe, self.charset)
         if config.start:
@@ -61,16 +61,16 @@ class RecognizerTask(Task):
         if self.data is not None and self._validation is None:
             self._validation = load_validation_set(self.data, config.validate_crops, model.height)
         optimizer = build_adamw(model, recipe.schedule.rate, config.weight_decay)
-        return TrainState(model, EMA(model, config.average), optimizer, StreamPosition())
+        return TrainState(model, init_ema(model), optimizer, StreamPosition())
 
     @contextmanager
     def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[OCRBatch]]:
-        """Yield this process's batches from the state's position on, prepared in a background thread."""
+        """Yield an iterator over this process's batches, prepared in a background thread."""
 
         def prepare(dealt: tuple[PictureBatch, PictureBatch]) -> OCRBatch:
-            mine, last = dealt
-            ids = [self.charset.encode(text) for text in mine.texts]
-            pictures = torch.from_numpy(to_batch(list(mine.pictures)))
+            own, last = dealt
+            ids = [self.charset.encode(text) for text in own.texts]
+            pictures = torch.from_numpy(to_batch(list(own.pictures)))
             return OCRBatch(pictures, ids, last.after, len(ids) * group.world)
 
         data = self.recipe.data
@@ -92,12 +92,12 @@ class RecognizerTask(Task):
         return model.loss(batch.pictures, batch.ids)
 
     def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
-        """Read the validation crops with the EMA weights and log the scores."""
+        """Score the EMA weights on the validation crops and log the scores."""
         if self._validation is None or state.ema is None or log is None:
             return True
-        scores = score_validation_set(state.ema.model, self._validation, self.charset)
+        scores = score_validation_set(state.ema, self._validation, self.charset)
         log.event("validation", state.step, **asdict(scores))
-        examples = "  ".join(f"{want}→{got}" for want, got in scores.examples)
+        examples = "  ".join(f"{label}→{text}" for label, text in scores.examples)
         log.say(
             f"validation  ctc {scores.ctc:.2%}  decoder {scores.decoder:.2%}  "
             f"of {scores.crops} words    {examples}"
@@ -108,5 +108,5 @@ class RecognizerTask(Task):
 def train_recognizer(
     recipe: OCRRecipe, out: Path | str, resume: bool = False, data: Path | str | None = None
 ) -> Path:
-    """Train a reader into a run folder; see ``Trainer.fit`` and ``RecognizerTask`` for the arguments."""
+    """Train into a run folder; for the arguments see ``Trainer.fit`` and ``RecognizerTask``."""
     return Trainer(RecognizerTask(recipe, data), out).fit(resume)

@@ -1,4 +1,4 @@
-"""How well a network in training reads held-out crops, in seconds: both heads, whole words only."""
+"""Validation during training: the word accuracy of both heads on held-out crops."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class ValidationSet:
-    """Held-out crops, fitted, in batches of one width each."""
+    """Preprocessed crops with their labels, in batches of equal width."""
 
     batches: tuple[tuple[NDArray[np.float32], tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationScores:
-    """Shares (0 to 1) of words read exactly by each head, and a few (label, reading of the CTC head)."""
+    """Word accuracies (0 to 1) of both heads, and a few pairs (label, text of the CTC head)."""
 
     ctc: float
     decoder: float
@@ -36,13 +36,13 @@ class ValidationScores:
 
 
 def load_validation_set(data: Path | str, count: int, height: int) -> ValidationSet:
-    """Fit up to ``count`` crops, taken evenly from the whole set."""
+    """Load and preprocess up to ``count`` crops, spaced evenly over the set."""
     crops = open_crops(data)
     indices = np.linspace(0, len(crops) - 1, min(count, len(crops))).round().astype(int)
     by_width: dict[int, list[tuple[NDArray[np.uint8], str]]] = {}
     for i in indices:
-        fitted = preprocess_crop(crops[i].picture, height)
-        by_width.setdefault(fitted.shape[1], []).append((fitted, crops[i].text))
+        pixels = preprocess_crop(crops[i].picture, height)
+        by_width.setdefault(pixels.shape[1], []).append((pixels, crops[i].text))
     groups = [group[i : i + _BATCH] for group in by_width.values() for i in range(0, len(group), _BATCH)]
     return ValidationSet(
         tuple((to_batch([p for p, _ in group]), tuple(t for _, t in group)) for group in groups)
@@ -51,31 +51,30 @@ def load_validation_set(data: Path | str, count: int, height: int) -> Validation
 
 @torch.no_grad()
 def score_validation_set(model: RecognizerNet, crops: ValidationSet, charset: Charset) -> ValidationScores:
-    """Read every crop with both heads.
+    """Score both heads on every crop.
 
-    The decoder sees the right letters so far: it has the whole word right exactly when it would have
-    written it letter by letter on its own.
+    The decoder is given the label's previous characters; it predicts a whole word correctly exactly when
+    greedy decoding would.
     """
     model.eval()
-    right = np.zeros(2, int)
+    correct = np.zeros(2, int)
     pairs: list[tuple[str, str]] = []
     for pictures, texts in crops.batches:
-        tokens, knowable = _encode_texts(texts, charset)
-        drafts, logits = model(torch.from_numpy(pictures), tokens[:, :-1])
-        wanted = tokens[:, 1:]
-        good = ((logits.argmax(-1) == wanted) | (wanted == PAD)).all(1) & knowable
-        read = [charset.decode(greedy_decode(frames)) for frames in drafts.float().log_softmax(-1).numpy()]
-        right += sum(a == b for a, b in zip(read, texts, strict=True)), int(good.sum())
-        pairs += zip(texts, read, strict=True)
+        tokens, encodable = _encode_texts(texts, charset)
+        frames, logits = model(torch.from_numpy(pictures), tokens[:, :-1])
+        targets = tokens[:, 1:]
+        exact = ((logits.argmax(-1) == targets) | (targets == PAD)).all(1) & encodable
+        outputs = [charset.decode(greedy_decode(row)) for row in frames.float().log_softmax(-1).numpy()]
+        correct += sum(a == b for a, b in zip(outputs, texts, strict=True)), int(exact.sum())
+        pairs += zip(texts, outputs, strict=True)
     count = max(1, len(pairs))
-    shown = tuple(
-        pairs[i] for i in np.linspace(0, len(pairs) - 1, min(_EXAMPLES, len(pairs))).round().astype(int)
-    )
-    return ValidationScores(right[0] / count, right[1] / count, len(pairs), shown)
+    shown = np.linspace(0, len(pairs) - 1, min(_EXAMPLES, len(pairs))).round().astype(int)
+    examples = tuple(pairs[i] for i in shown)
+    return ValidationScores(correct[0] / count, correct[1] / count, len(pairs), examples)
 
 
 def _encode_texts(texts: tuple[str, ...], charset: Charset) -> tuple[Tensor, Tensor]:
-    """Return SOS, letters, EOS, padding; and which texts the charset can write at all."""
+    """Return padded token ids from SOS to EOS, and which texts the charset can encode."""
     longest = max(map(len, texts))
     rows = [[SOS, *charset.encode(t), EOS] + [PAD] * (longest - len(t)) for t in texts]
     return torch.tensor(rows), torch.tensor([not charset.missing_chars(t) for t in texts])

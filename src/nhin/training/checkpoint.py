@@ -1,12 +1,12 @@
-"""A checkpoint: a folder of safetensors and JSON, whole or not there at all.
+"""A checkpoint: a folder of safetensors and JSON, which ``files.write_folder`` replaces as a whole.
 
-``files.write_folder`` says how. Nothing in it can run code. Where weights are sharded each process writes
-its rows, ``model-00001-of-00002.safetensors``; ``load`` joins them for any number of processes.
+Loading one runs no code of it. Where weights are sharded each process writes its rows,
+``model-00001-of-00002.safetensors``; ``load`` joins them for any number of processes.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from nhin.errors import CheckpointError
 from nhin.files import beside, find_folder, write_folder
+from nhin.training.distributed import ProcessGroup
 from nhin.training.fsdp import shard_like
 
 Tensors = Mapping[str, Tensor]
@@ -30,47 +31,38 @@ _MAX_PARTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a folder holds: tensors by file and name, values by file (both without the ending)."""
+    """The contents: tensors by file and name, JSON values by file; file names without suffix."""
 
     tensors: Mapping[str, Tensors]
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ShardWriter:
-    """Which of several processes writes its rows of a checkpoint; ``barrier`` waits for the others."""
-
-    rank: int = 0
-    world: int = 1
-    barrier: Callable[[], None] = lambda: None
-
-
-def save(folder: Path, checkpoint: Checkpoint, writer: ShardWriter | None = None) -> None:
-    """Write a checkpoint to ``folder``, in place of the one there.
+def save(folder: Path, checkpoint: Checkpoint, group: ProcessGroup | None = None) -> None:
+    """Write a checkpoint, in place of the one in ``folder``.
 
     Args:
-        folder: Where.
-        checkpoint: What to keep.
-        writer: Where tensors are rows of larger ones: who writes. Every process must call.
+        folder: Where to write it.
+        checkpoint: What to write.
+        group: The processes that hold shards of the tensors; all of them must call. None: no shards.
 
     Raises:
-        CheckpointError: It could not be written (no room, no permission); the one there is intact.
+        CheckpointError: No room or no permission; the one in ``folder`` is intact.
     """
-    writer = writer or ShardWriter()
-    ending = f"-{writer.rank + 1:05}-of-{writer.world:05}" if writer.world > 1 else ""
+    group = group or ProcessGroup()
+    suffix = f"-{group.rank + 1:05}-of-{group.world:05}" if group.world > 1 else ""
     try:
-        with write_folder(folder) if writer.rank == 0 else nullcontext(beside(folder)[0]) as new:
-            writer.barrier()
+        with write_folder(folder) if group.is_first else nullcontext(beside(folder)[0]) as new:
+            group.barrier()
             for name, tensors in checkpoint.tensors.items():
-                # Weights that share memory are stored once each; clone makes them apart.
-                apart = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
-                save_file(apart, new / f"{name}{ending}.safetensors")
-            writer.barrier()
-            if writer.rank == 0:
+                # safetensors refuses tensors that share memory, as tied weights do; hence clone.
+                clones = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+                save_file(clones, new / f"{name}{suffix}.safetensors")
+            group.barrier()
+            if group.is_first:
                 for name, value in checkpoint.values.items():
                     text = json.dumps(value, ensure_ascii=False, indent=1)
                     (new / f"{name}.json").write_text(text, encoding="utf-8")
-        writer.barrier()
+        group.barrier()
     except (OSError, SafetensorError) as why:
         reason = getattr(why, "strerror", None) or why
         kept = "; the one before it is intact" if exists(folder) else ""
@@ -78,7 +70,7 @@ def save(folder: Path, checkpoint: Checkpoint, writer: ShardWriter | None = None
 
 
 def exists(folder: Path) -> bool:
-    """Say whether there is a checkpoint to load."""
+    """Return whether there is a checkpoint to load."""
     return find_folder(folder) is not None
 
 
@@ -86,23 +78,23 @@ def load(folder: Path) -> Checkpoint:
     """Read the checkpoint in ``folder``.
 
     Raises:
-        CheckpointError: There is none, or it is torn or foreign.
+        CheckpointError: There is none, or it is damaged.
     """
-    found = find_folder(folder)
-    if found is None:
+    path = find_folder(folder)
+    if path is None:
         raise CheckpointError(f"there is no checkpoint in {folder}")
     try:
-        tensors = _load_tensors(found)
-        values = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found.glob("*.json")}
+        tensors = _load_tensors(path)
+        values = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")}
     except (OSError, SafetensorError, ValueError, RuntimeError) as why:
-        raise CheckpointError(f"the checkpoint {found} is torn: {why}") from why
+        raise CheckpointError(f"the checkpoint {path} is torn: {why}") from why
     if not tensors:
-        raise CheckpointError(f"{found} is not a checkpoint: it holds no safetensors")
+        raise CheckpointError(f"{path} is not a checkpoint: it holds no safetensors")
     return Checkpoint(tensors, values)
 
 
 def _load_tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Read all tensors, and put rows together that several processes wrote."""
+    """Read all tensors, and join the rows that several processes wrote."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         part = _PART.fullmatch(path.stem)
@@ -117,23 +109,23 @@ def _load_tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def _join_rows(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Put rows of the same name below each other; what only one part has is whole."""
+    """Concatenate the rows of each tensor; one that only one part has is not sharded."""
     if len(parts) == 1:
         return parts[0]
     names = dict.fromkeys(name for part in parts for name in part)
     rows = {name: [part[name] for part in parts if name in part] for name in names}
-    return {name: torch.cat(these) if len(these) > 1 else these[0] for name, these in rows.items()}
+    return {name: torch.cat(xs) if len(xs) > 1 else xs[0] for name, xs in rows.items()}
 
 
 def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Take an optimizer's state apart: tensors for safetensors, settings for JSON."""
+    """Split an optimizer's state into tensors for safetensors and settings for JSON."""
     packed = optimizer.state_dict()
     tensors = {f"{i}.{name}": value for i, entry in packed["state"].items() for name, value in entry.items()}
     return tensors, packed["param_groups"]
 
 
 def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[str, Any]]) -> None:
-    """Put back what ``pack_optimizer`` took apart."""
+    """Load what ``pack_optimizer`` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     for key, value in tensors.items():
@@ -147,10 +139,10 @@ def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[s
 
 
 def pack_random() -> str:
-    """Return torch's random state as text."""
+    """Return torch's random state as hexadecimal text."""
     return bytes(torch.get_rng_state().numpy()).hex()
 
 
-def unpack_random(words: str) -> None:
-    """Put torch's random state back."""
-    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(words), dtype=torch.uint8))
+def unpack_random(text: str) -> None:
+    """Set torch's random state to what ``pack_random`` returned."""
+    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""What the recipes of every workflow share: a seed, a learning-rate schedule and how a run goes."""
+"""The settings that the recipes of every workflow share."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from nhin.training.precision import Precision
 
 @dataclass(frozen=True, slots=True)
 class TrainerConfig:
-    """How a run goes, whatever is trained; times are in seconds.
+    """The settings of ``Trainer``.
 
-    ``clip`` is the largest gradient norm, ``average`` the decay of the EMA of the weights (0 for none);
+    ``clip`` is the largest gradient norm, ``average`` the decay of the EMA of the weights (0: none);
     ``validate_steps`` 0 validates at the end only.
     """
 
@@ -26,7 +26,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The settings of one run that a trainer reads; a workflow adds its model and its data."""
+    """The settings of one run; a workflow adds those of its model and its data."""
 
     seed: int = 0
     schedule: LRSchedule = LRSchedule()

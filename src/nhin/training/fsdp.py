@@ -1,4 +1,4 @@
-"""Tensors whose rows are spread over processes, as PyTorch's FSDP2 shards weights."""
+"""Weights whose rows are spread over processes, by PyTorch's FSDP2."""
 
 from collections.abc import Mapping
 
@@ -9,19 +9,19 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def shard_model(model: nn.Module, blocks: nn.ModuleList, world: int) -> None:
-    """Shard a model's weights over all processes, block by block; all must hold the same weights."""
+    """Shard a model over all processes, block by block; all must hold the same weights."""
     mesh = init_device_mesh(next(model.parameters()).device.type, (world,))
     for module in (*blocks, model):
         fully_shard(module, mesh=mesh)
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Say whether processes hold parts of the weights."""
+    """Return whether the weights are sharded."""
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 
 def local_rows(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """Return this process's rows of sharded tensors; unsharded ones belong to the first process."""
+    """Return this process's rows of sharded tensors, and in the first process the unsharded ones."""
     return {
         name: x.to_local() if isinstance(x, DTensor) else x
         for name, x in tensors.items()
@@ -30,7 +30,7 @@ def local_rows(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
 
 
 def shard_like(x: Tensor, like: Tensor) -> Tensor:
-    """Shard a full tensor as another of its shape is."""
+    """Shard a full tensor as ``like`` is, if both have the same shape."""
     if not isinstance(like, DTensor) or x.shape != like.shape:
         return x
     x = x.to(like.device)
@@ -38,5 +38,5 @@ def shard_like(x: Tensor, like: Tensor) -> Tensor:
 
 
 def full_tensor(x: Tensor) -> Tensor:
-    """Return a tensor with the rows of all processes."""
+    """Return a tensor with its rows from all processes."""
     return x.full_tensor() if isinstance(x, DTensor) else x

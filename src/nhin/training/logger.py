@@ -1,25 +1,26 @@
-"""A run's log: lines for people on the screen, and ``log.jsonl`` for programs."""
+"""A run's log: readable lines on the screen, and ``log.jsonl`` for programs."""
 
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from nhin.errors import CheckpointError
 from nhin.files import write_atomic
-from nhin.training.train_state import StepStats
+from nhin.format import format_duration
 
 
 class Log:
     """Writes means over the steps since the last line, every few seconds.
 
     Args:
-        path: The JSONL file; lines after step ``done`` (written before a kill, done again now) are dropped.
-        total: Steps in the budget.
+        path: The JSONL file; lines after step ``done``, left by a killed run, are dropped.
+        total: Steps of the budget.
         done: Steps done before.
         every: Seconds between two lines.
-        unit: What samples are called.
+        unit: The name of samples.
         screen: Where the readable lines go; standard error when None.
     """
 
@@ -41,30 +42,31 @@ class Log:
         self._since = time.monotonic()
         self._began, self._first = self._since, done
 
-    def step(self, stats: StepStats, samples: int) -> None:
-        """Count one step of ``samples`` samples; write a line when it is time."""
-        for name, value in {"loss": stats.loss, **stats.losses, "grad_norm": stats.grad_norm}.items():
+    def step(self, step: int, metrics: Mapping[str, float], samples: int) -> None:
+        """Add the metrics of one step; write a line when it is time."""
+        for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
         self._samples += samples
         now = time.monotonic()
-        if now - self._since >= self.every or stats.number >= self.total:
-            self._write(stats, now)
+        if now - self._since >= self.every or step >= self.total:
+            self._write(step, metrics["rate"], now)
 
-    def _write(self, stats: StepStats, now: float) -> None:
+    def _write(self, step: int, rate: float, now: float) -> None:
+        del self._sums["rate"]  # the log holds the last one, not the mean
         means = {name: round(total / self._steps, 5) for name, total in self._sums.items()}
         speed = self._samples / max(1e-9, now - self._since)
-        left = (now - self._began) / (stats.number - self._first) * (self.total - stats.number)
-        self.event("step", stats.number, **means, rate=stats.rate, samples_per_second=round(speed, 1))
+        left = max(0.0, (now - self._began) / (step - self._first) * (self.total - step))
+        self.event("step", step, **means, rate=rate, samples_per_second=round(speed, 1))
         words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-        words += f"  rate {stats.rate:.2e}  {speed:.0f} {self.unit}/s  {_format_duration(left)} left"
-        self.say(f"step {stats.number}/{self.total}  {words}")
+        words += f"  rate {rate:.2e}  {speed:.0f} {self.unit}/s  {format_duration(left)} left"
+        self.say(f"step {step}/{self.total}  {words}")
         self._sums.clear()
         self._steps = self._samples = 0
         self._since = now
 
     def event(self, kind: str, step: int, **values: Any) -> None:
-        """Write one line for programs."""
+        """Append one line to ``log.jsonl``."""
         line = {"event": kind, "step": step, "time": round(time.time(), 1), **values}
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -72,28 +74,21 @@ class Log:
         except OSError as why:
             raise CheckpointError(f"cannot write {self.path}: {why.strerror or why}") from why
 
-    def say(self, words: str) -> None:
-        """Write one line for people."""
-        self.screen.write(words + "\n")
+    def say(self, message: str) -> None:
+        """Write one line to the screen."""
+        self.screen.write(message + "\n")
         self.screen.flush()
 
 
-def _format_duration(seconds: float) -> str:
-    """Return a time span as 2h05m or 3m20s."""
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
-
-
 def _drop_lines_after(path: Path, done: int) -> None:
-    """Keep the whole lines up to step ``done``."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            keep = json.loads(line)["step"] <= done
-        except (ValueError, KeyError, TypeError):
-            keep = False
-        if keep:
-            kept.append(line + "\n")
-    write_atomic(path, "".join(kept))
+    """Keep the complete lines up to step ``done``."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        write_atomic(path, "".join(f"{line}\n" for line in lines if _is_up_to(line, done)))
+
+
+def _is_up_to(line: str, step: int) -> bool:
+    try:
+        return json.loads(line)["step"] <= step
+    except (ValueError, KeyError, TypeError):
+        return False

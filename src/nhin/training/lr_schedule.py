@@ -1,4 +1,4 @@
-"""The learning rate over a run: a linear warm-up, then a decay to a floor."""
+"""The learning rate over a run: a linear warmup, then a decay to a floor."""
 
 import math
 from collections.abc import Callable
@@ -7,21 +7,20 @@ from typing import Literal
 
 Shape = Literal["cosine", "sqrt", "constant"]
 
-# What is left of the rate after a share (0 to 1) of the decay; all start at 1 and end at 0.
+# The factor of the rate after a fraction (0 to 1) of the decay.
 _SHAPES: dict[str, Callable[[float], float]] = {
-    "cosine": lambda share: 0.5 + 0.5 * math.cos(math.pi * share),
-    "sqrt": lambda share: 1.0 - math.sqrt(share),
-    "constant": lambda share: 1.0,
+    "cosine": lambda done: 0.5 + 0.5 * math.cos(math.pi * done),
+    "sqrt": lambda done: 1.0 - math.sqrt(done),
+    "constant": lambda done: 1.0,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class LRSchedule:
-    """The learning rate at every step.
+    """The settings of ``compute_lr``.
 
-    ``rate`` is its peak, ``steps`` the budget, ``warmup`` the steps of the linear rise, ``decay`` the
-    share of the budget (0 to 1, at its end) in which the rate falls, and ``floor`` the share of the
-    peak that is left then.
+    ``rate`` is the peak, ``steps`` the budget, ``warmup`` the steps of the linear rise, ``decay`` the last
+    fraction of the budget, in which the rate falls, and ``floor`` the fraction of the peak at its end.
     """
 
     rate: float = 1e-3
@@ -31,10 +30,12 @@ class LRSchedule:
     decay: float = 1.0
     floor: float = 0.01
 
-    def at(self, step: int) -> float:
-        """Return the rate of step number ``step``; the first step is 1."""
-        if step <= self.warmup:
-            return self.rate * step / self.warmup
-        begin = max(self.warmup, min(self.steps - 1, round(self.steps * (1.0 - self.decay))))
-        share = min(1.0, max(0.0, (step - begin) / max(1, self.steps - begin)))
-        return self.rate * (self.floor + (1.0 - self.floor) * _SHAPES[self.shape](share))
+
+def compute_lr(schedule: LRSchedule, step: int) -> float:
+    """Return the learning rate of a step; the first step is 1."""
+    s = schedule
+    if step <= s.warmup:
+        return s.rate * step / s.warmup
+    begin = max(s.warmup, min(s.steps - 1, round(s.steps * (1.0 - s.decay))))
+    done = min(1.0, max(0.0, (step - begin) / max(1, s.steps - begin)))
+    return s.rate * (s.floor + (1.0 - s.floor) * _SHAPES[s.shape](done))

@@ -1,7 +1,7 @@
-"""Keep the memory a step frees in the process, for the next step allocates the same sizes again.
+"""Keep the memory that a step frees in the process: the next step allocates the same sizes again.
 
-The C library returns large blocks to the system, which zeroes their pages one by one at the next allocation:
-half the time of a step of a bigram over 2048 tokens.
+The C library returns large blocks to the system, which zeroes their pages at the next allocation: half the
+time of a step of a bigram over 2048 tokens.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ _KEPT, _LARGEST = 2**30, 2**25  # glibc takes no more than 32 MiB for the second
 
 
 def keep_freed_memory() -> bool:
-    """Keep up to 1 GiB of freed memory from now on, in blocks below 32 MiB; say whether that works here."""
+    """Keep up to 1 GiB of freed memory, in blocks below 32 MiB; return whether that works here."""
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none

@@ -1,4 +1,4 @@
-"""Optimizers, and which parameters weight decay applies to."""
+"""Optimizers with weight decay on some parameters only."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +15,7 @@ def build_adamw(
     weight_decay: float = 0.05,
     betas: tuple[float, float] = (0.9, 0.98),
 ) -> AdamW:
-    """Build AdamW with weight decay on matrices and kernels only.
-
-    Decay of norms, biases and embeddings regularizes nothing.
-    """
+    """Build AdamW with weight decay on matrices and kernels, not on norms, biases and embeddings."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     trained = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in trained if p.ndim > 1 and id(p) not in embeddings]
@@ -34,14 +31,14 @@ def build_muon(
     scale: float = 1.0,
     **settings: Any,
 ) -> Muon:
-    """Build Muon for some matrices and AdamW, without weight decay, for everything else.
+    """Build Muon for some matrices, and AdamW without weight decay for all other parameters.
 
     Args:
-        model: What is trained.
-        matrices: Parameters for Muon, with how many matrices lie in each, one below the other.
-        rate: The schedule's highest.
+        model: The model to train.
+        matrices: The parameters for Muon, with the number of matrices in each.
+        rate: The schedule's peak.
         scale: Muon's rate as a multiple of it.
-        **settings: As ``Muon`` takes them.
+        **settings: Other arguments of ``Muon``.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [

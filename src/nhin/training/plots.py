@@ -1,4 +1,4 @@
-"""Plot a run's log: losses, validations and the learning rate over steps."""
+"""Plot a run's log: training loss, validation and learning rate over steps."""
 
 import io
 import json
@@ -13,7 +13,7 @@ Rows = list[dict[str, Any]]
 
 
 def read_log(path: Path) -> Rows:
-    """Read the whole lines of a ``log.jsonl``; a torn last line is left out."""
+    """Read a ``log.jsonl``; a line that is not complete is left out."""
     rows: Rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -29,8 +29,8 @@ def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     """Draw a log as PNG.
 
     Args:
-        rows: Of ``log.jsonl``; every number but the rate is plotted over steps.
-        lines: Levels to compare with, by name, such as a guess or an n-gram.
+        rows: Of ``log.jsonl``.
+        lines: Levels to compare with, by name, such as the loss of a guess.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,8 +55,9 @@ def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     losses.grid(alpha=0.25)
     if count:
         losses.legend(frameon=False, fontsize=8)
-    taken = [row for row in rows if row.get("event") == "step" and "rate" in row]
-    rates.plot([row["step"] for row in taken], [row["rate"] for row in taken], color=_COLORS[0], lw=1.2)
+    steps_with_rate = [row for row in rows if row.get("event") == "step" and "rate" in row]
+    x, y = ([row[key] for row in steps_with_rate] for key in ("step", "rate"))
+    rates.plot(x, y, color=_COLORS[0], lw=1.2)
     rates.set_ylabel("rate")
     rates.set_xlabel("step")
     rates.grid(alpha=0.25)
@@ -66,6 +67,6 @@ def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what is measured in some rows, in the order it first came."""
+    """Return the names of the numbers to plot, in order of first appearance."""
     names = dict.fromkeys(name for row in rows for name, x in row.items() if isinstance(x, int | float))
     return [name for name in names if name not in _HIDDEN]

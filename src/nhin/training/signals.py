@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill end a run between two steps."""
+"""Ctrl-C and SIGTERM end a run between two steps."""
 
 import signal
 import threading
@@ -8,13 +8,13 @@ from types import FrameType
 
 
 class StopSignal:
-    """Whether a person asked to stop."""
+    """Whether a stop was requested."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def request(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """Ask to stop after this step; asked a second time, stop at once."""
+        """Request a stop after this step; a second request stops at once."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
@@ -22,7 +22,7 @@ class StopSignal:
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopSignal]:
-    """Turn SIGINT and SIGTERM into a request to stop; outside the main thread nothing is caught."""
+    """Turn SIGINT and SIGTERM into a stop request; outside the main thread nothing is caught."""
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -211,7 +211,7 @@ def _train(job: LadderJob, data: LadderData, folder: Path, begin: float) -> RunR
         return result
     # Evaluation may be stopped too; its CPU time must not be counted as training then.
     save_dataclass(folder / _NAME, replace(result, spent=time.process_time() - begin))
-    model = (state.model if state.ema is None else state.ema.model).eval()
+    model = (state.model if state.ema is None else state.ema).eval()
     run = LMRun(model, data.corpus.tokenizer, recipe, job.steps)
     try:
         cost = evaluate(run, data.search_split if job.search else data.eval_split).cost
