@@ -73,7 +73,7 @@ def beside(folder: Path) -> tuple[Path, Path]:
 
 
 def swap(folder: Path, new: Path, old: Path) -> None:
-    """Rename ``folder`` to ``old``, then ``new`` to ``folder``; at every moment one of the two is complete."""
+    """Rename ``folder`` to ``old``, then ``new`` to ``folder``; one of the two is always complete."""
     if folder.exists():
         _remove(old)
         folder.rename(old)

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from nhin import __version__
 from nhin.config import to_dict
 from nhin.errors import CheckpointError
 from nhin.training.checkpoint import (
@@ -50,7 +50,7 @@ class TrainState:
             "groups": groups,
             "random": pack_random(),
             "notes": self.notes,
-            "versions": {"nhin": __version__, "torch": torch.__version__},
+            "versions": {"nhin": _find_version("nhin"), "torch": torch.__version__},
         }
         return Checkpoint(tensors, {"recipe": to_dict(recipe), **files, "trainer": trainer})
 
@@ -83,3 +83,10 @@ def shorten_message(why: Exception) -> str:
     """Return an error's message in one short line; torch lists every weight that does not fit."""
     words = " ".join(str(why).split())
     return words if len(words) <= _MESSAGE_LENGTH else words[:_MESSAGE_LENGTH] + " ..."
+
+
+def _find_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "source"
