@@ -91,5 +91,6 @@ class KVCache(PreallocatedCache):
         return x[:, :, : self.max_length]
 
     def _prefix(self, stop: int, dtype: torch.dtype | None = None) -> tuple[CachedKeys, CachedKeys]:
-        k, v = (self.tensors[name].narrow(2, 0, stop).transpose(1, 2) for name in ("keys", "values"))
+        k = self.tensors["keys"].narrow(2, 0, stop).transpose(1, 2)
+        v = self.tensors["values"].narrow(2, 0, stop).transpose(1, 2)
         return (k, v) if dtype in (None, self.spec.dtype) else (k.to(dtype), v.to(dtype))
