@@ -97,6 +97,7 @@ def from_dict(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
     """
     if not isinstance(tree, Mapping):
         raise RecipeError(f"{where} must be a table, got {str(tree)[:80]!r}")
+    tree = _rename_old_keys(tree, getattr(cls, "OLD_NAMES", {}), where)
     hints = get_type_hints(cls)
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
@@ -108,6 +109,24 @@ def from_dict(cls: type[R], tree: Mapping[str, Any], where: str) -> R:
         return cls(**values)
     except TypeError as why:
         raise RecipeError(f"{where}: {why}") from why
+
+
+def _rename_old_keys(tree: Mapping[str, Any], old_names: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Return settings under their present names; ``old_names`` maps dotted paths of old ones to new names."""
+    renamed = _copy(tree)
+    for path, new in old_names.items():
+        *tables, old = path.split(".")
+        table: Any = renamed
+        for key in tables:
+            table = table.get(key) if isinstance(table, dict) else None
+        if not isinstance(table, dict) or old not in table:
+            continue
+        if new in table:
+            raise RecipeError(f"{where} gives {path} and {new}, which is its new name; give one of them")
+        items = {new if key == old else key: value for key, value in table.items()}
+        table.clear()
+        table.update(items)
+    return renamed
 
 
 def _coerce(expected: Any, value: Any, where: str) -> Any:

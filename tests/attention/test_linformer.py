@@ -23,8 +23,8 @@ def made(kind=Linformer, dtype=torch.float64, **settings):
 
 def by_hand(mechanism, q, k, v, keep=None):
     """Work out one query after the other, and one mixture after the other, with numbers only."""
-    e = mechanism.key_mixing.detach().numpy()
-    f = e if mechanism.value_mixing is None else mechanism.value_mixing.detach().numpy()
+    e = mechanism.key_projection.detach().numpy()
+    f = e if mechanism.value_projection is None else mechanism.value_projection.detach().numpy()
     each = q.shape[2] // k.shape[2]
     q, k, v = (x.detach().numpy() for x in (q, k, v))
     out = np.zeros_like(q)
@@ -82,7 +82,7 @@ class ScaledByRank(Linformer):
 
 class SharesUnasked(Linformer):
     def _value_projection(self):
-        return self.key_mixing
+        return self.key_projection
 
 
 @pytest.mark.parametrize("settings", [{}, {"shared": True}, {"rank": 1}, {"rank": 9}])
@@ -110,10 +110,12 @@ def test_gradients_are_those_of_small_differences():
     keep = torch.tensor([[True, False, True, True], [False] * 4])
 
     def answer(q, k, v, e, f):
-        given = {"key_mixing": e, "value_mixing": f}
+        given = {"key_projection": e, "value_projection": f}
         return torch.func.functional_call(mechanism, given, (q, k, v), {"keep": keep})
 
-    mixings = [x.detach().clone().requires_grad_() for x in (mechanism.key_mixing, mechanism.value_mixing)]
+    mixings = [
+        x.detach().clone().requires_grad_() for x in (mechanism.key_projection, mechanism.value_projection)
+    ]
     assert torch.autograd.gradcheck(answer, (*draw(n), *mixings))
 
 
@@ -121,8 +123,8 @@ def test_with_one_mixture_per_place_it_is_softmax():
     q, k, v = draw(Sizes(t=4, s=7))
     mechanism = made(rank=7, context=7)
     with torch.no_grad():
-        mechanism.key_mixing.copy_(torch.eye(7))
-        mechanism.value_mixing.copy_(torch.eye(7))
+        mechanism.key_projection.copy_(torch.eye(7))
+        mechanism.value_projection.copy_(torch.eye(7))
     same(mechanism(q, k, v), Naive()(q, k, v), (q, k, v))
     assert_close(mechanism.weights(q, k), Naive().weights(q, k))
 
@@ -165,7 +167,7 @@ def test_the_table_is_drawn_as_wide_as_the_proofs_draw_it():
         assert abs(mixing.std() * 8 - 1) < 0.05
     assert not torch.equal(*mechanism.parameters())
     assert len(list(made(shared=True).parameters())) == 1
-    assert list(made(shared=True).state_dict()) == ["key_mixing"]
+    assert list(made(shared=True).state_dict()) == ["key_projection"]
 
 
 def test_what_it_cannot_do_is_refused_with_the_way_out():

@@ -28,14 +28,14 @@ def draw(t, s):
     return q, k, v
 
 
-@pytest.mark.parametrize("leaders", [1, 2, 5, 40])
+@pytest.mark.parametrize("global_tokens", [1, 2, 5, 40])
 def test_leaders_answer_as_if_there_were_no_window(leaders):
     q, k, v = draw(19, 19)
     out, want = Longformer(2, leaders)(q, k, v)[:, :leaders], Naive()(q, k, v)[:, :leaders]
     same(out, want, (q, k, v))
 
 
-@pytest.mark.parametrize("leaders", [1, 3])
+@pytest.mark.parametrize("global_tokens", [1, 3])
 def test_what_a_leader_says_reaches_everybody(leaders):
     q, k, v = draw(19, 19)
     loud = v.detach().clone()

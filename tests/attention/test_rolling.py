@@ -21,7 +21,7 @@ BANDS = {
     "dilated 2 3": ("dilated", {"window": 2, "dilation": 3}),
     "sinks 1 2": ("sinks", {"window": 1, "sinks": 2}),
     "sinks 3 1": ("sinks", {"window": 3, "sinks": 1}),
-    "longformer 2 1": ("longformer", {"window": 2, "leaders": 1}),
+    "longformer 2 1": ("longformer", {"window": 2, "global_tokens": 1}),
 }
 bands = pytest.mark.parametrize("band", BANDS)
 CASES = [Sizes(t=9, s=9), Sizes(b=3, t=12, s=6, groups=1), Sizes(t=17, s=3, d=3)]
@@ -90,7 +90,7 @@ def test_a_broken_place_is_felt_until_it_leaves_the_ring(start):
         ("window", {"window": 16}, 16),
         ("dilated", {"window": 16, "dilation": 3}, 48),
         ("sinks", {"window": 16, "sinks": 4}, 20),
-        ("longformer", {"window": 16, "leaders": 2}, 18),
+        ("longformer", {"window": 16, "global_tokens": 2}, 18),
     ],
 )
 def test_memory_is_that_of_the_band_however_long_the_context(name, settings, slots):

@@ -35,11 +35,11 @@ BANDS = {
     "sinks 1 2": (lambda: build("sinks", window=1, sinks=2), lambda p, s: s in (0, 1, p)),
     "sinks 3 1": (lambda: build("sinks", window=3, sinks=1), lambda p, s: s in (0, *range(p - 2, p + 3))),
     "longformer 2 1": (
-        lambda: build("longformer", window=2, leaders=1),
+        lambda: build("longformer", window=2, global_tokens=1),
         lambda p, s: p == 0 or s in (0, p - 1, p, p + 1),
     ),
     "longformer 3 2": (
-        lambda: build("longformer", window=3, leaders=2),
+        lambda: build("longformer", window=3, global_tokens=2),
         lambda p, s: p in (0, 1) or s in (0, 1, *range(p - 2, p + 3)),
     ),
 }

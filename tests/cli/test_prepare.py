@@ -38,8 +38,8 @@ def test_every_option_reaches_the_preparation(text, tmp_path):
     options = ["--tokenizer", "bpe:300", "--validation", "0.2", "--test", "0.1", "--seed", "3"]
     assert prepare(text, tmp_path / "out", *options) == 0
     manifest = open_tokens(tmp_path / "out").manifest
-    assert (manifest.asked, manifest.cut.split) == ("bpe:300", "blocks")
-    assert (manifest.cut.validation, manifest.cut.test, manifest.cut.seed) == (0.2, 0.1, 3)
+    assert (manifest.asked, manifest.split.split) == ("bpe:300", "blocks")
+    assert (manifest.split.validation, manifest.split.test, manifest.split.seed) == (0.2, 0.1, 3)
 
 
 def test_given_again_it_says_the_same(text, tmp_path, capsys):

@@ -146,7 +146,7 @@ def test_no_prompt_begins_where_texts_begin(run, capsys):
 
 
 def test_the_end_of_a_text_ends_it_and_is_not_shown(tmp_path, capsys):
-    run = tiny_run(tmp_path, design=replace(TINY, depth=0, tied=False))
+    run = tiny_run(tmp_path, design=replace(TINY, depth=0, tie_embeddings=False))
     held, end = load(run / "checkpoint"), open_run(run).tokenizer.eos_id
     weights = {name: torch.ones_like(x) for name, x in held.tensors["model"].items()}
     weights["head.weight"][end] *= 1.1  # 16 channels: about five times as likely as any other

@@ -12,9 +12,9 @@ from nhin.layers.multihead import MultiHead
 ORDERS = ("pre", "post", "deep")
 
 
-def build(order, *, alpha=1.0, feed=True, norm="layer"):
+def build(order, *, alpha=1.0, mlp=True, norm="layer"):
     attention = MultiHead(16, 4, rotary=True)
-    return Block(16, attention, MLP(16) if feed else None, norm=norm, order=order, alpha=alpha)
+    return Block(16, attention, MLP(16) if feed else None, norm=norm, norm_order=order, alpha=alpha)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -23,7 +23,7 @@ def test_a_block_is_its_formula(order):
     block, x = build(order, alpha=1.7), torch.randn(2, 5, 16)
     parts = [
         (block.norm, lambda y: block.attention(y, causal=True)),
-        (block.feed_norm, block.feed),
+        (block.mlp_norm, block.mlp),
     ]
     want = x
     for norm, part in parts:
@@ -32,7 +32,7 @@ def test_a_block_is_its_formula(order):
 
 
 def test_a_block_may_have_no_mlp():
-    block, x = build("pre", feed=False), torch.randn(2, 5, 16)
+    block, x = build("pre", mlp=False), torch.randn(2, 5, 16)
     assert_close(block(x, causal=True), x + block.attention(block.norm(x), causal=True))
     assert not any("feed" in name for name in block.state_dict())
 
@@ -53,14 +53,14 @@ def xavier(order, depth, dim=32):
     """Build blocks with Xavier's weights, times DeepNorm's gain where the order is deep."""
     alpha, gain = deepnorm(depth)
     blocks = nn.Sequential(
-        *(Block(dim, MultiHead(dim, 4), MLP(dim), order=order, alpha=alpha) for _ in range(depth))
+        *(Block(dim, MultiHead(dim, 4), MLP(dim), norm_order=order, alpha=alpha) for _ in range(depth))
     )
     with torch.no_grad():
         for layer in (m for m in blocks.modules() if isinstance(m, nn.Linear)):
             nn.init.xavier_normal_(layer.weight)
         for one in blocks if order == "deep" else ():
             one.attention.key_value.weight[dim:] *= gain
-            for layer in (one.attention.out, one.feed.widen, one.feed.narrow):
+            for layer in (one.attention.out, one.mlp.up_proj, one.mlp.narrow):
                 layer.weight *= gain
     return blocks
 

@@ -38,8 +38,8 @@ def test_all_activations_have_about_as_many_weights():
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_hidden_width_may_be_set(activation):
-    mlp = MLP(6, activation=activation, inner=11)
-    assert mlp.narrow.in_features == 11
+    mlp = MLP(6, activation=activation, hidden_dim=11)
+    assert mlp.down_proj.in_features == 11
     assert mlp(torch.randn(2, 6)).shape == (2, 6)
 
 

@@ -19,7 +19,7 @@ def moe_by_token(layer, x):
     for token in x.flatten(0, -2):
         gates = (layer.router.weight @ token).softmax(0)
         top = gates.argsort(descending=True)[: layer.active]
-        outputs = [layer.narrow[e] @ activate(layer.widen[e] @ token, layer.activation) for e in top]
+        outputs = [layer.down_proj[e] @ activate(layer.up_proj[e] @ token, layer.activation) for e in top]
         total = gates[top].sum() if layer.active > 1 else 1.0
         rows.append(sum(gates[e] / total * one for e, one in zip(top, outputs, strict=True)))
     return torch.stack(rows).view_as(x)
@@ -32,12 +32,12 @@ def gradients(layer, out, x):
 
 @given(
     experts=st.integers(1, 5),
-    active=st.integers(1, 5),
+    top_k=st.integers(1, 5),
     activation=st.sampled_from(ACTIVATIONS),
     length=st.integers(1, 9),
 )
 def test_the_output_and_its_gradients_are_those_of_the_formula(experts, active, activation, length):
-    layer = MixtureOfExperts(6, experts, active=min(active, experts), activation=activation).double()
+    layer = MixtureOfExperts(6, experts, top_k=min(active, experts), activation=activation).double()
     x = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
     out, want = layer(x), moe_by_token(layer, x)
     assert_close(out, want)
@@ -46,18 +46,18 @@ def test_the_output_and_its_gradients_are_those_of_the_formula(experts, active, 
 
 
 def test_with_all_experts_active_it_is_the_sum_weighted_by_gates():
-    layer, x = MixtureOfExperts(6, 3, active=3), torch.randn(4, 6)
+    layer, x = MixtureOfExperts(6, 3, top_k=3), torch.randn(4, 6)
     gates = layer.router(x).softmax(-1)
-    outputs = [activate(x @ layer.widen[e].T, "gelu") @ layer.narrow[e].T for e in range(3)]
+    outputs = [activate(x @ layer.up_proj[e].T, "gelu") @ layer.down_proj[e].T for e in range(3)]
     assert_close(layer(x), sum(gates[:, e, None] * outputs[e] for e in range(3)))
 
 
 def test_no_token_is_dropped_when_all_choose_one_expert():
-    layer, x = MixtureOfExperts(4, 4, active=1), torch.rand(50, 4) + 0.1
+    layer, x = MixtureOfExperts(4, 4, top_k=1), torch.rand(50, 4) + 0.1
     with torch.no_grad():
         layer.router.weight.zero_()[2] = 9.0
     gate = layer.router(x).softmax(-1)[:, 2:3]
-    assert_close(layer(x), gate * (activate(x @ layer.widen[2].T, "gelu") @ layer.narrow[2].T))
+    assert_close(layer(x), gate * (activate(x @ layer.up_proj[2].T, "gelu") @ layer.down_proj[2].T))
 
 
 def test_tokens_do_not_mix():
@@ -66,26 +66,26 @@ def test_tokens_do_not_mix():
 
 
 def test_the_balance_loss_is_1_for_even_use_and_the_number_of_experts_for_one():
-    layer = MixtureOfExperts(4, 4, active=1)
+    layer = MixtureOfExperts(4, 4, top_k=1)
     with torch.no_grad():
         layer.router.weight.copy_(50 * torch.eye(4))
     layer(torch.eye(4))
-    assert_close(layer.balance, torch.tensor(1.0))
+    assert_close(layer.balance_loss, torch.tensor(1.0))
     layer(torch.eye(4)[:1].repeat(4, 1))
-    assert_close(layer.balance, torch.tensor(4.0))
+    assert_close(layer.balance_loss, torch.tensor(4.0))
 
 
 @pytest.mark.parametrize("active", [1, 2, 4])
 def test_the_balance_loss_and_the_output_train_the_router(active):
-    layer, x = MixtureOfExperts(6, 4, active=active), torch.randn(30, 6)
+    layer, x = MixtureOfExperts(6, 4, top_k=active), torch.randn(30, 6)
     out = layer(x)
-    for loss in (layer.balance, out.square().sum()):
+    for loss in (layer.balance_loss, out.square().sum()):
         grad = torch.autograd.grad(loss, layer.router.weight, retain_graph=True)[0]
         assert (grad.abs().sum(1) > 0).all()
 
 
 def test_training_on_the_balance_loss_alone_evens_the_use():
-    layer, x = MixtureOfExperts(6, 4, active=1), torch.randn(200, 6) + 0.5
+    layer, x = MixtureOfExperts(6, 4, top_k=1), torch.randn(200, 6) + 0.5
     with torch.no_grad():
         layer.router.weight[0] += 1.0
     optimizer = torch.optim.Adam([layer.router.weight], lr=0.05)
@@ -93,18 +93,18 @@ def test_training_on_the_balance_loss_alone_evens_the_use():
     for _ in range(60):
         layer(x)
         optimizer.zero_grad()
-        layer.balance.backward()
+        layer.balance_loss.backward()
         optimizer.step()
-        losses.append(layer.balance.item())
+        losses.append(layer.balance_loss.item())
     assert losses[0] > 1.5 > 1.1 > losses[-1]
 
 
 def test_routing_is_precise_under_bfloat16():
     """Of two experts whose gates are equal in bfloat16, the better one is chosen."""
-    layer, x = MixtureOfExperts(4, 2, active=1), torch.ones(1, 4)
+    layer, x = MixtureOfExperts(4, 2, top_k=1), torch.ones(1, 4)
     with torch.no_grad():
         layer.router.weight.fill_(1.0)[1, 0] += 1e-3
-        layer.narrow[0] = 0.0
+        layer.down_proj[0] = 0.0
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert layer(x).abs().sum() > 0
 
@@ -120,4 +120,4 @@ def test_nothing_in_gives_nothing_out_and_a_copy_can_be_made_after_a_call():
 @pytest.mark.parametrize("active", [0, 4, -1])
 def test_more_active_experts_than_there_are_is_refused(active):
     with pytest.raises(UsageError, match=f"active is {active}; give 1 to 3"):
-        MixtureOfExperts(4, 3, active=active)
+        MixtureOfExperts(4, 3, top_k=active)

@@ -21,7 +21,7 @@ def block(*, cross=False, dropout=0.0, order="pre", **heads):
     """Build a block 16 wide with 4 heads."""
     other = MultiHead(16, 4, dropout=dropout, **heads) if cross else None
     feed = MLP(16, dropout=dropout)
-    return Block(16, MultiHead(16, 4, dropout=dropout, **heads), feed, cross=other, order=order)
+    return Block(16, MultiHead(16, 4, dropout=dropout, **heads), feed, cross=other, norm_order=order)
 
 
 def torch_twin(ours: MultiHead, dim: int, heads: int) -> nn.MultiheadAttention:
@@ -202,8 +202,8 @@ def test_dropout_acts_in_training_only():
 
 
 def test_positions_do_not_mix_in_the_mlp():
-    feed, x = MLP(8, expand=2), torch.randn(2, 5, 8)
-    assert feed.widen.out_features == 16
+    feed, x = MLP(8, mlp_ratio=2), torch.randn(2, 5, 8)
+    assert feed.up_proj.out_features == 16
     assert_close(feed(x)[:, 2], feed(x[:, 2]))
 
 

@@ -21,15 +21,15 @@ from nhin.lm.loading import open_run
 from nhin.models.config import ModelConfig, resolve
 
 CLASSIC = ModelConfig(depth=2, dim=16, heads=2, context=20, norm="layer", positions="learned", bias=True)
-MODERN = ModelConfig(depth=2, dim=16, heads=4, kv_heads=2, context=20, feed="swiglu")
+MODERN = ModelConfig(depth=2, dim=16, heads=4, kv_heads=2, context=20, mlp="swiglu")
 DESIGNS = {
     "gpt2": CLASSIC,
-    "gpt2 plain": replace(CLASSIC, bias=False, tied=False, mechanism="naive", dropout=0.2),
-    "gpt2 tanh": replace(CLASSIC, feed="gelu-tanh", inner=24, eps=1e-3),
-    "gpt2 relu2": replace(CLASSIC, feed="relu2", expand=2, exits=True),
+    "gpt2 plain": replace(CLASSIC, bias=False, tie_embeddings=False, mechanism="naive", dropout=0.2),
+    "gpt2 tanh": replace(CLASSIC, mlp="gelu-tanh", hidden_dim=24, eps=1e-3),
+    "gpt2 relu2": replace(CLASSIC, mlp="relu2", mlp_ratio=2, exits=True),
     "llama": MODERN,
-    "llama wide": replace(MODERN, kv_heads=4, tied=False, inner=24, eps=1e-2),
-    "llama far": replace(MODERN, position={"base": 300.0, "pairs": "half"}, expand=3),
+    "llama wide": replace(MODERN, kv_heads=4, tie_embeddings=False, hidden_dim=24, eps=1e-2),
+    "llama far": replace(MODERN, position={"base": 300.0, "pairs": "half"}, mlp_ratio=3),
 }
 each = pytest.mark.parametrize("name", DESIGNS)
 
@@ -65,7 +65,7 @@ def test_an_export_means_the_same_by_the_papers_and_comes_back_as_it_was(name, t
     back = open_run(tmp_path / "back")
     torch.testing.assert_close(back.model(torch.tensor([ids]))[0], logits, rtol=0, atol=1e-5)
     assert back.tokenizer.to_dict() == run.tokenizer.to_dict()
-    assert back.model.config.tied == run.model.config.tied
+    assert back.model.config.tie_embeddings == run.model.config.tie_embeddings
     export_folder(back, tmp_path / "again")
     for file in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "out" / file).read_bytes()
@@ -76,7 +76,7 @@ def test_a_tied_head_is_left_out_and_its_tying_told(name, tmp_path):
     export_folder(made(tmp_path / "run", DESIGNS[name]), tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     held = load_file(tmp_path / "out" / "model.safetensors")
-    assert config["tie_word_embeddings"] == DESIGNS[name].tied == ("lm_head.weight" not in held)
+    assert config["tie_word_embeddings"] == DESIGNS[name].tie_embeddings == ("lm_head.weight" not in held)
     assert all(tensor.dtype == torch.float32 for tensor in held.values())
 
 
@@ -91,12 +91,12 @@ def test_each_design_goes_to_the_format_that_fits_it():
     ("design", "message"),
     [
         (replace(CLASSIC, qk_norm=True), "not gpt2: qk_norm is True, not False; not llama"),
-        (replace(CLASSIC, order="post"), "order is 'post', not 'pre'"),
+        (replace(CLASSIC, norm_order="post"), "order is 'post', not 'pre'"),
         (replace(CLASSIC, final_norm=False), "final_norm is False, not True"),
         (replace(CLASSIC, experts=2), "experts is 2, not 0"),
         (replace(CLASSIC, memory=2), "memory is 2, not 0"),
-        (replace(CLASSIC, feed="swiglu"), "feed is 'swiglu', not 'gelu' or 'gelu-tanh' or 'relu2'"),
-        (replace(CLASSIC, feed="none"), "feed is 'none'"),
+        (replace(CLASSIC, mlp="swiglu"), "feed is 'swiglu', not 'gelu' or 'gelu-tanh' or 'relu2'"),
+        (replace(CLASSIC, mlp="none"), "feed is 'none'"),
         (replace(CLASSIC, kv_heads=1), "kv_heads is 1, not 2, the number of heads"),
         (replace(CLASSIC, mechanism="window"), "mechanism is 'window', not 'softmax'"),
         (replace(CLASSIC, positions="alibi"), "mechanism is 'alibi'"),

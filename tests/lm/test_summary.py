@@ -21,10 +21,10 @@ SMALL = ModelConfig(depth=2, dim=16, heads=2, context=12)
 DESIGNS = {
     "plain": SMALL,
     "gpt2": replace(SMALL, norm="layer", positions="learned", bias=True),
-    "llama": replace(SMALL, feed="swiglu", kv_heads=1, tied=False),
-    "experts": replace(SMALL, experts=4, active=2),
-    "swiglu experts": replace(SMALL, experts=3, active=1, feed="swiglu", inner=5),
-    "one head": replace(SMALL, depth=1, heads=1, feed="none", final_norm=False),
+    "llama": replace(SMALL, mlp="swiglu", kv_heads=1, tie_embeddings=False),
+    "experts": replace(SMALL, experts=4, top_k=2),
+    "swiglu experts": replace(SMALL, experts=3, top_k=1, mlp="swiglu", hidden_dim=5),
+    "one head": replace(SMALL, depth=1, heads=1, mlp="none", final_norm=False),
     "bigram": replace(SMALL, depth=0, positions="none"),
     "memory": replace(SMALL, memory=3),
     "exits": replace(SMALL, exits=True),
@@ -101,7 +101,7 @@ def test_checkpointing_computes_blocks_once_more():
         ("alibi", {}),
         ("window", {"window": 5}),
         ("dilated", {"window": 3, "dilation": 2}),
-        ("longformer", {"window": 4, "leaders": 1}),
+        ("longformer", {"window": 4, "global_tokens": 1}),
         ("interleaved", {"stride": 4}),
         ("bigbird", {"block": 3, "window": 2, "globals": 1, "random": 1}),
     ],
@@ -205,7 +205,9 @@ def test_looking_in_leaves_chance_as_it_was():
 
 
 def test_a_model_larger_than_memory_is_counted_and_not_built():
-    result = summarize(32000, ModelConfig(depth=200, dim=8192, context=4096, feed="swiglu", tied=False))
+    result = summarize(
+        32000, ModelConfig(depth=200, dim=8192, context=4096, mlp="swiglu", tie_embeddings=False)
+    )
     assert result.weights > 2**37
     assert result.loss is None
     assert result.activations == ()

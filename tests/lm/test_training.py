@@ -238,7 +238,7 @@ def test_pieces_are_the_batch(corpus):
 
 
 def test_muon_takes_the_matrices_of_blocks_and_nothing_else():
-    model = GPT(11, recipe(model={"feed": "swiglu", "positions": "learned"}).model)
+    model = GPT(11, recipe(model={"mlp": "swiglu", "positions": "learned"}).model)
     names = {id(p): name for name, p in model.named_parameters()}
     found = {names[id(p)]: count for p, count in find_matrices(model).items()}
     assert found == {
@@ -255,7 +255,7 @@ def test_muon_takes_the_matrices_of_blocks_and_nothing_else():
     [
         ({"data": {"batch": 4, "accumulate": 3}}, "does not divide the batch of 4"),
         ({"training": {"betas": [0.9]}}, "give two numbers"),
-        ({"training": {"parallel": "fsdp", "average": 0.9}}, "no average"),
+        ({"training": {"parallel": "fsdp", "ema_decay": 0.9}}, "no average"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(corpus, changes, words):

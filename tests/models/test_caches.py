@@ -18,7 +18,7 @@ TIGHT = {
     "window": {"window": 3},
     "dilated": {"window": 2, "dilation": 2},
     "sinks": {"window": 2, "sinks": 1},
-    "longformer": {"window": 2, "leaders": 1},
+    "longformer": {"window": 2, "global_tokens": 1},
     "strided": {"stride": 3},
     "fixed": {"stride": 3, "summary": 1},
     "interleaved": {"stride": 3},
@@ -47,11 +47,11 @@ VARIANTS |= {
 }
 VARIANTS |= {
     "none": {"positions": "none"},
-    "post": {"order": "post", "norm": "scale"},
-    "deep": {"order": "deep", "qk_norm": True},
-    "experts": {"experts": 4, "feed": "swiglu"},
-    "only attention": {"feed": "none", "final_norm": False, "heads": 1},
-    "grouped": {"kv_heads": 1, "feed": "relu2", "tied": False, "bias": True},
+    "post": {"norm_order": "post", "norm": "scale"},
+    "deep": {"norm_order": "deep", "qk_norm": True},
+    "experts": {"experts": 4, "mlp": "swiglu"},
+    "only attention": {"mlp": "none", "final_norm": False, "heads": 1},
+    "grouped": {"kv_heads": 1, "mlp": "relu2", "tie_embeddings": False, "bias": True},
 }
 each = pytest.mark.parametrize("name", VARIANTS)
 

@@ -79,7 +79,7 @@ def test_a_design_builds_the_model_it_describes():
 
 
 SIZES = {
-    "inner is 0; give 1 to": {"inner": 0},
+    "inner is 0; give 1 to": {"hidden_dim": 0},
     "depth is -1; give 0 to 1024": {"depth": -1},
     "depth is 1025; give 0 to 1024": {"depth": 1025},
     "dim is 0; give 1 to 65536": {"dim": 0},
@@ -89,7 +89,7 @@ SIZES = {
     "kv_heads is 3, which does not divide heads 4": {"dim": 64, "heads": 4, "kv_heads": 3},
     "context is 0; give 1": {"context": 0},
     "context is 10000000; give 1 to 4194304": {"context": 10**7},
-    "expand is 0; give 1 to 64": {"expand": 0},
+    "expand is 0; give 1 to 64": {"mlp_ratio": 0},
     "experts is -1; give 0 to 4096": {"experts": -1},
     "memory is -1; give 0": {"memory": -1},
     "segments is 0; give 1": {"memory": 1, "segments": 0},
@@ -105,8 +105,8 @@ NAMES = {
     "no setting of rotary named 'bas'; did you mean base": {"position": {"bas": 3}},
     "no preset named 'gtp2'; did you mean gpt2": {"preset": "gtp2"},
     "no norm named 'lyer'; did you mean layer": {"norm": "lyer"},
-    "no feed named 'gleu'; did you mean gelu": {"feed": "gleu"},
-    "no order named 'prep'; did you mean pre": {"order": "prep"},
+    "no feed named 'gleu'; did you mean gelu": {"mlp": "gleu"},
+    "no order named 'prep'; did you mean pre": {"norm_order": "prep"},
     "no start named 'zeros'; did you mean zero": {"start": "zeros"},
 }
 USES = {
@@ -127,9 +127,9 @@ USES = {
     "exits need blocks; give a depth of 1 or more": {"exits": True, "depth": 0},
     "dropout is 1.0; give at least 0 and less than 1": {"dropout": 1.0},
     "dropout is nan": {"dropout": float("nan")},
-    "active is 3; give 1 to 2": {"experts": 2, "active": 3},
-    "active is 0; give 1 to 2": {"experts": 2, "active": 0},
-    "experts are MLPs; give feed=": {"experts": 2, "feed": "none"},
+    "active is 3; give 1 to 2": {"experts": 2, "top_k": 3},
+    "active is 0; give 1 to 2": {"experts": 2, "top_k": 0},
+    "experts are MLPs; give mlp=": {"experts": 2, "mlp": "none"},
     "eps is 0.0; give more than 0": {"eps": 0.0},
     "eps is nan": {"eps": float("nan")},
     "balance is -1": {"balance": -1.0},

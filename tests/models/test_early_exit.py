@@ -16,7 +16,7 @@ VARIANTS = {
     "window": {"mechanism": "window", "settings": {"window": 3}},
     "linear": {"mechanism": "linear"},
     "learned": {"positions": "learned"},
-    "post": {"order": "post"},
+    "post": {"norm_order": "post"},
     "experts": {"experts": 3},
 }
 each = pytest.mark.parametrize("name", VARIANTS)
@@ -112,7 +112,7 @@ def test_a_decoding_step_of_a_confident_token_runs_no_mlp_after_its_exit():
     model, t = built(confidence=0.0), torch.randint(7, (2, 4))
     ran = []
     for number, one in enumerate(model.blocks):
-        one.feed.register_forward_hook(lambda *_, number=number: ran.append(number))
+        one.mlp.register_forward_hook(lambda *_, number=number: ran.append(number))
     with torch.inference_mode():
         cache = model.new_cache(2)
         for step in t.split(1, 1):

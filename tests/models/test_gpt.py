@@ -14,7 +14,7 @@ from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT
 
 MODEL3 = ModelConfig(
-    depth=1, dim=64, heads=1, context=8, positions="learned", norm="layer", final_norm=False, feed="none"
+    depth=1, dim=64, heads=1, context=8, positions="learned", norm="layer", final_norm=False, mlp="none"
 )
 SMALL = ModelConfig(depth=2, dim=16, heads=2, context=12)
 
@@ -81,19 +81,21 @@ def test_any_length_after_any_other_up_to_the_context():
         model(tokens(19, 2, 9))
 
 
-@pytest.mark.parametrize("changes", [{"preset": "gpt2"}, {"feed": "swiglu"}, {"experts": 3}, {"tied": False}])
+@pytest.mark.parametrize(
+    "changes", [{"preset": "gpt2"}, {"mlp": "swiglu"}, {"experts": 3}, {"tie_embeddings": False}]
+)
 def test_a_state_dict_holds_all_of_a_model(changes):
     config = ModelConfig(depth=2, dim=16, heads=2, context=9, **changes)
     one, other, t = perturb(build_lm(7, config)), build_lm(7, config).double().eval(), tokens(7, 2, 9)
     other.load_state_dict(one.state_dict())
     assert torch.equal(other(t), one(t))
-    assert ("head.weight" in one.state_dict()) == (changes == {"tied": False})
+    assert ("head.weight" in one.state_dict()) == (changes == {"tie_embeddings": False})
 
 
 @pytest.mark.parametrize("order", ["pre", "post", "deep"])
 def test_explaining_follows_what_the_model_does(order):
     """The last block's output, mixed and added by hand, is the model's."""
-    model = perturb(GPT(7, ModelConfig(depth=2, dim=16, heads=2, context=9, order=order, feed="none")))
+    model = perturb(GPT(7, ModelConfig(depth=2, dim=16, heads=2, context=9, norm_order=order, mlp="none")))
     t, (first, last) = tokens(7, 2, 6), model.blocks
     x = first(model.embed(t), causal=True)
     steps = model.explain(t)
@@ -118,10 +120,10 @@ def test_ignored_targets_do_not_count_in_the_loss():
 
 
 def test_the_balance_of_experts_is_added_to_the_loss_and_returned():
-    config = ModelConfig(depth=2, dim=16, heads=2, context=9, experts=3, balance=0.5)
+    config = ModelConfig(depth=2, dim=16, heads=2, context=9, experts=3, balance_loss=0.5)
     model, t = perturb(GPT(7, config)), tokens(7, 2, 9)
     parts = model.loss(t, t)
-    balances = [one.feed.balance for one in model.blocks]
+    balances = [one.mlp.balance_loss for one in model.blocks]
     assert_close(parts["balance"], sum(balances) / 2)
     assert_close(parts["loss"], parts["nats"] + 0.5 * parts["balance"], check_dtype=False)
     assert_close(parts["nats"], nn.functional.cross_entropy(model(t).flatten(0, 1), t.flatten()).float())
@@ -166,7 +168,7 @@ def test_a_copy_of_a_trained_model_answers_alike():
 
 
 def test_depth_0_depends_on_the_last_token_alone():
-    model = perturb(GPT(7, ModelConfig(depth=0, context=9, tied=False)))
+    model = perturb(GPT(7, ModelConfig(depth=0, context=9, tie_embeddings=False)))
     t = tokens(7, 2, 9)
     table = model(torch.arange(7)[:, None])[:, 0]
     assert_close(model(t), table[t])
@@ -175,7 +177,7 @@ def test_depth_0_depends_on_the_last_token_alone():
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(
-    "changes", [{}, {"preset": "gpt2"}, {"qk_norm": True, "feed": "swiglu"}, {"exits": True}]
+    "changes", [{}, {"preset": "gpt2"}, {"qk_norm": True, "mlp": "swiglu"}, {"exits": True}]
 )
 def test_it_compiles_whole(changes):
     model = perturb(build_lm(7, ModelConfig(depth=1, dim=16, heads=2, context=600, **changes)))

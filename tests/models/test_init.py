@@ -16,9 +16,9 @@ feeds = pytest.mark.parametrize("experts", [0, 3])
 
 def deviations(one):
     """Return the deviation of every matrix of a block, by what it is."""
-    feed = one.feed
+    feed = one.mlp
     keys, values = one.attention.key_value.weight.chunk(2)
-    widen, narrow = (getattr(x, "weight", x) for x in (feed.widen, feed.narrow))
+    widen, narrow = (getattr(x, "weight", x) for x in (feed.up_proj, feed.down_proj))
     found = {
         "query": one.attention.query.weight,
         "keys": keys,
@@ -45,7 +45,7 @@ def test_the_small_start_is_gpt_2s(experts):
 
 @feeds
 def test_the_zero_start_keeps_variance_and_adds_nothing(experts):
-    model = GPT(100, ModelConfig(**CONFIG, experts=experts, start="zero", tied=False))
+    model = GPT(100, ModelConfig(**CONFIG, experts=experts, init="zero", tie_embeddings=False))
     t = torch.randint(100, (2, 9))
     assert torch.equal(model.hidden(t), model.embed(t))
     assert not model.head.weight.any()
@@ -59,7 +59,7 @@ def test_the_zero_start_keeps_variance_and_adds_nothing(experts):
 @pytest.mark.parametrize("start", ["small", "zero"])
 @pytest.mark.parametrize("feed", ["gelu", "swiglu"])
 def test_deepnorm_is_xaviers_start_and_all_but_queries_and_keys_smaller(experts, start, feed):
-    model = GPT(100, ModelConfig(**CONFIG, experts=experts, order="deep", start=start, feed=feed))
+    model = GPT(100, ModelConfig(**CONFIG, experts=experts, norm_order="deep", init=start, mlp=feed))
     alpha, gain = deepnorm(8)
     inner = 344 if feed == "swiglu" else 512
     for one in model.blocks:
@@ -70,14 +70,14 @@ def test_deepnorm_is_xaviers_start_and_all_but_queries_and_keys_smaller(experts,
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"order": "deep"}, {"order": "post"}, {"norm": "scale"}, {"experts": 3}]
+    "changes", [{}, {"norm_order": "deep"}, {"norm_order": "post"}, {"norm": "scale"}, {"experts": 3}]
 )
 @pytest.mark.parametrize("start", ["small", "zero"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_start_is_near_the_loss_of_a_guess(changes, start, tied):
     """Were it far, the first steps would go into unlearning the start."""
     model, t = (
-        GPT(300, ModelConfig(depth=4, dim=64, start=start, tied=tied, **changes)),
+        GPT(300, ModelConfig(depth=4, dim=64, init=start, tie_embeddings=tied, **changes)),
         torch.randint(300, (4, 33)),
     )
     parts = model.loss(t[:, :-1], t[:, 1:])

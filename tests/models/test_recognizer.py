@@ -54,7 +54,7 @@ def test_the_decoder_is_causal():
 
 
 def test_it_learns_a_few_pictures_by_heart():
-    net = small(misread=0.0)  # a letter misread at the last step would decide what that step costs
+    net = small(token_noise=0.0)  # a letter misread at the last step would decide what that step costs
     pictures, texts = torch.randn(4, 1, 40, 48), [[4, 5], [6], [], [7, 4, 4]]
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     first = net.loss(pictures, texts)["loss"].item()
@@ -74,7 +74,7 @@ def test_a_text_longer_than_its_frames_still_gives_a_finite_loss():
 
 
 def test_misreading_touches_letters_only_and_only_in_training():
-    net = small(misread=1.0)
+    net = small(token_noise=1.0)
     tokens = torch.tensor([[SOS, 4, 5, PAD]]).repeat(50, 1)
     changed = net._add_token_noise(tokens)
     assert (changed[:, [0, 3]] == tokens[:, [0, 3]]).all()

@@ -20,7 +20,7 @@ VARIANTS = {
     "linear": {"mechanism": "linear"},
     "learned": {"positions": "learned", "norm": "layer"},
     "sinusoidal": {"positions": "sinusoidal"},
-    "post": {"order": "post", "final_norm": False},
+    "post": {"norm_order": "post", "final_norm": False},
     "experts": {"experts": 3},
     "one token": {"memory": 1},
 }
@@ -44,7 +44,7 @@ def tokens(length, batch=2):
 
 def by_hand(model, t):
     """Process segment after segment with the layers of the model, always updating the memory."""
-    memory, out, m = model.memory.expand(len(t), -1, -1), [], model.config.memory
+    memory, out, m = model.memory.mlp_ratio(len(t), -1, -1), [], model.config.memory
     for piece in t.split(SEGMENT, 1):
         x = torch.cat([memory, model.embedding(piece), memory], 1)
         table = model.position_table if model.positions is None else model.positions.table
@@ -117,7 +117,7 @@ def test_the_balance_is_the_mean_of_the_segments():
     model, t = built("experts"), tokens(8)
     balances = []
     for one in model.blocks:
-        one.feed.register_forward_hook(lambda layer, *_: balances.append(layer.balance))
+        one.mlp.register_forward_hook(lambda layer, *_: balances.append(layer.balance_loss))
     balance = model.loss(t, t)["balance"]
     assert len(balances) == 4
     assert_close(balance, sum(balances) / 4)
@@ -193,7 +193,7 @@ def test_the_cache_refuses_what_it_cannot_do():
 
 
 def test_explaining_shows_the_last_segment_with_its_memory():
-    model, t = built(depth=1, feed="none"), tokens(10)
+    model, t = built(depth=1, mlp="none"), tokens(10)
     steps = model.explain(t)[0]
     assert steps["weights"].shape == (2, 2, 5, 5)
     other = model.explain(torch.cat([(t[:, :4] + 1) % 7, t[:, 4:]], 1))[0]
@@ -211,7 +211,9 @@ def recall_batch(batch, segments):
 
 @pytest.mark.parametrize("blocked", [False, True])
 def test_it_learns_to_carry_what_a_model_without_memory_cannot_know(blocked):
-    config = ModelConfig(depth=1, dim=32, heads=2, context=SEGMENT, memory=1, segments=2, tied=False)
+    config = ModelConfig(
+        depth=1, dim=32, heads=2, context=SEGMENT, memory=1, segments=2, tie_embeddings=False
+    )
     model = RecurrentMemoryGPT(5, config)
     if blocked:
         model._to_memory = torch.zeros_like

@@ -55,7 +55,7 @@ def test_local_attention_in_its_exact_mode_is_a_window_of_one_more(length, windo
         ("window", {"window": 9}),
         ("dilated", {"window": 5, "dilation": 3}),
         ("sinks", {"window": 7, "sinks": 4}),
-        ("longformer", {"window": 7, "leaders": 3}),
+        ("longformer", {"window": 7, "global_tokens": 3}),
     ],
 )
 def test_the_drawn_band_as_a_mask_in_x_transformers_is_the_band(name, settings, causal):

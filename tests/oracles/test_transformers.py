@@ -23,18 +23,20 @@ CLASSIC = {"norm": "layer", "positions": "learned"}
 OURS = {
     "gpt2": ModelConfig(depth=3, dim=24, heads=3, context=32, bias=True, **CLASSIC),
     "gpt2, no bias, a head of its own": ModelConfig(
-        depth=2, dim=16, heads=2, context=32, tied=False, **CLASSIC
+        depth=2, dim=16, heads=2, context=32, tie_embeddings=False, **CLASSIC
     ),
     "gpt2, relu2": ModelConfig(
-        depth=2, dim=16, heads=2, context=32, feed="relu2", expand=3, eps=1e-3, **CLASSIC
+        depth=2, dim=16, heads=2, context=32, mlp="relu2", mlp_ratio=3, eps=1e-3, **CLASSIC
     ),
-    "gpt2, tanh": ModelConfig(depth=2, dim=16, heads=2, context=32, feed="gelu-tanh", inner=40, **CLASSIC),
-    "llama": ModelConfig(depth=3, dim=24, heads=3, context=32, feed="swiglu"),
+    "gpt2, tanh": ModelConfig(
+        depth=2, dim=16, heads=2, context=32, mlp="gelu-tanh", hidden_dim=40, **CLASSIC
+    ),
+    "llama": ModelConfig(depth=3, dim=24, heads=3, context=32, mlp="swiglu"),
     "llama, grouped": ModelConfig(
-        depth=2, dim=32, heads=4, kv_heads=2, context=32, feed="swiglu", tied=False
+        depth=2, dim=32, heads=4, kv_heads=2, context=32, mlp="swiglu", tie_embeddings=False
     ),
     "llama, far": ModelConfig(
-        depth=2, dim=16, heads=2, context=32, feed="swiglu", position={"base": 500.0}, eps=1e-2, inner=24
+        depth=2, dim=16, heads=2, context=32, mlp="swiglu", position={"base": 500.0}, eps=1e-2, hidden_dim=24
     ),
 }
 

@@ -106,7 +106,7 @@ class Texts(Task):
         return model.loss(batch.tokens[:, :-1], batch.tokens[:, 1:])
 
 
-DESIGNS = [{}, {"memory": 2}, {"exits": True}, {"experts": 4, "feed": "swiglu"}]
+DESIGNS = [{}, {"memory": 2}, {"exits": True}, {"experts": 4, "mlp": "swiglu"}]
 
 
 def _step_both_ways(group: ProcessGroup):

@@ -36,7 +36,7 @@ class Squares(Task):
 
     def __init__(self, model, optimizer, schedule=SCHEDULE, clip=1.0) -> None:
         self.model, self.optimizer = model, optimizer
-        self.recipe = Recipe(schedule=schedule, training=TrainerConfig(clip=clip, precision="float32"))
+        self.recipe = Recipe(schedule=schedule, training=TrainerConfig(grad_clip=clip, precision="float32"))
 
     def init_state(self, group):
         return TrainState(self.model, None, self.optimizer, 0)

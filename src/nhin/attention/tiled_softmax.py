@@ -20,7 +20,7 @@ gathers its rows by index brings its own ``BoundTile``.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,7 @@ softmax_backward = torch.ops.aten._softmax_backward_data
 LOG2E = math.log2(math.e)  # scores are taken to base 2: MKL's exp is 10 times slower where it underflows
 
 
+@runtime_checkable
 class BoundTile(Protocol):
     """A tile that knows where its rows and keys are stored."""
 
@@ -75,6 +76,7 @@ class BoundTile(Protocol):
         ...
 
 
+@runtime_checkable
 class TileSource(Protocol):
     """Yields the tiles of a call: each pair of query and key once."""
 

@@ -116,7 +116,7 @@ def _flops_table(summary: "ModelSummary") -> "Table":
     flops = summary.flops
     title = f"FLOPs of one token, in a text of {summary.length}: matrix products"
     table = make_table("part", "forward", "share", title=title)
-    for name in ("projections", "looking", "feed", "head"):
+    for name in ("projections", "looking", "mlp", "head"):
         value = getattr(flops, name)
         label = {"looking": "scores and weighted sums", "feed": "MLP"}.get(name, name)
         table.add_row(label, _format_count(value), f"{value / max(1, flops.forward):.1%}")

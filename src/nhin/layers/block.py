@@ -34,10 +34,10 @@ class Block(nn.Module):
     Args:
         dim: Width of inputs and outputs.
         attention: The self-attention.
-        feed: The MLP; None for a block of attention alone.
+        mlp: The MLP; None for a block of attention alone.
         cross: The cross-attention.
         norm: A name in ``layers.norm.NORMS``.
-        order: Position of the norms.
+        norm_order: Position of the norms.
         alpha: Scale of the residual with ``order="deep"``; see ``deepnorm``.
         eps: Added inside the norms against division by zero; their own default when None.
     """
@@ -46,22 +46,22 @@ class Block(nn.Module):
         self,
         dim: int,
         attention: MultiHead,
-        feed: nn.Module | None = None,
+        mlp: nn.Module | None = None,
         *,
         cross: MultiHead | None = None,
         norm: str = "layer",
-        order: NormOrder = "pre",
+        norm_order: NormOrder = "pre",
         alpha: float = 1.0,
         eps: float | None = None,
     ) -> None:
         super().__init__()
-        self.order, self.alpha = order, alpha if order == "deep" else 1.0
+        self.norm_order, self.alpha = norm_order, alpha if norm_order == "deep" else 1.0
         self.norm = build_norm(norm, dim, eps)
         self.attention = attention
         self.cross_norm = build_norm(norm, dim, eps) if cross else None
         self.cross = cross
-        self.feed_norm = build_norm(norm, dim, eps) if feed else None
-        self.feed = feed
+        self.mlp_norm = build_norm(norm, dim, eps) if mlp else None
+        self.mlp = mlp
 
     def forward(  # noqa: PLR0913  # the arguments of each sublayer
         self,
@@ -101,20 +101,20 @@ class Block(nn.Module):
             raise UsageError(
                 "a context was given to a block without cross-attention; build it with cross=MultiHead(...)"
             )
-        if self.feed is None or self.feed_norm is None:
+        if self.mlp is None or self.mlp_norm is None:
             return x
-        return self._add_residual(x, self.feed(self._norm_before(x, self.feed_norm)), self.feed_norm)
+        return self._add_residual(x, self.mlp(self._norm_before(x, self.mlp_norm)), self.mlp_norm)
 
     def fill_cache(self, x: Hidden, cache: Cache, lengths: Sequence[int] | None = None) -> None:
         """Append the keys and values of ``x`` to a cache, without computing the block's output."""
         self.attention(self._norm_before(x, self.norm), causal=True, cache=cache, lengths=lengths)
 
     def _norm_before(self, x: Hidden, norm: nn.Module) -> Hidden:
-        return norm(x) if self.order == "pre" else x
+        return norm(x) if self.norm_order == "pre" else x
 
     def _add_residual(self, x: Hidden, y: Hidden, norm: nn.Module) -> Hidden:
         """Add the output of a sublayer to its input, with the norm before or after."""
-        return x + y if self.order == "pre" else norm(self.alpha * x + y)
+        return x + y if self.norm_order == "pre" else norm(self.alpha * x + y)
 
 
 def deepnorm(depth: int) -> tuple[float, float]:

@@ -26,35 +26,35 @@ class MLP(nn.Module):
 
     Args:
         dim: Width of inputs and outputs.
-        expand: Hidden width over ``dim``.
+        mlp_ratio: Hidden width over ``dim``.
         activation: A name in ``ACTIVATIONS``; gelu-tanh is GPT-2's GELU.
         bias: Give the linear layers a bias.
         dropout: Probability of dropping an output channel.
-        inner: Hidden width, instead of ``expand``.
+        hidden_dim: Hidden width, instead of ``mlp_ratio``.
     """
 
     def __init__(
         self,
         dim: int,
         *,
-        expand: int = 4,
+        mlp_ratio: int = 4,
         activation: str = "gelu",
         bias: bool = True,
         dropout: float = 0.0,
-        inner: int | None = None,
+        hidden_dim: int | None = None,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise UnknownName("activation of an MLP", activation, ACTIVATIONS)
-        inner = inner or compute_hidden_dim(dim, expand, activation)
+        hidden_dim = hidden_dim or compute_hidden_dim(dim, mlp_ratio, activation)
         self.activation = activation
-        self.widen = nn.Linear(dim, 2 * inner if activation == "swiglu" else inner, bias=bias)
-        self.narrow = nn.Linear(inner, dim, bias=bias)
+        self.up_proj = nn.Linear(dim, 2 * hidden_dim if activation == "swiglu" else hidden_dim, bias=bias)
+        self.down_proj = nn.Linear(hidden_dim, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
         """Transform every position by itself."""
-        return self.dropout(self.narrow(activate(self.widen(x), self.activation)))
+        return self.dropout(self.down_proj(activate(self.up_proj(x), self.activation)))
 
 
 def compute_hidden_dim(dim: int, mlp_ratio: int, activation: str) -> int:

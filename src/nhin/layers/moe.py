@@ -26,16 +26,16 @@ from nhin.ranges import check_range
 
 
 class MixtureOfExperts(nn.Module):
-    """MLPs of which every token uses ``active``.
+    """MLPs of which every token uses ``top_k``.
 
     Args:
         dim: Width of inputs and outputs.
         experts: Number of MLPs.
-        active: Experts per token.
-        expand: Hidden width of each over ``dim``.
+        top_k: Experts per token.
+        mlp_ratio: Hidden width of each over ``dim``.
         activation: A name in ``mlp.ACTIVATIONS``.
         dropout: Probability of dropping an output channel.
-        inner: Hidden width of each, instead of ``expand``.
+        hidden_dim: Hidden width of each, instead of ``mlp_ratio``.
     """
 
     def __init__(
@@ -43,36 +43,38 @@ class MixtureOfExperts(nn.Module):
         dim: int,
         experts: int,
         *,
-        active: int = 2,
-        expand: int = 4,
+        top_k: int = 2,
+        mlp_ratio: int = 4,
         activation: str = "gelu",
         dropout: float = 0.0,
-        inner: int | None = None,
+        hidden_dim: int | None = None,
     ) -> None:
         super().__init__()
-        inner = inner or compute_hidden_dim(dim, expand, activation)
-        self.experts, self.active = experts, check_range("active", active, 1, experts)
+        hidden_dim = hidden_dim or compute_hidden_dim(dim, mlp_ratio, activation)
+        self.experts, self.top_k = experts, check_range("top_k", top_k, 1, experts)
         self.activation = activation
         self.router = nn.Linear(dim, experts, bias=False)
-        wide = 2 * inner if activation == "swiglu" else inner
-        self.widen = nn.Parameter(torch.empty(experts, wide, dim).uniform_(-(dim**-0.5), dim**-0.5))
-        self.narrow = nn.Parameter(torch.empty(experts, dim, inner).uniform_(-(inner**-0.5), inner**-0.5))
+        wide = 2 * hidden_dim if activation == "swiglu" else hidden_dim
+        self.up_proj = nn.Parameter(torch.empty(experts, wide, dim).uniform_(-(dim**-0.5), dim**-0.5))
+        self.down_proj = nn.Parameter(
+            torch.empty(experts, dim, hidden_dim).uniform_(-(hidden_dim**-0.5), hidden_dim**-0.5)
+        )
         self.dropout = nn.Dropout(dropout)
-        self.balance: Float[Tensor, ""] | None = None
+        self.balance_loss: Float[Tensor, ""] | None = None
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
         """Apply its experts to every token; ``balance`` then holds the balance loss of this call."""
         tokens = x.flatten(0, -2)
         gates = self._route(tokens)
-        top_gates, indices = gates.topk(self.active, dim=-1)
-        self.balance = self._compute_balance_loss(gates, indices)
+        top_gates, indices = gates.topk(self.top_k, dim=-1)
+        self.balance_loss = self._compute_balance_loss(gates, indices)
         # A single weight scaled to one would carry no gradient to the router.
-        weights = (top_gates if self.active == 1 else top_gates / top_gates.sum(-1, keepdim=True)).to(x.dtype)
+        weights = (top_gates if self.top_k == 1 else top_gates / top_gates.sum(-1, keepdim=True)).to(x.dtype)
         out = torch.zeros_like(tokens)
         for expert in range(self.experts):
             token, slot = (indices == expert).nonzero(as_tuple=True)
-            hidden = activate(tokens[token] @ self.widen[expert].T, self.activation)
-            expert_out = (hidden @ self.narrow[expert].T) * weights[token, slot, None]
+            hidden = activate(tokens[token] @ self.up_proj[expert].T, self.activation)
+            expert_out = (hidden @ self.down_proj[expert].T) * weights[token, slot, None]
             out = out.index_add(0, token, expert_out.to(out.dtype))
         return self.dropout(out.view_as(x))
 
@@ -84,7 +86,7 @@ class MixtureOfExperts(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the balance loss: its graph cannot be copied."""
-        return self.__dict__ | {"balance": None}
+        return self.__dict__ | {"balance_loss": None}
 
     def _compute_balance_loss(self, gates: Float[Tensor, "tokens E"], indices: Tensor) -> Float[Tensor, ""]:
         if not len(gates):

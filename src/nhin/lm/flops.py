@@ -35,7 +35,7 @@ class Flops:
     Args:
         projections: Query, key, value and output projections of all blocks.
         looking: Scores and weighted sums of all blocks.
-        feed: MLPs, or routers and the active experts.
+        mlp: MLPs, or routers and the active experts.
         head: Logits of the vocabulary.
         checkpointing: Whether training computes blocks twice.
         heads: How often training computes logits: once for every exit.
@@ -43,7 +43,7 @@ class Flops:
 
     projections: float
     looking: float
-    feed: float
+    mlp: float
     head: int
     checkpointing: bool = False
     heads: int = 1
@@ -51,7 +51,7 @@ class Flops:
     @property
     def blocks(self) -> float:
         """Operations of all blocks."""
-        return self.projections + self.looking + self.feed
+        return self.projections + self.looking + self.mlp
 
     @property
     def forward(self) -> float:
@@ -87,7 +87,7 @@ def count_flops(model: GPT, length: int, visible_keys: float | None = None) -> F
     return Flops(
         projections=share * sum(_linear_flops(block.attention) for block in blocks),
         looking=share * attention_flops,
-        feed=share * sum(_mlp_flops(block.feed) for block in blocks if block.feed is not None),
+        mlp=share * sum(_mlp_flops(block.mlp) for block in blocks if block.mlp is not None),
         head=2 * model.vocab * model.dim,
         checkpointing=config.checkpointing,
         heads=config.depth if config.exits else 1,
@@ -128,8 +128,8 @@ def _linear_flops(module: nn.Module) -> int:
 def _mlp_flops(mlp: nn.Module) -> int:
     if not isinstance(mlp, MixtureOfExperts):
         return _linear_flops(mlp)
-    experts = 2 * (mlp.widen.numel() + mlp.narrow.numel())
-    return _linear_flops(mlp.router) + experts * mlp.active // mlp.experts
+    experts = 2 * (mlp.up_proj.numel() + mlp.down_proj.numel())
+    return _linear_flops(mlp.router) + experts * mlp.top_k // mlp.experts
 
 
 @torch.no_grad()

@@ -139,10 +139,10 @@ def count_parameters(model: GPT) -> dict[str, ParameterCount]:
     """Count weights by part; of experts, a token uses the router and its active ones."""
     parts: dict[str, ParameterCount] = {}
     shares = {
-        id(weight): moe.active / moe.experts
+        id(weight): moe.top_k / moe.experts
         for moe in model.modules()
         if isinstance(moe, MixtureOfExperts)
-        for weight in (moe.widen, moe.narrow)
+        for weight in (moe.up_proj, moe.down_proj)
     }
     for name, weight in model.named_parameters():
         part = _component_of(name, has_experts=bool(shares))
@@ -158,7 +158,7 @@ def _component_of(name: str, has_experts: bool) -> str:
     if any(word.endswith("norm") for word in words):
         return "norms"
     if words[0] == "blocks":
-        return words[2] if words[2] != "feed" else "experts" if has_experts else "feed-forward"
+        return words[2] if words[2] != "mlp" else "experts" if has_experts else "feed-forward"
     return words[0]
 
 

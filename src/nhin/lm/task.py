@@ -52,11 +52,11 @@ def find_matrices(model: nn.Module) -> dict[Tensor, int]:
             counts |= {module.query.weight: 1, module.key_value.weight: 2, module.out.weight: 1}
         elif isinstance(module, MLP):
             counts |= {
-                module.widen.weight: 2 if module.activation == "swiglu" else 1,
-                module.narrow.weight: 1,
+                module.up_proj.weight: 2 if module.activation == "swiglu" else 1,
+                module.down_proj.weight: 1,
             }
         elif isinstance(module, MixtureOfExperts):
-            counts |= {module.widen: 2 if module.activation == "swiglu" else 1, module.narrow: 1}
+            counts |= {module.up_proj: 2 if module.activation == "swiglu" else 1, module.down_proj: 1}
     return counts
 
 
@@ -95,7 +95,7 @@ class LanguageModelTask(Task):
 
     def __init__(self, recipe: LMRecipe, corpus: Corpus, out: Path | None = None) -> None:
         config, model = recipe.training, recipe.model
-        if config.parallel == "fsdp" and (model.memory or model.exits or config.average):
+        if config.parallel == "fsdp" and (model.memory or model.exits or config.ema_decay):
             raise UsageError("fsdp takes no memory, no exits and no average; use parallel='ddp' for those")
         if recipe.data.accumulate < 1 or recipe.data.batch % recipe.data.accumulate:
             raise UsageError(
@@ -121,7 +121,7 @@ class LanguageModelTask(Task):
             model.compile()
         if config.parallel == "fsdp" and group.world > 1:
             shard_model(model, model.blocks, group.world)
-        ema = init_ema(model) if config.average else None
+        ema = init_ema(model) if config.ema_decay else None
         return TrainState(model, ema, build_optimizer(model, self.recipe), WindowPosition())
 
     @contextmanager

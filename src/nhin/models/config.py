@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from nhin.attention.base import missing_ability
 from nhin.attention.position_registry import POSITIONS
@@ -23,8 +23,8 @@ _SIZES = {
     "dim": (1, 2**16),
     "heads": (1, 1024),
     "context": (1, 2**22),
-    "expand": (1, 64),
-    "inner": (1, 2**16),
+    "mlp_ratio": (1, 64),
+    "hidden_dim": (1, 2**16),
     "experts": (0, 4096),
     "memory": (0, 2**16),
     "segments": (1, 2**16),
@@ -49,24 +49,36 @@ class ModelConfig:
         preset: A name in ``layers.presets.PRESETS``: it sets heads, mechanism, positions and bias.
         norm: A name in ``layers.norm.NORMS``.
         eps: Added inside the norms against division by zero; their own default when None.
-        order: Position of the norms; see ``layers.block.Block``.
+        norm_order: Position of the norms; see ``layers.block.Block``.
         final_norm: Put a norm before the head.
         qk_norm: Normalize queries and keys.
-        feed: Activation of the MLP, a name in ``layers.mlp.ACTIVATIONS``; "none" for no MLP.
-        expand: Hidden width of the MLP over ``dim``.
-        inner: Hidden width of the MLP, instead of ``expand``.
+        mlp: Activation of the MLP, a name in ``layers.mlp.ACTIVATIONS``; "none" for no MLP.
+        mlp_ratio: Hidden width of the MLP over ``dim``.
+        hidden_dim: Hidden width of the MLP, instead of ``mlp_ratio``.
         experts: Experts of a mixture instead of the MLP; 0 for none.
-        active: Experts per token.
-        balance: Weight of the loss that balances the use of experts.
+        top_k: Experts per token.
+        balance_loss: Weight of the loss that balances the use of experts.
         bias: Give linear layers a bias; those of experts have none.
-        tied: The head shares the weights of the embedding.
-        start: Initialization: "small" as GPT-2's, "zero" with sublayers that output zeros.
+        tie_embeddings: The head shares the weights of the embedding.
+        init: Initialization: "small" as GPT-2's, "zero" with sublayers that output zeros.
         dropout: Probability of dropping a channel.
         checkpointing: Store no activations inside blocks; recompute them for the gradient.
         memory: Memory tokens passed from segment to segment; 0 for none.
         segments: Segments of ``context`` tokens in a training sequence; with ``memory``.
         exits: Train the head on the output of every block, so that tokens can exit early.
     """
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "feed": "mlp",
+        "expand": "mlp_ratio",
+        "inner": "hidden_dim",
+        "tied": "tie_embeddings",
+        "start": "init",
+        "active": "top_k",
+        "balance": "balance_loss",
+        "order": "norm_order",
+        "settings.leaders": "global_tokens",
+    }
 
     depth: int = 4
     dim: int | None = None
@@ -80,18 +92,18 @@ class ModelConfig:
     preset: str | None = None
     norm: str = "rms"
     eps: float | None = None
-    order: NormOrder = "pre"
+    norm_order: NormOrder = "pre"
     final_norm: bool = True
     qk_norm: bool = False
-    feed: MLPType = "gelu"
-    expand: int = 4
-    inner: int | None = None
+    mlp: MLPType = "gelu"
+    mlp_ratio: int = 4
+    hidden_dim: int | None = None
     experts: int = 0
-    active: int = 2
-    balance: float = 0.01
+    top_k: int = 2
+    balance_loss: float = 0.01
     bias: bool = False
-    tied: bool = True
-    start: Init = "small"
+    tie_embeddings: bool = True
+    init: Init = "small"
     dropout: float = 0.0
     checkpointing: bool = False
     memory: int = 0
@@ -167,9 +179,9 @@ def _check_names(config: ModelConfig) -> None:
     """Refuse unknown names."""
     for kind, name, known in (
         ("norm", config.norm, NORMS),
-        ("feed", config.feed, ("none", *ACTIVATIONS)),
-        ("order", config.order, get_args(NormOrder)),
-        ("start", config.start, get_args(Init)),
+        ("mlp", config.mlp, ("none", *ACTIVATIONS)),
+        ("norm_order", config.norm_order, get_args(NormOrder)),
+        ("init", config.init, get_args(Init)),
         ("position", config.positions, (*POSITIONS, "none")),
     ):
         if name not in known:
@@ -179,12 +191,12 @@ def _check_names(config: ModelConfig) -> None:
 def _check_combinations(config: ModelConfig) -> None:
     """Refuse values out of range, and settings that contradict each other."""
     check_range("dropout", config.dropout, 0, below=1)
-    check_range("balance", config.balance, 0)
+    check_range("balance_loss", config.balance_loss, 0)
     if config.eps is not None:
         check_range("eps", config.eps, above=0, maximum=1)
     if config.experts:
-        check_range("active", config.active, 1, config.experts)
-        if config.feed == "none":
+        check_range("top_k", config.top_k, 1, config.experts)
+        if config.mlp == "none":
             raise UsageError("experts are MLPs; give feed='gelu', 'relu2' or 'swiglu'")
     if config.memory and config.exits:
         raise UsageError("memory and exits do not go together; give one of them")

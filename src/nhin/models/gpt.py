@@ -68,7 +68,7 @@ class GPT(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(build_block(config, positions, layer) for layer in range(config.depth))
         self.norm = build_norm(config.norm, self.dim, config.eps) if config.final_norm else nn.Identity()
-        self.head = None if config.tied else nn.Linear(self.dim, vocab, bias=False)
+        self.head = None if config.tie_embeddings else nn.Linear(self.dim, vocab, bias=False)
         init_weights(self, config)
 
     def forward(self, tokens: Tokens, *, cache: Caches = None, lengths: Lengths = None) -> Logits:
@@ -149,9 +149,9 @@ class GPT(nn.Module):
     def balance_loss(self) -> Float[Tensor, ""] | None:
         """Return how unevenly the last call used experts, from 1 for evenly; None without experts."""
         losses = [
-            module.balance
+            module.balance_loss
             for module in self.modules()
-            if isinstance(module, MixtureOfExperts) and module.balance is not None
+            if isinstance(module, MixtureOfExperts) and module.balance_loss is not None
         ]
         return torch.stack(losses).mean() if losses else None
 
@@ -159,7 +159,7 @@ class GPT(nn.Module):
         """Return the weighted sum of a cross-entropy and a balance loss, and both."""
         if balance is None:
             return {"loss": nats}
-        loss = nats + self.config.balance * balance
+        loss = nats + self.config.balance_loss * balance
         return {"loss": loss, "nats": nats.detach(), "balance": balance.detach()}
 
     def new_cache(self, batch: int, context: int | None = None) -> list[Cache]:
@@ -182,7 +182,7 @@ class GPT(nn.Module):
         """Explain every block's attention to embeddings with positions."""
         layers = []
         for block in self.iter_blocks():
-            qkv = block.attention.project_qkv(block.norm(x) if block.order == "pre" else x)
+            qkv = block.attention.project_qkv(block.norm(x) if block.norm_order == "pre" else x)
             layers.append(block.attention.mechanism.explain(*qkv, causal=True))
             x = block(x, causal=True)
         return layers
@@ -209,7 +209,7 @@ def build_block(config: ModelConfig, positions: PositionConfig, layer: int) -> B
         attention,
         build_mlp(config),
         norm=config.norm,
-        order=config.order,
+        norm_order=config.norm_order,
         alpha=deepnorm(config.depth)[0],
         eps=config.eps,
     )
@@ -217,17 +217,17 @@ def build_block(config: ModelConfig, positions: PositionConfig, layer: int) -> B
 
 def build_mlp(config: ModelConfig) -> nn.Module | None:
     """Build the MLP of a block, or its experts; None for neither."""
-    if config.feed == "none":
+    if config.mlp == "none":
         return None
     dim = config.dim or 0
     shared: dict[str, Any] = {
-        "expand": config.expand,
-        "inner": config.inner,
-        "activation": config.feed,
+        "mlp_ratio": config.mlp_ratio,
+        "hidden_dim": config.hidden_dim,
+        "activation": config.mlp,
         "dropout": config.dropout,
     }
     if config.experts:
-        return MixtureOfExperts(dim, config.experts, active=config.active, **shared)
+        return MixtureOfExperts(dim, config.experts, top_k=config.top_k, **shared)
     return MLP(dim, bias=config.bias, **shared)
 
 

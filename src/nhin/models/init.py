@@ -27,19 +27,19 @@ _STD = 0.02
 @torch.no_grad()
 def init_weights(model: nn.Module, config: ModelConfig) -> None:
     """Draw the weights of a language model from torch's random state."""
-    zero = config.start == "zero"
+    zero = config.init == "zero"
     for module in model.modules():
         if isinstance(module, nn.Linear):
             _init_normal(module.weight, module.in_features**-0.5 if zero else _STD)
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.Embedding):
-            _init_normal(module.weight, _STD if config.tied else 1.0 if zero else _STD)
+            _init_normal(module.weight, _STD if config.tie_embeddings else 1.0 if zero else _STD)
         elif isinstance(module, MixtureOfExperts):
-            for weight in (module.widen, module.narrow):
+            for weight in (module.up_proj, module.down_proj):
                 _init_normal(weight, weight.shape[-1] ** -0.5 if zero else _STD)
     for block in (module for module in model.modules() if isinstance(module, Block)):
-        if config.order == "deep":
+        if config.norm_order == "deep":
             _init_deepnorm(block, deepnorm(config.depth)[1])
             continue
         for weight in (block.attention.out.weight, *_mlp_weights(block)[1:]):
@@ -59,7 +59,7 @@ def _init_deepnorm(block: Block, gain: float) -> None:
     for weight in (block.attention.query.weight, keys):
         _init_normal(weight, _xavier_std(weight))
     mlp = _mlp_weights(block)
-    gated = getattr(block.feed, "activation", "") == "swiglu"
+    gated = getattr(block.mlp, "activation", "") == "swiglu"
     hidden = [part for weight in mlp[:1] for part in weight.chunk(2 if gated else 1, -2)]
     for weight in (values, block.attention.out.weight, *hidden, *mlp[1:]):
         _init_normal(weight, gain * _xavier_std(weight))
@@ -71,6 +71,6 @@ def _xavier_std(weight: Tensor) -> float:
 
 def _mlp_weights(block: Block) -> list[Tensor]:
     """Return the first and second matrix of an MLP or of all experts; none without."""
-    if isinstance(block.feed, MLP):
-        return [block.feed.widen.weight, block.feed.narrow.weight]
-    return [block.feed.widen, block.feed.narrow] if isinstance(block.feed, MixtureOfExperts) else []
+    if isinstance(block.mlp, MLP):
+        return [block.mlp.up_proj.weight, block.mlp.down_proj.weight]
+    return [block.mlp.up_proj, block.mlp.down_proj] if isinstance(block.mlp, MixtureOfExperts) else []

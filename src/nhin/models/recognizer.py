@@ -51,7 +51,7 @@ class RecognizerNet(nn.Module):
         heads: Attention heads in every block.
         dropout: Probability of dropping a channel inside blocks.
         ctc: Weight of the CTC loss; the decoder's is 1.
-        misread: Fraction of the decoder's input letters replaced in training, so that it relies on the
+        token_noise: Fraction of the decoder's input letters replaced in training, so that it relies on the
             picture.
     """
 
@@ -67,12 +67,12 @@ class RecognizerNet(nn.Module):
         heads: int = 4,
         dropout: float = 0.0,
         ctc: float = 0.5,
-        misread: float = 0.05,
+        token_noise: float = 0.05,
     ) -> None:
         super().__init__()
         if height % HEIGHT_STRIDE:
             raise ShapeError(f"height is {height}; the backbone needs a multiple of {HEIGHT_STRIDE}")
-        self.height, self.ctc_weight, self.misread, self.vocab = height, ctc, misread, len(charset)
+        self.height, self.ctc_weight, self.token_noise, self.vocab = height, ctc, token_noise, len(charset)
         self.backbone = build_backbone(backbone)
         self.flatten = nn.Linear(self.backbone.channels * (height // HEIGHT_STRIDE), dim)
         self.settle = nn.LayerNorm(dim)
@@ -143,8 +143,8 @@ class RecognizerNet(nn.Module):
 
     def _add_token_noise(self, tokens: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
         """Replace some letters by random ones in training; SOS and padding stay."""
-        if not self.training or self.misread == 0:
+        if not self.training or self.token_noise == 0:
             return tokens
-        swap = (torch.rand(tokens.shape) < self.misread) & (tokens > EOS).cpu()
+        swap = (torch.rand(tokens.shape) < self.token_noise) & (tokens > EOS).cpu()
         other = torch.randint(EOS + 1, self.vocab, tokens.shape)
         return torch.where(swap.to(tokens.device), other.to(tokens.device), tokens)

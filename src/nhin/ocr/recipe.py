@@ -1,8 +1,9 @@
 """The recipe of the recognizer; build its data source and network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from nhin.config import from_dict
 from nhin.data.images.bucket_sampler import BATCH_PIXELS, BatchConfig
@@ -23,9 +24,13 @@ class OCRDataConfig:
 
     ``fonts``, ``words``, ``seed`` and ``synth`` are arguments of ``SyntheticSource``. ``real`` names sets of
     labeled crops; ``real_share`` (0 to 1) of the samples come from them. ``workers`` processes draw chunks of
-    ``chunk`` samples, ``ahead`` chunks in advance, and store them in ``cache``; after ``cycle`` chunks the
+    ``chunk`` samples, ``prefetch`` chunks in advance, and store them in ``cache``; after ``cycle`` chunks the
     stream starts again (0: never).
     """
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "ahead": "prefetch",
+    }
 
     fonts: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
@@ -37,7 +42,7 @@ class OCRDataConfig:
     cycle: int = 0
     cache: str | None = None
     workers: int = 1
-    ahead: int = 2
+    prefetch: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class OCRTrainConfig(TrainerConfig):
     checkpoint with initial weights. A validation takes ``validate_crops``.
     """
 
-    average: float = 0.999
+    ema_decay: float = 0.999
     batch_pixels: int = BATCH_PIXELS
     jitter: float = 1.0
     start: str | None = None
@@ -58,6 +63,10 @@ class OCRTrainConfig(TrainerConfig):
 @dataclass(frozen=True, slots=True)
 class OCRRecipe(Recipe):
     """The settings of one run; ``model`` holds keyword arguments of ``RecognizerNet``."""
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "model.misread": "token_noise",
+    }
 
     workflow: Literal["reader"] = "reader"
     model: dict[str, Any] = field(default_factory=dict)

@@ -80,7 +80,7 @@ class RecognizerTask(Task):
             height=state.model.height,
             cache=data.cache,
             workers=data.workers,
-            prefetch=data.ahead,
+            prefetch=data.prefetch,
         ) as chunks:
             dealt = group.deal(iter_batches(chunks, build_batch_config(self.recipe), state.position))
             with closing(prefetch(map(prepare, dealt), _PREFETCH)) as stream:

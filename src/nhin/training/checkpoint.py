@@ -25,6 +25,16 @@ from nhin.training.fsdp import shard_like
 
 Tensors = Mapping[str, Tensor]
 
+FORMAT = 2
+# Parts of the names of weights in format 1, and what they are called since.
+_NEW_NAMES = {
+    "feed": "mlp",
+    "feed_norm": "mlp_norm",
+    "widen": "up_proj",
+    "narrow": "down_proj",
+    "key_mixing": "key_projection",
+    "value_mixing": "value_projection",
+}
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _MAX_PARTS = 4096
 
@@ -59,7 +69,7 @@ def save(folder: Path, checkpoint: Checkpoint, group: ProcessGroup | None = None
                 save_file(clones, new / f"{name}{suffix}.safetensors")
             group.barrier()
             if group.is_first:
-                for name, value in checkpoint.values.items():
+                for name, value in ({"format": FORMAT} | dict(checkpoint.values)).items():
                     text = json.dumps(value, ensure_ascii=False, indent=1)
                     (new / f"{name}.json").write_text(text, encoding="utf-8")
         group.barrier()
@@ -90,7 +100,20 @@ def load(folder: Path) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {path} is torn: {why}") from why
     if not tensors:
         raise CheckpointError(f"{path} is not a checkpoint: it holds no safetensors")
-    return Checkpoint(tensors, values)
+    version = values.pop("format", 1)
+    if version not in range(1, FORMAT + 1):
+        raise CheckpointError(f"{path} has format {version!r}; this nhin reads format 1 to {FORMAT}")
+    return Checkpoint(_rename_weights(tensors) if version == 1 else tensors, values)
+
+
+def _rename_weights(tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
+    """Give the weights of format 1 their present names."""
+    return {
+        file: {
+            ".".join(_NEW_NAMES.get(part, part) for part in name.split(".")): x for name, x in entries.items()
+        }
+        for file, entries in tensors.items()
+    }
 
 
 def _load_tensors(folder: Path) -> dict[str, dict[str, Tensor]]:

@@ -167,12 +167,12 @@ class Trainer:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         losses = self._average(self._backward(batch, number))
-        norm = float(full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)))
+        norm = float(full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.config.grad_clip)))
         if not math.isfinite(norm):
             raise Diverged(f"the gradient's norm is {norm} at step {number}; a lower rate may help")
         state.optimizer.step()
         if state.ema is not None and self._is_first:
-            update_ema(state.ema, state.model, self.config.average, number)
+            update_ema(state.ema, state.model, self.config.ema_decay, number)
         state.step, state.position = number, batch.after
         return {"loss": losses.pop("loss"), **losses, "grad_norm": norm, "rate": rate}
 

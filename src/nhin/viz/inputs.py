@@ -28,7 +28,7 @@ SMALL_SETTINGS: dict[str, dict[str, object]] = {
     "window": {"window": 6},
     "dilated": {"window": 4, "dilation": 3},
     "sinks": {"window": 6, "sinks": 2},
-    "longformer": {"window": 5, "leaders": 2},
+    "longformer": {"window": 5, "global_tokens": 2},
     "strided": {"stride": 6},
     "fixed": {"stride": 6, "summary": 2},
     "interleaved": {"stride": 6},

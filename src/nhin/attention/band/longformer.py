@@ -25,7 +25,7 @@ class Longformer(BandAttention):
     """Every query attends to the nearest keys and to the global ones, whose queries attend to all.
 
     Args:
-        leaders: Number of global positions, at the start; 0 is a plain window.
+        global_tokens: Number of global positions, at the start; 0 is a plain window.
     """
 
     facts = band_facts(
@@ -37,7 +37,7 @@ class Longformer(BandAttention):
         use="To classify or question long documents: local attention, and one position that collects it all.",
     )
 
-    def __init__(self, window: int = 256, leaders: int = 1) -> None:
+    def __init__(self, window: int = 256, global_tokens: int = 1) -> None:
         check_size("window", window)
-        check_size("leaders", leaders, 0)
-        super().__init__(Band(window, global_keys=leaders, global_queries=leaders))
+        check_size("global_tokens", global_tokens, 0)
+        super().__init__(Band(window, global_keys=global_tokens, global_queries=global_tokens))

@@ -44,7 +44,7 @@ class Linformer(Mechanism):
         shared: One matrix projects keys and values alike.
     """
 
-    value_mixing: nn.Parameter | None
+    value_projection: nn.Parameter | None
     facts = Facts(
         "linformer",
         "Linformer",
@@ -60,14 +60,14 @@ class Linformer(Mechanism):
     def __init__(self, rank: int = 64, context: int = 512, shared: bool = False) -> None:
         super().__init__()
         shape = (check_size("rank", rank), check_size("context", context))
-        self.key_mixing = nn.Parameter(torch.randn(shape) * rank**-0.5)
+        self.key_projection = nn.Parameter(torch.randn(shape) * rank**-0.5)
         own = None if shared else nn.Parameter(torch.randn(shape) * rank**-0.5)
-        self.register_parameter("value_mixing", own)
+        self.register_parameter("value_projection", own)
 
     def check(self, q: Queries, k: Keys, v: Keys, *, causal: bool, keep: Keep | None) -> None:
         """Refuse inputs that do not fit, also more keys than there are columns."""
         super().check(q, k, v, causal=causal, keep=keep)
-        context = self.key_mixing.shape[1]
+        context = self.key_projection.shape[1]
         if k.shape[1] > context:
             raise ShapeError(
                 f"k has {k.shape[1]} keys, but context is {context}; "
@@ -76,7 +76,7 @@ class Linformer(Mechanism):
 
     def project_keys(self, k: Keys, keep: Keep | None) -> ProjectedKeys:
         """Return EK."""
-        return _project(self.key_mixing, mask_keys(k, keep))
+        return _project(self.key_projection, mask_keys(k, keep))
 
     def project_values(self, v: Keys, keep: Keep | None) -> ProjectedKeys:
         """Return FV."""
@@ -103,7 +103,7 @@ class Linformer(Mechanism):
         }
 
     def _value_projection(self) -> Projection:
-        return self.key_mixing if self.value_mixing is None else self.value_mixing
+        return self.key_projection if self.value_projection is None else self.value_projection
 
     def _scores(self, q: Queries, keys: ProjectedKeys) -> RankWeights:
         q = q.unflatten(2, (keys.shape[2], -1))

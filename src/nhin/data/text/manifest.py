@@ -8,14 +8,15 @@
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from nhin.data.text.splits import SplitConfig
 
-FORMAT = 1
+FORMAT = 2  # 1 called the split ``cut``
 MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
 
 
@@ -61,10 +62,14 @@ class ManifestSplits:
 class Manifest:
     """What ``manifest.json`` holds; ``asked`` is the requested tokenizer, ``tokenizer`` its fingerprint."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "cut": "split",
+    }
+
     format: int
     source: Origin
     asked: str
-    cut: SplitConfig
+    split: SplitConfig
     tokenizer: str
     vocab: int
     dtype: Literal["uint16", "uint32"]

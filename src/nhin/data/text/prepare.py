@@ -170,7 +170,7 @@ def _open_existing(
         existing = open_tokens(out)
     except DataError as why:
         raise UsageError(f"{why}; delete {out} or choose another folder") from None
-    if (existing.manifest.asked, existing.manifest.cut) != (tokenizer_name, config):
+    if (existing.manifest.asked, existing.manifest.split) != (tokenizer_name, config):
         raise UsageError(f"{out} holds tokens made with other settings; choose another folder")
     return existing
 

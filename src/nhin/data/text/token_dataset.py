@@ -139,8 +139,8 @@ def open_tokens(folder: Path | str) -> Corpus:
         raise DataError(f"{folder} holds no tokens: there is no {MANIFEST}; nhin prepare makes them")
     tree = _read_json(folder / MANIFEST)
     version = tree.get("format") if isinstance(tree, dict) else None
-    if not isinstance(tree, dict) or version != FORMAT:
-        raise DataError(f"{folder / MANIFEST} has format {version}; this nhin reads format {FORMAT}")
+    if not isinstance(tree, dict) or version not in range(1, FORMAT + 1):
+        raise DataError(f"{folder / MANIFEST} has format {version}; this nhin reads format 1 to {FORMAT}")
     try:
         manifest = from_dict(Manifest, tree, str(folder / MANIFEST))
         tokenizer = tokenizer_from_dict(_read_json(folder / VOCABULARY))

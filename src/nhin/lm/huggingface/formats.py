@@ -82,7 +82,7 @@ class CheckpointFormat:
         return ours
 
     def _iter_mappings(self, config: ModelConfig) -> Iterator[tuple[WeightMapping, int]]:
-        head = {} if config.tied else {"head.weight": HEAD}
+        head = {} if config.tie_embeddings else {"head.weight": HEAD}
         for ours, theirs in (dict(self.weights) | head).items():
             yield WeightMapping((ours,), (theirs,)), 0
         for layer in range(config.depth):
@@ -107,7 +107,13 @@ def find_unsupported_settings(
     config: ModelConfig, requirements: Mapping[str, tuple[object, ...]]
 ) -> Iterator[str]:
     """Yield the settings that no format supports, or that differ from the requirements of one."""
-    common = {"order": ("pre",), "final_norm": (True,), "qk_norm": (False,), "experts": (0,), "memory": (0,)}
+    common = {
+        "norm_order": ("pre",),
+        "final_norm": (True,),
+        "qk_norm": (False,),
+        "experts": (0,),
+        "memory": (0,),
+    }
     for name, allowed in (common | dict(requirements)).items():
         value = getattr(config, name)
         if value not in allowed:

@@ -16,12 +16,12 @@ _ACTIVATIONS = {"gelu": "gelu", "gelu-tanh": "gelu_new", "relu2": "relu2"}
 _ACTIVATIONS_FROM_HF = {theirs: ours for ours, theirs in _ACTIVATIONS.items()} | {
     "gelu_pytorch_tanh": "gelu-tanh"
 }
-_NORMS = {"ln_1": ("norm",), "ln_2": ("feed_norm",)}
+_NORMS = {"ln_1": ("norm",), "ln_2": ("mlp_norm",)}
 _LINEARS = {
     "attn.c_attn": ("attention.query", "attention.key_value"),
     "attn.c_proj": ("attention.out",),
-    "mlp.c_fc": ("feed.widen",),
-    "mlp.c_proj": ("feed.narrow",),
+    "mlp.c_fc": ("mlp.up_proj",),
+    "mlp.c_proj": ("mlp.down_proj",),
 }
 _BLOCK_WEIGHTS = [
     WeightMapping(
@@ -37,7 +37,7 @@ _BLOCK_WEIGHTS = [
 
 def find_unsupported(config: ModelConfig) -> Iterator[str]:
     """Yield the settings that GPT-2 does not support."""
-    requirements = {"norm": ("layer",), "positions": ("learned",), "feed": tuple(_ACTIVATIONS)}
+    requirements = {"norm": ("layer",), "positions": ("learned",), "mlp": tuple(_ACTIVATIONS)}
     yield from find_unsupported_settings(config, requirements)
     if config.kv_heads != config.heads:
         yield f"kv_heads is {config.kv_heads}, not {config.heads}, the number of heads"
@@ -52,15 +52,15 @@ def to_hf_config(config: ModelConfig) -> dict[str, Any]:
         "n_layer": config.depth,
         "n_head": config.heads,
         "n_positions": config.context,
-        "n_inner": config.inner or config.expand * (config.dim or 0),
-        "activation_function": _ACTIVATIONS[config.feed],
+        "n_inner": config.hidden_dim or config.mlp_ratio * (config.dim or 0),
+        "activation_function": _ACTIVATIONS[config.mlp],
         "layer_norm_epsilon": config.eps or EPS,
         "embd_pdrop": config.dropout,
         "resid_pdrop": config.dropout,
         "attn_pdrop": 0.0,
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
-        "tie_word_embeddings": config.tied,
+        "tie_word_embeddings": config.tie_embeddings,
     }
 
 
@@ -88,10 +88,10 @@ def from_hf_config(reader: ConfigReader) -> ModelConfig:
         positions="learned",
         norm="layer",
         eps=None if eps == EPS else eps,
-        feed=reader.get_choice("activation_function", _ACTIVATIONS_FROM_HF, "gelu_new"),  # pyright: ignore[reportArgumentType]
-        inner=None if inner == 4 * dim else inner,
+        mlp=reader.get_choice("activation_function", _ACTIVATIONS_FROM_HF, "gelu_new"),  # pyright: ignore[reportArgumentType]
+        hidden_dim=None if inner == 4 * dim else inner,
         bias=True,
-        tied=reader.get_bool("tie_word_embeddings", True),
+        tie_embeddings=reader.get_bool("tie_word_embeddings", True),
         dropout=reader.get_fraction("resid_pdrop", 0.1),
     )
 

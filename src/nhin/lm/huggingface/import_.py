@@ -80,7 +80,7 @@ def _load_model(folder: Path, format: CheckpointFormat, config: ModelConfig, ids
         ours = GPT(len(ids), config).state_dict()
         shapes = {name: tuple(tensor.shape) for name, tensor in format.to_hf_weights(ours, config).items()}
     foreign = SafetensorsFolder(folder, _find_prefix(shapes), format.buffer_suffixes)
-    foreign.check_shapes(shapes, optional=(HEAD,) if config.tied else ())
+    foreign.check_shapes(shapes, optional=(HEAD,) if config.tie_embeddings else ())
     weights = format.from_hf_weights(foreign, config)
     order = torch.tensor(ids)
     for name in _TOKEN_ROWS:

@@ -19,12 +19,12 @@ ROPE_BASE = 10000.0
 MAX_ANGLES = 2**30  # of the tables of all layers
 _LAYERS = {
     "norm": ("input_layernorm",),
-    "feed_norm": ("post_attention_layernorm",),
+    "mlp_norm": ("post_attention_layernorm",),
     "attention.query": ("self_attn.q_proj",),
     "attention.out": ("self_attn.o_proj",),
-    "feed.narrow": ("mlp.down_proj",),
+    "mlp.down_proj": ("mlp.down_proj",),
     "attention.key_value": ("self_attn.k_proj", "self_attn.v_proj"),
-    "feed.widen": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.up_proj": ("mlp.gate_proj", "mlp.up_proj"),
 }
 _BLOCK_WEIGHTS = [
     WeightMapping(
@@ -36,7 +36,7 @@ _BLOCK_WEIGHTS = [
 
 def find_unsupported(config: ModelConfig) -> Iterator[str]:
     """Yield the settings that Llama does not support."""
-    requirements = {"norm": ("rms",), "positions": ("rotary",), "feed": ("swiglu",), "bias": (False,)}
+    requirements = {"norm": ("rms",), "positions": ("rotary",), "mlp": ("swiglu",), "bias": (False,)}
     yield from find_unsupported_settings(config, requirements)
     for name, value in config.position.items():
         if (name, value) != ("pairs", "half") and name not in ("base", "context"):
@@ -50,7 +50,7 @@ def to_hf_config(config: ModelConfig) -> dict[str, Any]:
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
         "hidden_size": dim,
-        "intermediate_size": config.inner or compute_hidden_dim(dim, config.expand, config.feed),
+        "intermediate_size": config.hidden_dim or compute_hidden_dim(dim, config.mlp_ratio, config.mlp),
         "num_hidden_layers": config.depth,
         "num_attention_heads": heads,
         "num_key_value_heads": config.kv_heads,
@@ -64,7 +64,7 @@ def to_hf_config(config: ModelConfig) -> dict[str, Any]:
         "attention_bias": False,
         "mlp_bias": False,
         "attention_dropout": 0.0,
-        "tie_word_embeddings": config.tied,
+        "tie_word_embeddings": config.tie_embeddings,
     }
 
 
@@ -93,9 +93,9 @@ def from_hf_config(reader: ConfigReader) -> ModelConfig:
         context=context,
         position={} if base == ROPE_BASE else {"base": base},
         eps=None if eps == EPS else eps,
-        feed="swiglu",
-        inner=None if inner == compute_hidden_dim(dim, 4, "swiglu") else inner,
-        tied=reader.get_bool("tie_word_embeddings", False),
+        mlp="swiglu",
+        hidden_dim=None if inner == compute_hidden_dim(dim, 4, "swiglu") else inner,
+        tie_embeddings=reader.get_bool("tie_word_embeddings", False),
     )
 
 
