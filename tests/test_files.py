@@ -1,7 +1,6 @@
 """Laws of files: whole or absent, the old one intact where the new one fails, one process a lock."""
 
 import hashlib
-import os
 
 import pytest
 
@@ -51,8 +50,13 @@ def test_between_two_renames_the_old_folder_is_found_and_the_next_write_tidies_u
     folder = tmp_path / "f"
     with write_folder(folder) as new:
         (new / "a").write_text("1")
+
+    def interrupt(folder, new, old):
+        folder.rename(old)
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), write_folder(folder) as new:
-        patch.setattr(files, "swap", lambda folder, new, old: (folder.rename(old), os.kill(os.getpid(), 2)))
+        patch.setattr(files, "swap", interrupt)
     found = find_folder(folder)
     assert found is not None and (found / "a").read_text() == "1"
     with write_folder(folder) as new:

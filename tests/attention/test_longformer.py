@@ -28,14 +28,14 @@ def draw(t, s):
     return q, k, v
 
 
-@pytest.mark.parametrize("global_tokens", [1, 2, 5, 40])
+@pytest.mark.parametrize("leaders", [1, 2, 5, 40])
 def test_leaders_answer_as_if_there_were_no_window(leaders):
     q, k, v = draw(19, 19)
     out, want = Longformer(2, leaders)(q, k, v)[:, :leaders], Naive()(q, k, v)[:, :leaders]
     same(out, want, (q, k, v))
 
 
-@pytest.mark.parametrize("global_tokens", [1, 3])
+@pytest.mark.parametrize("leaders", [1, 3])
 def test_what_a_leader_says_reaches_everybody(leaders):
     q, k, v = draw(19, 19)
     loud = v.detach().clone()
@@ -82,7 +82,7 @@ def test_a_broken_key_out_of_sight_shows_in_the_leaders_alone():
 
 @pytest.mark.parametrize(
     ("settings", "wrong"),
-    [((0, 1), "window is 0; give at least 1"), ((4, -1), "leaders is -1; give at least 0")],
+    [((0, 1), "window is 0; give at least 1"), ((4, -1), "global_tokens is -1; give at least 0")],
 )
 def test_sizes_that_mean_nothing_are_refused(settings, wrong):
     with pytest.raises(ShapeError, match=wrong):

@@ -66,7 +66,7 @@ def key_order_does_not_matter(make, n):
 def hidden_keys_are_as_if_they_were_not_there(make, n):
     q, k, v = draw(n)
     part = (n.s + 1) // 2
-    keep = (torch.arange(n.s) < part).mlp_ratio(n.b, n.s)
+    keep = (torch.arange(n.s) < part).expand(n.b, n.s)
     same(make()(q, k, v, keep=keep), make()(q, k[:, :part], v[:, :part]), (q, k, v))
 
 

@@ -27,9 +27,10 @@ Differs: nothing.
 
 import torch.nn.functional as F
 
-from nhin.attention.masks import WindowMask, check_at_least
+from nhin.attention.masks import WindowMask
 from nhin.attention.softmax_base import SoftmaxAttention
 from nhin.attention.base import Facts
+from nhin.ranges import check_size
 
 
 class Cosine(SoftmaxAttention):
@@ -44,7 +45,7 @@ class Cosine(SoftmaxAttention):
     def __init__(self, head_dim: int, window: int = 3, sharpness: float = 4.0) -> None:
         super().__init__()
         self.head_dim, self.sharpness = head_dim, sharpness
-        self.pattern = WindowMask(check_at_least("window", window, 1))
+        self.pattern = WindowMask(check_size("window", window))
 
     def scores(self, q, k, p, s, size):
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)

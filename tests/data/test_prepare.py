@@ -320,7 +320,7 @@ def test_a_shard_that_changed_is_not_taken_for_whole(out):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 3},
         {"format": "1"},
         {"dtype": "object"},
         {"dtype": "uint32"},

@@ -14,7 +14,7 @@ ORDERS = ("pre", "post", "deep")
 
 def build(order, *, alpha=1.0, mlp=True, norm="layer"):
     attention = MultiHead(16, 4, rotary=True)
-    return Block(16, attention, MLP(16) if feed else None, norm=norm, norm_order=order, alpha=alpha)
+    return Block(16, attention, MLP(16) if mlp else None, norm=norm, norm_order=order, alpha=alpha)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -34,7 +34,7 @@ def test_a_block_is_its_formula(order):
 def test_a_block_may_have_no_mlp():
     block, x = build("pre", mlp=False), torch.randn(2, 5, 16)
     assert_close(block(x, causal=True), x + block.attention(block.norm(x), causal=True))
-    assert not any("feed" in name for name in block.state_dict())
+    assert not any("mlp" in name for name in block.state_dict())
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -60,7 +60,7 @@ def xavier(order, depth, dim=32):
             nn.init.xavier_normal_(layer.weight)
         for one in blocks if order == "deep" else ():
             one.attention.key_value.weight[dim:] *= gain
-            for layer in (one.attention.out, one.mlp.up_proj, one.mlp.narrow):
+            for layer in (one.attention.out, one.mlp.up_proj, one.mlp.down_proj):
                 layer.weight *= gain
     return blocks
 

@@ -23,8 +23,10 @@ FORMULAS = {
 def test_an_mlp_is_its_formula(activation, bias):
     mlp, x = MLP(9, activation=activation, bias=bias), torch.randn(2, 3, 9)
     weights = dict(mlp.named_parameters())
-    wide = x @ weights["widen.weight"].T + (weights["widen.bias"] if bias else 0.0)
-    want = FORMULAS[activation](wide) @ weights["narrow.weight"].T + (weights["narrow.bias"] if bias else 0.0)
+    wide = x @ weights["up_proj.weight"].T + (weights["up_proj.bias"] if bias else 0.0)
+    want = FORMULAS[activation](wide) @ weights["down_proj.weight"].T + (
+        weights["down_proj.bias"] if bias else 0.0
+    )
     assert_close(mlp(x), want)
 
 

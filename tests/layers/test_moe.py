@@ -18,9 +18,9 @@ def moe_by_token(layer, x):
     rows = []
     for token in x.flatten(0, -2):
         gates = (layer.router.weight @ token).softmax(0)
-        top = gates.argsort(descending=True)[: layer.active]
+        top = gates.argsort(descending=True)[: layer.top_k]
         outputs = [layer.down_proj[e] @ activate(layer.up_proj[e] @ token, layer.activation) for e in top]
-        total = gates[top].sum() if layer.active > 1 else 1.0
+        total = gates[top].sum() if layer.top_k > 1 else 1.0
         rows.append(sum(gates[e] / total * one for e, one in zip(top, outputs, strict=True)))
     return torch.stack(rows).view_as(x)
 
@@ -36,8 +36,8 @@ def gradients(layer, out, x):
     activation=st.sampled_from(ACTIVATIONS),
     length=st.integers(1, 9),
 )
-def test_the_output_and_its_gradients_are_those_of_the_formula(experts, active, activation, length):
-    layer = MixtureOfExperts(6, experts, top_k=min(active, experts), activation=activation).double()
+def test_the_output_and_its_gradients_are_those_of_the_formula(experts, top_k, activation, length):
+    layer = MixtureOfExperts(6, experts, top_k=min(top_k, experts), activation=activation).double()
     x = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
     out, want = layer(x), moe_by_token(layer, x)
     assert_close(out, want)
@@ -119,5 +119,5 @@ def test_nothing_in_gives_nothing_out_and_a_copy_can_be_made_after_a_call():
 
 @pytest.mark.parametrize("active", [0, 4, -1])
 def test_more_active_experts_than_there_are_is_refused(active):
-    with pytest.raises(UsageError, match=f"active is {active}; give 1 to 3"):
+    with pytest.raises(UsageError, match=f"top_k is {active}; give 1 to 3"):
         MixtureOfExperts(4, 3, top_k=active)

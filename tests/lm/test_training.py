@@ -245,8 +245,8 @@ def test_muon_takes_the_matrices_of_blocks_and_nothing_else():
         "blocks.0.attention.query.weight": 1,
         "blocks.0.attention.key_value.weight": 2,
         "blocks.0.attention.out.weight": 1,
-        "blocks.0.feed.widen.weight": 2,
-        "blocks.0.feed.narrow.weight": 1,
+        "blocks.0.mlp.up_proj.weight": 2,
+        "blocks.0.mlp.down_proj.weight": 1,
     }
 
 

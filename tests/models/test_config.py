@@ -79,7 +79,7 @@ def test_a_design_builds_the_model_it_describes():
 
 
 SIZES = {
-    "inner is 0; give 1 to": {"hidden_dim": 0},
+    "hidden_dim is 0; give 1 to": {"hidden_dim": 0},
     "depth is -1; give 0 to 1024": {"depth": -1},
     "depth is 1025; give 0 to 1024": {"depth": 1025},
     "dim is 0; give 1 to 65536": {"dim": 0},
@@ -89,11 +89,11 @@ SIZES = {
     "kv_heads is 3, which does not divide heads 4": {"dim": 64, "heads": 4, "kv_heads": 3},
     "context is 0; give 1": {"context": 0},
     "context is 10000000; give 1 to 4194304": {"context": 10**7},
-    "expand is 0; give 1 to 64": {"mlp_ratio": 0},
+    "mlp_ratio is 0; give 1 to 64": {"mlp_ratio": 0},
     "experts is -1; give 0 to 4096": {"experts": -1},
     "memory is -1; give 0": {"memory": -1},
     "segments is 0; give 1": {"memory": 1, "segments": 0},
-    "head_dim is 5; rotary positions turn pairs": {"dim": 5, "heads": 1},
+    "head_dim is 5; rotary positions rotate pairs": {"dim": 5, "heads": 1},
 }
 NAMES = {
     "no mechanism named 'sofmax'; did you mean softmax": {"mechanism": "sofmax"},
@@ -105,9 +105,9 @@ NAMES = {
     "no setting of rotary named 'bas'; did you mean base": {"position": {"bas": 3}},
     "no preset named 'gtp2'; did you mean gpt2": {"preset": "gtp2"},
     "no norm named 'lyer'; did you mean layer": {"norm": "lyer"},
-    "no feed named 'gleu'; did you mean gelu": {"mlp": "gleu"},
-    "no order named 'prep'; did you mean pre": {"norm_order": "prep"},
-    "no start named 'zeros'; did you mean zero": {"start": "zeros"},
+    "no mlp named 'gleu'; did you mean gelu": {"mlp": "gleu"},
+    "no norm_order named 'prep'; did you mean pre": {"norm_order": "prep"},
+    "no init named 'zeros'; did you mean zero": {"init": "zeros"},
 }
 USES = {
     "preset bert is bidirectional; a language model needs a causal one": {"preset": "bert"},
@@ -127,13 +127,13 @@ USES = {
     "exits need blocks; give a depth of 1 or more": {"exits": True, "depth": 0},
     "dropout is 1.0; give at least 0 and less than 1": {"dropout": 1.0},
     "dropout is nan": {"dropout": float("nan")},
-    "active is 3; give 1 to 2": {"experts": 2, "top_k": 3},
-    "active is 0; give 1 to 2": {"experts": 2, "top_k": 0},
+    "top_k is 3; give 1 to 2": {"experts": 2, "top_k": 3},
+    "top_k is 0; give 1 to 2": {"experts": 2, "top_k": 0},
     "experts are MLPs; give mlp=": {"experts": 2, "mlp": "none"},
     "eps is 0.0; give more than 0": {"eps": 0.0},
     "eps is nan": {"eps": float("nan")},
-    "balance is -1": {"balance": -1.0},
-    "balance is inf": {"balance": float("inf")},
+    "balance_loss is -1": {"balance_loss": -1.0},
+    "balance_loss is inf": {"balance_loss": float("inf")},
 }
 WRONG = [
     (error, words, config)

@@ -44,7 +44,7 @@ def tokens(length, batch=2):
 
 def by_hand(model, t):
     """Process segment after segment with the layers of the model, always updating the memory."""
-    memory, out, m = model.memory.mlp_ratio(len(t), -1, -1), [], model.config.memory
+    memory, out, m = model.memory.expand(len(t), -1, -1), [], model.config.memory
     for piece in t.split(SEGMENT, 1):
         x = torch.cat([memory, model.embedding(piece), memory], 1)
         table = model.position_table if model.positions is None else model.positions.table

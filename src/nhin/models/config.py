@@ -197,7 +197,7 @@ def _check_combinations(config: ModelConfig) -> None:
     if config.experts:
         check_range("top_k", config.top_k, 1, config.experts)
         if config.mlp == "none":
-            raise UsageError("experts are MLPs; give feed='gelu', 'relu2' or 'swiglu'")
+            raise UsageError("experts are MLPs; give mlp='gelu', 'relu2' or 'swiglu'")
     if config.memory and config.exits:
         raise UsageError("memory and exits do not go together; give one of them")
     if (config.memory or config.exits) and not config.depth:
