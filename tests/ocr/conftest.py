@@ -17,7 +17,7 @@ from nhin.training.checkpoint import Checkpoint, save
 
 # Without misread letters: what is learnt by heart shall not hang on which were misread last.
 RECIPE = OCRRecipe(
-    model={"backbone": "tiny", "dim": 32, "depth": 1, "decoder_depth": 1, "heads": 2, "misread": 0.0}
+    model={"backbone": "tiny", "dim": 32, "depth": 1, "decoder_depth": 1, "heads": 2, "token_noise": 0.0}
 )
 WORDS = "phở bún chả cơm xôi chè 25.000đ BÁNH MÌ nước".split()
 
