@@ -22,7 +22,7 @@ CACHED = 2**18  # scores computed at a time: more would leave the cache between 
 Packed = Float[Tensor, "N E T D"]  # N batch x key heads, E query heads that share a key head
 PackedKeys = Float[Tensor, "N S D"]
 Hidden = Bool[Tensor, "N S"]
-MaskParts = tuple[tuple[slice, Bool[Tensor, "R _"]], ...]  # columns, and the pairs hidden among them
+MaskParts = tuple[tuple[slice, Bool[Tensor, "_ _"]], ...]  # columns, and the pairs hidden among them
 KeyRuns = tuple[slice, ...] | Int[Tensor, " L"]
 
 
@@ -173,7 +173,8 @@ class SlicedTile:
         for columns, hidden in self.mask:
             by_row[..., columns].masked_fill_(hidden, float("-inf"))
         if self.source.hidden is not None:
-            scores.masked_fill_(self.keys(self.source.hidden)[:, None], float("-inf"))
+            hidden = take_keys(self.source.hidden[self.heads], self.runs)
+            scores.masked_fill_(hidden[:, None], float("-inf"))
 
     def add_bias(self, x: Bias, grad: Scores) -> None:
         """Add the gradient of the scores, summed along diagonals, to that of the bias."""
@@ -183,7 +184,7 @@ class SlicedTile:
     def _at(self) -> tuple[slice, slice, slice]:
         return self.heads, slice(None), as_slice(self.piece.rows)
 
-    def _by_head(self, scores: Scores) -> Float[Tensor, "B g e R L"]:
+    def _by_head(self, scores: Scores) -> Float[Tensor, "B g e r L"]:
         """Split axis 0 into batch rows and the heads of one."""
         groups = min(len(scores), self.source.groups)
         return rearrange(scores, "(b g) (e r) l -> b g e r l", g=groups, r=len(self.piece.rows))
