@@ -13,7 +13,7 @@ VENV = command -v $(PYTHON) >/dev/null || { echo "nhin: there is no $(PYTHON) he
 RUN = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help read test check format lint types imports sizes bench pages fonts train clean
+.PHONY: help read test oracles check format lint types imports sizes house bench pages fonts train clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,7 +27,12 @@ test: ## run every test (adds torch and the tools to .venv)
 	@$(RUN) -m pytest -q -n 2 --dist worksteal -m compiled $(ARGS) || test $$? -eq 5  # 5: ARGS chose none of these
 	@$(RUN) -m pytest -q -n 2 --dist worksteal -m "not compiled" --jaxtyping-packages=$(SHAPES) $(ARGS)
 
-check: format lint types imports sizes ## check format, lint, types, import order and sizes (make -k check: all of them)
+oracles: ## compare with libraries written by others, fetched into .oracles (torch stays the one of .venv)
+	@$(VENV) test
+	@test .oracles/.fetched -nt scripts/oracles.txt || { rm -rf .oracles && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --target .oracles -r scripts/oracles.txt && touch .oracles/.fetched; }
+	@PYTHONPATH=.oracles $(RUN) -m pytest -q tests/oracles $(ARGS)
+
+check: format lint types imports sizes house ## check format, lint, types, import order, sizes and names (make -k check: all of them)
 
 format: ## check formatting alone
 	@$(VENV) test
@@ -49,13 +54,17 @@ sizes: ## check sizes of files and functions alone
 	@$(VENV) test
 	$(RUN) scripts/sizes.py
 
+house: ## check import cycles, hidden imports and names used twice alone
+	@$(VENV) test
+	$(RUN) scripts/house.py
+
 bench: ## measure cost on this machine; results go to benchmarks/
 	@$(VENV) test
 	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; exit 0; }; $(RUN) "$$script" $(ARGS) || exit 1; done
 
 pages: ## write the pages of docs/ that are made from docstrings and measurements
 	@$(VENV) test
-	@$(RUN) scripts/pages.py
+	@$(RUN) scripts/docs/build.py
 
 fonts: ## fetch free font families into .fonts (needs npm) for richer synthetic pictures
 	@command -v npm >/dev/null || { echo "nhin: npm is not here; any folder of .ttf files serves: nhin synth --fonts" >&2; exit 1; }
@@ -67,5 +76,5 @@ train: ## train a reader: RECIPE=reader-small OUT=runs/reader-small (ARGS=--resu
 	NHIN_FONTS=.fonts $(RUN) -m nhin train $(RECIPE) --out $(OUT) $(ARGS)
 
 clean: ## remove .venv and what tests and tools left behind
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/nhin.egg-info
-	find . -name __pycache__ -type d -not -path './.fonts/*' -prune -exec rm -rf {} +
+	rm -rf .venv .oracles .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/nhin.egg-info
+	find . -name __pycache__ -type d -not -path './.fonts/*' -not -path './.oracles/*' -prune -exec rm -rf {} +

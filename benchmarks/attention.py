@@ -1,32 +1,27 @@
-"""Measure every attention mechanism beside PyTorch's own kernel: time, memory, and one step of decoding.
+"""Compare every attention mechanism with PyTorch's own kernel: time, memory, and one decoding step.
 
-    python benchmarks/attention.py                          everything; keeps benchmarks/attention.json
+    python benchmarks/attention.py                          everything; writes benchmarks/attention.json
     python benchmarks/attention.py window linear --lengths 512,2048 --backward
     python benchmarks/attention.py --decode                 one query at 512, 8192 and 32768 keys
-    python benchmarks/attention.py --targets                what the fast paths promise, met or missed
+    python benchmarks/attention.py --targets                the targets of the fast paths, met or missed
 
-One thread, its own CPU time (what else the machine does is not counted), B=1 H=8 D=64, every mechanism with
-its own defaults (a window is 256 places, or four blocks of 64) and room for the length. The peer is
-``scaled_dot_product_attention`` on the same tensors, causal where the mechanism can be; a mechanism and its
-peer take turns, and a ratio is the median of the ratios of the rounds, with the least and the greatest.
-Memory is what operations returned and was still held, at its peak, beyond inputs, answers and gradients;
-what a kernel takes inside itself is not seen. A case that would take over 20 s or 6 GB, judged by the case
-before it, is left out, and the table says so, as it does where a mechanism refuses a length.
+CPU time of one thread, B=1 H=8 D=64, every mechanism with its defaults (a window is 256 positions, or four
+blocks of 64). The baseline is ``scaled_dot_product_attention`` on the same tensors, causal where the
+mechanism can be; both take turns, and a ratio is the median of the ratios of all rounds, with minimum
+and maximum. Memory is the peak of the tensors that operations return, without inputs, results and gradients;
+memory inside a kernel is not counted. A case that would take over 20 s or 6 GB, extrapolated
+from shorter ones, is skipped, as is a length that a mechanism refuses.
 
 The JSON (``--json OUT`` for a part):
-    machine, settings     where and how
     forward, backward     {name: {length: {ms, ratio, min, max, peak_mb} or {skipped: why}}}
     growth                {name: {time, memory: {declared, measured}}}; measured is p of length^p between
                           the two longest lengths of ``forward``, null where fewer were measured
-    decode                {name: {keys: {us, ratio, min, max} or {skipped: why}}}; the peer is "SDPA MHA";
+    decode                {name: {keys: {us, ratio, min, max} or {skipped: why}}}; the baseline is "SDPA MHA";
                           packed queries have ``of_enable_gqa`` too, {ratio, min, max}
-    targets               [{what, limit, ratio, min, max, met}]; a ratio may be at most its limit
+    targets               [{what, limit, ratio, min, max, met}]; met: the ratio is at most the limit
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,23 +31,36 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import MOST_SECONDS, Cell, Run, exponent, peak, seconds, spread, told, why_not
+from measuring import (
+    MAX_SECONDS,
+    Cell,
+    Run,
+    cpu_seconds,
+    describe_machine,
+    format_cell,
+    growth_exponent,
+    make_parser,
+    peak_memory,
+    save_json,
+    skip_reason,
+    summarize_ratios,
+)
 from torch import Tensor
 
-from nhin.attention.base import Mechanism, Room, State
+from nhin.attention.base import Cache, CacheSpec, Mechanism
+from nhin.attention.kv_cache import KVCache
 from nhin.attention.registry import MECHANISMS, build
-from nhin.attention.states import KeyValues
 from nhin.errors import NhinError
 
 HEADS, WIDTH = 8, 64
-LENGTHS, HELD = (512, 2048, 8192), (512, 8192, 32768)
+LENGTHS, CACHE_LENGTHS = (512, 2048, 8192), (512, 8192, 32768)
 ROUNDS = 5
-CHUNK = 512  # places read at once while a state is filled
+CHUNK = 512  # positions per call while a cache is filled
 
 
 @dataclass(frozen=True)
 class Target:
-    """A promise: ``name`` at ``length`` costs at most ``limit`` times its peer."""
+    """``name`` at ``length`` should cost at most ``limit`` times its baseline."""
 
     what: str
     part: str
@@ -74,111 +82,116 @@ TARGETS = (
 GROUPED, PACKED, STEPPED = "SDPA 8:2 enable_gqa", "softmax 8:2", "softmax 8:2 state"
 # "At least 1.7 times faster" is at most 1 / 1.7 of the time.
 DECODE_TARGETS = ((PACKED, 8192), (PACKED, 32768), (STEPPED, 8192), (STEPPED, 32768))
-FLAT = 1.25  # a step of a linear state at the longest may cost this much of one at the shortest
+FLAT = 1.25  # limit of linear's decoding step at the longest length over that at the shortest
 
 
-def made(name: str, length: int = 0) -> Mechanism:
-    """Build a mechanism as it is measured: with its own defaults, and room for so many places."""
+def build_mechanism(name: str, length: int = 0) -> Mechanism:
+    """Build a mechanism with its defaults, and a context of at least ``length``."""
     torch.manual_seed(0)
     room = {"context": max(512, length)} if "context" in signature(MECHANISMS[name]).parameters else {}
     return build(name, heads=HEADS, head_dim=WIDTH, **room).eval()
 
 
-def runs(name: str, length: int, dtype: torch.dtype, backward: bool) -> tuple[Run, Run, list[Tensor]]:
-    """Return the run of a mechanism, that of its peer, and the tensors they are given."""
-    mechanism = made(name, length).to(dtype)
+def build_runs(name: str, length: int, dtype: torch.dtype, backward: bool) -> tuple[Run, Run, list[Tensor]]:
+    """Return the run of a mechanism, that of its baseline, and their input tensors."""
+    mechanism = build_mechanism(name, length).to(dtype)
     causal = "causal" in mechanism.facts.abilities
-    q, k, v, up = (torch.randn(1, length, HEADS, WIDTH).to(dtype) for _ in range(4))
+    q, k, v, grad = (torch.randn(1, length, HEADS, WIDTH).to(dtype) for _ in range(4))
 
     def ours() -> Tensor:
         return mechanism(q, k, v, causal=causal)
 
     def peer() -> Tensor:
-        by_head = [x.transpose(1, 2) for x in (q, k, v)]
-        return F.scaled_dot_product_attention(*by_head, is_causal=causal).transpose(1, 2)  # pyright: ignore[reportArgumentType] # three
+        q_, k_, v_ = (x.transpose(1, 2) for x in (q, k, v))
+        return F.scaled_dot_product_attention(q_, k_, v_, is_causal=causal).transpose(1, 2)
 
-    def both_ways(look: Callable[[], Tensor], wanted: list[Tensor]) -> Run:
-        return lambda: torch.autograd.grad(look(), wanted, up, allow_unused=True)
+    def with_backward(forward: Callable[[], Tensor], inputs: list[Tensor]) -> Run:
+        return lambda: torch.autograd.grad(forward(), inputs, grad, allow_unused=True)
 
     learned = list(mechanism.parameters())
-    given = [q, k, v, up, *learned, *mechanism.buffers()]
+    tensors = [q, k, v, grad, *learned, *mechanism.buffers()]
     if not backward:
-        return torch.no_grad()(ours), torch.no_grad()(peer), given
+        return torch.no_grad()(ours), torch.no_grad()(peer), tensors
     inputs = [x.requires_grad_() for x in (q, k, v)]
-    return both_ways(ours, inputs + [p for p in learned if p.requires_grad]), both_ways(peer, inputs), given
+    trained = [p for p in learned if p.requires_grad]
+    return with_backward(ours, inputs + trained), with_backward(peer, inputs), tensors
 
 
-def measured(name: str, length: int, dtype: torch.dtype, backward: bool) -> Cell:
-    """Return time, ratio and memory of one case."""
-    ours, peer, given = runs(name, length, dtype, backward)
-    held = peak(ours, given)  # also the first run, which is not timed
+def measure_case(name: str, length: int, dtype: torch.dtype, backward: bool) -> Cell:
+    """Measure time, ratio and memory of one case."""
+    ours, peer, tensors = build_runs(name, length, dtype, backward)
+    memory = peak_memory(ours, tensors)  # also the first run, which is not timed
     peer()
-    first = (seconds(ours), seconds(peer))
-    rounds = [first] + [(seconds(ours), seconds(peer)) for _ in range(ROUNDS - 1 if first[0] < 3 else 2)]
-    middle = statistics.median(mine for mine, _ in rounds)
-    return {"ms": round(middle * 1e3, 3), **spread([a / b for a, b in rounds]), "peak_mb": held}
+    first = (cpu_seconds(ours), cpu_seconds(peer))
+    more = ROUNDS - 1 if first[0] < 3 else 2
+    rounds = [first] + [(cpu_seconds(ours), cpu_seconds(peer)) for _ in range(more)]
+    median = statistics.median(mine for mine, _ in rounds)
+    return {"ms": round(median * 1e3, 3), **summarize_ratios([a / b for a, b in rounds]), "peak_mb": memory}
 
 
-def grown(names: Sequence[str], lengths: Sequence[int], dtype: torch.dtype, backward: bool) -> dict[str, Any]:
+def measure_lengths(
+    names: Sequence[str], lengths: Sequence[int], dtype: torch.dtype, backward: bool
+) -> dict[str, Any]:
     """Measure mechanisms at lengths, shortest first, and print a line for each."""
-    print(f"\n{'forward + backward' if backward else 'forward'}, {dtype}: ms, times SDPA (spread), memory")
+    part = "forward + backward" if backward else "forward"
+    print(f"\n{part}, {dtype}: ms, times SDPA (min to max), memory")
     table: dict[str, Any] = {}
     for name in names:
         cells = table[name] = {}
         for length in sorted(lengths):
-            why = why_not(cells, length)
+            why = skip_reason(cells, length)
             try:
-                cell = {"skipped": why} if why else measured(name, length, dtype, backward)
+                cell = {"skipped": why} if why else measure_case(name, length, dtype, backward)
             except NhinError as refusal:
                 cell = {"skipped": str(refusal)}
             cells[str(length)] = cell
-            print(f"{name:22} {length:6} {told(cell, 'ms')}", flush=True)
+            print(f"{name:22} {length:6} {format_cell(cell, 'ms')}", flush=True)
     return table
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of decoding, and how to forget the steps that were taken."""
+    """One decoding step, and how to undo the steps taken."""
 
     take: Run
     undo: Run = lambda: None
 
 
-def filled(mechanism: Mechanism, keys: int, groups: int) -> State | str:
-    """Return a state that has read ``keys`` places, or why it took too long."""
-    state = mechanism.new_state(Room(1, keys + 1024, groups, WIDTH))
-    if type(state) is KeyValues:  # it keeps nothing but these, so nobody needs to look while it is filled
+def fill_cache(mechanism: Mechanism, keys: int, groups: int) -> Cache | str:
+    """Return a cache of ``keys`` positions, or why filling it takes too long."""
+    state = mechanism.init_cache(CacheSpec(1, keys + 1024, groups, WIDTH))
+    if type(state) is KVCache:  # holds nothing but keys and values
         state.append(*torch.randn(2, 1, keys, groups, WIDTH))
         return state
     spent = 0.0
     for start in range(0, keys, CHUNK):
         size = min(CHUNK, keys - start)
         q, (k, v) = torch.randn(1, size, HEADS, WIDTH), torch.randn(2, 1, size, groups, WIDTH)
-        last = seconds(lambda q=q, k=k, v=v: state.prefill(q, k, v))
+        last = cpu_seconds(lambda q=q, k=k, v=v: state.prefill(q, k, v))
         spent += last
-        if spent + last * (keys - start) / CHUNK / 2 > MOST_SECONDS:
-            return "filling its state takes over 20 s"
+        if spent + last * (keys - start) / CHUNK / 2 > MAX_SECONDS:
+            return "filling its cache takes over 20 s"
     return state
 
 
-def stepping(mechanism: Mechanism, state: State, groups: int) -> Step:
-    """Return the step of a mechanism from its filled state."""
+def build_step(mechanism: Mechanism, state: Cache, groups: int) -> Step:
+    """Return the decoding step of a mechanism with a filled cache."""
     keys = state.lengths[0]
     q, (k, v) = torch.randn(1, 1, HEADS, WIDTH), torch.randn(2, 1, 1, groups, WIDTH)
     undo = (lambda: state.truncate(keys)) if "truncate" in mechanism.facts.abilities else (lambda: None)
     return Step(lambda: state.step(q, k, v), undo)
 
 
-def plain_steps(keys: int) -> dict[str, Step]:
-    """Return what every step is compared with: PyTorch's kernel, our packed queries, ways to keep keys."""
+def build_baselines(keys: int) -> dict[str, Step]:
+    """Return the steps to compare with: PyTorch's kernel, packed queries, ways to store keys."""
     q = torch.randn(1, 1, HEADS, WIDTH)
     row = q.transpose(1, 2)
     k, v = torch.randn(2, 1, HEADS, keys, WIDTH)
     new, softmax = torch.randn(1, HEADS, 1, WIDTH), build("softmax")
-    # All of 8:2 read the same memory: what one leaves in the processor's cache serves the next.
-    state = filled(softmax, keys, 2)
-    assert isinstance(state, KeyValues), "keys and values are written, not read in"
-    few_k, few_v = (x.transpose(1, 2) for x in state.filled)
+    # All 8:2 steps read the same memory, so that the processor's cache helps all alike.
+    state = fill_cache(softmax, keys, 2)
+    assert isinstance(state, KVCache)
+    few_k, few_v = (x.transpose(1, 2) for x in state.contents)
 
     def written() -> None:
         k[:, :, -1:], v[:, :, -1:] = new, new
@@ -187,157 +200,152 @@ def plain_steps(keys: int) -> dict[str, Step]:
         "SDPA MHA": Step(lambda: F.scaled_dot_product_attention(row, k, v)),
         GROUPED: Step(lambda: F.scaled_dot_product_attention(row, few_k, few_v, enable_gqa=True)),
         PACKED: Step(lambda: softmax(q, few_k.transpose(1, 2), few_v.transpose(1, 2), causal=True)),
-        STEPPED: stepping(softmax, state, 2),
+        STEPPED: build_step(softmax, state, 2),
         "growing with cat": Step(lambda: (torch.cat([k, new], 2), torch.cat([v, new], 2))),
         "preallocated write": Step(written),
     }
 
 
-def in_turn(steps: Mapping[str, Step]) -> dict[str, list[float]]:
-    """Return seconds a step, round by round, each after a few that are not timed."""
+def time_steps(steps: Mapping[str, Step]) -> dict[str, list[float]]:
+    """Return seconds per step in every round, each after a step that is not timed."""
     times: dict[str, list[float]] = {name: [] for name in steps}
-    counts = {name: int(min(100, max(2, 5e-3 / seconds(step.take, 3)))) for name, step in steps.items()}
+    counts = {name: int(min(100, max(2, 5e-3 / cpu_seconds(step.take, 3)))) for name, step in steps.items()}
     for _ in range(ROUNDS + 2):
         for name, step in steps.items():
             step.take()
-            times[name].append(seconds(step.take, counts[name]))
+            times[name].append(cpu_seconds(step.take, counts[name]))
             step.undo()
     return times
 
 
-def cell_of(times: Mapping[str, Sequence[float]], name: str) -> Cell:
-    """Return the cell of one step beside those of its peers in the same rounds."""
+def make_cell(times: Mapping[str, Sequence[float]], name: str) -> Cell:
+    """Return the cell of one step, with its ratio to the baselines of the same rounds."""
     mine = times[name]
     cell: Cell = {"us": round(statistics.median(mine) * 1e6, 1)}
-    cell |= spread([a / b for a, b in zip(mine, times["SDPA MHA"], strict=True)])
+    cell |= summarize_ratios([a / b for a, b in zip(mine, times["SDPA MHA"], strict=True)])
     if name in (PACKED, STEPPED):
-        cell["of_enable_gqa"] = spread([a / b for a, b in zip(mine, times[GROUPED], strict=True)])
+        cell["of_enable_gqa"] = summarize_ratios([a / b for a, b in zip(mine, times[GROUPED], strict=True)])
     return cell
 
 
 @torch.inference_mode()
-def decoded(names: Sequence[str], held: Sequence[int]) -> dict[str, Any]:
-    """Measure one step of each mechanism that can decode, and of what it is compared with."""
-    print("\none step of decoding, float32: us, times SDPA over as many heads (spread)")
+def measure_decoding(names: Sequence[str], lengths: Sequence[int]) -> dict[str, Any]:
+    """Measure one decoding step of each mechanism that can decode, and of the baselines."""
+    print("\none decoding step, float32: us, times SDPA over as many heads (min to max)")
     table: dict[str, Any] = {}
 
     def enter(name: str, keys: int, cell: Cell) -> None:
         table.setdefault(name, {})[str(keys)] = cell
-        print(f"{name:22} {keys:6} {told(cell, 'us')}", flush=True)
+        print(f"{name:22} {keys:6} {format_cell(cell, 'us')}", flush=True)
 
-    for keys in held:
-        plain = plain_steps(keys)
-        times = in_turn(plain)
+    for keys in lengths:
+        plain = build_baselines(keys)
+        times = time_steps(plain)
         for name in plain:
-            enter(name, keys, cell_of(times, name))
+            enter(name, keys, make_cell(times, name))
         for name in names:
-            mechanism = made(name, keys + 1024)
+            mechanism = build_mechanism(name, keys + 1024)
             if "decode" not in mechanism.facts.abilities:
                 continue
-            state = filled(mechanism, keys, HEADS)
+            state = fill_cache(mechanism, keys, HEADS)
             if isinstance(state, str):
                 enter(name, keys, {"skipped": state})
                 continue
-            steps = {"SDPA MHA": plain["SDPA MHA"], name: stepping(mechanism, state, HEADS)}
-            enter(name, keys, cell_of(in_turn(steps), name))
+            steps = {"SDPA MHA": plain["SDPA MHA"], name: build_step(mechanism, state, HEADS)}
+            enter(name, keys, make_cell(time_steps(steps), name))
     return table
 
 
-def judged(results: Mapping[str, Any], dtype: str) -> list[Cell]:
-    """Compare with what the fast paths promise, measuring what is not measured yet."""
+def check_targets(results: Mapping[str, Any], dtype: str) -> list[Cell]:
+    """Compare with the targets of the fast paths, and measure what is missing."""
     rows: list[Cell] = []
 
-    def judge(what: str, limit: float, cell: Mapping[str, Any] | None) -> None:
+    def check(what: str, limit: float, cell: Mapping[str, Any] | None) -> None:
         ratio = None if cell is None else cell.get("ratio")
         met = None if ratio is None else ratio <= limit
-        least, most = (None, None) if cell is None else (cell.get("min"), cell.get("max"))
-        rows.append({"what": what, "limit": limit, "ratio": ratio, "min": least, "max": most, "met": met})
-        word = {None: "not measured", True: "met", False: "MISSED"}[met]
-        print(f"{what:44} at most {limit:5.3f}: {ratio} ({least} to {most})  {word}", flush=True)
+        low, high = (None, None) if cell is None else (cell.get("min"), cell.get("max"))
+        rows.append({"what": what, "limit": limit, "ratio": ratio, "min": low, "max": high, "met": met})
+        verdict = {None: "not measured", True: "met", False: "MISSED"}[met]
+        print(f"{what:44} at most {limit:5.3f}: {ratio} ({low} to {high})  {verdict}", flush=True)
 
-    print("\ntargets, times the peer")
+    print("\ntargets, times the baseline")
     for t in TARGETS:
         cell = results.get(t.part, {}).get(t.name, {}).get(str(t.length)) if t.dtype == dtype else None
         if (cell is None or "skipped" in cell) and t.name in MECHANISMS:
-            cell = measured(t.name, t.length, getattr(torch, t.dtype), t.part == "backward")
-        judge(t.what, t.limit, cell)
-    steps = results.get("decode") or decoded([name for name in ("linear",) if name in MECHANISMS], HELD)
+            cell = measure_case(t.name, t.length, getattr(torch, t.dtype), t.part == "backward")
+        check(t.what, t.limit, cell)
+    steps = results.get("decode") or measure_decoding(
+        [name for name in ("linear",) if name in MECHANISMS], CACHE_LENGTHS
+    )
     for name, keys in DECODE_TARGETS:
         cell = steps[name].get(str(keys), {})
-        judge(f"{name}, a step at {keys}, of enable_gqa", round(1 / 1.7, 3), cell.get("of_enable_gqa"))
+        check(f"{name}, a step at {keys}, of enable_gqa", round(1 / 1.7, 3), cell.get("of_enable_gqa"))
     linear = steps.get("linear", {})
-    ends = [linear.get(str(keys), {}).get("us") for keys in (HELD[0], HELD[-1])]
+    ends = [linear.get(str(keys), {}).get("us") for keys in (CACHE_LENGTHS[0], CACHE_LENGTHS[-1])]
     flat = None if None in ends else {"ratio": round(ends[1] / ends[0], 3)}
-    judge(f"linear, a step at {HELD[-1]} of one at {HELD[0]}", FLAT, flat)
+    check(f"linear, a step at {CACHE_LENGTHS[-1]} of one at {CACHE_LENGTHS[0]}", FLAT, flat)
     return rows
 
 
-def growth(forward: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what mechanisms declare beside what was measured."""
-    declared = {name: made(name).facts for name in forward}
+def compare_growth(forward: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the declared and the measured growth of every mechanism."""
+    declared = {name: build_mechanism(name).facts for name in forward}
     return {
         name: {
-            "time": {"declared": declared[name].time, "measured": exponent(cells, "ms")},
-            "memory": {"declared": declared[name].memory, "measured": exponent(cells, "peak_mb")},
+            "time": {"declared": declared[name].time, "measured": growth_exponent(cells, "ms")},
+            "memory": {"declared": declared[name].memory, "measured": growth_exponent(cells, "peak_mb")},
         }
         for name, cells in forward.items()
     }
 
 
-def numbers(words: str) -> tuple[int, ...]:
-    """Return numbers that commas divide."""
-    return tuple(int(word) for word in words.split(","))
+def _parse_lengths(text: str) -> list[int]:
+    return [int(length) for length in text.split(",")]
 
 
-def asked() -> argparse.Namespace:
-    """Return what the command line wants; nothing asked means everything, kept beside this file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", help="mechanisms; all when none is named")
-    parser.add_argument("--lengths", type=numbers, help="of text; 512,2048,8192 when left out")
+def parse_args() -> argparse.Namespace:
+    """Parse the command line; without arguments everything is measured and saved beside this file."""
+    parser = make_parser(__doc__)
+    parser.add_argument("names", nargs="*", help="mechanisms (default: all)")
+    parser.add_argument("--lengths", type=_parse_lengths, help="sequence lengths (default: 512,2048,8192)")
     parser.add_argument("--backward", action="store_true", help="also forward + backward")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--decode", action="store_true", help="steps of decoding")
-    parser.add_argument("--targets", action="store_true", help="what the fast paths promise")
-    parser.add_argument("--json", type=Path, help="where to keep the numbers")
-    wants = parser.parse_args()
-    named = bool(wants.names) and not (wants.decode or wants.targets)
-    wants.forward = bool(named or wants.lengths or wants.backward)
-    if not (wants.forward or wants.decode or wants.targets):
-        everything = wants.dtype == "float32"
-        wants.forward, wants.backward, wants.decode, wants.targets = True, everything, everything, everything
-        wants.json = wants.json or (Path(__file__).with_suffix(".json") if everything else None)
-    for name in wants.names:
-        build(name, heads=HEADS, head_dim=WIDTH)  # refuses a name nobody knows before an hour has gone
-    wants.names = wants.names or list(MECHANISMS)
-    return wants
+    parser.add_argument("--decode", action="store_true", help="decoding steps")
+    parser.add_argument("--targets", action="store_true", help="the targets of the fast paths")
+    args = parser.parse_args()
+    named = bool(args.names) and not (args.decode or args.targets)
+    args.forward = bool(named or args.lengths or args.backward)
+    if not (args.forward or args.decode or args.targets):
+        everything = args.dtype == "float32"
+        args.forward, args.backward, args.decode, args.targets = True, everything, everything, everything
+        args.json = args.json or (Path(__file__).with_suffix(".json") if everything else None)
+    for name in args.names:
+        build(name, heads=HEADS, head_dim=WIDTH)  # refuses an unknown name before an hour of measuring
+    args.names = args.names or list(MECHANISMS)
+    return args
 
 
 def main() -> int:
-    """Measure what was asked for, print tables, keep the numbers."""
-    wants = asked()
+    """Measure, print tables, write the JSON."""
+    args = parse_args()
     torch.set_num_threads(1)
-    dtype, lengths = getattr(torch, wants.dtype), wants.lengths or LENGTHS
+    dtype, lengths = getattr(torch, args.dtype), args.lengths or LENGTHS
     settings = {
-        "batch": 1, "heads": HEADS, "head_dim": WIDTH, "dtype": wants.dtype,
+        "batch": 1, "heads": HEADS, "head_dim": WIDTH, "dtype": args.dtype,
         "threads": 1, "rounds": ROUNDS, "torch": torch.__version__,
     }  # fmt: skip
-    machine = f"{platform.machine()} {os.cpu_count()} cores, python {platform.python_version()}"
-    results: dict[str, Any] = {"machine": machine, "settings": settings}
+    results: dict[str, Any] = {"machine": describe_machine(), "settings": settings}
     parts: dict[str, Callable[[], object]] = {
-        "forward": lambda: grown(wants.names, lengths, dtype, backward=False),
-        "growth": lambda: growth(results["forward"]),
-        "backward": lambda: grown(wants.names, lengths, dtype, backward=True),
-        "decode": lambda: decoded(wants.names, HELD),
-        "targets": lambda: judged(results, wants.dtype),
+        "forward": lambda: measure_lengths(args.names, lengths, dtype, backward=False),
+        "growth": lambda: compare_growth(results["forward"]),
+        "backward": lambda: measure_lengths(args.names, lengths, dtype, backward=True),
+        "decode": lambda: measure_decoding(args.names, CACHE_LENGTHS),
+        "targets": lambda: check_targets(results, args.dtype),
     }
     for part, measure in parts.items():
-        if getattr(wants, "forward" if part == "growth" else part):
+        if getattr(args, "forward" if part == "growth" else part):
             results[part] = measure()
-            if wants.json:  # after every part: the last may come an hour later, or never
-                text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-                wants.json.write_text(text, encoding="utf-8")
+            save_json(args.json, results)  # after every part: the last may come an hour later, or never
     return 0
 
 

@@ -1,33 +1,58 @@
-"""What benches of attention share: time, ratios, memory, growth, and when a case is left out."""
+"""Shared by the benchmarks: time, ratios, memory, growth, and which cases are too large."""
 
+import argparse
 import gc
+import json
 import math
+import os
+import platform
 import statistics
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-MOST_SECONDS, MOST_BYTES = 20.0, 6e9
+MAX_SECONDS, MAX_BYTES = 20.0, 6e9
 
 Run = Callable[[], object]
 Cell = dict[str, Any]
 
 
-def seconds(run: Run, times: int = 1) -> float:
-    """Return how much of this thread's time one run takes, on average of several."""
+def describe_machine(*details: str) -> str:
+    """Return the processor, its cores, the version of Python, and further details."""
+    machine = f"{platform.machine()} {os.cpu_count()} cores"
+    return ", ".join([machine, f"python {platform.python_version()}", *details])
+
+
+def save_json(path: Path | None, tree: Mapping[str, Any]) -> None:
+    """Write results where a path is given."""
+    if path is not None:
+        path.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options of every benchmark."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=formatter)
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    return parser
+
+
+def cpu_seconds(run: Run, times: int = 1) -> float:
+    """Return the CPU time of this thread for one run, averaged over ``times`` runs."""
     begin = time.thread_time()
     for _ in range(times):
         run()
     return (time.thread_time() - begin) / times
 
 
-def spread(ratios: Sequence[float]) -> Cell:
-    """Return median, least and greatest, rounded."""
+def summarize_ratios(ratios: Sequence[float]) -> Cell:
+    """Return the median, minimum and maximum, rounded."""
     return {
         "ratio": round(statistics.median(ratios), 3),
         "min": round(min(ratios), 3),
@@ -35,8 +60,8 @@ def spread(ratios: Sequence[float]) -> Cell:
     }
 
 
-def exponent(cells: Mapping[str, Cell], key: str) -> float | None:
-    """Return p when a figure grows like length^p between the two longest lengths that were measured."""
+def growth_exponent(cells: Mapping[str, Cell], key: str) -> float | None:
+    """Return p of length^p between the two longest measured lengths."""
     known = sorted((int(length), cell[key]) for length, cell in cells.items() if key in cell)
     if len(known) < 2 or min(known[-1][1], known[-2][1]) <= 0:
         return None
@@ -44,60 +69,60 @@ def exponent(cells: Mapping[str, Cell], key: str) -> float | None:
     return round(math.log(high / low) / math.log(long / short), 2)
 
 
-def why_not(cells: Mapping[str, Cell], length: int) -> str | None:
-    """Say why a length is left out, judged by the shorter ones; quadratic while only one is known."""
+def skip_reason(cells: Mapping[str, Cell], length: int) -> str | None:
+    """Return why a length is skipped, extrapolating from shorter ones; quadratically from only one."""
     if any("skipped" in cell for cell in cells.values()):
         return "a shorter one was too much"
     if not cells:
         return None
     last = max(cells, key=int)
-    longer = length / int(last)
-    for key, unit, most in (("ms", 1e-3, MOST_SECONDS), ("peak_mb", 2**20, MOST_BYTES)):
-        power = exponent(cells, key)
-        will = cells[last][key] * unit * longer ** (2.0 if power is None else min(max(power, 1.0), 2.5))
-        if will > most:
-            return f"about {will:.0f} s" if key == "ms" else f"about {will / 1e9:.0f} GB"
+    factor = length / int(last)
+    for key, unit, limit in (("ms", 1e-3, MAX_SECONDS), ("peak_mb", 2**20, MAX_BYTES)):
+        power = growth_exponent(cells, key)
+        estimate = cells[last][key] * unit * factor ** (2.0 if power is None else min(max(power, 1.0), 2.5))
+        if estimate > limit:
+            return f"about {estimate:.0f} s" if key == "ms" else f"about {estimate / 1e9:.0f} GB"
     return None
 
 
-class Held(TorchDispatchMode):
-    """Follows the bytes that operations return, from their first use to their end."""
+class MemoryTracker(TorchDispatchMode):
+    """Counts the bytes of tensors that operations return, while they live."""
 
     def __init__(self, known: Sequence[Tensor]) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.current = self.peak = 0
         self._alive = {x.untyped_storage()._cdata for x in known}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> object:
-        """Run an operation and count the storages it made."""
+        """Run an operation and count the new storages it returns."""
         out = func(*args, **(kwargs or {}))
         for x in tree_leaves(out):
             if isinstance(x, Tensor) and x.untyped_storage()._cdata not in self._alive:
                 storage = x.untyped_storage()
                 self._alive.add(storage._cdata)
-                self.now += storage.nbytes()
-                self.most = max(self.most, self.now)
-                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+                self.current += storage.nbytes()
+                self.peak = max(self.peak, self.current)
+                weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
         return out
 
-    def _gone(self, which: int, size: int) -> None:
-        self._alive.discard(which)
-        self.now -= size
+    def _free(self, storage: int, size: int) -> None:
+        self._alive.discard(storage)
+        self.current -= size
 
 
-def peak(run: Run, known: Sequence[Tensor]) -> float:
-    """Return the most megabytes held during a run beyond what it was given and what it returns."""
+def peak_memory(run: Run, known: Sequence[Tensor]) -> float:
+    """Return the peak memory of a run in MB, without its inputs and results."""
     gc.collect()
-    with Held(known) as held:
+    with MemoryTracker(known) as tracker:
         out = run()
-    kept = sum(x.nbytes for x in tree_leaves(out) if isinstance(x, Tensor))
-    return round(max(0, held.most - kept) / 2**20, 2)
+    results = sum(x.nbytes for x in tree_leaves(out) if isinstance(x, Tensor))
+    return round(max(0, tracker.peak - results) / 2**20, 2)
 
 
-def told(cell: Cell, unit: str) -> str:
-    """Return a cell in words."""
+def format_cell(cell: Cell, unit: str) -> str:
+    """Format a cell as text."""
     if "skipped" in cell:
         return f"    left out: {cell['skipped']}"
     memory = f"{cell['peak_mb']:9.1f} MB" if "peak_mb" in cell else ""

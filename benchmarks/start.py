@@ -1,14 +1,10 @@
-"""Measure what a person waits for: `nhin --help`, one crop and one whole picture, each from a cold start.
+"""Measure the wall-clock time of `nhin --help`, one crop and one whole picture, each in a fresh process.
 
     python benchmarks/start.py
 
-Every run is a fresh process on the cores that are free; the clock is the one on the wall. The first run
-of each is not counted. The table goes to the screen and, as JSON, to benchmarks/start.json.
+The first run of each is not counted. The results also go to benchmarks/start.json.
 """
 
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from measuring import describe_machine, save_json
 from PIL import Image
 
 import nhin
@@ -24,15 +21,15 @@ ROUNDS = 7
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
 
 
-def seconds(words: list[str]) -> float:
-    """Return how long one command takes."""
+def time_command(words: list[str]) -> float:
+    """Return the seconds of one command."""
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-m", "nhin", *words], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begin
 
 
 def main() -> int:
-    """Measure, print a table, keep the numbers."""
+    """Measure, print a table, write the JSON."""
     with tempfile.TemporaryDirectory() as folder:
         crop = str(Path(folder) / "crop.png")
         with Image.open(SIGN) as sign:
@@ -44,13 +41,12 @@ def main() -> int:
         }
         rows = {}
         for name, words in commands.items():
-            times = [seconds(words) for _ in range(ROUNDS + 1)][1:]
+            times = [time_command(words) for _ in range(ROUNDS + 1)][1:]
             rows[name] = [min(times), statistics.median(times), max(times)]
-            least, median, most = rows[name]
-            sys.stdout.write(f"{name:28} {median:6.3f} s  ({least:.3f} to {most:.3f})\n")
-    machine = f"{platform.machine()} {os.cpu_count()} cores, python {platform.python_version()}"
-    out = {"machine": machine, "rounds": ROUNDS, "seconds_min_median_max": rows}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(out, indent=1), encoding="utf-8")
+            low, median, high = rows[name]
+            print(f"{name:28} {median:6.3f} s  ({low:.3f} to {high:.3f})")
+    out = {"machine": describe_machine(), "rounds": ROUNDS, "seconds_min_median_max": rows}
+    save_json(Path(__file__).with_suffix(".json"), out)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Check the sizes STYLE.md sets: files up to 400 lines, functions up to 60 (over 40 is asked about)."""
+"""Check the sizes of STYLE.md: files up to 400 lines, functions up to 60 (a note from 40 on)."""
 
 import ast
 import sys
@@ -6,37 +6,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = ("src", "tests", "examples", "scripts", "benchmarks")
-FILE, LONG, TOO_LONG = 400, 40, 60
+FOLDERS = ("src", "tests", "examples", "scripts", "benchmarks")
+MAX_FILE, LONG, MAX_FUNCTION = 400, 40, 60
 
 
 def main() -> int:
-    """Print every file and function that is too long; the exit code is 1 when one must shrink."""
-    paths = sorted(path for place in PLACES for path in (ROOT / place).rglob("*.py"))
+    """Print every long file and function; the exit code is 1 when one is over the limit."""
+    paths = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     findings = [finding for path in paths for finding in measure(path)]
-    for must, sentence in findings:
-        print(f"{'too long' if must else 'long'}: {sentence}")
-    failed = any(must for must, _ in findings)
-    print(f"sizes: {len(paths)} files, {'too long in places' if failed else 'all within bounds'}")
+    for is_over, sentence in findings:
+        print(f"{'too long' if is_over else 'long'}: {sentence}")
+    failed = any(is_over for is_over, _ in findings)
+    print(f"sizes: {len(paths)} files, {'some over the limit' if failed else 'all within bounds'}")
     return int(failed)
 
 
 def measure(path: Path) -> Iterator[tuple[bool, str]]:
-    """Yield what is long in one file, and whether it must shrink."""
+    """Yield each long part of a file, and whether it is over the limit."""
     text = path.read_text("utf-8")
     where = path.relative_to(ROOT).as_posix()
     lines = len(text.splitlines())
-    if lines > FILE:
-        yield True, f"{where} has {lines} lines (at most {FILE})"
+    if lines > MAX_FILE:
+        yield True, f"{where} has {lines} lines (at most {MAX_FILE})"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1 - _docstring(node)
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - _count_docstring_lines(node)
             if length > LONG:
-                yield length > TOO_LONG, f"{where}:{node.lineno} {node.name} has {length} lines"
+                yield length > MAX_FUNCTION, f"{where}:{node.lineno} {node.name} has {length} lines"
 
 
-def _docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Count the lines of a docstring: explaining is not what makes a function long."""
+def _count_docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count the lines of a docstring, which do not make a function long."""
     if ast.get_docstring(node) is None:
         return 0
     return (node.body[0].end_lineno or 0) - node.body[0].lineno + 1

@@ -12,17 +12,51 @@ from hypothesis import settings
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-settings.register_profile("house", deadline=None, derandomize=True, database=None)
-settings.load_profile("house")
+TESTS = os.path.dirname(__file__)  # noqa: PTH120 - compared with names of code, which are strings
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--seed", type=int, default=0, help="begin all random numbers, and hypothesis's examples, elsewhere"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Hand the seed to hypothesis before it is configured; a worker of xdist gets both as options."""
+    if seed := config.getoption("seed"):
+        config.option.hypothesis_seed = str(seed)
+
+
+def pytest_configure(config):
+    seed = config.getoption("seed")
+    # Examples are chosen by the names of tests alone unless a seed is given.
+    settings.register_profile("house", deadline=None, derandomize=not seed, database=None)
+    settings.load_profile("house")
+    if seed:
+        _shift_seeds_of_tests(1000 * seed)
+
+
+def _shift_seeds_of_tests(shift):
+    """Let ``torch.manual_seed`` in a test begin elsewhere too; the package itself keeps its seeds."""
+    import torch
+
+    plain = torch.manual_seed
+
+    def manual_seed(seed):
+        return plain(seed + shift * sys._getframe(1).f_code.co_filename.startswith(TESTS))
+
+    torch.manual_seed = manual_seed
 
 
 @pytest.fixture(autouse=True)
-def same_randomness():
+def same_randomness(request):
     """Start every test from the same random state, whatever ran before it."""
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - for code under test that uses the old interface
+    seed = request.config.getoption("seed")
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for code under test that uses the old interface
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].manual_seed(seed)
 
 
 def pytest_collection_modifyitems(items):

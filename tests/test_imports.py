@@ -1,4 +1,4 @@
-"""What reading needs imports no torch, and `import nhin` imports next to nothing."""
+"""What reading needs does not import torch, and `import nhin` imports almost nothing."""
 
 import os
 import pkgutil
@@ -10,15 +10,15 @@ import nhin
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 
-FREE = {"__main__", "errors", "config", "text", "image", "data", "decoding", "metrics", "reading", "cli"}
+FREE = set("__main__ errors files format ranges config text image data decoding metrics reading cli".split())
 HEAVY = ("torch", "einops", "jaxtyping", "safetensors", "onnx", "onnxscript", "fontTools", "matplotlib")
 
 
 def loaded_by(code: str) -> set[str]:
-    """Return the top-level modules a fresh Python holds after running some code."""
-    tell = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
-    ask, env = [sys.executable, "-c", code + tell], os.environ | {"PYTHONPATH": str(SRC)}
-    done = subprocess.run(ask, capture_output=True, text=True, check=False, env=env)
+    """Return the top-level modules that a fresh Python has imported after running some code."""
+    report = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    command, env = [sys.executable, "-c", code + report], os.environ | {"PYTHONPATH": str(SRC)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 

@@ -1,6 +1,6 @@
-"""nhin: read Vietnamese text in pictures, and look inside attention.
+"""nhin: Vietnamese text recognition, attention mechanisms and small language models.
 
-The names below load what they need when first used; importing nhin itself loads nothing.
+Public names import their modules at first use; ``import nhin`` itself imports nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nhin.errors import NhinError
     from nhin.reading.reader import Reader, read
-    from nhin.reading.types import Char, Line, Reading
+    from nhin.reading.result import Char, Line, Reading
 
 __version__ = "0.1.0"
 __all__ = ["Char", "Line", "NhinError", "Reader", "Reading", "__version__", "read"]
 
-_HOMES = {
-    "Char": "nhin.reading.types",
-    "Line": "nhin.reading.types",
+_MODULES = {
+    "Char": "nhin.reading.result",
+    "Line": "nhin.reading.result",
     "NhinError": "nhin.errors",
     "Reader": "nhin.reading.reader",
-    "Reading": "nhin.reading.types",
+    "Reading": "nhin.reading.result",
     "read": "nhin.reading.reader",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its home at first use (PEP 562)."""
-    if name not in _HOMES:
+    """Import a public name at first use (PEP 562)."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'nhin' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""``python -m nhin`` is the command ``nhin``."""
+"""Run the command ``nhin`` as ``python -m nhin``."""
 
 from nhin.cli.app import main
 

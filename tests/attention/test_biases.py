@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nhin.attention import _biased
-from nhin.attention.alibi import ALiBi, slopes
+from nhin.attention import sliced_tiles
+from nhin.attention.bias import kernel
+from nhin.attention.bias.alibi import ALiBi, head_slopes
+from nhin.attention.bias.t5 import T5, bucket_edges
 from nhin.attention.registry import build
-from nhin.attention.t5 import T5, borders
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3)]
+CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, group_size=3)]
 
 
 def by_hand(q, k, v, added, *, causal=False, keep=None):
@@ -47,23 +48,25 @@ def learned(heads=4, dtype=torch.float64, **settings):
 @pytest.mark.parametrize("n", CASES)
 def test_alibi_is_the_formula_by_hand(n):
     q, k, v = draw(n)
-    heads = n.groups * n.each
+    heads = n.groups * n.group_size
     for way in ({}, {"causal": True}, {"keep": some_keys(n), "causal": True}):
-        want = by_hand(q, k, v, lambda h, p, j: torch.tensor(-slopes(heads)[h] * abs(p - j)).double(), **way)
+        want = by_hand(
+            q, k, v, lambda h, p, j: torch.tensor(-head_slopes(heads)[h] * abs(p - j)).double(), **way
+        )
         same(ALiBi(heads)(q, k, v, **way), want, (q, k, v), atol=1e-6, rtol=1e-6)
 
 
 def test_slopes_are_the_papers():
-    assert slopes(8) == [2.0**-i for i in range(1, 9)]
-    assert_close(slopes(16), [2 ** (-i / 2) for i in range(1, 17)])
+    assert head_slopes(8) == [2.0**-i for i in range(1, 9)]
+    assert_close(head_slopes(16), [2 ** (-i / 2) for i in range(1, 17)])
     # Twelve: those of eight, then every other one of sixteen.
-    assert_close(slopes(12), [2.0**-i for i in range(1, 9)] + [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5])
-    assert slopes(1) == [2.0**-8]
+    assert_close(head_slopes(12), [2.0**-i for i in range(1, 9)] + [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5])
+    assert head_slopes(1) == [2.0**-8]
 
 
 @given(heads=st.integers(1, 40))
 def test_there_is_a_falling_slope_for_every_head(heads):
-    found = slopes(heads)
+    found = head_slopes(heads)
     assert len(set(found)) == heads
     assert all(0 < slope < 1 for slope in found)
 
@@ -87,12 +90,12 @@ def test_buckets_are_the_formula(two_sided, buckets, distance):
     gaps = torch.arange(-2 * distance, 2 * distance)
     made = T5(1, buckets, distance, two_sided=two_sided)
     want = [bucket(gap, buckets, distance, two_sided) for gap in gaps.tolist()]
-    assert made.bucket(gaps).tolist() == want
+    assert made.bucket_of(gaps).tolist() == want
 
 
 def test_the_borders_of_the_papers_buckets_in_numbers():
-    assert borders(16, 128) == [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]
-    assert T5(1).bucket(torch.tensor([0, 1, 7, 8, 11, 12, 127, 500, -1, -8, -500])).tolist() == [
+    assert bucket_edges(16, 128) == [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]
+    assert T5(1).bucket_of(torch.tensor([0, 1, 7, 8, 11, 12, 127, 500, -1, -8, -500])).tolist() == [
         *(0, 1, 7, 8, 8, 9, 15, 15),
         *(17, 24, 31),
     ]
@@ -102,7 +105,7 @@ def test_the_borders_of_the_papers_buckets_in_numbers():
 @pytest.mark.parametrize("n", CASES)
 def test_t5_is_the_formula_by_hand_and_its_table_learns(n, two_sided):
     q, k, v = draw(n)
-    made = learned(n.groups * n.each, buckets=8, distance=6, two_sided=two_sided)
+    made = learned(n.groups * n.group_size, buckets=8, distance=6, two_sided=two_sided)
     for way in ({}, {"causal": True}, {"keep": some_keys(n), "causal": True}):
         want = by_hand(q, k, v, lambda h, p, j: made.table[h, bucket(p - j, 8, 6, two_sided)], **way)
         same(made(q, k, v, **way), want, (q, k, v, made.table))
@@ -116,7 +119,7 @@ def test_t5_keeps_every_law_with_other_settings_than_the_usual(law, two_sided):
     for n in CASES:
 
         def make(n, dtype=torch.float64):
-            return learned(n.groups * n.each, dtype, buckets=6, distance=5, two_sided=two_sided)
+            return learned(n.groups * n.group_size, dtype, buckets=6, distance=5, two_sided=two_sided)
 
         LAWS[law].holds(make, n)
 
@@ -124,14 +127,14 @@ def test_t5_keeps_every_law_with_other_settings_than_the_usual(law, two_sided):
 @pytest.mark.parametrize("name", ["alibi", "t5"])
 @pytest.mark.parametrize("way", [{}, {"causal": True}, {"keep": True}, {"causal": True, "keep": True}])
 def test_many_blocks_are_one(name, way, monkeypatch):
-    """With room for few entries a block has 16 queries, so 45 of them take three."""
-    monkeypatch.setattr(_biased, "ENTRIES", 64)
+    monkeypatch.setattr(kernel, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(kernel, "KEY_BLOCK", 13)
     for t, s in ((45, 45), (45, 60), (60, 45)):
         n = Sizes(b=2, t=t, s=s)
         inputs = draw(n)
         made = learned() if name == "t5" else ALiBi(4)
         asked = way | ({"keep": some_keys(n)} if "keep" in way else {})
-        same(made(*inputs, **asked), made.slowly(*inputs, **asked), (*inputs, *made.parameters()))
+        same(made(*inputs, **asked), made.forward_reference(*inputs, **asked), (*inputs, *made.parameters()))
 
 
 class Largest(TorchDispatchMode):
@@ -149,7 +152,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", ["alibi", "t5"])
 def test_nothing_as_large_as_all_weights_is_held_forward_or_backward(name, monkeypatch):
-    monkeypatch.setattr(_biased, "ENTRIES", 2**12)
+    monkeypatch.setattr(kernel, "QUERY_BLOCK", 16)
     made = build(name, heads=2, head_dim=4)
     q, k, v = (torch.randn(1, 512, 2, 4, requires_grad=True) for _ in range(3))
     with Largest() as counted:
@@ -167,7 +170,7 @@ def test_a_bias_tells_every_step_of_the_formula():
 
 @pytest.mark.parametrize("make", [ALiBi, learned])
 def test_another_number_of_heads_is_refused(make):
-    q, k, v = draw(Sizes(groups=3, each=1))
+    q, k, v = draw(Sizes(groups=3, group_size=1))
     with pytest.raises(ShapeError, match=r"heads is 3 in q, but this .* was built for 4; .* heads=3"):
         make(4)(q, k, v)
 
@@ -185,7 +188,9 @@ def test_a_second_derivative_is_refused_and_the_slow_way_has_one():
     inputs = draw(Sizes())
     with pytest.raises(UsageError, match="second derivative"):
         torch.autograd.grad(learned()(*inputs).square().sum(), inputs, create_graph=True)
-    first = torch.autograd.grad(learned().slowly(*inputs).square().sum(), inputs, create_graph=True)
+    first = torch.autograd.grad(
+        learned().forward_reference(*inputs).square().sum(), inputs, create_graph=True
+    )
     assert torch.autograd.grad(first[0].sum(), inputs[0])[0].abs().sum() > 0
 
 
@@ -199,21 +204,21 @@ class CountsFromTheStart(ALiBi):
 class OneFurther(T5):
     """Every bucket begins one place too late."""
 
-    def bucket(self, gap):
-        return super().bucket(gap.sign() * (gap.abs() - 1).clamp_min(0))
+    def bucket_of(self, gap):
+        return super().bucket_of(gap.sign() * (gap.abs() - 1).clamp_min(0))
 
 
 class SidesSwapped(T5):
-    def bucket(self, gap):
-        return super().bucket(-gap)
+    def bucket_of(self, gap):
+        return super().bucket_of(-gap)
 
 
 @pytest.mark.parametrize("fault", [OneFurther, SidesSwapped])
 def test_a_bucket_that_is_off_is_caught_by_the_formula(fault):
     gaps = torch.arange(-20, 21)
     want = [bucket(gap, 32, 128, True) for gap in gaps.tolist()]
-    assert fault(1).bucket(gaps).tolist() != want
-    assert T5(1).bucket(gaps).tolist() == want
+    assert fault(1).bucket_of(gaps).tolist() != want
+    assert T5(1).bucket_of(gaps).tolist() == want
 
 
 def test_a_place_counted_from_the_start_is_caught_by_the_law_of_weights():
@@ -225,12 +230,12 @@ def test_a_place_counted_from_the_start_is_caught_by_the_law_of_weights():
 
 @pytest.mark.parametrize("fault", ["mean", "shifted"])
 def test_a_wrong_gradient_of_the_line_is_caught(fault, monkeypatch):
-    right = _biased._along
+    right = sliced_tiles.sum_diagonals
     wrong = {
         "mean": lambda table: right(table) / table.shape[1],
         "shifted": lambda table: right(table).roll(1, -1),
     }
-    monkeypatch.setattr(_biased, "_along", wrong[fault])
+    monkeypatch.setattr(sliced_tiles, "sum_diagonals", wrong[fault])
     law = LAWS["the_answer_is_the_values_mixed_with_the_weights_shown"]
     with pytest.raises(AssertionError):
         law.holds(lambda n, dtype=torch.float64: learned(4, dtype), Sizes())

@@ -6,16 +6,16 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes
+from cases import LAWS, Sizes, at_any_length
 from torch.testing import assert_close
 
-from nhin.attention import _gathered as engine
-from nhin.attention._blocks import Scattered, lot
-from nhin.attention._patterns import drawn
-from nhin.attention._pieces import Cut
-from nhin.attention.bigbird import BigBird
+from nhin.attention import tiled_softmax
+from nhin.attention.masks import dense_mask
+from nhin.attention.sparse.bigbird import BigBird
+from nhin.attention.sparse.layouts import BigBirdBlocks, pair_hash
+from nhin.attention.tiles import TileBuilder
 
-CASES = [Sizes(t=9, s=9), Sizes(t=4, s=9, each=1), Sizes(t=9, s=4)]
+CASES = [Sizes(t=9, s=9), Sizes(t=4, s=9, group_size=1), Sizes(t=9, s=4)]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
 LENGTHS = [(t, s) for t in (1, 4, 9, 17) for s in (0, 1, 6, 9, 17)]
 LOTS = [
@@ -23,7 +23,12 @@ LOTS = [
     [2609402566026461184, 2878940827894153217, 601380642181087234],
     [1894078488034410496, 910052122756644865, 947820675735748610],
 ]
-SETTINGS = [Scattered(2, 1, 1, 1), Scattered(2, 2, 1, 2, 7), Scattered(1, 1, 0, 3), Scattered(3, 1, 2, 1)]
+SETTINGS = [
+    BigBirdBlocks(2, 1, 1, 1),
+    BigBirdBlocks(2, 2, 1, 2, 7),
+    BigBirdBlocks(1, 1, 0, 3),
+    BigBirdBlocks(3, 1, 2, 1),
+]
 
 
 def blocks(pattern, i, count):
@@ -33,7 +38,7 @@ def blocks(pattern, i, count):
     everybody = set(range(count)) if 0 <= i < pattern.globals else set()
     free = sorted(
         set(range(count)) - near - first - everybody,
-        key=lambda j: int(lot(pattern.seed, torch.tensor([[i]]), torch.tensor([j]))),
+        key=lambda j: int(pair_hash(pattern.seed, torch.tensor([[i]]), torch.tensor([j]))),
     )
     return near | first | everybody | set(free[: pattern.random])
 
@@ -47,7 +52,7 @@ def by_hand(pattern, t, s, causal):
 
 
 def rows(pattern, t, s, causal):
-    return [set(row.nonzero()[:, 0].tolist()) for row in drawn(pattern, t, s, causal=causal)]
+    return [set(row.nonzero()[:, 0].tolist()) for row in dense_mask(pattern, t, s, causal=causal)]
 
 
 def agrees(pattern, right):
@@ -65,23 +70,23 @@ def test_each_place_sees_the_window_the_first_blocks_and_the_lots(pattern):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_as_many_lots_are_drawn_as_asked_for_while_there_are_enough(count):
-    with_lots, without = (Scattered(1, 1, 1, random) for random in (count, 0))
-    more = drawn(with_lots, 20, 20, causal=True).sum(1) - drawn(without, 20, 20, causal=True).sum(1)
+    with_lots, without = (BigBirdBlocks(1, 1, 1, random) for random in (count, 0))
+    more = dense_mask(with_lots, 20, 20, causal=True).sum(1) - dense_mask(without, 20, 20, causal=True).sum(1)
     assert more.tolist() == [min(count, max(0, place - 1)) for place in range(20)]
 
 
 def test_the_lots_stay_what_they_are():
     """A model trained with them must find them again: other numbers here would be another model."""
-    got = lot(0, torch.arange(3)[:, None], torch.arange(3))
+    got = pair_hash(0, torch.arange(3)[:, None], torch.arange(3))
     assert got.dtype == torch.int64
     assert got.tolist() == LOTS
 
 
 def test_lots_look_random_and_none_are_alike_in_a_row():
-    numbers = lot(3, torch.arange(64)[:, None], torch.arange(64))
+    numbers = pair_hash(3, torch.arange(64)[:, None], torch.arange(64))
     assert all(len(set(row)) == 64 for row in numbers.tolist())
     assert (numbers >= 0).all()
-    taken = drawn(Scattered(1, 1, 0, 4), 64, 64).float() - torch.eye(64)
+    taken = dense_mask(BigBirdBlocks(1, 1, 0, 4), 64, 64).float() - torch.eye(64)
     # 4 of 63 for each: 64 in all expected per diagonal band, and no key is much favoured.
     assert taken.sum(1).eq(4).all()
     assert taken.sum(0).max() <= 14
@@ -89,7 +94,7 @@ def test_lots_look_random_and_none_are_alike_in_a_row():
 
 
 def test_another_seed_draws_other_lots_and_the_same_seed_the_same():
-    one, same, other = (drawn(Scattered(1, 1, 0, 2, seed), 30, 30) for seed in (4, 4, 1 << 70))
+    one, same, other = (dense_mask(BigBirdBlocks(1, 1, 0, 2, seed), 30, 30) for seed in (4, 4, 1 << 70))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -105,52 +110,54 @@ def test_no_generator_is_asked():
 
 
 def test_lots_of_a_query_do_not_change_when_more_is_read():
-    pattern = Scattered(2, 1, 1, 2)
-    long = drawn(pattern, 30, 30, causal=True)
+    pattern = BigBirdBlocks(2, 1, 1, 2)
+    long = dense_mask(pattern, 30, 30, causal=True)
     for length in (1, 7, 16, 23):
-        assert torch.equal(drawn(pattern, length, length, causal=True), long[:length, :length])
+        assert torch.equal(dense_mask(pattern, length, length, causal=True), long[:length, :length])
 
 
 def test_a_long_table_of_blocks_is_cut_into_rows_and_stays_the_same():
-    pattern = Scattered(1, 1, 1, 2)
+    pattern = BigBirdBlocks(1, 1, 1, 2)
     keys = {t: set() for t in range(150)}
-    for piece in pattern.pieces(Cut(150, 150, True)):
+    for piece in pattern.tiles(TileBuilder(150, 150, True)):
         for t in piece.rows:
             keys[t] |= {s for run in piece.keys for s in run if s <= t}
     assert list(keys.values()) == rows(pattern, 150, 150, True)
 
 
 @dataclass(frozen=True)
-class ForgetsGlobals(Scattered):
-    def shows(self, i, j, count):
-        return replace(Scattered(*vars(self).values()), globals=0).shows(i, j, count)
+class ForgetsGlobals(BigBirdBlocks):
+    def block_mask(self, i, j, count):
+        return replace(BigBirdBlocks(*vars(self).values()), globals=0).block_mask(i, j, count)
 
 
 @dataclass(frozen=True)
-class ForgetsThatTheFirstSeeAll(Scattered):
-    def shows(self, i, j, count):
-        return super().shows(i.masked_fill(i < self.globals, -1), j, count) | ((i - j).abs() < self.window)
+class ForgetsThatTheFirstSeeAll(BigBirdBlocks):
+    def block_mask(self, i, j, count):
+        return super().block_mask(i.masked_fill(i < self.globals, -1), j, count) | (
+            (i - j).abs() < self.window
+        )
 
 
 @dataclass(frozen=True)
-class DrawsWhatIsSeenAnyway(Scattered):
-    def drawn(self, i, j, free):
-        return super().drawn(i, j, (j < 1 << 20) & (i == i))
+class DrawsWhatIsSeenAnyway(BigBirdBlocks):
+    def random_blocks(self, i, j, free):
+        return super().random_blocks(i, j, (j < 1 << 20) & (i == i))
 
 
 @dataclass(frozen=True)
-class DrawsFromTheFuture(Scattered):
+class DrawsFromTheFuture(BigBirdBlocks):
     """Draws among all blocks, also those a causal query does not have."""
 
-    def shows(self, i, j, count):
-        return super().shows(i, j, count.clamp_min(j.numel()))
+    def block_mask(self, i, j, count):
+        return super().block_mask(i, j, count.clamp_min(j.numel()))
 
 
 @pytest.mark.parametrize(
     "fault", [ForgetsGlobals, ForgetsThatTheFirstSeeAll, DrawsWhatIsSeenAnyway, DrawsFromTheFuture]
 )
 def test_a_fault_in_the_pattern_is_not_what_the_paper_says(fault):
-    assert not agrees(fault(2, 1, 1, 2), Scattered(2, 1, 1, 2))
+    assert not agrees(fault(2, 1, 1, 2), BigBirdBlocks(2, 1, 1, 2))
 
 
 class Reseeded(BigBird):
@@ -158,10 +165,10 @@ class Reseeded(BigBird):
 
     calls = 0
 
-    def forward(self, q, k, v, *, causal=False, keep=None):
+    def _attend(self, q, k, v, causal, keep):
         self.calls += 1
-        self.pattern = Scattered(1, 1, 0, 1, self.calls)
-        return super().forward(q, k, v, causal=causal, keep=keep)
+        self.pattern = BigBirdBlocks(1, 1, 0, 1, self.calls)
+        return super()._attend(q, k, v, causal, keep)
 
 
 def broken(law, make):
@@ -183,23 +190,21 @@ def test_lots_drawn_anew_at_each_call_are_caught(law):
 
 
 def test_other_lots_in_the_backward_pass_are_caught(monkeypatch):
-    right = engine._backward
+    right = tiled_softmax.backward
 
-    def reseeded(grad, delta, inputs, hidden, log, ctx):
-        q, k, _ = inputs
-        ctx.pieces = tuple(Scattered(1, 1, 0, 1, 9).pieces(Cut(q.shape[2], k.shape[1], ctx.causal)))
-        return right(grad, delta, inputs, hidden, log, ctx)
+    def reseeded(grad, inputs, out, log, source, **wanted):
+        other = replace(source, pattern=BigBirdBlocks(1, 1, 0, 1, 9))
+        return right(grad, inputs, out, log, other, **wanted)
 
     assert not broken(TWIN, lambda: BigBird(1, 1, 0, 1))
-    monkeypatch.setattr(engine, "_backward", reseeded)
+    monkeypatch.setattr(tiled_softmax, "backward", reseeded)
     assert broken(TWIN, lambda: BigBird(1, 1, 0, 1))
 
 
 @pytest.mark.compiled
 def test_a_compiler_draws_the_same_lots():
-    torch.compiler.reset()
     mechanism = BigBird(2, 1, 1, 1)
-    compiled = torch.compile(mechanism, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(mechanism)
     for length in (9, 14):
         q, k, v = (torch.randn(1, length, 2, 4) for _ in range(3))
         for causal in (False, True):

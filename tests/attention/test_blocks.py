@@ -6,43 +6,51 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from nhin.attention import _pieces as cutting
-from nhin.attention._blocks import Doubling, Fixed, Layout, Near, Own, Scattered, Steps, Strided
-from nhin.attention._gathered import masked
-from nhin.attention._patterns import drawn
-from nhin.attention._pieces import Cut, Planned
+from nhin.attention import tiles as cutting
+from nhin.attention.masks import dense_mask
+from nhin.attention.sliced_tiles import mask_parts
+from nhin.attention.sparse.layouts import (
+    BigBirdBlocks,
+    BlockDiagonal,
+    BlockLayout,
+    Columns,
+    FixedMask,
+    LocalBand,
+    PowerOfTwoBlocks,
+    StridedMask,
+)
+from nhin.attention.tiles import TileBuilder, TiledPattern
 
 LAYOUT = ((True, False, False), (True, True, False), (False, True, True))
 PATTERNS = [
-    *(Near(width) for width in (1, 4)),
-    *(Steps(stride) for stride in (1, 3)),
-    *(Strided(stride) for stride in (1, 2, 4)),
-    *(Fixed(*sizes) for sizes in ((3, 1), (2, 2), (4, 0), (1, 1))),
-    *(Own(block) for block in (1, 3)),
-    *(Layout(2, layout) for layout in (LAYOUT, ((True, False, True),))),
-    *(Doubling(block) for block in (1, 2)),
-    *(Scattered(*sizes) for sizes in ((2, 1, 1, 1), (1, 2, 1, 2), (1, 1, 0, 2), (3, 1, 2, 0))),
+    *(LocalBand(width) for width in (1, 4)),
+    *(Columns(stride) for stride in (1, 3)),
+    *(StridedMask(stride) for stride in (1, 2, 4)),
+    *(FixedMask(*sizes) for sizes in ((3, 1), (2, 2), (4, 0), (1, 1))),
+    *(BlockDiagonal(block) for block in (1, 3)),
+    *(BlockLayout(2, layout) for layout in (LAYOUT, ((True, False, True),))),
+    *(PowerOfTwoBlocks(block) for block in (1, 2)),
+    *(BigBirdBlocks(*sizes) for sizes in ((2, 1, 1, 1), (1, 2, 1, 2), (1, 1, 0, 2), (3, 1, 2, 0))),
 ]
 patterns = pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 
 
 def compared(pattern, queries, keys, causal):
     """Count how often the pieces of a pattern compare each query with each key, what they mask left out."""
-    counts, met = Counter(), set()
-    for piece in pattern.pieces(Cut(queries, keys, causal)):
+    counts, met, known, cut = Counter(), set(), {}, TileBuilder(queries, keys, causal)
+    for piece in pattern.tiles(cut):
         columns = [key for run in piece.keys for key in run]
         open_ = torch.ones(len(piece.rows), len(columns), dtype=torch.bool)
-        start, unseen = masked(piece, keys - queries, causal, torch.device("cpu"))
-        if unseen is not None:
-            open_[:, start:] &= ~unseen
+        for part, hidden in mask_parts(piece, cut, torch.device("cpu"), known):
+            open_[:, part] &= ~hidden
         counts.update((piece.rows[r], columns[c]) for r, c in open_.nonzero().tolist())
-        assert piece.joins or met.isdisjoint(piece.rows), "a row that was answered is begun anew"
+        assert piece.is_continuation or met.isdisjoint(piece.rows), "a row that was answered is begun anew"
         met.update(piece.rows)
     return counts
 
 
 def shown(pattern, queries, keys, causal):
-    return dict.fromkeys(map(tuple, drawn(pattern, queries, keys, causal=causal).nonzero().tolist()), 1)
+    return dict.fromkeys(map(tuple, dense_mask(pattern, queries, keys, causal=causal).nonzero().tolist()), 1)
 
 
 def by_hand(rule, queries, keys, causal):
@@ -57,11 +65,11 @@ def by_hand(rule, queries, keys, causal):
 
 
 RULES = {
-    Fixed(3, 1): lambda p, s, n: p // 3 == s // 3 or s % 3 == 2,
-    Fixed(4, 2): lambda p, s, n: p // 4 == s // 4 or s % 4 in (2, 3),
-    Own(3): lambda p, s, n: s in range(p // 3 * 3, p // 3 * 3 + 3),
-    Layout(2, LAYOUT): lambda p, s, n: LAYOUT[p // 2 % 3][s // 2 % 3],
-    Doubling(2): lambda p, s, n: abs(p // 2 - s // 2) in (0, 1, 2, 4, 8, 16),
+    FixedMask(3, 1): lambda p, s, n: p // 3 == s // 3 or s % 3 == 2,
+    FixedMask(4, 2): lambda p, s, n: p // 4 == s // 4 or s % 4 in (2, 3),
+    BlockDiagonal(3): lambda p, s, n: s in range(p // 3 * 3, p // 3 * 3 + 3),
+    BlockLayout(2, LAYOUT): lambda p, s, n: LAYOUT[p // 2 % 3][s // 2 % 3],
+    PowerOfTwoBlocks(2): lambda p, s, n: abs(p // 2 - s // 2) in (0, 1, 2, 4, 8, 16),
 }
 LENGTHS = [(t, s) for t in (0, 1, 2, 5, 8, 13) for s in (0, 1, 3, 7, 8, 13)]
 
@@ -80,18 +88,18 @@ def test_a_pattern_shows_what_its_source_says(pattern):
 
 
 @dataclass(frozen=True)
-class SummaryTooEarly(Fixed):
-    def sees(self, p, s, size):
-        return super().sees(p, s + 1, size)
+class SummaryTooEarly(FixedMask):
+    def mask(self, p, s, size):
+        return super().mask(p, s + 1, size)
 
 
 @dataclass(frozen=True)
-class EdgeTooLate(Own):
-    def shows(self, i, j, count):
+class EdgeTooLate(BlockDiagonal):
+    def block_mask(self, i, j, count):
         return i == j
 
-    def sees(self, p, s, size):
-        return super().sees(p - 1, s, size)
+    def mask(self, p, s, size):
+        return super().mask(p - 1, s, size)
 
 
 @pytest.mark.parametrize("fault", [SummaryTooEarly(3, 1), EdgeTooLate(3)], ids=str)
@@ -103,9 +111,9 @@ def test_a_pattern_off_by_one_is_not_what_its_source_says(fault):
 @pytest.mark.parametrize("size", [(128, 1024), (2, 3)], ids=str)
 @patterns
 def test_pieces_compare_each_pair_that_is_shown_once_and_no_other(pattern, size, monkeypatch):
-    monkeypatch.setattr(cutting, "ROWS", size[0])
-    monkeypatch.setattr(cutting, "COLUMNS", size[1])
-    assert isinstance(pattern, Planned)
+    monkeypatch.setattr(cutting, "MAX_TILE_ROWS", size[0])
+    monkeypatch.setattr(cutting, "MAX_TILE_KEYS", size[1])
+    assert isinstance(pattern, TiledPattern)
     for length in LENGTHS:
         for causal in (False, True):
             assert compared(pattern, *length, causal) == shown(pattern, *length, causal)
@@ -113,7 +121,7 @@ def test_pieces_compare_each_pair_that_is_shown_once_and_no_other(pattern, size,
 
 @patterns
 def test_a_causal_row_is_what_one_query_sees_of_its_prefix(pattern):
-    whole = drawn(pattern, 13, 13, causal=True)
+    whole = dense_mask(pattern, 13, 13, causal=True)
     for place in range(13):
-        assert torch.equal(whole[place, : place + 1], drawn(pattern, 1, place + 1)[0])
-        assert torch.equal(drawn(pattern, 4, 13, causal=True), whole[-4:])
+        assert torch.equal(whole[place, : place + 1], dense_mask(pattern, 1, place + 1)[0])
+        assert torch.equal(dense_mask(pattern, 4, 13, causal=True), whole[-4:])

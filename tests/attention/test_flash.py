@@ -4,18 +4,24 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes
+from cases import LAWS, Sizes, at_any_length
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nhin.attention import _tiles as tiles
-from nhin.attention import flash as module
-from nhin.attention.flash import Flash
-from nhin.attention.naive import Naive
+from nhin.attention.exact import flash as module
+from nhin.attention.exact import online_softmax as tiles
+from nhin.attention.exact.flash import Flash
+from nhin.attention.exact.naive import Naive
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(), Sizes(t=3, s=8), Sizes(t=8, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3), Sizes(t=9, s=9)]
+CASES = [
+    Sizes(),
+    Sizes(t=3, s=8),
+    Sizes(t=8, s=3),
+    Sizes(b=3, t=1, s=6, groups=1, group_size=3),
+    Sizes(t=9, s=9),
+]
 orders = pytest.mark.parametrize("order", ["queries", "keys"])
 
 
@@ -91,7 +97,7 @@ def test_shared_keys_are_never_repeated(order):
 def test_tiles_show_every_visible_score_once_and_none_that_is_hidden_whole(order, t, s, blocks):
     q, k = torch.zeros(1, 2 * t, 1), torch.zeros(1, s, 1)
     counted = torch.zeros(2 * t, s)
-    for tile in tiles.Tiling(2, *blocks, True, order == "keys").tiles(q, k):
+    for tile in tiles.FlashTiling(2, *blocks, True, order == "keys").iter_tiles(q, k):
         shown = torch.ones_like(counted[tile.rows, tile.keys])
         shown = shown if tile.hidden is None else shown * ~tile.hidden
         assert shown.any(0).all(), "the last keys of this tile are seen by nobody"
@@ -103,7 +109,10 @@ def test_tiles_show_every_visible_score_once_and_none_that_is_hidden_whole(order
 def test_the_order_is_that_of_the_loops():
     q, k = torch.zeros(1, 4, 1), torch.zeros(1, 6, 1)
     by_queries, by_keys = (
-        [(tile.rows.start, tile.keys.start) for tile in tiles.Tiling(1, 2, 3, False, keys).tiles(q, k)]
+        [
+            (tile.rows.start, tile.keys.start)
+            for tile in tiles.FlashTiling(1, 2, 3, False, keys).iter_tiles(q, k)
+        ]
         for keys in (False, True)
     )
     assert by_queries == [(0, 0), (0, 3), (2, 0), (2, 3)]
@@ -142,7 +151,7 @@ def test_half_precision_is_summed_in_single():
     for dtype in (torch.bfloat16, torch.float16):
         q, k = torch.zeros(1, 1, 1, 4, dtype=dtype), torch.zeros(1, 10_000, 1, 4, dtype=dtype)
         assert_close(Flash()(q, k, torch.ones_like(k)), torch.ones_like(q))
-        _, log = module.Tiled.apply(q[:, 0], k[:, :, 0], k[:, :, 0], None, (1, 16, 16, 0, 0))
+        _, log = module.FlashFunction.apply(q[:, 0], k[:, :, 0], k[:, :, 0], None, (1, 16, 16, 0, 0))
         assert log.dtype == torch.float32
         assert_close(log.item(), 9.21034, atol=1e-4, rtol=0)
 
@@ -176,9 +185,8 @@ def test_an_order_is_one_of_two():
 @pytest.mark.compiled
 @orders
 def test_compiled_tiles_are_the_same_tiles(order):
-    torch.compiler.reset()
     mechanism = Flash(order, 2, 3)
-    compiled = torch.compile(mechanism, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(mechanism)
     for t in (5, 8):
         inputs = draw(t, t + 2)
         out, want = (look(*inputs, causal=True) for look in (compiled, mechanism))
@@ -190,7 +198,7 @@ def test_compiled_tiles_are_the_same_tiles(order):
 def stale_maximum(monkeypatch):
     """The saved logarithm is made with the maximum before the last tile."""
     earlier = []
-    run, settle = tiles.runs, tiles.settled
+    run, settle = tiles.iter_online_softmax, tiles.finalize
 
     def runs(*args):
         earlier.clear()
@@ -203,12 +211,12 @@ def stale_maximum(monkeypatch):
         old = earlier[-2] if len(earlier) > 1 else known.maximum
         return out, torch.where(old.isfinite(), log - known.maximum + old, log)
 
-    monkeypatch.setattr(module, "runs", runs)
-    monkeypatch.setattr(module, "settled", settled)
+    monkeypatch.setattr(module, "iter_online_softmax", runs)
+    monkeypatch.setattr(module, "finalize", settled)
 
 
 def sum_not_rescaled(monkeypatch):
-    real = tiles.absorb
+    real = tiles.update
 
     def absorb(known, scores, v):
         total = known.total.clone()
@@ -216,24 +224,26 @@ def sum_not_rescaled(monkeypatch):
         real(known, scores, v)
         known.total.add_(total)
 
-    monkeypatch.setattr(tiles, "absorb", absorb)
+    monkeypatch.setattr(tiles, "update", absorb)
 
 
 def values_not_rescaled(monkeypatch):
-    real = tiles.absorb
+    real = tiles.update
 
     def absorb(known, scores, v):
-        mixed = known.mixed.clone()
-        known.mixed.zero_()
+        mixed = known.weighted_values.clone()
+        known.weighted_values.zero_()
         real(known, scores, v)
-        known.mixed.add_(mixed)
+        known.weighted_values.add_(mixed)
 
-    monkeypatch.setattr(tiles, "absorb", absorb)
+    monkeypatch.setattr(tiles, "update", absorb)
 
 
 def causal_from_the_start(monkeypatch):
-    real = tiles.Tiling._later
-    monkeypatch.setattr(tiles.Tiling, "_later", lambda self, first, i, *rest: real(self, i[0], i, *rest))
+    real = tiles.FlashTiling._future_mask
+    monkeypatch.setattr(
+        tiles.FlashTiling, "_future_mask", lambda self, first, i, *rest: real(self, i[0], i, *rest)
+    )
 
 
 def mean_over_the_group(monkeypatch):
@@ -247,25 +257,25 @@ def mean_over_the_group(monkeypatch):
 
 
 def last_tile_dropped(monkeypatch):
-    real = tiles.Tiling.tiles
+    real = tiles.FlashTiling.iter_tiles
 
     def whole_ones(self, q, k):
         for tile in real(self, q, k):
             if self.causal or tile.keys.stop - tile.keys.start == self.key_block:
                 yield tile
 
-    monkeypatch.setattr(tiles.Tiling, "tiles", whole_ones)
+    monkeypatch.setattr(tiles.FlashTiling, "iter_tiles", whole_ones)
 
 
 def tiles_hidden_too_early(monkeypatch):
-    real = tiles.Tiling.tiles
+    real = tiles.FlashTiling.iter_tiles
 
     def fewer(self, q, k):
         for tile in real(self, q, k):
             if tile.hidden is None or not tile.hidden.all(0).any():
                 yield tile if tile.hidden is None else tile._replace(hidden=tile.hidden | tile.hidden.any(0))
 
-    monkeypatch.setattr(tiles.Tiling, "tiles", fewer)
+    monkeypatch.setattr(tiles.FlashTiling, "iter_tiles", fewer)
 
 
 FAULTS = (

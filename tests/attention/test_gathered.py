@@ -1,6 +1,6 @@
 """The fast path of sparse patterns keeps every law where patterns bite, and faults in it show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
@@ -11,17 +11,18 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nhin.attention import _gathered as engine
-from nhin.attention import _pieces as cutting
-from nhin.attention._blocks import Fixed, Own, Steps, Strided
-from nhin.attention._patterns import drawn
-from nhin.attention._pieces import Cut, Piece, Planned
-from nhin.attention.base import Room
-from nhin.attention.naive import Naive
+from nhin.attention import sliced_tiles
+from nhin.attention import tiles as cutting
+from nhin.attention.base import CacheSpec
+from nhin.attention.exact.naive import Naive
+from nhin.attention.masks import dense_mask
 from nhin.attention.registry import MECHANISMS, build
+from nhin.attention.sparse import kernel as engine
+from nhin.attention.sparse.layouts import BlockDiagonal, Columns, FixedMask, StridedMask
+from nhin.attention.tiles import Tile, TileBuilder, TiledPattern
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=7, s=7, d=3), Sizes(t=3, s=8, each=1), Sizes(t=8, s=3, groups=1)]
+CASES = [Sizes(t=7, s=7, d=3), Sizes(t=3, s=8, group_size=1), Sizes(t=8, s=3, groups=1)]
 TWIN = "the_answer_is_the_values_mixed_with_the_weights_shown"
 LAYOUT = ((True, False, False), (True, True, False), (False, True, True))
 
@@ -48,15 +49,15 @@ def test_the_law_holds_where_patterns_bite(law, name):
     if not applies(LAWS[law], build(name).facts):
         pytest.skip(f"{name} does not claim what this law needs")
     settings = SMALL[name]
-    for n in (CASES[0], Sizes(b=3, t=9, s=4, groups=1, each=1, d=2)):
+    for n in (CASES[0], Sizes(b=3, t=9, s=4, groups=1, group_size=1, d=2)):
         LAWS[law].holds(lambda n, dtype=torch.float64: build(name, **settings).to(dtype), n)
 
 
 @each
 @pytest.mark.parametrize("size", [(2, 3), (1, 1)], ids=str)
 def test_the_size_of_pieces_does_not_matter(name, settings, size, monkeypatch):
-    monkeypatch.setattr(cutting, "ROWS", size[0])
-    monkeypatch.setattr(cutting, "COLUMNS", size[1])
+    monkeypatch.setattr(cutting, "MAX_TILE_ROWS", size[0])
+    monkeypatch.setattr(cutting, "MAX_TILE_KEYS", size[1])
     for law in (
         "the_answer_is_the_values_mixed_with_the_weights_shown",
         "what_a_later_key_holds_never_leaks",
@@ -79,7 +80,7 @@ def test_weights_are_a_softmax_over_the_places_shown(name, settings):
     q, k = torch.randn(1, 7, 2, 4), torch.randn(1, 9, 2, 4)
     mechanism = build(name, **settings)
     for causal in (False, True):
-        pairs = drawn(mechanism.pattern, 7, 9, causal=causal)
+        pairs = dense_mask(mechanism.pattern, 7, 9, causal=causal)
         weights = mechanism.weights(q, k, causal=causal)
         for t in range(7):
             seen = pairs[t].nonzero()[:, 0]
@@ -95,7 +96,7 @@ def test_what_a_pattern_does_not_show_reaches_nobody(name, settings):
     torch.manual_seed(0)
     inputs = [torch.randn(1, 9, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     mechanism = build(name, **settings)
-    sees = drawn(mechanism.pattern, 9, 9)
+    sees = dense_mask(mechanism.pattern, 9, 9)
     for bad in range(9):
         q, k, v = (x.detach().clone() for x in inputs)
         k[:, bad], v[:, bad] = float("nan"), float("inf")
@@ -138,7 +139,7 @@ def test_no_tensor_grows_like_queries_times_keys(name):
     with Largest() as counted:
         out = build(name, **WIDER[name])(q, k, v, causal=True)
         torch.autograd.grad(out.sum(), (q, k, v))
-    assert counted.numbers <= cutting.ROWS * cutting.COLUMNS
+    assert counted.numbers <= cutting.MAX_TILE_ROWS * cutting.MAX_TILE_KEYS
 
 
 def test_many_short_stretches_are_named_key_by_key_and_answer_alike():
@@ -147,18 +148,20 @@ def test_many_short_stretches_are_named_key_by_key_and_answer_alike():
     inputs = [torch.randn(1, 60, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     keep = torch.arange(60)[None] % 7 > 0
     for way in ({}, {"causal": True}, {"keep": keep}):
-        same(mechanism(*inputs, **way), mechanism.slowly(*inputs, **way), inputs)
+        same(mechanism(*inputs, **way), mechanism.forward_reference(*inputs, **way), inputs)
 
 
 @each
 def test_one_query_reads_only_the_keys_it_sees(name, settings, monkeypatch):
     mechanism, read = build(name, **settings), []
     monkeypatch.setattr(
-        engine, "weigh", lambda q, k, seen: read.append(k.shape[1]) or q.new_zeros(1, 1, 1, k.shape[1])
+        engine,
+        "attention_weights",
+        lambda q, k, seen: read.append(k.shape[1]) or q.new_zeros(1, 1, 1, k.shape[1]),
     )
     q, k, v = torch.randn(1, 1, 1, 4), torch.randn(1, 11, 1, 4), torch.randn(1, 11, 1, 4)
     mechanism(q, k, v, causal=True)
-    assert read == [int(drawn(mechanism.pattern, 1, 11).sum())]
+    assert read == [int(dense_mask(mechanism.pattern, 1, 11).sum())]
 
 
 @each
@@ -166,9 +169,9 @@ def test_grouped_heads_in_single_precision_and_a_store_agree_with_the_twin(name,
     torch.manual_seed(0)
     q, k, v = torch.randn(2, 40, 4, 8), torch.randn(2, 40, 2, 8), torch.randn(2, 40, 2, 8)
     mechanism = build(name, **settings)
-    want = mechanism.slowly(q, k, v, causal=True)
+    want = mechanism.forward_reference(q, k, v, causal=True)
     assert_close(mechanism(q, k, v, causal=True), want)
-    state = mechanism.new_state(Room(2, 40, 2, 8))
+    state = mechanism.init_cache(CacheSpec(2, 40, 2, 8))
     got = [state.prefill(q[:, :30], k[:, :30], v[:, :30])]
     got += [state.step(q[:, i : i + 1], k[:, i : i + 1], v[:, i : i + 1]) for i in range(30, 40)]
     assert_close(torch.cat(got, 1), want)
@@ -177,7 +180,7 @@ def test_grouped_heads_in_single_precision_and_a_store_agree_with_the_twin(name,
 def fast(pattern):
     """Return a mechanism whose twin reads the right pattern and whose fast path reads this one."""
 
-    class Faulty(engine.Gathered):
+    class Faulty(engine.SparseAttention):
         facts = build("strided").facts
 
         def forward(self, *inputs, **way):
@@ -195,62 +198,65 @@ def fast(pattern):
 class Wrong:
     """Sees what is right and compares something else."""
 
-    right: Planned
+    right: TiledPattern
 
-    def sees(self, p, s, size):
-        return self.right.sees(p, s, size)
+    def mask(self, p, s, size):
+        return self.right.mask(p, s, size)
 
-    def pieces(self, cut):
-        return self.right.pieces(cut)
+    def tiles(self, builder):
+        return self.right.tiles(builder)
 
 
 class KeysOneLate(Wrong):
     """Fetches each stretch of keys one place too late."""
 
-    def pieces(self, cut):
-        for piece in self.right.pieces(cut):
+    def tiles(self, builder):
+        for piece in self.right.tiles(builder):
             keys = tuple(
-                range(min(run.start + 1, cut.keys - 1), cut.keys, run.step)[: len(run)] for run in piece.keys
+                range(min(run.start + 1, builder.keys - 1), builder.keys, run.step)[: len(run)]
+                for run in piece.keys
             )
-            yield Piece(piece.rows, keys, piece.rule, piece.joins)
+            yield Tile(piece.rows, keys, piece.rule, piece.is_continuation)
 
 
 class FromTheStart(Wrong):
     """Lets the first query stand at the first key, however many keys there are."""
 
-    def pieces(self, cut):
-        for piece in self.right.pieces(Cut(cut.queries, cut.queries, cut.causal)):
+    def tiles(self, builder):
+        for piece in self.right.tiles(TileBuilder(builder.queries, builder.queries, builder.causal)):
             keys = tuple(
-                filter(None, (range(run.start, min(run.stop, cut.keys), run.step) for run in piece.keys))
+                filter(None, (range(run.start, min(run.stop, builder.keys), run.step) for run in piece.keys))
             )
             if keys:
-                yield Piece(piece.rows, keys, piece.rule, piece.joins)
+                yield Tile(piece.rows, keys, piece.rule, piece.is_continuation)
 
 
 class BeginsAnew(Wrong):
     """Forgets that a query was asked before."""
 
-    def pieces(self, cut):
-        for piece in self.right.pieces(cut):
-            yield Piece(piece.rows, piece.keys, piece.rule)
+    def tiles(self, builder):
+        for piece in self.right.tiles(builder):
+            yield Tile(piece.rows, piece.keys, piece.rule)
 
 
 class CountsTwice(Wrong):
     """Compares what the band has shown once more in the columns."""
 
-    def pieces(self, cut):
-        for piece in self.right.pieces(cut):
-            yield Piece(piece.rows, piece.keys, None if piece.joins else piece.rule, piece.joins)
+    def tiles(self, builder):
+        for piece in self.right.tiles(builder):
+            yield Tile(
+                piece.rows, piece.keys, None if piece.is_continuation else piece.rule, piece.is_continuation
+            )
 
 
 class LosesTheEdge(Wrong):
     """Drops the last key of each stretch."""
 
-    def pieces(self, cut):
-        for piece in self.right.pieces(cut):
+    def tiles(self, builder):
+        for piece in self.right.tiles(builder):
             keys = tuple(filter(None, (run[:-1] for run in piece.keys)))
             if keys:
-                yield Piece(piece.rows, keys, piece.rule, piece.joins)
+                yield Tile(piece.rows, keys, piece.rule, piece.is_continuation)
 
 
 def broken(law, make):
@@ -264,15 +270,15 @@ def broken(law, make):
 
 
 FAULTS = [
-    KeysOneLate(Steps(3)),
-    KeysOneLate(Fixed(3, 1)),
-    KeysOneLate(Own(2)),
-    FromTheStart(Strided(2)),
-    FromTheStart(Own(2)),
-    BeginsAnew(Strided(2)),
-    CountsTwice(Strided(2)),
-    LosesTheEdge(Own(2)),
-    LosesTheEdge(Fixed(3, 1)),
+    KeysOneLate(Columns(3)),
+    KeysOneLate(FixedMask(3, 1)),
+    KeysOneLate(BlockDiagonal(2)),
+    FromTheStart(StridedMask(2)),
+    FromTheStart(BlockDiagonal(2)),
+    BeginsAnew(StridedMask(2)),
+    CountsTwice(StridedMask(2)),
+    LosesTheEdge(BlockDiagonal(2)),
+    LosesTheEdge(FixedMask(3, 1)),
 ]
 
 
@@ -283,8 +289,12 @@ def test_a_fault_in_the_fast_path_is_caught(fault):
 
 
 def test_a_causal_mask_aligned_to_the_start_is_caught(monkeypatch):
-    whole = engine.masked
-    monkeypatch.setattr(engine, "masked", lambda piece, move, causal, device: whole(piece, 0, causal, device))
+    whole = sliced_tiles.mask_parts
+
+    def from_the_start(piece, cut, *rest):
+        return whole(piece, replace(cut, keys=cut.queries), *rest)
+
+    monkeypatch.setattr(sliced_tiles, "mask_parts", from_the_start)
     assert broken(
         "a_causal_row_is_the_plain_answer_on_its_visible_prefix", lambda: build("block-local", block=2)
     )
@@ -292,7 +302,9 @@ def test_a_causal_mask_aligned_to_the_start_is_caught(monkeypatch):
 
 def test_a_shield_that_does_not_ask_the_pattern_is_caught(monkeypatch):
     monkeypatch.setattr(
-        engine, "reached", lambda pieces, broken, t, causal: broken.any(1, True).expand(-1, t)
+        engine,
+        "sees_nonfinite",
+        lambda pattern, broken, q, causal: broken.any(1, True).any(2, True)[..., None],
     )
     assert broken("what_a_later_key_holds_never_leaks", lambda: build("strided", stride=2))
 

@@ -7,9 +7,9 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nhin.attention.base import Room
-from nhin.attention.lsh import LSH
-from nhin.attention.states import HashedKeyValues
+from nhin.attention.base import CacheSpec
+from nhin.attention.lsh.cache import LSHCache
+from nhin.attention.lsh.lsh import LSH
 
 
 def long(dtype=torch.float64):
@@ -35,17 +35,19 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def reads_on(state=HashedKeyValues):
+def reads_on(state=LSHCache):
     """Steps after a long start, in rows of two lengths, answer as a call over all."""
     inputs = long()
     mechanism = LSH(8, buckets=8)
-    assert isinstance(mechanism.new_state(Room(2, 560, 2, 8)), HashedKeyValues)
+    assert isinstance(mechanism.init_cache(CacheSpec(2, 560, 2, 8)), LSHCache)
     want = mechanism(*inputs, causal=True)
-    held = state(Room(2, 560, 2, 8, torch.float64), mechanism, mechanism.hashed, mechanism.rounds)
+    held = state(CacheSpec(2, 560, 2, 8, torch.float64), mechanism, mechanism.hash_buckets, mechanism.rounds)
     assert_close(held.prefill(*(x[:, :550] for x in inputs)), want[:, :550])
     steps = [held.step(*(x[:, i : i + 1] for x in inputs)) for i in range(550, 560)]
     assert_close(torch.cat(steps, 1), want[:, 550:])
-    uneven = state(Room(2, 560, 2, 8, torch.float64), mechanism, mechanism.hashed, mechanism.rounds)
+    uneven = state(
+        CacheSpec(2, 560, 2, 8, torch.float64), mechanism, mechanism.hash_buckets, mechanism.rounds
+    )
     uneven.prefill(*(x[:, :550] for x in inputs), lengths=(550, 300))
     for i in range(4):
         rows = torch.tensor([550 + i, 300 + i])
@@ -61,7 +63,7 @@ def test_a_state_touches_only_the_keys_of_the_query_s_buckets():
     q, k, v = long(torch.float32)
     mechanism = LSH(8, buckets=32, rounds=1)
     with torch.no_grad():
-        state = mechanism.new_state(Room(2, 600, 2, 8))
+        state = mechanism.init_cache(CacheSpec(2, 600, 2, 8))
         state.prefill(q, k, v)
         with Largest(state) as seen:
             state.step(*(x[:, :1] for x in (q, k, v)))
@@ -77,7 +79,7 @@ def test_a_state_shows_broken_keys_to_those_who_see_them(spoilt):
     mechanism = LSH(4, buckets=4, rounds=2)
     want = mechanism(*inputs, causal=True)
     with torch.no_grad():
-        state = mechanism.new_state(Room(2, 9, 2, 4, torch.float64))
+        state = mechanism.init_cache(CacheSpec(2, 9, 2, 4, torch.float64))
         got = torch.cat([state.step(*(x[:, i : i + 1] for x in inputs)) for i in range(9)], 1)
     assert want[:, 3, :2].isnan().all()
     assert want[:, 4:].isfinite().any()
@@ -87,7 +89,7 @@ def test_a_state_shows_broken_keys_to_those_who_see_them(spoilt):
 def test_rows_in_which_nothing_is_read_do_not_disturb_a_step():
     inputs = [x.detach() for x in draw(Sizes(t=3, s=3))]
     with torch.no_grad():
-        state = LSH(4, buckets=4, rounds=2).new_state(Room(2, 2, 2, 4, torch.float64))
+        state = LSH(4, buckets=4, rounds=2).init_cache(CacheSpec(2, 2, 2, 4, torch.float64))
         state.prefill(*(x[:, :1] for x in inputs), lengths=(1, 0))
         out = state.prefill(*(x[:, 1:2] for x in inputs), lengths=(1, 0))
         assert state.lengths == (2, 0)
@@ -96,12 +98,12 @@ def test_rows_in_which_nothing_is_read_do_not_disturb_a_step():
         assert_close(out[0], want[0, 1:])
 
 
-class ForgetsItsOwn(HashedKeyValues):
-    def _seen(self, q, stop):
-        return super()._seen(q, stop + 1)
+class ForgetsItsOwn(LSHCache):
+    def _visible_mask(self, q, stop):
+        return super()._visible_mask(q, stop + 1)
 
 
-class KeepsNoBuckets(HashedKeyValues):
+class KeepsNoBuckets(LSHCache):
     def _write(self, k, v, new):
         super()._write(k, v, new)
         self.tensors["buckets"].zero_()

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention import _running
-from nhin.attention.base import Room
-from nhin.attention.linear import Linear
-from nhin.attention.linear_exp import LinearExp
-from nhin.attention.linear_relu import LinearReLU
+from nhin.attention.base import CacheSpec
+from nhin.attention.linear import chunked_scan
+from nhin.attention.linear.linear import Linear
+from nhin.attention.linear.linear_exp import LinearExp
+from nhin.attention.linear.linear_relu import LinearReLU
 from nhin.errors import ShapeError
 
 MAPS = {
@@ -56,7 +56,7 @@ def test_every_form_is_the_formula_by_hand(mechanism, t, s, causal):
     inputs = draw(t, s)
     want = by_hand(mechanism, *inputs, causal)
     same(mechanism(chunk=3)(*inputs, causal=causal), want, inputs)
-    same(mechanism().slowly(*inputs, causal=causal), want, inputs)
+    same(mechanism().forward_reference(*inputs, causal=causal), want, inputs)
 
 
 @each
@@ -65,7 +65,7 @@ def test_chunks_of_any_size_and_steps_are_one(mechanism):
     want = mechanism(chunk=64)(*inputs, causal=True)
     for chunk in (1, 2, 5, 11):
         same(mechanism(chunk=chunk)(*inputs, causal=True), want, inputs)
-    state = mechanism().new_state(Room(2, 11, 2, 5, torch.float64))
+    state = mechanism().init_cache(CacheSpec(2, 11, 2, 5, torch.float64))
     with torch.no_grad():
         steps = [state.step(*(x[:, i : i + 1] for x in inputs)) for i in range(11)]
     assert_close(torch.cat(steps, 1), want)
@@ -76,7 +76,7 @@ def test_keys_hidden_in_any_chunk_are_as_if_absent(mechanism):
     q, k, v = draw(9, 9)
     keep = torch.tensor([True, False, False, True, True, False, True, True, True]).expand(2, 9)
     out = mechanism(chunk=2)(q, k, v, causal=True, keep=keep)
-    same(out, mechanism().slowly(q, k, v, causal=True, keep=keep), (q, k, v))
+    same(out, mechanism().forward_reference(q, k, v, causal=True, keep=keep), (q, k, v))
 
 
 @pytest.mark.parametrize("scale", [100.0, 1e4])
@@ -87,7 +87,7 @@ def test_exponentials_of_large_numbers_are_right_in_every_form(scale):
     logs = (q[:, :, None] + many[0][:, None]).logsumexp(-1).movedim(-1, 1)
     hidden = torch.ones(40, 40, dtype=torch.bool).triu(1)
     want = torch.einsum("bhts,bshd->bthd", logs.masked_fill(hidden, float("-inf")).softmax(-1), many[1])
-    state = LinearExp().new_state(Room(2, 40, 2, 5))
+    state = LinearExp().init_cache(CacheSpec(2, 40, 2, 5))
     steps = torch.cat([state.step(*(x[:, i : i + 1] for x in (q, k, v))) for i in range(40)], 1)
     # Logarithms of this size carry this much rounding themselves.
     close = {"rtol": 1e-3, "atol": 1e-6 * scale}
@@ -98,7 +98,7 @@ def test_exponentials_of_large_numbers_are_right_in_every_form(scale):
 def test_small_features_of_elu_do_not_cancel():
     x = torch.tensor([-30.0, -12.0, -1.0, 0.0, 2.0])
     want = torch.where(x > 0, x.double() + 1, x.double().exp())
-    assert_close(_running.features("elu", x).double(), want, rtol=1e-5, atol=0)
+    assert_close(chunked_scan.features("elu", x).double(), want, rtol=1e-5, atol=0)
 
 
 def test_a_query_without_a_channel_in_common_gives_zeros_and_takes_no_gradient():
@@ -113,7 +113,7 @@ def test_a_query_without_a_channel_in_common_gives_zeros_and_takes_no_gradient()
 @each
 def test_the_state_takes_as_many_bytes_for_any_context(mechanism):
     short, long = (
-        mechanism().new_state(Room(3, context, 2, 8, torch.bfloat16)) for context in (4, 4_000_000)
+        mechanism().init_cache(CacheSpec(3, context, 2, 8, torch.bfloat16)) for context in (4, 4_000_000)
     )
     assert short.size == long.size == 3 * 2 * (8 * 8 + 2 * 8) * 4
 
@@ -130,33 +130,33 @@ def test_long_sums_of_halves_stay_as_good_as_one_rounding():
 
 
 def test_sums_in_half_precision_would_be_caught(monkeypatch):
-    monkeypatch.setattr("nhin.attention._factored.total", lambda dtype: dtype)
+    monkeypatch.setattr("nhin.attention.linear.base.accumulation_dtype", lambda dtype: dtype)
     assert error_of_long_sums() > 0.0045
 
 
 def left_out(self, x, y, add=None):
     """The current place is left out."""
-    return RIGHT(self, x, y, add).unflatten(1, (self.each, -1)).tril(-1).flatten(1, 2)
+    return RIGHT(self, x, y, add).unflatten(1, (self.group_size, -1)).tril(-1).flatten(1, 2)
 
 
 def seen_too_soon(self, x, y, add=None):
     """The next place is seen."""
     made = torch.bmm(x, y.mT) + (0 if add is None else add)
-    return made.unflatten(1, (self.each, -1)).tril(1).flatten(1, 2)
+    return made.unflatten(1, (self.group_size, -1)).tril(1).flatten(1, 2)
 
 
-RIGHT = _running._Sweep.products
+RIGHT = chunked_scan._ChunkLoop.masked_products
 
 
 @pytest.mark.parametrize("fault", [left_out, seen_too_soon])
 def test_running_sums_off_by_one_are_caught(monkeypatch, fault):
-    monkeypatch.setattr(_running._Sweep, "products", fault)
+    monkeypatch.setattr(chunked_scan._ChunkLoop, "masked_products", fault)
     with pytest.raises(AssertionError):
         test_every_form_is_the_formula_by_hand(Linear, 7, 7, True)
 
 
 def test_a_dropped_state_is_caught(monkeypatch):
-    monkeypatch.setattr(_running, "_add", lambda *_: None)
+    monkeypatch.setattr(chunked_scan, "_accumulate", lambda *_: None)
     with pytest.raises(AssertionError):
         test_chunks_of_any_size_and_steps_are_one(Linear)
 

@@ -7,11 +7,11 @@ import torch
 from cases import LAWS, Sizes, applies, draw, same, some_keys
 from torch.testing import assert_close
 
-from nhin.attention.linformer import Linformer
-from nhin.attention.naive import Naive
+from nhin.attention.exact.naive import Naive
+from nhin.attention.low_rank.linformer import Linformer
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=4, s=7), Sizes(t=7, s=4, each=1), Sizes(b=3, t=1, s=6, groups=1, each=3, d=5)]
+CASES = [Sizes(t=4, s=7), Sizes(t=7, s=4, group_size=1), Sizes(b=3, t=1, s=6, groups=1, group_size=3, d=5)]
 
 
 def made(kind=Linformer, dtype=torch.float64, **settings):
@@ -23,8 +23,8 @@ def made(kind=Linformer, dtype=torch.float64, **settings):
 
 def by_hand(mechanism, q, k, v, keep=None):
     """Work out one query after the other, and one mixture after the other, with numbers only."""
-    e = mechanism.key_mixing.detach().numpy()
-    f = e if mechanism.value_mixing is None else mechanism.value_mixing.detach().numpy()
+    e = mechanism.key_projection.detach().numpy()
+    f = e if mechanism.value_projection is None else mechanism.value_projection.detach().numpy()
     each = q.shape[2] // k.shape[2]
     q, k, v = (x.detach().numpy() for x in (q, k, v))
     out = np.zeros_like(q)
@@ -51,28 +51,28 @@ def agrees_by_hand(kind=Linformer, **settings):
 class Swapped(Linformer):
     """Mixes keys with F and values with E."""
 
-    def mixed_keys(self, k, keep):
-        return super().mixed_values(k, keep)
+    def project_keys(self, k, keep):
+        return super().project_values(k, keep)
 
-    def mixed_values(self, v, keep):
-        return super().mixed_keys(v, keep)
+    def project_values(self, v, keep):
+        return super().project_keys(v, keep)
 
 
 class LastColumns(Linformer):
     """Lets fewer places stand at the end of F, not at its start."""
 
-    def _of_values(self):
-        return super()._of_values().flip(1)
+    def _value_projection(self):
+        return super()._value_projection().flip(1)
 
 
 class SeesHiddenKeys(Linformer):
-    def mixed_keys(self, k, keep):
-        return super().mixed_keys(k, None)
+    def project_keys(self, k, keep):
+        return super().project_keys(k, None)
 
 
 class SeesHiddenValues(Linformer):
-    def mixed_values(self, v, keep):
-        return super().mixed_values(v, None)
+    def project_values(self, v, keep):
+        return super().project_values(v, None)
 
 
 class ScaledByRank(Linformer):
@@ -81,8 +81,8 @@ class ScaledByRank(Linformer):
 
 
 class SharesUnasked(Linformer):
-    def _of_values(self):
-        return self.key_mixing
+    def _value_projection(self):
+        return self.key_projection
 
 
 @pytest.mark.parametrize("settings", [{}, {"shared": True}, {"rank": 1}, {"rank": 9}])
@@ -105,15 +105,17 @@ def test_laws_hold_with_one_matrix_for_both(law):
 
 
 def test_gradients_are_those_of_small_differences():
-    n = Sizes(b=2, t=2, s=4, groups=1, each=2, d=3)
+    n = Sizes(b=2, t=2, s=4, groups=1, group_size=2, d=3)
     mechanism = made()
     keep = torch.tensor([[True, False, True, True], [False] * 4])
 
     def answer(q, k, v, e, f):
-        given = {"key_mixing": e, "value_mixing": f}
+        given = {"key_projection": e, "value_projection": f}
         return torch.func.functional_call(mechanism, given, (q, k, v), {"keep": keep})
 
-    mixings = [x.detach().clone().requires_grad_() for x in (mechanism.key_mixing, mechanism.value_mixing)]
+    mixings = [
+        x.detach().clone().requires_grad_() for x in (mechanism.key_projection, mechanism.value_projection)
+    ]
     assert torch.autograd.gradcheck(answer, (*draw(n), *mixings))
 
 
@@ -121,8 +123,8 @@ def test_with_one_mixture_per_place_it_is_softmax():
     q, k, v = draw(Sizes(t=4, s=7))
     mechanism = made(rank=7, context=7)
     with torch.no_grad():
-        mechanism.key_mixing.copy_(torch.eye(7))
-        mechanism.value_mixing.copy_(torch.eye(7))
+        mechanism.key_projection.copy_(torch.eye(7))
+        mechanism.value_projection.copy_(torch.eye(7))
     same(mechanism(q, k, v), Naive()(q, k, v), (q, k, v))
     assert_close(mechanism.weights(q, k), Naive().weights(q, k))
 
@@ -165,7 +167,7 @@ def test_the_table_is_drawn_as_wide_as_the_proofs_draw_it():
         assert abs(mixing.std() * 8 - 1) < 0.05
     assert not torch.equal(*mechanism.parameters())
     assert len(list(made(shared=True).parameters())) == 1
-    assert list(made(shared=True).state_dict()) == ["key_mixing"]
+    assert list(made(shared=True).state_dict()) == ["key_projection"]
 
 
 def test_what_it_cannot_do_is_refused_with_the_way_out():

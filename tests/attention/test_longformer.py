@@ -5,20 +5,20 @@ import torch
 from cases import same
 from torch.testing import assert_close
 
-from nhin.attention import _banded, _folded
-from nhin.attention._patterns import drawn
-from nhin.attention.longformer import Longformer
-from nhin.attention.naive import Naive
-from nhin.attention.sinks import Sinks
-from nhin.attention.window import SlidingWindow
+from nhin.attention.band import base, chunked
+from nhin.attention.band.longformer import Longformer
+from nhin.attention.band.sinks import Sinks
+from nhin.attention.band.window import SlidingWindow
+from nhin.attention.exact.naive import Naive
+from nhin.attention.masks import dense_mask
 from nhin.errors import ShapeError
 
 
 @pytest.fixture(params=["strips", "folds"], autouse=True)
 def road(request, monkeypatch):
-    monkeypatch.setattr(_folded, "CHUNK", 4)
+    monkeypatch.setattr(chunked, "CHUNK", 4)
     if request.param == "folds":
-        monkeypatch.setattr(_banded, "known_finite", lambda k, v: False)
+        monkeypatch.setattr(base, "all_finite", lambda k, v: False)
 
 
 def draw(t, s):
@@ -66,7 +66,7 @@ def test_causally_leaders_are_sinks_and_without_leaders_there_is_a_window():
 
 
 def test_the_drawn_mask_is_a_cross_and_a_band():
-    seen = drawn(Longformer(1, 2).band.pattern, 6, 6)
+    seen = dense_mask(Longformer(1, 2).band.pattern, 6, 6)
     want = torch.eye(6, dtype=torch.bool)
     want[:2] = True
     want[:, :2] = True
@@ -82,7 +82,7 @@ def test_a_broken_key_out_of_sight_shows_in_the_leaders_alone():
 
 @pytest.mark.parametrize(
     ("settings", "wrong"),
-    [((0, 1), "window is 0; give at least 1"), ((4, -1), "leaders is -1; give at least 0")],
+    [((0, 1), "window is 0; give at least 1"), ((4, -1), "global_tokens is -1; give at least 0")],
 )
 def test_sizes_that_mean_nothing_are_refused(settings, wrong):
     with pytest.raises(ShapeError, match=wrong):

@@ -2,7 +2,7 @@
 
 import torch
 
-from nhin.attention.lsh import LSH
+from nhin.attention.lsh.lsh import LSH
 
 
 def test_neighbours_meet_more_often_than_strangers_and_more_rounds_miss_fewer():
@@ -12,7 +12,7 @@ def test_neighbours_meet_more_often_than_strangers_and_more_rounds_miss_fewer():
     one, more = LSH(16, buckets=16, rounds=1), LSH(16, buckets=16, rounds=8)
 
     def meet(mechanism, y):
-        return (mechanism.hashed(x) == mechanism.hashed(y)).any(0).float().mean()
+        return (mechanism.hash_buckets(x) == mechanism.hash_buckets(y)).any(0).float().mean()
 
     near = 0.95 * x + 0.05**0.5 * stranger
     assert meet(one, stranger) < 0.15 < 0.4 < meet(one, near) < meet(more, near)
@@ -22,28 +22,28 @@ def test_neighbours_meet_more_often_than_strangers_and_more_rounds_miss_fewer():
 def test_length_and_dtype_do_not_change_a_bucket_and_zeros_are_in_the_first():
     x = torch.randn(1, 50, 2, 6)
     mechanism = LSH(6)
-    assert torch.equal(mechanism.hashed(x), mechanism.hashed(x * 7))
-    assert torch.equal(mechanism.hashed(x), mechanism.hashed(x.double()))
+    assert torch.equal(mechanism.hash_buckets(x), mechanism.hash_buckets(x * 7))
+    assert torch.equal(mechanism.hash_buckets(x), mechanism.hash_buckets(x.double()))
     half = x.to(torch.bfloat16)
-    assert torch.equal(mechanism.hashed(half), mechanism.hashed(half.float()))
-    assert not mechanism.hashed(x * 0).any()
+    assert torch.equal(mechanism.hash_buckets(half), mechanism.hash_buckets(half.float()))
+    assert not mechanism.hash_buckets(x * 0).any()
     for poison in (float("nan"), float("inf"), float("-inf")):
-        assert not mechanism.hashed(x.index_fill(3, torch.tensor([2]), poison)).any()
-    assert mechanism.hashed(x).unique().min() >= 0
-    assert mechanism.hashed(x).unique().max() < 64
+        assert not mechanism.hash_buckets(x.index_fill(3, torch.tensor([2]), poison)).any()
+    assert mechanism.hash_buckets(x).unique().min() >= 0
+    assert mechanism.hash_buckets(x).unique().max() < 64
 
 
 def test_opposite_vectors_are_in_opposite_buckets():
     x = torch.randn(1, 50, 2, 6)
     mechanism = LSH(6, buckets=8)
-    assert torch.equal(mechanism.hashed(-x), (mechanism.hashed(x) + 4) % 8)
+    assert torch.equal(mechanism.hash_buckets(-x), (mechanism.hash_buckets(x) + 4) % 8)
 
 
 def test_a_bucket_does_not_hang_on_what_is_hashed_beside_it():
     x = torch.randn(2, 300, 2, 8, dtype=torch.float64)
     mechanism = LSH(8)
-    alone = torch.cat([mechanism.hashed(x[:, i : i + 1]) for i in range(300)], 2)
-    assert torch.equal(mechanism.hashed(x), alone)
+    alone = torch.cat([mechanism.hash_buckets(x[:, i : i + 1]) for i in range(300)], 2)
+    assert torch.equal(mechanism.hash_buckets(x), alone)
 
 
 def test_the_seed_alone_decides_and_casts_change_nothing():
@@ -52,5 +52,5 @@ def test_the_seed_alone_decides_and_casts_change_nothing():
     assert one.directions.dtype == torch.float64
     assert not torch.equal(one.directions, LSH(6, seed=8).directions)
     x = torch.randn(1, 50, 2, 6)
-    assert torch.equal(one.hashed(x), other.hashed(x))
-    assert not torch.equal(one.hashed(x), LSH(6, seed=8).hashed(x))
+    assert torch.equal(one.hash_buckets(x), other.hash_buckets(x))
+    assert not torch.equal(one.hash_buckets(x), LSH(6, seed=8).hash_buckets(x))

@@ -11,16 +11,16 @@ from cases import LAWS, Sizes, applies, draw, gradients, same, some_keys
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nhin.attention import nystromformer
-from nhin.attention.naive import Naive
-from nhin.attention.nystromformer import Nystromformer, inverted, means
+from nhin.attention.exact.naive import Naive
+from nhin.attention.low_rank import nystromformer
+from nhin.attention.low_rank.nystromformer import Nystromformer, iterative_inverse, segment_means
 from nhin.errors import ShapeError, UsageError
 
-CASES = [Sizes(t=7, s=9), Sizes(t=9, s=4, each=1), Sizes(b=3, t=8, s=8, groups=1, each=3, d=5)]
+CASES = [Sizes(t=7, s=9), Sizes(t=9, s=4, group_size=1), Sizes(b=3, t=8, s=8, groups=1, group_size=3, d=5)]
 FEW = {"landmarks": 3}
 
 
-def segment_means(x, most):
+def means_by_hand(x, most):
     """Cut places into runs by where each run ends, and take the mean of each."""
     n = len(x)
     c = min(n, most)
@@ -52,7 +52,7 @@ def by_hand(q, k, v, keep=None, landmarks=3, steps=6):
         seen = [s for s in range(k.shape[1]) if keep is None or keep[b, s]]
         for h in range(q.shape[2] if seen else 0):
             asks, keys, values = q[b, :, h], k[b, seen, h // each], v[b, seen, h // each]
-            some, few = segment_means(asks, landmarks), segment_means(keys, landmarks)
+            some, few = means_by_hand(asks, landmarks), means_by_hand(keys, landmarks)
             z = pseudo_inverse(softmax(some, few), steps)
             out[b, :, h] = softmax(asks, few) @ z @ softmax(some, keys) @ values
     return torch.from_numpy(out)
@@ -74,27 +74,27 @@ def test_it_is_the_formula_by_hand(landmarks):
 
 
 def counts_hidden(x, keep, most):
-    return means(x, None, most)
+    return segment_means(x, None, most)
 
 
 def one_off(x, keep, most):
-    return means(x.roll(1, 1), None if keep is None else keep.roll(1, 1), most)
+    return segment_means(x.roll(1, 1), None if keep is None else keep.roll(1, 1), most)
 
 
 def interleaved(x, keep, most):
     """Place r falls into segment r modulo c."""
     c = max(1, min(most, x.shape[1]))
     order = sorted(range(x.shape[1]), key=lambda r: (r % c, r))
-    return means(x[:, order], None if keep is None else keep[:, order], most)
+    return segment_means(x[:, order], None if keep is None else keep[:, order], most)
 
 
 def unused_are_zeros(x, keep, most):
-    found, used = means(x, keep, most)
+    found, used = segment_means(x, keep, most)
     return found, torch.ones_like(used)
 
 
 def sums(x, keep, most):
-    found, used = means(x, keep, most)
+    found, used = segment_means(x, keep, most)
     n = torch.full((1, 1), x.shape[1]) if keep is None else keep.sum(1, keepdim=True)
     return found * (n / used.sum(1, keepdim=True).clamp(min=1))[..., None, None], used
 
@@ -110,23 +110,23 @@ def coupled(a, iterations):
 
 
 def too_few_steps(a, iterations):
-    return inverted(a, iterations - 1)
+    return iterative_inverse(a, iterations - 1)
 
 
 def transposed_only(a, iterations):
-    return inverted(a, 0)
+    return iterative_inverse(a, 0)
 
 
 @pytest.mark.parametrize("fault", [counts_hidden, one_off, interleaved, unused_are_zeros, sums])
 def test_wrong_landmarks_are_caught_by_hand(monkeypatch, fault):
-    monkeypatch.setattr(nystromformer, "means", fault)
+    monkeypatch.setattr(nystromformer, "segment_means", fault)
     with pytest.raises(AssertionError):
         agrees_by_hand()
 
 
 @pytest.mark.parametrize("fault", [coupled, too_few_steps, transposed_only])
 def test_a_wrong_inverse_is_caught_by_hand(monkeypatch, fault):
-    monkeypatch.setattr(nystromformer, "inverted", fault)
+    monkeypatch.setattr(nystromformer, "iterative_inverse", fault)
     with pytest.raises(AssertionError):
         agrees_by_hand()
 
@@ -136,7 +136,7 @@ def holds(law, n, **settings):
 
 
 def test_a_guess_shared_by_the_batch_is_caught_by_its_law(monkeypatch):
-    monkeypatch.setattr(nystromformer, "inverted", coupled)
+    monkeypatch.setattr(nystromformer, "iterative_inverse", coupled)
     with pytest.raises(AssertionError):
         holds("batch_rows_are_independent", CASES[0], landmarks=3, iterations=2)
 
@@ -168,7 +168,7 @@ def test_segments_are_runs_of_nearly_equal_length_whose_unused_slots_are_marked(
     keep = torch.ones(3, 10, dtype=torch.bool)
     keep[1, 7:] = False
     keep[2, [0, 2, 3, 4, 6, 7, 8, 9]] = False
-    found, used = means(x.masked_fill(~keep[..., None, None], 0.0), keep, 4)
+    found, used = segment_means(x.masked_fill(~keep[..., None, None], 0.0), keep, 4)
     assert used.tolist() == [[True] * 4, [True] * 4, [True, True, False, False]]
     assert found.flatten(1).tolist() == [[2.0, 4.5, 7.0, 9.5], [1.5, 3.5, 5.5, 7.0], [2.0, 6.0, 0.0, 0.0]]
 
@@ -218,7 +218,7 @@ def test_steps_approach_the_pseudo_inverse_also_of_what_is_not_square():
 
 def test_gradients_are_those_of_small_differences():
     keep = torch.tensor([[True, False, True, True, True], [False] * 5, [False, True, False, False, False]])
-    inputs = draw(Sizes(b=3, t=4, s=5, groups=1, each=2, d=3))
+    inputs = draw(Sizes(b=3, t=4, s=5, groups=1, group_size=2, d=3))
     assert torch.autograd.gradcheck(lambda q, k, v: Nystromformer(2)(q, k, v, keep=keep), inputs)
 
 
@@ -275,7 +275,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_the_table_of_queries_and_keys_is_never_formed():
-    q, k, v = draw(Sizes(b=1, t=256, s=192, groups=1, each=1, d=4), torch.float32)
+    q, k, v = draw(Sizes(b=1, t=256, s=192, groups=1, group_size=1, d=4), torch.float32)
     with Largest() as largest:
         Nystromformer(8)(q, k, v).sum().backward()
     assert largest.numbers <= 256 * 8

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention.naive import Naive
-from nhin.attention.performer import Performer, directions
+from nhin.attention.exact.naive import Naive
+from nhin.attention.linear.performer import Performer, draw_directions
 from nhin.errors import NhinError, ShapeError
 
 
@@ -15,7 +15,7 @@ def kernel_errors(features, seeds):
     q, k = (torch.randn(40, 8, dtype=torch.float64, generator=generator) * 0.5 for _ in range(2))
     errors = []
     for seed in seeds:
-        w = directions(8, features, seed)
+        w = draw_directions(8, features, seed)
         fq, fk = ((x @ w - x.square().sum(-1, keepdim=True) / 2).exp() for x in (q, k))
         errors.append(fq @ fk.T / features / (q @ k.T).exp() - 1)
     return torch.stack(errors)
@@ -43,12 +43,12 @@ def test_the_answer_approaches_softmax():
 
 
 def test_directions_are_orthogonal_in_blocks_and_as_long_as_gaussian_ones():
-    w = directions(6, 15, 3)
+    w = draw_directions(6, 15, 3)
     assert w.shape == (6, 15)
     for block in (w[:, :6], w[:, 6:12], w[:, 12:]):
         gram = block.T @ block
         assert_close(gram, torch.diag(gram.diagonal()))
-    lengths = directions(64, 6400, 0).square().sum(0)
+    lengths = draw_directions(64, 6400, 0).square().sum(0)
     assert abs(lengths.mean() / 64 - 1) < 0.02
     assert 0.8 < lengths.var() / 128 < 1.2
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from nhin.attention.positions import POSITIONS, Learned, Rotary, sinusoidal, sinusoidal_2d
+from nhin.attention.position_registry import POSITIONS
+from nhin.attention.positions import LearnedEmbedding, Rotary, sinusoidal, sinusoidal_2d
 from nhin.errors import ShapeError
 
 
@@ -36,10 +37,10 @@ def test_sinusoidal_positions_refuse_no_channels():
 
 
 def test_learned_positions_start_anywhere_and_end_at_the_context():
-    places = Learned(8, 4)
+    places = LearnedEmbedding(8, 4)
     assert_close(places(3, start=5), places.table[5:8])
     assert places(8).requires_grad
-    with pytest.raises(ShapeError, match=r"places 5 to 8 .* context is 8, .* larger context"):
+    with pytest.raises(ShapeError, match=r"positions 5 to 8 .* context is 8, .* larger context"):
         places(4, start=5)
 
 
@@ -116,10 +117,9 @@ def test_waves_on_a_grid_know_the_row_in_the_first_channels_and_the_column_in_th
 @pytest.mark.parametrize("name", POSITIONS)
 def test_the_table_of_positions_is_complete(name):
     position = POSITIONS[name]
-    assert position.name == name
     assert position.where in ("inputs", "heads", "scores")
-    assert all((position.title, position.source, position.extends, position.use))
+    assert position.title
     told = inspect.getmodule(position.make).__doc__
-    parts = ("Cost:", "Source:", "Differs:") + (() if name == "learned" else (".. math::",))
+    parts = ("Cost:", "Source:", "Differs:", "Extends:") + (() if name == "learned" else (".. math::",))
     for part in parts:
         assert part in told, f"the docstring of {name} lacks {part}"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention.local_m import LocalMonotonic
-from nhin.attention.local_p import LocalPredictive
+from nhin.attention.alignment.local_monotonic import LocalMonotonic
+from nhin.attention.alignment.local_predictive import LocalPredictive
 from nhin.errors import ShapeError, UsageError
 
 D = 4

@@ -7,9 +7,9 @@ import torch
 from cases import LAWS, Sizes, draw
 from torch.testing import assert_close
 
-from nhin.attention.base import Room
+from nhin.attention.band.ring_cache import SlidingWindowCache
+from nhin.attention.base import CacheSpec
 from nhin.attention.registry import build
-from nhin.attention.states import Rolling
 from nhin.errors import UsageError
 
 # Each lies in a ring that wraps several times in nine places.
@@ -21,7 +21,7 @@ BANDS = {
     "dilated 2 3": ("dilated", {"window": 2, "dilation": 3}),
     "sinks 1 2": ("sinks", {"window": 1, "sinks": 2}),
     "sinks 3 1": ("sinks", {"window": 3, "sinks": 1}),
-    "longformer 2 1": ("longformer", {"window": 2, "leaders": 1}),
+    "longformer 2 1": ("longformer", {"window": 2, "global_tokens": 1}),
 }
 bands = pytest.mark.parametrize("band", BANDS)
 CASES = [Sizes(t=9, s=9), Sizes(b=3, t=12, s=6, groups=1), Sizes(t=17, s=3, d=3)]
@@ -44,7 +44,7 @@ def test_the_law_holds_while_the_ring_wraps(law, band):
 @pytest.mark.parametrize("chunks", [(1,) * 30, (3,) * 10, (7, 1, 1, 11, 10), (29, 1), (1, 29)], ids=len)
 def test_however_it_is_read_the_answer_is_the_causal_one(band, chunks):
     q, k, v = (x.detach() for x in draw(Sizes(t=30, s=30)))
-    state = made(band).new_state(Room(2, 30, 2, 4, torch.float64))
+    state = made(band).init_cache(CacheSpec(2, 30, 2, 4, torch.float64))
     parts = [state.prefill(*part) for part in zip(*(x.split(chunks, 1) for x in (q, k, v)), strict=True)]
     assert_close(torch.cat(parts, 1), made(band)(q, k, v, causal=True))
 
@@ -55,7 +55,7 @@ def test_rows_that_wrap_at_different_times_answer_as_if_alone(band):
     starts = [0, 5, 11]
     n = Sizes(b=3, t=30, s=30)
     inputs = [x.detach() for x in draw(n)]
-    state = made(band).new_state(Room(3, 30, 2, 4, torch.float64))
+    state = made(band).init_cache(CacheSpec(3, 30, 2, 4, torch.float64))
     state.prefill(*(x[:, :11] for x in inputs), lengths=starts)
     read, answers = [[*range(start)] for start in starts], [[], [], []]
     for i in range(11, 28):
@@ -77,7 +77,7 @@ def test_a_broken_place_is_felt_until_it_leaves_the_ring(start):
     k[:, start], v[:, start] = float("nan"), float("inf")
     for lengths in ([1, 1], [1, 0]):
         mechanism = made("dilated 2 3")
-        state = mechanism.new_state(Room(2, 12, 2, 4, torch.float64))
+        state = mechanism.init_cache(CacheSpec(2, 12, 2, 4, torch.float64))
         state.prefill(q[:, :1], k[:, :1], v[:, :1], lengths=lengths)
         steps = [state.step(*(x[:, i : i + 1] for x in (q, k, v))) for i in range(1, 12)]
         want = mechanism(q, k, v, causal=True)
@@ -90,27 +90,27 @@ def test_a_broken_place_is_felt_until_it_leaves_the_ring(start):
         ("window", {"window": 16}, 16),
         ("dilated", {"window": 16, "dilation": 3}, 48),
         ("sinks", {"window": 16, "sinks": 4}, 20),
-        ("longformer", {"window": 16, "leaders": 2}, 18),
+        ("longformer", {"window": 16, "global_tokens": 2}, 18),
     ],
 )
 def test_memory_is_that_of_the_band_however_long_the_context(name, settings, slots):
     one = 2 * 3 * 8 * 2 * 5  # keys and values, heads, width, bytes, rows
     for context in (0, 7, 100, 10**9):
-        state = build(name, **settings).new_state(Room(5, context, 3, 8, torch.bfloat16))
+        state = build(name, **settings).init_cache(CacheSpec(5, context, 3, 8, torch.bfloat16))
         assert state.size == one * min(slots, context)
 
 
 def test_a_ring_tells_why_it_cannot_be_truncated():
-    state = made("window 3").new_state(Room(1, 9, 2, 4))
+    state = made("window 3").init_cache(CacheSpec(1, 9, 2, 4))
     with pytest.raises(
-        UsageError, match=r"Rolling cannot be truncated to 2: the ring has written over.*snapshot"
+        UsageError, match=r"SlidingWindowCache cannot be truncated to 2: .*overwritten.*snapshot"
     ):
         state.truncate(2)
 
 
 def test_what_is_stored_narrow_is_answered_in_the_width_of_the_queries():
     q, k, v = (x.detach().float() for x in draw(Sizes(t=9, s=9)))
-    state = made("window 3").new_state(Room(2, 9, 2, 4, torch.bfloat16))
+    state = made("window 3").init_cache(CacheSpec(2, 9, 2, 4, torch.bfloat16))
     out = torch.cat(
         [
             state.prefill(q[:, :4], k[:, :4], v[:, :4]),
@@ -122,34 +122,36 @@ def test_what_is_stored_narrow_is_answered_in_the_width_of_the_queries():
     assert_close(out, made("window 3")(q, k, v, causal=True), atol=2e-2, rtol=2e-2)
 
 
-class OverwrittenTooEarly(Rolling):
+class OverwrittenTooEarly(SlidingWindowCache):
     """The ring is one slot short."""
 
-    def __init__(self, room, mechanism, window, **rest):
-        super().__init__(room, mechanism, max(1, window - 1), **rest)
+    def __init__(self, spec, mechanism, window, **rest):
+        super().__init__(spec, mechanism, max(1, window - 1), **rest)
 
 
-class OneTooMany(Rolling):
-    def __init__(self, room, mechanism, window, **rest):
-        super().__init__(room, mechanism, window + 1, **rest)
+class OneTooMany(SlidingWindowCache):
+    def __init__(self, spec, mechanism, window, **rest):
+        super().__init__(spec, mechanism, window + 1, **rest)
 
 
-class ForgetsTheFirst(Rolling):
-    def __init__(self, room, mechanism, window, *, dilation=1, first=0):
-        super().__init__(room, mechanism, window, dilation=dilation)
+class ForgetsTheFirst(SlidingWindowCache):
+    def __init__(self, spec, mechanism, window, *, dilation=1, global_keys=0):
+        super().__init__(spec, mechanism, window, dilation=dilation)
 
 
-class OutOfPhase(Rolling):
+class OutOfPhase(SlidingWindowCache):
     """The ring has no whole number of rounds, so after it wraps it looks into the gaps."""
 
-    def __init__(self, room, mechanism, window, *, dilation=1, first=0):
-        super().__init__(room, mechanism, window, dilation=dilation, first=first)
+    def __init__(self, spec, mechanism, window, *, dilation=1, global_keys=0):
+        super().__init__(spec, mechanism, window, dilation=dilation, global_keys=global_keys)
         self._span -= 1
 
 
-class WritesOverTheFirst(Rolling):
-    def _slot(self, place):
-        return place % (self._span + self._first)
+class WritesOverTheFirst(SlidingWindowCache):
+    def _slots_of(self, positions):
+        return positions % (self._span + self._global_keys)
+
+    _slot_of = _slots_of
 
 
 FAULTS = [
@@ -164,6 +166,6 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "band"), FAULTS)
 def test_a_ring_that_strays_is_caught_by_a_law(monkeypatch, fault, band):
-    monkeypatch.setattr("nhin.attention._banded.Rolling", fault)
+    monkeypatch.setattr("nhin.attention.band.base.SlidingWindowCache", fault)
     with pytest.raises(AssertionError):
         test_the_law_holds_while_the_ring_wraps("all_at_once_in_chunks_and_step_by_step_are_one", band)

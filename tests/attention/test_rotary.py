@@ -5,18 +5,19 @@ from copy import deepcopy
 
 import pytest
 import torch
+from cases import at_any_length
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from nhin.attention.positions import POSITIONS, Rotary, Rotary2d, XPos, permute_heads
-from nhin.attention.positions.dynamic_ntk import dynamic_ntk
-from nhin.attention.positions.interleaved import interleaved
-from nhin.attention.positions.interpolation import Interpolation, interpolated
-from nhin.attention.positions.ntk import NTK, ntk
-from nhin.attention.positions.rotary import rates
-from nhin.attention.positions.table import turning
-from nhin.attention.positions.yarn import YaRN, yarn
+from nhin.attention.position_registry import POSITIONS, build_rotary
+from nhin.attention.positions import Rotary, Rotary2d, XPos, permute_heads
+from nhin.attention.positions.dynamic_ntk import DynamicNTK
+from nhin.attention.positions.interpolation import Interpolation
+from nhin.attention.positions.ntk import NTK
+from nhin.attention.positions.rotary import inv_freq
+from nhin.attention.positions.rotary_interleaved import rotary_interleaved
+from nhin.attention.positions.yarn import YaRN
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.layers.multihead import MultiHead
 
@@ -57,7 +58,7 @@ def test_a_convention_turns_its_own_pairs(pairs, channels):
 def test_one_step_of_the_slowest_and_the_fastest_pair_in_numbers():
     """At place 1 the fastest pair turns by one radian: cos 1, sin 1 in the right channels."""
     x = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(1, 2, 1, 4)
-    half, near = Rotary(4)(x)[0, 1, 0], interleaved(4)(x)[0, 1, 0]
+    half, near = Rotary(4)(x)[0, 1, 0], rotary_interleaved(4)(x)[0, 1, 0]
     close(half, torch.tensor([math.cos(1), 0.0, math.sin(1), 0.0]))
     close(near, torch.tensor([math.cos(1), math.sin(1), 0.0, 0.0]))
 
@@ -117,35 +118,35 @@ def test_far_places_are_squeezed_as_the_formulas_say():
         return m * (base * stretch ** (d / (d - 2))) ** (-2 * i / d)
 
     cases = {
-        interpolated(d, factor=4.0): lambda m, i: m / 4 * base ** (-2 * i / d),
-        ntk(d, factor=4.0): angle_ntk,
-        dynamic_ntk(d, trained=5, factor=2.0): angle_dynamic,
+        Interpolation(d, factor=4.0): lambda m, i: m / 4 * base ** (-2 * i / d),
+        NTK(d, factor=4.0): angle_ntk,
+        DynamicNTK(d, trained=5, factor=2.0): angle_dynamic,
     }
     for rotary, angles in cases.items():
         close(rotary(x)[0, :, 0], turned(x[0, :, 0], halves(d), angles))
-    both = Rotary(d, pairs="interleaved", far=Interpolation(4.0))
+    both = Interpolation(d, pairs="interleaved", factor=4.0)
     close(both(x)[0, :, 0], turned(x[0, :, 0], neighbours(d), cases[next(iter(cases))]))
 
 
 def test_ntk_slows_the_slowest_pair_by_its_factor_and_the_fastest_not():
     places = torch.tensor([1.0], dtype=torch.float64)
-    plain, slowed = rates(64, 10000.0), NTK(8.0).angles(places, 64, 10000.0)[0]
+    plain, slowed = inv_freq(64, 10000.0), NTK(64, factor=8.0).angles(places)[0]
     assert_close(slowed[0], plain[0])
     assert_close(slowed[-1], plain[-1] / 8)
 
 
 def test_dynamic_ntk_is_plain_up_to_the_trained_length_and_never_turns_the_slowest_further():
     x = torch.randn(1, 40, 2, 8)
-    assert torch.equal(dynamic_ntk(8, trained=40)(x), Rotary(8)(x))
-    angles = dynamic_ntk(8, trained=40).angles(torch.arange(1000, dtype=torch.float64))
+    assert torch.equal(DynamicNTK(8, trained=40)(x), Rotary(8)(x))
+    angles = DynamicNTK(8, trained=40).angles(torch.arange(1000, dtype=torch.float64))
     assert (angles[1:] >= angles[:-1] - 1e-12).all(), "hands never turn back"
-    assert angles[:, -1].max() <= 40 * rates(8, 10000.0)[-1]
+    assert angles[:, -1].max() <= 40 * inv_freq(8, 10000.0)[-1]
 
 
 def test_yarn_leaves_fast_pairs_squeezes_slow_ones_and_lengthens():
-    far = YaRN(8.0, trained=4096)
+    yarn = YaRN(128, factor=8.0, trained=4096)
     places = torch.tensor([1.0], dtype=torch.float64)
-    plain, made = rates(128, 10000.0), far.angles(places, 128, 10000.0)[0]
+    plain, made = inv_freq(128, 10000.0), yarn.angles(places)[0]
     rounds = 4096 * plain / (2 * math.pi)
     assert_close(made[rounds > 40], plain[rounds > 40])
     assert_close(made[rounds < 0.8], plain[rounds < 0.8] / 8)
@@ -154,8 +155,8 @@ def test_yarn_leaves_fast_pairs_squeezes_slow_ones_and_lengthens():
     assert ((shares > 0.01) & (shares < 0.99)).sum() > 5, "a ramp lies between"
     x = torch.randn(1, 3, 1, 128)
     gain = 0.1 * math.log(8) + 1
-    assert_close(yarn(128, factor=8.0)(x).norm(dim=-1), gain * x.norm(dim=-1))
-    assert_close(yarn(128, factor=8.0, temperature=1.0)(x).norm(dim=-1), x.norm(dim=-1))
+    assert_close(YaRN(128, factor=8.0)(x).norm(dim=-1), gain * x.norm(dim=-1))
+    assert_close(YaRN(128, factor=8.0, temperature=1.0)(x).norm(dim=-1), x.norm(dim=-1))
 
 
 @settings(max_examples=20)
@@ -185,11 +186,11 @@ def test_xpos_does_not_move_with_the_length():
 def test_xpos_refuses_places_where_its_factors_would_overflow():
     xpos = XPos(8, context=512)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        reach = xpos.reach(dtype)
+        reach = xpos.max_offset(dtype)
         x = torch.full((1, 1, 1, 8), 10.0, dtype=dtype)
         for key in (False, True):
             assert xpos(x, start=256 + reach, key=key).isfinite().all()
-        with pytest.raises(UsageError, match=f"place {257 + reach} is more than {reach}.*larger decay"):
+        with pytest.raises(UsageError, match=f"position {257 + reach} is more than {reach}.*larger decay"):
             xpos(x, start=257 + reach)
     assert xpos(torch.zeros(0, 3, 1, 8), start=()).shape == (0, 3, 1, 8)
 
@@ -238,9 +239,8 @@ def test_places_may_begin_anywhere_and_per_row_and_tables_outlive_casts(name):
 @pytest.mark.compiled
 @pytest.mark.parametrize("name", ON_HEADS)
 def test_turning_compiles_at_any_length(name):
-    torch.compiler.reset()
     rotary = POSITIONS[name].make(8)
-    compiled = torch.compile(rotary, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(rotary)
     for length in (5, 7):
         x = torch.randn(2, length, 3, 8)
         close(compiled(x), rotary(x))
@@ -249,15 +249,15 @@ def test_turning_compiles_at_any_length(name):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Interpolation(0.5), "factor is 0.5; give 1 or more"),
-        (lambda: NTK(0.0), "factor is 0.0; give 1 or more"),
-        (lambda: dynamic_ntk(8, trained=0), "trained is 0"),
-        (lambda: YaRN(fast=1.0, slow=2.0), "fast is 1.0 and slow is 2.0; give more rounds"),
-        (lambda: YaRN(temperature=0.0), "temperature is 0.0; give a number above 0"),
+        (lambda: Interpolation(8, factor=0.5), "factor is 0.5; give at least 1"),
+        (lambda: NTK(8, factor=0.0), "factor is 0.0; give at least 1"),
+        (lambda: DynamicNTK(8, trained=0), "trained is 0"),
+        (lambda: YaRN(8, fast=1.0, slow=2.0), "fast is 1.0 and slow is 2.0; give more turns"),
+        (lambda: YaRN(8, temperature=0.0), "temperature is 0.0; give more than 0"),
         (lambda: XPos(8, decay=-1.0), "decay is -1.0"),
         (lambda: Rotary(8, base=0.0), "base is 0.0"),
-        (lambda: turning("learned", 8), "added to the inputs"),
-        (lambda: turning("alibi", 8), "mechanism='alibi'"),
+        (lambda: build_rotary("learned", 8), "added to the inputs"),
+        (lambda: build_rotary("alibi", 8), "mechanism='alibi'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, words):
@@ -267,13 +267,13 @@ def test_settings_that_make_no_sense_are_refused(make, words):
 
 def test_a_position_comes_by_name_with_its_settings():
     x = torch.randn(1, 5, 1, 8)
-    close(turning({"name": "interpolation", "factor": 2.0}, 8)(x), interpolated(8, factor=2.0)(x))
-    close(turning({"base": 500.0}, 8)(x), Rotary(8, base=500.0)(x))
-    assert turning(False, 8) is None
+    close(build_rotary({"name": "interpolation", "factor": 2.0}, 8)(x), Interpolation(8, factor=2.0)(x))
+    close(build_rotary({"base": 500.0}, 8)(x), Rotary(8, base=500.0)(x))
+    assert build_rotary(False, 8) is None
     with pytest.raises(UnknownName, match="no position named 'yran'; did you mean yarn"):
-        turning("yran", 8)
+        build_rotary("yran", 8)
     with pytest.raises(UnknownName, match="no setting of yarn named 'factors'; did you mean factor"):
-        turning({"name": "yarn", "factors": 2.0}, 8)
+        build_rotary({"name": "yarn", "factors": 2.0}, 8)
 
 
 @pytest.mark.parametrize("name", [name for name in ON_HEADS if name not in ("rotary-2d", "xpos")])
@@ -285,6 +285,6 @@ def test_one_place_turns_bit_for_bit_as_many_do(name, start, heads, dtype):
     """Reading with a cache and without must give one text."""
     rotary = POSITIONS[name].make(8)
     q, k = torch.randn(2, 1, 2 * heads, 8, dtype=dtype), torch.randn(2, 1, heads, 8, dtype=dtype)
-    for got, alone in zip(rotary.pair(q, k, start=start), (q, k), strict=True):
+    for got, alone in zip(rotary.rotate_qk(q, k, start=start), (q, k), strict=True):
         assert got.dtype == dtype
         assert_close(got, rotary(alone, start=start), atol=0, rtol=0)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention import _aligned
-from nhin.attention._aligned import SCORES, summed
-from nhin.attention.global_reach import GlobalReach
+from nhin.attention.alignment import base
+from nhin.attention.alignment.base import SCORES, additive_scores
+from nhin.attention.alignment.global_attention import GlobalAttention
 from nhin.attention.registry import build
 from nhin.errors import ShapeError, UnknownName
 
@@ -87,7 +87,7 @@ def test_gradients_are_those_of_finite_differences(name):
 @each
 def test_global_reach_with_a_score_is_that_score(name):
     inputs = draw()
-    alone, one = made(name), GlobalReach(D, name).double()
+    alone, one = made(name), GlobalAttention(D, name).double()
     one.load_state_dict(alone.state_dict())
     assert_close(one(*inputs, causal=True), alone(*inputs, causal=True))
 
@@ -150,9 +150,9 @@ def test_blocks_of_queries_change_nothing_and_hold_little(monkeypatch):
         made_at_once.append(q.shape[1])
         return pairs(q, k, vector)
 
-    pairs = _aligned._pairs
-    monkeypatch.setattr(_aligned, "_pairs", counted)
-    monkeypatch.setattr(_aligned, "AT_ONCE", 2 * 2 * 2 * 7 * D)
+    pairs = base._pair_scores
+    monkeypatch.setattr(base, "_pair_scores", counted)
+    monkeypatch.setattr(base, "MAX_TABLE_ENTRIES", 2 * 2 * 2 * 7 * D)
     assert_close(torch.autograd.grad(mechanism(*inputs).sin().sum(), learned), want)
     assert max(made_at_once) == 2
     assert sum(made_at_once) == 2 * 9  # once forward, once more for gradients
@@ -160,10 +160,10 @@ def test_blocks_of_queries_change_nothing_and_hold_little(monkeypatch):
 
 def test_a_long_sum_keeps_no_table_of_hidden_units(monkeypatch):
     kept = []
-    monkeypatch.setattr(_aligned, "AT_ONCE", 2**12)
+    monkeypatch.setattr(base, "MAX_TABLE_ENTRIES", 2**12)
     q, k = (torch.randn(1, 64, 1, 16, requires_grad=True) for _ in range(2))
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        summed(q, k, torch.randn(16))
+        additive_scores(q, k, torch.randn(16))
     assert max(kept) < 64 * 64
 
 

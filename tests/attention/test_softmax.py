@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from nhin.attention import softmax as module
-from nhin.attention.naive import Naive
-from nhin.attention.softmax import Softmax
+from nhin.attention.exact import softmax as module
+from nhin.attention.exact.naive import Naive
+from nhin.attention.exact.softmax import Softmax
 
 
 def draw(t, s, heads, groups, dtype=torch.float64):
@@ -22,7 +22,7 @@ def draw(t, s, heads, groups, dtype=torch.float64):
 def test_the_kernel_and_the_plain_path_are_one_function(monkeypatch, t, s, groups, causal):
     inputs = draw(t, s, 4, groups)
     kernel = Softmax()(*inputs, causal=causal)
-    monkeypatch.setattr(module, "_plain_is_faster", lambda q, k: True)
+    monkeypatch.setattr(module, "_is_unfused_faster", lambda q, k: True)
     plain = Softmax()(*inputs, causal=causal)
     assert_close(kernel, plain)
     for one, other in zip(
@@ -33,9 +33,9 @@ def test_the_kernel_and_the_plain_path_are_one_function(monkeypatch, t, s, group
 
 def test_half_precision_takes_the_plain_path_only_while_it_is_short():
     short, long = (torch.zeros(1, n, 1, 8, dtype=torch.bfloat16) for n in (256, 257))
-    assert module._plain_is_faster(short, short)
-    assert not module._plain_is_faster(long, long)
-    assert not module._plain_is_faster(short.float(), short.float())
+    assert module._is_unfused_faster(short, short)
+    assert not module._is_unfused_faster(long, long)
+    assert not module._is_unfused_faster(short.float(), short.float())
 
 
 def test_one_query_with_shared_keys_reads_each_key_once(monkeypatch):
@@ -52,7 +52,7 @@ def test_one_query_with_shared_keys_reads_each_key_once(monkeypatch):
 
 
 def test_causal_looking_at_itself_needs_no_mask(monkeypatch):
-    monkeypatch.setattr(module, "visible", lambda *_: pytest.fail("a mask was made"))
+    monkeypatch.setattr(module, "make_mask", lambda *_: pytest.fail("a mask was made"))
     q, k, v = draw(5, 5, 4, 2)
     assert Softmax()(q, k, v, causal=True).shape == q.shape
 
@@ -86,7 +86,7 @@ def test_an_exported_graph_takes_any_length(way):
 
 def test_one_query_with_shared_keys_is_packed_in_half_precision_too(monkeypatch):
     """Writing the weights out is 8 to 19 times slower there: it repeats the keys."""
-    monkeypatch.setattr(module, "weigh", lambda *_: pytest.fail("the weights were written out"))
+    monkeypatch.setattr(module, "attention_weights", lambda *_: pytest.fail("the weights were written out"))
     q, k, v = draw(1, 70, 8, 2, torch.bfloat16)
     want = Naive()(*(x.detach().double() for x in (q, k, v)))
     assert_close(Softmax()(q, k, v, causal=True).double(), want, atol=1e-2, rtol=2e-2)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from nhin.attention._blocks import Near, Steps, Strided
-from nhin.attention._patterns import drawn
+from nhin.attention.masks import dense_mask
 from nhin.attention.registry import build
+from nhin.attention.sparse.layouts import Columns, LocalBand, StridedMask
 
 LENGTHS = [(t, s) for t in (1, 2, 5, 9, 14) for s in (0, 1, 4, 9, 14)]
 
 
 def rows(pattern, t, s, causal):
-    return [set(row.nonzero()[:, 0].tolist()) for row in drawn(pattern, t, s, causal=causal)]
+    return [set(row.nonzero()[:, 0].tolist()) for row in dense_mask(pattern, t, s, causal=causal)]
 
 
 def band(i, keys, stride, causal):
@@ -36,7 +36,7 @@ def agrees(pattern, *parts):
 
 @pytest.mark.parametrize(
     ("pattern", "parts"),
-    [(Strided(3), (band, column)), (Near(3), (band,)), (Steps(3), (column,))],
+    [(StridedMask(3), (band, column)), (LocalBand(3), (band,)), (Columns(3), (column,))],
     ids=["strided", "band", "column"],
 )
 def test_each_place_sees_the_sets_of_the_paper(pattern, parts):
@@ -46,26 +46,26 @@ def test_each_place_sees_the_sets_of_the_paper(pattern, parts):
 def test_the_union_is_that_of_the_paper_whose_band_is_one_place_wider():
     for i in range(14):
         wider = {j for j in range(14) if 0 <= i - j <= 3}
-        assert wider | column(i, 14, 3, True) == rows(Strided(3), 14, 14, True)[i]
+        assert wider | column(i, 14, 3, True) == rows(StridedMask(3), 14, 14, True)[i]
 
 
 @dataclass(frozen=True)
-class PhaseOff(Steps):
-    def sees(self, p, s, size):
+class PhaseOff(Columns):
+    def mask(self, p, s, size):
         return (p - s - 1) % self.stride == 0
 
 
 @dataclass(frozen=True)
-class Wider(Near):
-    def sees(self, p, s, size):
+class Wider(LocalBand):
+    def mask(self, p, s, size):
         return (p - s).abs() <= self.width
 
 
 @dataclass(frozen=True)
-class CountedFromTheFirst(Steps):
+class CountedFromTheFirst(Columns):
     """Every stride-th key of all, not counted from one's own place."""
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return (s % self.stride == 0) & (p == p)
 
 
@@ -80,14 +80,14 @@ def test_a_phase_or_a_width_off_by_one_is_caught(fault, part):
 
 def test_layers_take_turns_and_only_their_number_decides():
     patterns = [build("interleaved", stride=4, layer=layer).pattern for layer in range(4)]
-    assert patterns == [Near(4), Steps(4), Near(4), Steps(4)]
+    assert patterns == [LocalBand(4), Columns(4), LocalBand(4), Columns(4)]
 
 
 @pytest.mark.parametrize("name", ["strided", "interleaved"])
 def test_two_layers_join_any_place_with_all_before_it(name):
     places = 30
     first, second = (
-        drawn(build(name, **settings).pattern, places, places, causal=True).double()
+        dense_mask(build(name, **settings).pattern, places, places, causal=True).double()
         for settings in (
             ({"stride": 5, "layer": 0}, {"stride": 5, "layer": 1})
             if name == "interleaved"
@@ -99,4 +99,4 @@ def test_two_layers_join_any_place_with_all_before_it(name):
 
 def test_what_a_place_sees_grows_like_the_root_of_the_length():
     for root in (8, 16, 32):
-        assert drawn(Strided(root), 1, root * root).sum() <= 2 * root
+        assert dense_mask(StridedMask(root), 1, root * root).sum() <= 2 * root

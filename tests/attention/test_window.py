@@ -4,18 +4,21 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes, gradients, same
+from cases import LAWS, Sizes, at_any_length, gradients, same
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nhin.attention import _banded, _folded, _patterns, _strips
-from nhin.attention._folded import Band
-from nhin.attention._patterns import drawn
-from nhin.attention.dilated import Dilated
+from nhin.attention import masks, sliced_tiles
+from nhin.attention.band import base, chunked, row_blocks
+from nhin.attention.band.chunked import Band
+from nhin.attention.band.dilated import Dilated
+from nhin.attention.band.sinks import Sinks
+from nhin.attention.band.window import SlidingWindow
+from nhin.attention.masks import dense_mask
 from nhin.attention.registry import build
-from nhin.attention.sinks import Sinks
-from nhin.attention.window import SlidingWindow
+from nhin.attention.sliced_tiles import attend
+from nhin.attention.tiles import TileBuilder
 from nhin.errors import ShapeError
 
 # Settings, and who sees whom, said once more without any of the library's words.
@@ -32,15 +35,15 @@ BANDS = {
     "sinks 1 2": (lambda: build("sinks", window=1, sinks=2), lambda p, s: s in (0, 1, p)),
     "sinks 3 1": (lambda: build("sinks", window=3, sinks=1), lambda p, s: s in (0, *range(p - 2, p + 3))),
     "longformer 2 1": (
-        lambda: build("longformer", window=2, leaders=1),
+        lambda: build("longformer", window=2, global_tokens=1),
         lambda p, s: p == 0 or s in (0, p - 1, p, p + 1),
     ),
     "longformer 3 2": (
-        lambda: build("longformer", window=3, leaders=2),
+        lambda: build("longformer", window=3, global_tokens=2),
         lambda p, s: p in (0, 1) or s in (0, 1, *range(p - 2, p + 3)),
     ),
 }
-CASES = [Sizes(t=4, s=7), Sizes(b=3, t=7, s=5, groups=1, each=3)]
+CASES = [Sizes(t=4, s=7), Sizes(b=3, t=7, s=5, groups=1, group_size=3)]
 LENGTHS = [(7, 7), (1, 9), (4, 9), (9, 5)]
 bands = pytest.mark.parametrize("band", BANDS)
 WAYS = [{}, {"causal": True}]
@@ -49,10 +52,10 @@ WAYS = [{}, {"causal": True}]
 @pytest.fixture(params=["strips", "folds"])
 def road(request, monkeypatch):
     """Cut into chunks of three, so that short lengths have many, and take one of the fast paths."""
-    monkeypatch.setattr(_folded, "CHUNK", 3)
+    monkeypatch.setattr(chunked, "CHUNK", 3)
     if request.param == "folds":
-        monkeypatch.setattr(_banded, "known_finite", lambda k, v: False)
-        monkeypatch.setattr(_strips, "look", lambda *_: pytest.fail("went strip by strip"))
+        monkeypatch.setattr(base, "all_finite", lambda k, v: False)
+        monkeypatch.setattr(base, "attend", lambda *_, **__: pytest.fail("went tile by tile"))
     return request.param
 
 
@@ -84,14 +87,14 @@ def test_the_drawn_mask_is_the_rule_by_hand(band, causal):
     made, sees = BANDS[band]
     for t, s in LENGTHS:
         want = [[sees(p, j) and (not causal or j <= p) for j in range(s)] for p in range(s - t, s)]
-        assert drawn(made().band.pattern, t, s, causal=causal).tolist() == want
+        assert dense_mask(made().band.pattern, t, s, causal=causal).tolist() == want
 
 
 @pytest.mark.parametrize("width", [1, 2, 256])
 def test_a_window_sees_exactly_as_many_keys_as_it_says(width):
-    seen = drawn(SlidingWindow(width).band.pattern, 700, 700, causal=True).sum(-1)
+    seen = dense_mask(SlidingWindow(width).band.pattern, 700, 700, causal=True).sum(-1)
     assert seen.tolist() == [min(i + 1, width) for i in range(700)]
-    seen = drawn(SlidingWindow(width).band.pattern, 700, 700).sum(-1)
+    seen = dense_mask(SlidingWindow(width).band.pattern, 700, 700).sum(-1)
     assert seen[350] == 2 * width - 1
 
 
@@ -105,17 +108,17 @@ def test_every_road_is_the_loop_by_hand(band, causal, hiding, road):
         keep = torch.arange(2 * s).reshape(2, s) * 7 % 5 < 3 if hiding else None
         want = by_hand(*inputs, sees, causal=causal, keep=keep)
         same(made()(*inputs, causal=causal, keep=keep), want, inputs)
-        assert_close(made().slowly(*inputs, causal=causal, keep=keep), want)
+        assert_close(made().forward_reference(*inputs, causal=causal, keep=keep), want)
 
 
 @pytest.mark.parametrize("band", ["window 1", "window 3", "dilated 2 3", "longformer 2 1"])
 @pytest.mark.parametrize("law", [name for name, law in LAWS.items() if "decode" not in law.needs])
 def test_the_law_holds_over_narrow_bands(law, band, monkeypatch):
     """The defaults of the registry are wider than any length the laws draw."""
-    monkeypatch.setattr(_folded, "CHUNK", 2)
+    monkeypatch.setattr(chunked, "CHUNK", 2)
     if law == "what_a_later_key_holds_never_leaks":
         # A call with NaN is folded; in half precision the other road rounds otherwise.
-        monkeypatch.setattr(_banded, "known_finite", lambda k, v: False)
+        monkeypatch.setattr(base, "all_finite", lambda k, v: False)
     made, _ = BANDS[band]
     if LAWS[law].needs <= made().facts.abilities:
         for n in CASES:
@@ -144,12 +147,13 @@ def test_what_is_out_of_sight_never_leaks_and_what_is_in_sight_shows(band, way, 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_shared_keys_sum_their_gradients_in_single_precision_at_least(dtype, monkeypatch):
-    monkeypatch.setattr(_folded, "CHUNK", 1)
+    monkeypatch.setattr(chunked, "CHUNK", 1)
     inputs = draw(200, 200, d=16, dtype=dtype)
     exact = [x.detach().double().requires_grad_() for x in inputs]
     made = SlidingWindow(150)
     want, got, plain = (
-        f(*x, causal=True) for f, x in ((made.slowly, exact), (made, inputs), (made.slowly, inputs))
+        f(*x, causal=True)
+        for f, x in ((made.forward_reference, exact), (made, inputs), (made.forward_reference, inputs))
     )
     tables = [gradients(o, x) for o, x in ((want, exact), (got, inputs), (plain, inputs))]
     for true, fast, slow in zip(*tables, strict=True):
@@ -188,16 +192,17 @@ def test_a_strip_stays_within_the_cache_however_many_heads():
     inputs = [torch.randn(2, 300, 32, 8) for _ in range(3)]
     with Largest() as seen:
         SlidingWindow(256)(*inputs, causal=True)
-    assert seen.numbers <= max(_strips.CACHED, inputs[0].numel())
+    assert seen.numbers <= max(sliced_tiles.CACHED, inputs[0].numel())
 
 
 @pytest.mark.parametrize(("t", "s"), LENGTHS)
 @pytest.mark.parametrize("causal", [False, True])
 @bands
-def test_strips_hold_every_query_once_and_every_key_in_sight_once(band, t, s, causal):
+def test_tiles_hold_every_query_once_and_every_key_in_sight_once(band, t, s, causal, monkeypatch):
+    monkeypatch.setattr(chunked, "CHUNK", 3)
     made, sees = BANDS[band]
     asked = []
-    for strip in _strips.strips(made().band, t, s, causal, 3):
+    for strip in row_blocks.BandTiles(made().band).tiles(TileBuilder(t, s, causal)):
         looked = [j for run in strip.keys for j in run]
         assert len(looked) == len(set(looked))
         assert set(looked) <= set(range(s))
@@ -205,13 +210,19 @@ def test_strips_hold_every_query_once_and_every_key_in_sight_once(band, t, s, ca
             p = s - t + i
             assert {j for j in range(s) if sees(p, j) and (not causal or j <= p)} <= set(looked)
         asked += strip.rows
-    assert sorted(asked) == list(range(t))
+    blind = [
+        i
+        for i in range(t)
+        if not any(sees(s - t + i, j) and (not causal or s - t + i >= j) for j in range(s))
+    ]
+    assert len(asked) == len(set(asked))
+    assert set(range(t)) - set(blind) <= set(asked) <= set(range(t))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("name", ["window", "dilated", "sinks", "longformer"])
 def test_vmap_goes_through(name, monkeypatch):
-    monkeypatch.setattr(_folded, "CHUNK", 3)
+    monkeypatch.setattr(chunked, "CHUNK", 3)
     made = build(name, window=2)
     inputs = [x.detach() for x in draw(7, 7)]
     many = torch.func.vmap(lambda *x: made(*(y[None] for y in x), causal=True)[0])(*inputs)
@@ -225,7 +236,7 @@ def test_one_query_looks_at_its_band_only(name):
     with Largest() as seen:
         out = made(q, k, v, causal=True)
     assert seen.numbers <= 16 * 2 * 2 * 8
-    assert_close(out, made.slowly(q, k, v, causal=True))
+    assert_close(out, made.forward_reference(q, k, v, causal=True))
 
 
 @pytest.mark.parametrize(
@@ -244,15 +255,14 @@ def test_a_band_that_means_nothing_is_refused(made, wrong):
 
 
 def test_a_band_shows_its_sizes():
-    assert repr(Sinks(8, 2)) == "Sinks(width=8, first=2)"
+    assert repr(Sinks(8, 2)) == "Sinks(width=8, global_keys=2)"
 
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(("name", "causal"), [("window", True), ("longformer", False)])
 def test_a_compiled_band_of_many_chunks_answers_alike(name, causal):
-    torch.compiler.reset()
     made = build(name, window=5)
-    compiled = torch.compile(made, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(made)
     for t in (70, 131):
         inputs = draw(t, t + 3, dtype=torch.float32)
         keep = torch.arange(2 * t + 6).reshape(2, -1) * 7 % 5 < 3
@@ -264,10 +274,10 @@ def test_a_compiled_band_of_many_chunks_answers_alike(name, causal):
 def broken_window(change):
     """Return a window whose rule is changed where the fast paths read it, not where it is shown."""
 
-    def sees(self, p, s, size):
+    def mask(self, p, s, size):
         return change(p, s, self.width, self.dilation)
 
-    return sees
+    return mask
 
 
 WRONG_RULES = {
@@ -288,7 +298,7 @@ WRONG_RULES = {
     ],
 )
 def test_a_wrong_rule_is_caught_though_the_twin_shares_it(monkeypatch, fault, band, road):
-    monkeypatch.setattr(_patterns.Window, "sees", broken_window(WRONG_RULES[fault]))
+    monkeypatch.setattr(masks.WindowMask, "mask", broken_window(WRONG_RULES[fault]))
     with pytest.raises(AssertionError):
         test_every_road_is_the_loop_by_hand(band, True, False, road)
     with pytest.raises(AssertionError):
@@ -301,37 +311,40 @@ class Looks:
     def __init__(self, change):
         self.change = change
 
-    def __call__(self, q, k, v, keep, band, causal):
-        return self.road(q, k, v, keep, self.change(band), causal)
-
-    road = staticmethod(_strips.look)
+    def __call__(self, q, k, v, pattern, **limits):
+        return attend(q, k, v, row_blocks.BandTiles(self.change(pattern.band)), **limits)
 
 
-def from_the_start(q, k, v, keep, band, causal):
+def from_the_start(q, k, v, pattern, *, causal, keep):
     """Causal as in PyTorch: query t stands at key t, however many keys there are."""
     t = q.shape[1]
     if causal and t < k.shape[1]:
         k, v, keep = k[:, :t], v[:, :t], None if keep is None else keep[:, :t]
-    return _LOOK(q, k, v, keep, band, causal)
+    return attend(q, k, v, pattern, causal=causal, keep=keep)
 
 
-_LOOK = _strips.look
 FAULTS = {
-    "one too wide": (Looks(lambda b: Band(b.width + 1, b.dilation, b.first, b.leaders)), "window 2"),
-    "one too narrow": (Looks(lambda b: Band(b.width - 1, b.dilation, b.first, b.leaders)), "window 3"),
+    "one too wide": (
+        Looks(lambda b: Band(b.width + 1, b.dilation, b.global_keys, b.global_queries)),
+        "window 2",
+    ),
+    "one too narrow": (
+        Looks(lambda b: Band(b.width - 1, b.dilation, b.global_keys, b.global_queries)),
+        "window 3",
+    ),
     "causal from the start": (from_the_start, "window 2"),
     "sinks forgotten": (Looks(lambda b: Band(b.width)), "sinks 1 2"),
     "gaps forgotten": (Looks(lambda b: Band(b.width)), "dilated 3 2"),
-    "leaders deaf": (Looks(lambda b: Band(b.width, first=b.first)), "longformer 2 1"),
-    "leaders dumb": (Looks(lambda b: Band(b.width, leaders=b.leaders)), "longformer 2 1"),
+    "leaders deaf": (Looks(lambda b: Band(b.width, global_keys=b.global_keys)), "longformer 2 1"),
+    "leaders dumb": (Looks(lambda b: Band(b.width, global_queries=b.global_queries)), "longformer 2 1"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_road_that_strays_is_caught_by_a_law(monkeypatch, fault):
-    monkeypatch.setattr(_folded, "CHUNK", 2)
+    monkeypatch.setattr(chunked, "CHUNK", 2)
     look, band = FAULTS[fault]
-    monkeypatch.setattr(_strips, "look", look)
+    monkeypatch.setattr(base, "attend", look)
     law = LAWS["the_answer_is_the_values_mixed_with_the_weights_shown"]
     caught = 0
     for n in (Sizes(t=9, s=9), Sizes(t=5, s=9)):

@@ -33,7 +33,7 @@ def test_every_command_has_a_body_with_help(name, capsys):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "says"),
+    ("tokens", "message"),
     [
         (["raed", "x"], "did you mean read"),
         (["read", "--frmat", "tsv", "x"], "--format"),
@@ -46,12 +46,12 @@ def test_every_command_has_a_body_with_help(name, capsys):
         (["synth", "x", "--count", "many"], "many"),
     ],
 )
-def test_wrong_usage_is_one_line_and_code_2(tokens, says, capsys):
+def test_wrong_usage_is_one_line_and_code_2(tokens, message, capsys):
     assert main(tokens) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
 
 
 def raising(monkeypatch, error: BaseException) -> int:

@@ -1,4 +1,4 @@
-"""``nhin ladder``: a table for people, files beside it, and one line where it cannot be had."""
+"""``nhin ladder``: a table, files beside it, and one line for each error."""
 
 import json
 import os
@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from nhin.cli.app import main
-from nhin.data.shards import Cut, prepare
-from nhin.lm.ladder.runs import Climbing
+from nhin.data.text.prepare import SplitConfig, prepare
+from nhin.studies.ladder.jobs import LadderTask
 
 SMALL = ["--dim", "8", "--heads", "2", "--context", "8", "--batch", "2", "--depths", "1,2", "--seeds", "2"]
 
@@ -18,25 +18,27 @@ SMALL = ["--dim", "8", "--heads", "2", "--context", "8", "--batch", "2", "--dept
 def text(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     rng = random.Random(0)
-    said = "".join(f"{rng.choice('abc') * 3} sees {rng.choice('xyz') * 2}.\n" for _ in range(60))
-    (folder / "text.txt").write_text(said, encoding="utf-8")
-    prepare(str(folder / "text.txt"), "char", folder / "tokens", Cut(block=100, validation=0.3, test=0.0))
+    sentences = "".join(f"{rng.choice('abc') * 3} sees {rng.choice('xyz') * 2}.\n" for _ in range(60))
+    (folder / "text.txt").write_text(sentences, encoding="utf-8")
+    prepare(
+        str(folder / "text.txt"), "char", folder / "tokens", SplitConfig(block=100, validation=0.3, test=0.0)
+    )
     return folder / "tokens"
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Steps that no clock decides."""
-    monkeypatch.setattr("nhin.lm.ladder.plan.most_steps", lambda *given: 4)
+    monkeypatch.setattr("nhin.studies.ladder.plan.affordable_steps", lambda *given: 4)
 
 
 def test_it_prints_the_table_and_leaves_it_as_files(text, tmp_path, few, capsys):
     out = tmp_path / "climb"
     given = ["--data", str(text), "--out", str(out), "--rates", "1e-2", "--budget", "2s", *SMALL]
     assert main(["ladder", *given]) == 0
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     table = (out / "ladder.md").read_text(encoding="utf-8")
-    assert said.out == f"{table}\nall in {out}\n"
+    assert captured.out == f"{table}\nall in {out}\n"
     for rung in (
         "lm-ngram-1",
         "lm-ngram-5",
@@ -47,7 +49,7 @@ def test_it_prints_the_table_and_leaves_it_as_files(text, tmp_path, few, capsys)
         "lm-modern-1",
     ):
         assert f"\n| {rung} |" in table
-    assert len(said.err.splitlines()) == 5 + 7 * 2
+    assert len(captured.err.splitlines()) == 5 + 7 * 2
     tree = json.loads((out / "ladder.json").read_text(encoding="utf-8"))
     assert (tree["about"]["seeds"], tree["about"]["budget"], tree["about"]["dim"]) == (2, 2.0, 8)
     assert {row["rate"] for row in tree["rows"]} == {None, 0.01}
@@ -55,14 +57,14 @@ def test_it_prints_the_table_and_leaves_it_as_files(text, tmp_path, few, capsys)
 
 
 def test_stopped_it_says_so_and_resumed_it_needs_no_option_again(text, tmp_path, few, capsys, monkeypatch):
-    loss, counted = Climbing.loss, iter(range(10**6))
+    loss, counted = LadderTask.loss, iter(range(10**6))
 
     def interrupted(self, model, batch):
         if next(counted) == 10:
             os.kill(os.getpid(), signal.SIGINT)
         return loss(self, model, batch)
 
-    monkeypatch.setattr(Climbing, "loss", interrupted)
+    monkeypatch.setattr(LadderTask, "loss", interrupted)
     given = [
         "--data",
         str(text),
@@ -75,8 +77,8 @@ def test_stopped_it_says_so_and_resumed_it_needs_no_option_again(text, tmp_path,
         *SMALL,
     ]
     assert main(["ladder", *given]) == 130
-    said = capsys.readouterr()
-    assert (said.out, said.err.splitlines()[-1]) == ("", "stopped; go on with --resume")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.splitlines()[-1]) == ("", "stopped; go on with --resume")
     assert main(["ladder", "--out", str(tmp_path / "climb"), "--resume"]) == 0
     assert "| lm-modern-2 |" in capsys.readouterr().out
 
@@ -93,22 +95,22 @@ def test_stopped_it_says_so_and_resumed_it_needs_no_option_again(text, tmp_path,
         (["--depths", "2,,4"], 2, "depths look like 2,4,8"),
         (["--depths", "4,2"], 2, "give each once, rising"),
         (["--rates", "-1"], 2, "each above 0"),
-        (["--seeds", "0"], 2, "seeds is 0; give 1 to 100"),
+        (["--seeds", "0"], 2, "seeds is 0; give a whole number from 1 to 100"),
         (["--dim", "9"], 2, "heads is 2, which does not divide dim 9"),
         (["--context", "9000"], 3, "the context may be"),
-        (["--resume"], 4, "there is no climb in"),
+        (["--resume"], 4, "there is no ladder in"),
     ],
 )
 def test_what_cannot_be_is_one_line(text, tmp_path, capsys, given, code, words):
     small = [
         word for pair in zip(SMALL[::2], SMALL[1::2], strict=True) if pair[0] not in given for word in pair
     ]
-    found = main(["ladder", "--data", str(text), "--out", str(tmp_path / "climb"), *small, *given])
-    said = capsys.readouterr()
-    assert (found, said.out) == (code, "")
-    assert said.err.startswith("nhin: ")
-    assert words in said.err
-    assert said.err.count("\n") == 1
+    exit_code = main(["ladder", "--data", str(text), "--out", str(tmp_path / "climb"), *small, *given])
+    captured = capsys.readouterr()
+    assert (exit_code, captured.out) == (code, "")
+    assert captured.err.startswith("nhin: ")
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
 
 
 def test_it_is_in_the_table_of_contents(capsys):

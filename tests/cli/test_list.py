@@ -5,15 +5,14 @@ import json
 import pytest
 
 from nhin.attention.base import ABILITIES
-from nhin.attention.positions import POSITIONS
-from nhin.attention.registry import MECHANISMS
-from nhin.attention.states import STATES
+from nhin.attention.position_registry import POSITIONS
+from nhin.attention.registry import CACHES, MECHANISMS
 from nhin.cli.app import main
+from nhin.layers.head_sharing import SHARING
 from nhin.layers.presets import PRESETS
-from nhin.layers.sharing import SHARING
 from nhin.viz.catalogue import FAMILIES
 
-EVERYTHING = {*MECHANISMS, *POSITIONS, *STATES, *SHARING, *PRESETS}
+EVERYTHING = {*MECHANISMS, *POSITIONS, *CACHES, *SHARING, *PRESETS}
 # The rows of the table that the library promises.
 PROMISED = set(
     """
@@ -85,12 +84,12 @@ def test_mechanisms_are_chosen_by_family_and_ability(capsys):
 
 def test_nothing_chosen_is_said(capsys):
     assert main(["list", "--family", "low-rank", "--able", "causal"]) == 0
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "nhin: no mechanism has all of that\n")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "nhin: no mechanism has all of that\n")
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["windw"], "did you mean window"),
         (["--family", "spares"], "did you mean sparse"),
@@ -98,8 +97,8 @@ def test_nothing_chosen_is_said(capsys):
         (["softmax", "--family", "exact"], "not both"),
     ],
 )
-def test_wrong_words_are_one_line_and_code_2(words, says, capsys):
+def test_wrong_words_are_one_line_and_code_2(words, message, capsys):
     assert main(["list", *words]) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from nhin.cli.app import main
-from nhin.data.shards import open_tokens
+from nhin.data.text.prepare import open_tokens
 
 TEXT = "".join(f"line {i}, xin chào\n" for i in range(200))
 
@@ -26,20 +26,20 @@ def test_a_file_becomes_tokens_and_the_summary_counts_them(text, tmp_path, capsy
     corpus = open_tokens(tmp_path / "out")
     train = corpus.split("train")
     assert corpus.tokenizer.decode(train.read(0, len(train))) == TEXT[: int(0.95 * len(TEXT))]
-    told = capsys.readouterr()
-    assert told.err == ""
+    captured = capsys.readouterr()
+    assert captured.err == ""
     ratio = f"{len(TEXT[: len(train)].encode()) / len(train):.2f} bytes per token"
-    assert f"train: {len(train):,} tokens for {len(train):,} characters, {ratio}" in told.out
-    assert f"char: {corpus.tokenizer.vocab} ids" in told.out
-    assert "test:" not in told.out
+    assert f"train: {len(train):,} tokens for {len(train):,} characters, {ratio}" in captured.out
+    assert f"char: {corpus.tokenizer.vocab} ids" in captured.out
+    assert "test:" not in captured.out
 
 
 def test_every_option_reaches_the_preparation(text, tmp_path):
     options = ["--tokenizer", "bpe:300", "--validation", "0.2", "--test", "0.1", "--seed", "3"]
     assert prepare(text, tmp_path / "out", *options) == 0
     manifest = open_tokens(tmp_path / "out").manifest
-    assert (manifest.asked, manifest.cut.split) == ("bpe:300", "blocks")
-    assert (manifest.cut.validation, manifest.cut.test, manifest.cut.seed) == (0.2, 0.1, 3)
+    assert (manifest.asked, manifest.split.split) == ("bpe:300", "blocks")
+    assert (manifest.split.validation, manifest.split.test, manifest.split.seed) == (0.2, 0.1, 3)
 
 
 def test_given_again_it_says_the_same(text, tmp_path, capsys):
@@ -61,9 +61,9 @@ def test_progress_is_shown_to_those_who_watch_and_only_on_standard_error(text, t
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert prepare(text, tmp_path / "out") == 0
-    told = capsys.readouterr()
-    assert all(word in told.err for word in ("reading", "learning", "encoding"))
-    assert "reading" not in told.out
+    captured = capsys.readouterr()
+    assert all(word in captured.err for word in ("reading", "learning", "encoding"))
+    assert "reading" not in captured.out
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,19 @@ from PIL import Image
 
 from nhin.cli.app import main
 from nhin.reading import reader as reading
-from nhin.reading.types import Recognised
+from nhin.reading.result import Recognition
 
 
 class Sized:
     """Reads every crop as its size."""
 
-    def read(self, crops: Sequence[np.ndarray]) -> list[Recognised]:
-        return [Recognised(f"{crop.shape[1]}x{crop.shape[0]}", 0.5) for crop in crops]
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
+        return [Recognition(f"{crop.shape[1]}x{crop.shape[0]}", 0.5) for crop in crops]
 
 
 @pytest.fixture(autouse=True)
 def recogniser(monkeypatch):
-    monkeypatch.setattr(reading, "load_pair", lambda name: Sized())
+    monkeypatch.setattr(reading, "load_recognizer", lambda name: Sized())
 
 
 def grain(width: int = 60, height: int = 30) -> Image.Image:
@@ -74,9 +74,9 @@ def test_a_dash_reads_standard_input(monkeypatch, capsys):
     for content, code in ((data.getvalue(), 0), (b"", 3), (b"text", 3)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         assert main(["read", "--crop", "-"]) == code
-        said = capsys.readouterr()
-        assert said.out == ("60x30\n" if code == 0 else "")
-        assert ("standard input" in said.err) == bool(code)
+        captured = capsys.readouterr()
+        assert captured.out == ("60x30\n" if code == 0 else "")
+        assert ("standard input" in captured.err) == bool(code)
 
 
 BAD = {
@@ -94,13 +94,13 @@ def test_bad_files_do_not_keep_the_others_from_being_read(words, tmp_path, capsy
     bad = [*(tmp_path / name for name in BAD), tmp_path / "không có.jpg", tmp_path / "trống"]
     paths = [str(bad[0]), str(words / "biển 60.png"), *map(str, bad[1:]), str(words / "biển 70.png")]
     assert main(["read", "--crop", "--format", format, *paths]) == 3
-    said = capsys.readouterr()
-    assert "60x30" in said.out
-    assert "70x30" in said.out
-    assert said.err.count("\n") == len(bad)
+    captured = capsys.readouterr()
+    assert "60x30" in captured.out
+    assert "70x30" in captured.out
+    assert captured.err.count("\n") == len(bad)
     for path in bad:
-        assert path.name in said.err
-    assert "Traceback" not in said.err
+        assert path.name in captured.err
+    assert "Traceback" not in captured.err
 
 
 def test_blank_pictures_give_an_empty_answer(tmp_path, capsys):
@@ -118,9 +118,9 @@ def test_an_animation_is_read_by_its_first_frame(tmp_path, capsys):
 
 
 def test_weights_that_are_not_there_are_said_once(words, monkeypatch, capsys):
-    from nhin.reading import weights
+    from nhin.reading import onnx_model
 
-    monkeypatch.setattr(reading, "load_pair", weights.load_pair)
+    monkeypatch.setattr(reading, "load_recognizer", onnx_model.load_recognizer)
     assert main(["read", "--crop", "--weights", "không-có", str(words)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

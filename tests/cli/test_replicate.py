@@ -1,4 +1,4 @@
-"""nhin replicate: one command writes all; wrong words are told in one line."""
+"""nhin replicate: one command writes all; wrong arguments are refused in one line."""
 
 import os
 import subprocess
@@ -15,9 +15,9 @@ def test_one_family_is_written_and_reported(tmp_path, capsys):
         main(["replicate", "cross", "--sweep", "d", "--X", "ones", "--method", "exact", "--out", str(out)])
         == 0
     )
-    said = capsys.readouterr()
-    assert "reconstruction" in said.out
-    assert said.err == ""
+    output = capsys.readouterr()
+    assert "reconstruction" in output.out
+    assert output.err == ""
     assert (out / "cross.png").read_bytes().startswith(b"\x89PNG")
     assert "reconstruction" in (out / "cross.svg").read_text("utf-8")
     assert (out / "results.csv").read_text("utf-8").count(",reconstruction,") == 6
@@ -46,10 +46,10 @@ def test_the_same_bytes_come_from_any_number_of_threads(tmp_path, family):
 
 def test_one_experiment_is_explained(capsys):
     assert main(["replicate", "explain", "n=200", "d=22"]) == 0
-    said = capsys.readouterr().out
-    assert "0.763346" in said
-    assert "q = 0.983184" in said
-    assert "linear attention succeeds" in said
+    output = capsys.readouterr().out
+    assert "0.763346" in output
+    assert "q = 0.983184" in output
+    assert "linear attention succeeds" in output
     assert main(["replicate", "explain", "cross", "X=ones", "--cross-def", "c2"]) == 0
     assert "reconstruction" in capsys.readouterr().out
     assert main(["replicate", "explain", "regression", "n=100"]) == 0
@@ -62,7 +62,7 @@ def test_b_may_be_tied_to_c(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (["explain", "n=205"], "multiple of d - 2"),
         (["explain", "n=1e3"], "whole number"),
@@ -94,20 +94,20 @@ def test_b_may_be_tied_to_c(capsys):
         (["train", "--steps", "0"], "steps is 0"),
     ],
 )
-def test_wrong_words_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, words, said):
+def test_wrong_words_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, words, output):
     monkeypatch.chdir(tmp_path)
     assert main(["replicate", *words]) == 2
-    told = capsys.readouterr()
-    assert said in told.err
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert output in captured.err
+    assert captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_kernels_are_put_to_the_test(tmp_path, capsys):
     out = tmp_path / "kernels"
     assert main(["replicate", "kernels", "lin", "poly4", "--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert "scores to the power 4" in said
+    output = capsys.readouterr().out
+    assert "scores to the power 4" in output
     assert {path.name for path in out.iterdir()} >= {
         "kernels.csv",
         "kernels.md",

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nhin.attention._patterns import drawn
+from nhin.attention.masks import dense_mask
 from nhin.attention.registry import MECHANISMS, build
 from nhin.cli.app import main
-from nhin.viz import drawing
-from nhin.viz.inputs import made, settings_for, vectors, words
-from nhin.viz.matrices import PIXELS, looked, read_matrix
+from nhin.viz import plots
+from nhin.viz.inputs import build_mechanism, embed_words, list_example_words, settings_for
+from nhin.viz.matrices import MAX_PIXELS, compute_weights, read_matrix
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -44,7 +44,10 @@ def test_every_mechanism_has_a_card(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", MECHANISMS)
-def test_every_mechanism_shows_its_steps(name, tmp_path):
+def test_every_mechanism_shows_its_steps(name, tmp_path, monkeypatch):
+    written = plots.encode_figure
+    # Drawing the same once more as a png is half the time; the cards are drawn as both.
+    monkeypatch.setattr(plots, "encode_figure", lambda f, form: written(f, form) if form == "svg" else b"")
     assert show(tmp_path, name, "--length", "7", "--kind", "steps") == 0
     titles = list((tmp_path / f"{name}-steps.svg").read_text("utf-8").split("<!-- ")[1:])
     assert any(title.startswith("output") for title in titles)
@@ -88,12 +91,12 @@ def test_one_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, capsys):
 def test_weights_of_many_places_are_those_of_few_pooled_by_the_largest():
     torch.manual_seed(0)
     mechanism, q, k = build("window", window=40), torch.randn(1, 1100, 2, 4), torch.randn(1, 700, 2, 4)
-    matrix = looked(mechanism, q, k, causal=True)
-    assert matrix.pooled
+    matrix = compute_weights(mechanism, q, k, causal=True)
+    assert matrix.is_pooled
     assert matrix.shape == (1100, 700)
     assert matrix.values.shape == (2, 367, 350)  # three rows to a point, and two columns
     whole = mechanism.weights(q, k, causal=True)[0]
-    assert max(matrix.values.shape[1:]) <= PIXELS
+    assert max(matrix.values.shape[1:]) <= MAX_PIXELS
     for row, column in ((0, 0), (200, 10), (366, 349), (250, 180)):
         part = whole[:, 3 * row : 3 * row + 3, 2 * column : 2 * column + 2]
         np.testing.assert_allclose(matrix.values[:, row, column], part.amax((1, 2)))
@@ -102,25 +105,28 @@ def test_weights_of_many_places_are_those_of_few_pooled_by_the_largest():
 def test_blocks_of_rows_are_the_whole(monkeypatch):
     from nhin.viz import matrices
 
-    mechanism, q = build("softmax"), vectors(words(30), 2, 4)
-    whole = looked(mechanism, q, q, causal=True).values
-    monkeypatch.setattr(matrices, "AT_ONCE", 100)
-    assert not looked(mechanism, q, q, causal=True).pooled
-    np.testing.assert_array_equal(looked(mechanism, q, q, causal=True).values, whole)
+    mechanism, q = build("softmax"), embed_words(list_example_words(30), 2, 4)
+    whole = compute_weights(mechanism, q, q, causal=True).values
+    monkeypatch.setattr(matrices, "MAX_CHUNK_WEIGHTS", 100)
+    assert not compute_weights(mechanism, q, q, causal=True).is_pooled
+    np.testing.assert_array_equal(compute_weights(mechanism, q, q, causal=True).values, whole)
 
 
 @pytest.mark.parametrize("name", ["window", "dilated", "sinks", "strided", "fixed", "bigbird", "longformer"])
 def test_what_is_drawn_as_seen_is_the_pattern_itself(name):
-    mechanism, q = made(name, 2, 8, settings_for(name, 24)), vectors(words(24), 2, 8)
+    mechanism, q = (
+        build_mechanism(name, 2, 8, settings_for(name, 24)),
+        embed_words(list_example_words(24), 2, 8),
+    )
     for causal in (False, True):
-        seen = looked(mechanism, q, q, causal=causal).values[0] != 0
-        np.testing.assert_array_equal(seen, drawn(mechanism.pattern, 24, 24, causal=causal).numpy())
+        seen = compute_weights(mechanism, q, q, causal=causal).values[0] != 0
+        np.testing.assert_array_equal(seen, dense_mask(mechanism.pattern, 24, 24, causal=causal).numpy())
 
 
 def test_like_words_look_at_each_other():
-    q = vectors(["ảnh", "chữ", "tôi"], 1, 16)
-    k = vectors(["tôi", "chữ", "ảnh"], 1, 16)
-    assert looked(build("softmax"), q, k, causal=False).values[0].argmax(-1).tolist() == [2, 1, 0]
+    q = embed_words(["ảnh", "chữ", "tôi"], 1, 16)
+    k = embed_words(["tôi", "chữ", "ảnh"], 1, 16)
+    assert compute_weights(build("softmax"), q, k, causal=False).values[0].argmax(-1).tolist() == [2, 1, 0]
 
 
 def matrix_file(path, kind):
@@ -158,7 +164,7 @@ def array(values):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "says"),
+    ("name", "data", "message"),
     [
         ("a.txt", b"1 2", "weights come as .npy, .tsv, .json"),
         ("a.npy", b"not an array", "holds no matrix"),
@@ -179,18 +185,18 @@ def array(values):
         ("a.json", b'{"weights": [[1, 2]], "queries": ["a", "b"]}', "names 2 queries and has weights for 1"),
     ],
 )
-def test_a_file_that_holds_no_weights_is_refused(name, data, says, tmp_path, capsys):
+def test_a_file_that_holds_no_weights_is_refused(name, data, message, tmp_path, capsys):
     path = tmp_path / name
     path.write_bytes(data)
     assert show(tmp_path / "out", "--weights", str(path)) == 3
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "says"),
+    ("given", "code", "message"),
     [
         ([], 2, "nothing to draw"),
         (["sofmax"], 2, "did you mean softmax"),
@@ -212,11 +218,11 @@ def test_a_file_that_holds_no_weights_is_refused(name, data, says, tmp_path, cap
         (["location", "--length", "600"], 3, "context=600"),
     ],
 )
-def test_wrong_words_are_one_line_and_write_nothing(given, code, says, tmp_path, capsys):
+def test_wrong_words_are_one_line_and_write_nothing(given, code, message, tmp_path, capsys):
     assert show(tmp_path / "out", *given) == code
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()
 
 
@@ -229,5 +235,6 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, capsys):
 
 def test_what_is_no_number_is_left_grey_and_hurts_nothing():
     scores = np.array([[0.0, -np.inf], [np.nan, 1.0]])
-    figure = drawing.steps("scores", [("scores", scores, False), ("none", np.full((2, 2), np.nan), False)])
-    assert drawing.written(figure, "png").startswith(b"\x89PNG")
+    steps = {"scores": scores, "none": np.full((2, 2), np.nan)}
+    figure = plots.plot_steps("scores", steps, dict.fromkeys(steps, (2, 2)))
+    assert plots.encode_figure(figure, "png").startswith(b"\x89PNG")

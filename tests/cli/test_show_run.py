@@ -9,11 +9,11 @@ from PIL import Image
 from runs import tiny_run
 
 from nhin.cli.app import main
-from nhin.cli.show_run import readable
-from nhin.lm.run import open_run
-from nhin.models.design import Design
-from nhin.text.tokenizers import learn
-from nhin.viz import layers as viz
+from nhin.cli.show_run import format_token
+from nhin.lm.loading import open_run
+from nhin.models.config import ModelConfig
+from nhin.text.tokenizers import train_tokenizer
+from nhin.viz import layer_figures as viz
 
 PROMPT = "the cat\nsat"
 
@@ -76,10 +76,10 @@ def test_matrices_are_what_the_model_explains(run, tmp_path):
     assert show(tmp_path, run, "--prompt", PROMPT, "--kind", "weights", "--matrices") == 0
     assert names(tmp_path) == both("mine-weights") | {"mine-attention.npz"}
     opened = open_run(run)
-    told = opened.model.explain(torch.tensor([opened.tokenizer.encode(PROMPT)]))
+    layers = opened.model.explain(torch.tensor([opened.tokenizer.encode(PROMPT)]))
     with np.load(tmp_path / "mine-attention.npz", allow_pickle=False) as held:
         assert "".join(held["tokens"]) == "the␣cat↵sat"
-        for number, steps in enumerate(told):
+        for number, steps in enumerate(layers):
             for name in ("scores", "visible", "weights"):
                 np.testing.assert_array_equal(held[f"layer{number}.{name}"], steps[name][0].numpy())
         weights, scores = held["layer1.weights"], held["layer1.scores"]
@@ -90,23 +90,25 @@ def test_matrices_are_what_the_model_explains(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("design", "prompt", "says"),
+    ("design", "prompt", "message"),
     [
-        (Design(depth=1, dim=16, heads=2, kv_heads=1, context=20, mechanism="linear"), "cat", "phi(q)"),
-        (Design(depth=1, dim=16, heads=2, context=20, mechanism="lsh"), "the cat", "query_buckets"),
-        (Design(depth=1, dim=16, heads=2, context=20, positions="alibi"), "the cat", "scores"),
+        (ModelConfig(depth=1, dim=16, heads=2, kv_heads=1, context=20, mechanism="linear"), "cat", "phi(q)"),
+        (ModelConfig(depth=1, dim=16, heads=2, context=20, mechanism="lsh"), "the cat", "query_buckets"),
+        (ModelConfig(depth=1, dim=16, heads=2, context=20, positions="alibi"), "the cat", "scores"),
     ],
 )
-def test_any_mechanism_shows_its_own_steps(design, prompt, says, tmp_path):
+def test_any_mechanism_shows_its_own_steps(design, prompt, message, tmp_path):
     run = tiny_run(tmp_path / "mine", design=design)
     out = tmp_path / "out"
     assert show(out, run, "--prompt", prompt, "--kind", "steps", "--head", 1) == 0
     assert names(out) == both("mine-layer0-head1-steps")
-    assert any(word.startswith(says) for word in panels(out / "mine-layer0-head1-steps.svg"))
+    assert any(word.startswith(message) for word in panels(out / "mine-layer0-head1-steps.svg"))
 
 
 def test_weights_that_are_no_softmax_are_not_called_so(tmp_path):
-    run = tiny_run(tmp_path / "mine", design=Design(depth=1, dim=8, heads=1, context=9, mechanism="linear"))
+    run = tiny_run(
+        tmp_path / "mine", design=ModelConfig(depth=1, dim=8, heads=1, context=9, mechanism="linear")
+    )
     assert show(tmp_path / "out", run, "--prompt", "cat", "--layer", 0) == 0
     written = panels(tmp_path / "out" / "mine-layer0.svg")
     assert "head 0: weights" in written
@@ -114,7 +116,7 @@ def test_weights_that_are_no_softmax_are_not_called_so(tmp_path):
 
 
 def test_a_memory_stands_before_the_tokens_of_the_last_segment(tmp_path):
-    run = tiny_run(tmp_path / "mine", design=Design(depth=1, dim=16, heads=1, context=5, memory=2))
+    run = tiny_run(tmp_path / "mine", design=ModelConfig(depth=1, dim=16, heads=1, context=5, memory=2))
     assert show(tmp_path / "out", run, "--prompt", "the cat", "--matrices") == 0
     with np.load(tmp_path / "out" / "mine-attention.npz") as held:
         assert list(held["tokens"]) == ["memory 0", "memory 1", "a", "t"]
@@ -122,8 +124,8 @@ def test_a_memory_stands_before_the_tokens_of_the_last_segment(tmp_path):
 
 
 def test_half_a_character_is_its_bytes_and_an_end_is_named():
-    tokenizer = learn("byte", lambda: [])
-    words = [readable(tokenizer, one) for one in (*"ả \t".encode(), 0, tokenizer.end)]
+    tokenizer = train_tokenizer("byte", lambda: [])
+    words = [format_token(tokenizer, one) for one in (*"ả \t".encode(), 0, tokenizer.eos_id)]
     assert words == ["⟨e1⟩", "⟨ba⟩", "⟨a3⟩", "␣", "⇥", "⟨0⟩", "⟨end⟩"]
 
 
@@ -139,14 +141,14 @@ def test_steps_are_those_of_the_head_that_is_asked_for():
         "Z": steps["Z"],
     }
     for name, value in want.items():
-        np.testing.assert_array_equal(viz._of_head(steps[name], 3, one), value)
+        np.testing.assert_array_equal(viz._head_slice(steps[name], 3, one), value)
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "says"),
+    ("given", "code", "message"),
     [
-        ([], 2, "say with --prompt what the model shall read"),
-        (["--prompt", ""], 2, "say with --prompt"),
+        ([], 2, "give the text that the model attends to with --prompt"),
+        (["--prompt", ""], 2, "with --prompt"),
         (["--prompt", "the cat sat on the mat"], 2, "has 22 tokens, and 16 are the model's context"),
         (["--prompt", "Ω"], 2, "is not among the"),
         (["--prompt", "cat", "--layer", "2"], 2, "--layer is 2; this model has 0 to 1"),
@@ -154,19 +156,19 @@ def test_steps_are_those_of_the_head_that_is_asked_for():
         (["--prompt", "cat", "--kind", "alignment"], 2, "--kind alignment is for mechanisms"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line_and_writes_nothing(given, code, says, run, tmp_path, capsys):
+def test_what_cannot_be_drawn_is_one_line_and_writes_nothing(given, code, message, run, tmp_path, capsys):
     assert show(tmp_path / "out", run, *given) == code
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()
 
 
 def test_only_so_many_tokens_and_panels_are_drawn(tmp_path, capsys):
-    run = tiny_run(tmp_path / "long", design=Design(depth=1, dim=16, heads=1, context=400))
+    run = tiny_run(tmp_path / "long", design=ModelConfig(depth=1, dim=16, heads=1, context=400))
     assert show(tmp_path / "out", run, "--prompt", "a" * 257) == 2
     assert "256 are the most that are drawn" in capsys.readouterr().err
-    run = tiny_run(tmp_path / "wide", design=Design(depth=10, dim=32, heads=16, context=16))
+    run = tiny_run(tmp_path / "wide", design=ModelConfig(depth=10, dim=32, heads=16, context=16))
     assert show(tmp_path / "out", run, "--prompt", "cat", "--kind", "weights") == 2
     assert "160 panels are more than 144; choose layers and heads" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -175,7 +177,7 @@ def test_only_so_many_tokens_and_panels_are_drawn(tmp_path, capsys):
 def test_a_prompt_is_for_a_run_and_a_run_without_attention_has_nothing_to_draw(tmp_path, capsys):
     assert show(tmp_path / "out", "softmax", "--prompt", "cat") == 2
     assert "are for one language model: give its run" in capsys.readouterr().err
-    run = tiny_run(tmp_path / "flat", design=Design(depth=0, dim=16, positions="none"))
+    run = tiny_run(tmp_path / "flat", design=ModelConfig(depth=0, dim=16, positions="none"))
     assert show(tmp_path / "out", run, "--prompt", "cat") == 2
     assert "has no attention to draw" in capsys.readouterr().err
 

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from nhin.cli.app import main
-from nhin.data import synth as source
+from nhin.data.images import synthetic as source
 from nhin.errors import DataError
 
 
 @pytest.fixture(autouse=True)
 def fonts():
     try:
-        source.Synth()
+        source.SyntheticSource()
     except DataError:
         pytest.skip("no font with all Vietnamese letters on this machine")
 
@@ -34,7 +34,7 @@ def test_labels_name_every_picture_and_every_picture_opens(tmp_path, capsys):
     ]
     assert len(rows) == 12
     for index, (name, text) in enumerate(rows):
-        sample = source.Synth().sample(index)
+        sample = source.SyntheticSource().sample(index)
         assert text == sample.text
         with Image.open(tmp_path / "ra" / name) as picture:
             assert picture.size == sample.picture.shape[1::-1]
@@ -44,7 +44,7 @@ def test_labels_name_every_picture_and_every_picture_opens(tmp_path, capsys):
 def test_pictures_are_the_streams_own(tmp_path):
     synth(tmp_path, 3, "--seed", "5")
     with Image.open(tmp_path / "0000002.png") as picture:
-        np.testing.assert_array_equal(np.array(picture), source.Synth(seed=5).sample(2).picture)
+        np.testing.assert_array_equal(np.array(picture), source.SyntheticSource(seed=5).sample(2).picture)
 
 
 def test_stopped_anywhere_it_ends_the_same(tmp_path):

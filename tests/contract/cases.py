@@ -12,13 +12,13 @@ from nhin.attention.base import Facts, Mechanism
 
 @dataclass(frozen=True)
 class Sizes:
-    """The axes of one case; query heads are ``groups * each``."""
+    """The axes of one case; query heads are ``groups * group_size``."""
 
     b: int = 2
     t: int = 5
     s: int = 5
     groups: int = 2
-    each: int = 2
+    group_size: int = 2
     d: int = 4
 
 
@@ -55,12 +55,12 @@ def fitted(n: Sizes, facts: Facts) -> Sizes:
     """Return a case that asks for nothing the mechanism has not."""
     if "cross" not in facts.abilities:
         n = replace(n, s=n.t)
-    return n if "grouped" in facts.abilities else replace(n, each=1)
+    return n if "grouped" in facts.abilities else replace(n, group_size=1)
 
 
 def draw(n: Sizes, dtype=torch.float64):
     torch.manual_seed(hash(n) % 1000)
-    q = torch.randn(n.b, n.t, n.groups * n.each, n.d, dtype=dtype)
+    q = torch.randn(n.b, n.t, n.groups * n.group_size, n.d, dtype=dtype)
     k, v = torch.randn(2, n.b, n.s, n.groups, n.d, dtype=dtype)
     return [x.clone().requires_grad_() for x in (q, k, v)]
 
@@ -80,6 +80,23 @@ def ways(n: Sizes, facts: Facts) -> Iterator[dict]:
         yield {"keep": some_keys(n)}
     if {"causal", "keep"} <= facts.abilities:
         yield {"causal": True, "keep": some_keys(n)}
+
+
+def at_any_length(function):
+    """Compile whole, with lengths as symbols where the code lets them be.
+
+    The other axes belong to a model, and each of them as a symbol would double the time of compiling.
+    """
+    torch.compiler.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+
+    def call(*inputs, **way):
+        for x in (*inputs, *way.values()):
+            if isinstance(x, torch.Tensor):
+                torch._dynamo.maybe_mark_dynamic(x, 1)
+        return compiled(*inputs, **way)
+
+    return call
 
 
 def gradients(out, inputs, weight=None):

@@ -176,10 +176,10 @@ def the_answer_is_the_values_mixed_with_the_weights_shown(make, n):
     """In float64, values and gradients: ``weights`` is the formula as written, the call may be clever."""
     q, k, v = draw(n)
     mechanism = make()
-    many = repeat(v, "b s g d -> b s (g each) d", each=n.each)
+    many = repeat(v, "b s g d -> b s (g each) d", each=n.group_size)
     for way in ways(n, mechanism.facts):
         weights = mechanism.weights(q, k, **way)
-        assert weights.shape == (n.b, n.groups * n.each, n.t, n.s)
+        assert weights.shape == (n.b, n.groups * n.group_size, n.t, n.s)
         learned = [p for p in mechanism.parameters() if p.requires_grad]
         want = torch.einsum("bhts,bshd->bthd", weights, many)
         same(mechanism(q, k, v, **way), want, (q, k, v, *learned))
@@ -228,7 +228,7 @@ def the_explanation_ends_in_the_answer(make, n):
 def grouped_heads_are_repeated_heads(make, n):
     q, k, v = draw(n)
     for way in ways(n, make().facts):
-        many = [repeat(x, "b s g d -> b s (g each) d", each=n.each) for x in (k, v)]
+        many = [repeat(x, "b s g d -> b s (g each) d", each=n.group_size) for x in (k, v)]
         same(make()(q, k, v, **way), make()(q, *many, **way), (q, k, v))
 
 

@@ -5,21 +5,21 @@ import torch
 from cases import Sizes, draw, law
 from torch.testing import assert_close
 
-from nhin.attention.base import Mechanism, Room, State
+from nhin.attention.base import Cache, CacheSpec, Mechanism
 from nhin.errors import ShapeError, UsageError
 
 
 def square(n: Sizes) -> tuple[Sizes, int]:
     """Return a case as long as its longer axis, and how much is read before the steps begin."""
     length = max(n.t, n.s)
-    return Sizes(n.b, length, length, n.groups, n.each, n.d), min(n.t, n.s) - 1
+    return Sizes(n.b, length, length, n.groups, n.group_size, n.d), min(n.t, n.s) - 1
 
 
-def begun(mechanism: Mechanism, n: Sizes) -> State:
-    return mechanism.new_state(Room(n.b, n.t, n.groups, n.d, torch.float64))
+def begun(mechanism: Mechanism, n: Sizes) -> Cache:
+    return mechanism.init_cache(CacheSpec(n.b, n.t, n.groups, n.d, torch.float64))
 
 
-def read(state: State, inputs, start: int, stop: int) -> torch.Tensor:
+def read(state: Cache, inputs, start: int, stop: int) -> torch.Tensor:
     """Read places one step at a time."""
     steps = [state.step(*(x[:, i : i + 1] for x in inputs)) for i in range(start, stop)]
     return torch.cat(steps, 1) if steps else inputs[0][:, :0]

@@ -27,13 +27,14 @@ Differs: nothing.
 
 import torch.nn.functional as F
 
-from nhin.attention._patterns import Window, at_least
-from nhin.attention._scored import Scored
+from nhin.attention.masks import WindowMask
+from nhin.attention.softmax_base import SoftmaxAttention
 from nhin.attention.base import Facts
+from nhin.ranges import check_size
 
 
-class Cosine(Scored):
-    """Looks by direction alone, at the nearest places."""
+class Cosine(SoftmaxAttention):
+    """Attends by direction alone, to the nearest positions."""
 
     facts = Facts(
         "cosine", "Cosine", "O(T·S·D)", "O(T·S)", False, "nobody",
@@ -44,13 +45,13 @@ class Cosine(Scored):
     def __init__(self, head_dim: int, window: int = 3, sharpness: float = 4.0) -> None:
         super().__init__()
         self.head_dim, self.sharpness = head_dim, sharpness
-        self.pattern = Window(at_least("window", window, 1))
+        self.pattern = WindowMask(check_size("window", window))
 
     def scores(self, q, k, p, s, size):
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         return super().scores(q, k, p, s, size) * self.sharpness * q.shape[-1] ** 0.5
 '''
-CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=8, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3), Sizes(d=1)]
+CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=8, s=3), Sizes(b=3, t=1, s=6, groups=1, group_size=3), Sizes(d=1)]
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def one_file_and_one_line(tmp_path, monkeypatch):
 
 
 def make(n: Sizes, dtype=torch.float64):
-    return build("cosine", heads=n.groups * n.each, head_dim=n.d).to(dtype)
+    return build("cosine", heads=n.groups * n.group_size, head_dim=n.d).to(dtype)
 
 
 @pytest.mark.usefixtures("one_file_and_one_line")

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from cases import LAWS, Sizes
 from einops import repeat
 
-from nhin.attention.naive import Naive
-from nhin.attention.states import KeyValues
+from nhin.attention.exact.naive import Naive
+from nhin.attention.kv_cache import KVCache
 
-CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, each=3)]
+CASES = [Sizes(), Sizes(t=3, s=7), Sizes(t=7, s=3), Sizes(b=3, t=1, s=6, groups=1, group_size=3)]
 
 
 class FromTheStart(Naive):
@@ -195,33 +195,35 @@ class DriftsWhenCast(Naive):
 class Remembers(Naive):
     """Decodes from the state its subclass gives."""
 
-    State = KeyValues
+    State = KVCache
 
-    def new_state(self, room):
-        return self.State(room, self)
+    def init_cache(self, spec):
+        return self.State(spec, self)
 
 
 class OneShort(Remembers):
     """The oldest place falls out of sight one step too early."""
 
-    class State(KeyValues):
-        def _upto(self, stop, dtype=None):
-            return tuple(x[:, 1:] if x.shape[1] > 1 else x for x in super()._upto(stop, dtype))
+    class State(KVCache):
+        def _prefix(self, stop, dtype=None):
+            return tuple(x[:, 1:] if x.shape[1] > 1 else x for x in super()._prefix(stop, dtype))
 
 
 class SnapshotsByReference(Remembers):
-    class State(KeyValues):
+    class State(KVCache):
         def snapshot(self):
-            return {"lengths": self.lengths} | {n: x[:, :, : self.longest] for n, x in self.tensors.items()}
+            return {"lengths": self.lengths} | {
+                n: x[:, :, : self.max_length] for n, x in self.tensors.items()
+            }
 
         def restore(self, snapshot):
             self.lengths = snapshot["lengths"]
             for name, x in self.tensors.items():
-                x[:, :, : self.longest] = snapshot[name] * 0.5
+                x[:, :, : self.max_length] = snapshot[name] * 0.5
 
 
 class ReordersKeysOnly(Remembers):
-    class State(KeyValues):
+    class State(KVCache):
         def reorder(self, rows):
             values = self.tensors["values"].clone()
             super().reorder(rows)
@@ -229,13 +231,13 @@ class ReordersKeysOnly(Remembers):
 
 
 class TakesPaddingForReal(Remembers):
-    class State(KeyValues):
+    class State(KVCache):
         def prefill(self, q, k, v, *, lengths=None):
             return super().prefill(q, k, v)
 
 
 class TruncatesOneTooFew(Remembers):
-    class State(KeyValues):
+    class State(KVCache):
         def truncate(self, length):
             super().truncate(max(0, length - 1))
 
@@ -243,10 +245,10 @@ class TruncatesOneTooFew(Remembers):
 class WritesBeforeItLooks(Remembers):
     """Takes in what does not fit, then complains."""
 
-    class State(KeyValues):
+    class State(KVCache):
         def _check(self, q, k, v, lengths):
-            fits = k.shape[1:] == (k.shape[1], self.room.kv_heads, self.room.head_dim)
-            if fits and self.longest:
+            fits = k.shape[1:] == (k.shape[1], self.spec.kv_heads, self.spec.head_dim)
+            if fits and self.max_length:
                 self.tensors["keys"][:, :, 0] = 0
             super()._check(q, k, v, lengths)
 

@@ -7,18 +7,18 @@ import laws  # noqa: F401  # enters the laws of answers into the table
 import pytest
 import state_laws  # noqa: F401  # and those of states
 import torch
-from cases import LAWS, Sizes, applies, draw, fitted, some_keys
+from cases import LAWS, Sizes, applies, at_any_length, draw, fitted, some_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.attention.base import ABILITIES, Mechanism, Room
+from nhin.attention.base import ABILITIES, CacheSpec, Mechanism
 from nhin.attention.registry import MECHANISMS, build
 from nhin.errors import UsageError
 
 HEADS, HEAD_DIM = 4, 6
 sizes = st.integers(1, 9)
 few = st.integers(1, 3)
-cases = st.builds(Sizes, b=few, t=sizes, s=sizes, groups=few, each=few, d=sizes)
+cases = st.builds(Sizes, b=few, t=sizes, s=sizes, groups=few, group_size=few, d=sizes)
 each = pytest.mark.parametrize("name", MECHANISMS)
 
 
@@ -26,7 +26,7 @@ def made(name: str, n: Sizes, dtype: torch.dtype = torch.float64) -> Mechanism:
     """Build a mechanism for a case, the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build(name, heads=n.groups * n.each, head_dim=n.d).to(dtype)
+        return build(name, heads=n.groups * n.group_size, head_dim=n.d).to(dtype)
 
 
 APPLIES = [(name, law) for name, kind in MECHANISMS.items() for law in LAWS if applies(LAWS[law], kind.facts)]
@@ -36,7 +36,7 @@ APPLIES = [(name, law) for name, kind in MECHANISMS.items() for law in LAWS if a
 def test_the_law_holds(name, law):
     facts = MECHANISMS[name].facts
 
-    @settings(max_examples=8, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=5)
     @given(n=cases)
     def holds(n):
         n = fitted(n, facts)
@@ -66,14 +66,14 @@ def test_the_file_says_formula_cost_source_and_departures(name):
 @each
 def test_an_ability_that_is_lacking_is_refused_with_those_that_have_it(name):
     mechanism = build(name, heads=HEADS, head_dim=HEAD_DIM)
-    n = Sizes(groups=HEADS, each=1, d=HEAD_DIM)
+    n = Sizes(groups=HEADS, group_size=1, d=HEAD_DIM)
     q, k, v = draw(n, torch.float32)
     asked = {
         "causal": lambda: mechanism(q, k, v, causal=True),
         "keep": lambda: mechanism(q, k, v, keep=some_keys(n)),
         "cross": lambda: mechanism(q[:, :3], k, v),
         "grouped": lambda: mechanism(q, k[:, :, :2], v[:, :, :2]),
-        "decode": lambda: mechanism.new_state(Room(2, 5, HEADS, HEAD_DIM)),
+        "decode": lambda: mechanism.init_cache(CacheSpec(2, 5, HEADS, HEAD_DIM)),
     }
     for ability, ask in asked.items():
         if ability in mechanism.facts.abilities:
@@ -86,14 +86,13 @@ def test_an_ability_that_is_lacking_is_refused_with_those_that_have_it(name):
 @each
 @pytest.mark.compiled
 def test_a_compiled_mechanism_answers_alike_at_any_length(name):
-    torch.compiler.reset()
     mechanism = build(name, heads=HEADS, head_dim=HEAD_DIM)
     known = mechanism.facts.abilities
-    compiled = torch.compile(mechanism, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = at_any_length(mechanism)
     way = {"causal": True} if "causal" in known else {}
     for t in (5, 7):
-        n = fitted(Sizes(t=t, s=t + 2, d=HEAD_DIM, groups=HEADS // 2, each=2), mechanism.facts)
-        n = n if n.each == 2 else Sizes(n.b, n.t, n.s, HEADS, 1, n.d)
+        n = fitted(Sizes(t=t, s=t + 2, d=HEAD_DIM, groups=HEADS // 2, group_size=2), mechanism.facts)
+        n = n if n.group_size == 2 else Sizes(n.b, n.t, n.s, HEADS, 1, n.d)
         inputs = draw(n, torch.float32)
         called = way | ({"keep": some_keys(n)} if "keep" in known else {})
         out, want = compiled(*inputs, **called), mechanism(*inputs, **called)

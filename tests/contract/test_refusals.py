@@ -8,7 +8,7 @@ import inspect
 import pytest
 import torch
 
-from nhin.attention.base import Room
+from nhin.attention.base import CacheSpec
 from nhin.attention.registry import MECHANISMS, build
 from nhin.errors import NhinError, ShapeError, UnknownName, UsageError
 
@@ -107,12 +107,12 @@ def test_no_setting_may_be_zero_or_negative_unless_that_means_something(name):
 def test_a_full_or_impossible_state_is_refused(name):
     mechanism = build(name, heads=HEADS, head_dim=WIDTH)
     with pytest.raises(ShapeError, match="context is -1"):
-        mechanism.new_state(Room(2, -1, HEADS, WIDTH))
-    state = mechanism.new_state(Room(2, 3, HEADS, WIDTH))
+        mechanism.init_cache(CacheSpec(2, -1, HEADS, WIDTH))
+    state = mechanism.init_cache(CacheSpec(2, 3, HEADS, WIDTH))
     x = zeros(2, 4, HEADS, WIDTH)
-    with pytest.raises(ShapeError, match="full: 0 of 3 places taken, 4 more came; build it with a larger"):
+    with pytest.raises(ShapeError, match="full: 0 of 3 positions taken, 4 more came; build it with a larger"):
         state.prefill(x, x, x)
-    with pytest.raises(ShapeError, match=r"k has shape \(2, 1, 2, 6\); this state takes \(2, 1, 4, 6\)"):
+    with pytest.raises(ShapeError, match=r"k has shape \(2, 1, 2, 6\); this cache takes \(2, 1, 4, 6\)"):
         state.step(x[:, :1], x[:, :1, :2], x[:, :1, :2])
     with pytest.raises((ShapeError, UsageError), match=r"truncate(d)?"):
         state.truncate(2)

@@ -1,4 +1,4 @@
-"""Sources that cost nothing to draw from."""
+"""Sources of samples that cost nothing."""
 
 import time
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ class Fake:
 
 
 class Nameless:
-    """A source that says nothing stable about itself."""
+    """A source without a fingerprint or a stable repr."""
 
     def sample(self, index: int) -> Sample:
         return Fake().sample(index)
 
 
 class Broken:
-    """A source that cannot draw."""
+    """A source that fails."""
 
     fingerprint = "broken"
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nhin.decoding import ctc
+from nhin.decoding.protocol import mask_specials
 
 VOCAB = 7
 LETTERS = (4, 5, 6)
@@ -36,8 +37,7 @@ texts = st.lists(st.sampled_from(LETTERS), max_size=4)
 def test_greedy_is_the_best_path_collapsed(seed, count):
     log_probs = frames(seed, count)
     best = max(product((0, *LETTERS), repeat=count), key=lambda path: score(log_probs, path))
-    assert tuple(ctc.greedy(log_probs)) == collapse(best)
-    assert ctc.is_blank(log_probs) == (collapse(best) == ())
+    assert tuple(ctc.greedy_decode(log_probs)) == collapse(best)
 
 
 @settings(max_examples=40, deadline=None)
@@ -53,10 +53,10 @@ def test_likelihood_is_the_sum_over_all_paths(seed, count, ids):
 @given(seed=seeds, count=lengths, ids=texts)
 def test_alignment_is_the_best_path_that_writes_the_text(seed, count, ids):
     log_probs = frames(seed, count)
-    spans = ctc.align(log_probs, ids)
+    spans = ctc.forced_align(log_probs, ids)
     paths = [p for p in product((0, *LETTERS), repeat=count) if collapse(p) == tuple(ids)]
     if not paths:
-        assert ctc.needed_frames(ids) > count
+        assert ctc.min_frames(ids) > count
         return
     path = [ctc.BLANK] * count
     for i, (left, right) in zip(ids, spans, strict=True):
@@ -68,12 +68,12 @@ def test_alignment_is_the_best_path_that_writes_the_text(seed, count, ids):
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, count=lengths, ids=st.lists(st.sampled_from(LETTERS), min_size=1, max_size=9))
 def test_spans_are_ordered_inside_the_frames_and_apart(seed, count, ids):
-    spans = ctc.align(frames(seed, count), ids)
+    spans = ctc.forced_align(frames(seed, count), ids)
     flat = [edge for span in spans for edge in span]
     assert flat == sorted(flat)
     assert flat[0] >= 0
     assert flat[-1] <= count
-    assert all(0 <= c <= 1 for c in ctc.confidences(frames(seed, count), ids))
+    assert all(0 <= c <= 1 for c in ctc.char_confidences(frames(seed, count), ids))
 
 
 def test_special_tokens_are_never_read():
@@ -81,4 +81,4 @@ def test_special_tokens_are_never_read():
     log_probs[:, 1:4] = -0.1
     log_probs[1, 5] = -1.0
     log_probs[[0, 2], 0] = -1.0
-    assert ctc.greedy(ctc.readable(log_probs)) == [5]
+    assert ctc.greedy_decode(mask_specials(log_probs, ctc.BLANK)) == [5]

@@ -25,7 +25,7 @@ def pictures(tmp_path, monkeypatch):
     (tmp_path / "ảnh chụp").mkdir()
     for name in ("a.jpg", "b.jpg", "biển số 12.jpg", "ảnh chụp/phố cổ.png", "ảnh chụp/x$y'z.png"):
         (tmp_path / name).touch()
-    return script("read").pictures
+    return script("read").split_paths
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ def options():
     """Return the options of each command, as its help tells them."""
     known = {}
     for name in COMMANDS:
-        with contextlib.redirect_stdout(io.StringIO()) as told:
+        with contextlib.redirect_stdout(io.StringIO()) as text:
             main([name, "--help"])
-        known[name] = set(re.findall(r"--[a-z-]+", told.getvalue())) | {"--help"}
+        known[name] = set(re.findall(r"--[a-z-]+", text.getvalue())) | {"--help"}
     return known
 
 
@@ -61,16 +61,16 @@ def test_every_link_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", ["README.md", "README.vi.md"])
 def test_every_command_is_in_the_readme(page):
-    told = (ROOT / page).read_text("utf-8")
-    assert all(f"| `nhin {name}" in told for name in COMMANDS)
+    text = (ROOT / page).read_text("utf-8")
+    assert all(f"| `nhin {name}" in text for name in COMMANDS)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 def test_help_lists_every_target_and_is_what_make_alone_does():
-    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     alone = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert alone.splitlines()[-1] == told.splitlines()[-1]
-    assert set(re.findall(r"^  make (\w+)", told, re.MULTILINE)) == TARGETS
+    assert alone.splitlines()[-1] == text.splitlines()[-1]
+    assert set(re.findall(r"^  make (\w+)", text, re.MULTILINE)) == TARGETS
 
 
 def test_every_target_is_a_job_and_no_file():

@@ -1,4 +1,4 @@
-"""Whatever a person calls a picture opens as upright RGB, or says in one sentence why not."""
+"""Every picture opens as upright RGB, or is refused with one sentence."""
 
 import io
 import struct
@@ -10,11 +10,11 @@ from PIL import Image, ImageChops
 
 from nhin.errors import PictureError
 from nhin.image import load as module
-from nhin.image.load import expand, load, open_picture, pictures
+from nhin.image.load import expand_paths, list_pictures, load_picture, open_picture
 
 
 def scene(width: int = 40, height: int = 24) -> np.ndarray:
-    """A picture whose four corners differ, so that every turn shows."""
+    """Return a picture whose four corners differ, so that every rotation is visible."""
     picture = np.full((height, width, 3), 255, np.uint8)
     picture[: height // 2, : width // 2] = (200, 30, 40)
     picture[: height // 2, width // 2 :] = (20, 180, 60)
@@ -28,12 +28,12 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return out.getvalue()
 
 
-def grey(picture: np.ndarray) -> np.ndarray:
+def gray(picture: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(picture).convert("L"))
 
 
 def header(width: int, height: int) -> bytes:
-    """A PNG that promises width x height and holds nothing."""
+    """Return a PNG whose header says width x height and which has no pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -45,14 +45,14 @@ def header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "TGA"])
-def test_lossless_files_come_back_as_they_were(kind):
-    np.testing.assert_array_equal(load(saved(Image.fromarray(scene()), kind)), scene())
+def test_lossless_files_are_opened_exactly(kind):
+    np.testing.assert_array_equal(load_picture(saved(Image.fromarray(scene()), kind)), scene())
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
-def test_lossy_files_come_back_nearly(kind):
-    read = load(saved(Image.fromarray(scene()), kind, quality=95)).astype(int)
-    assert np.median(np.abs(read - scene())) <= 3
+def test_lossy_files_are_opened_nearly(kind):
+    picture = load_picture(saved(Image.fromarray(scene()), kind, quality=95)).astype(int)
+    assert np.median(np.abs(picture - scene())) <= 3
 
 
 def test_path_bytes_file_array_and_image_are_one(tmp_path):
@@ -60,21 +60,21 @@ def test_path_bytes_file_array_and_image_are_one(tmp_path):
     path.write_bytes(saved(Image.fromarray(scene())))
     with path.open("rb") as file:
         same = [
-            load(path),
-            load(str(path)),
-            load(path.read_bytes()),
-            load(bytearray(path.read_bytes())),
-            load(file),
+            load_picture(path),
+            load_picture(str(path)),
+            load_picture(path.read_bytes()),
+            load_picture(bytearray(path.read_bytes())),
+            load_picture(file),
         ]
-    for read in [*same, load(scene()), load(Image.open(path))]:
-        assert read.dtype == np.uint8
-        np.testing.assert_array_equal(read, scene())
+    for picture in [*same, load_picture(scene()), load_picture(Image.open(path))]:
+        assert picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture, scene())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation_is_undone(orientation, kind):
-    """Store the scene turned the other way: it must come back upright, whatever the file kind."""
+    """Store the scene rotated the other way: it must open upright in every format."""
     back = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     image = Image.fromarray(scene())
     stored = image if back is None else image.transpose(Image.Transpose(back))
@@ -89,24 +89,24 @@ def test_exif_orientation_is_undone(orientation, kind):
 def test_every_mode_keeps_its_tones(mode):
     image = Image.fromarray(scene()).convert(mode)
     kind = "TIFF" if mode == "CMYK" else "PNG"
-    np.testing.assert_allclose(load(saved(image, kind)), np.array(image.convert("RGB")), atol=1)
+    np.testing.assert_allclose(load_picture(saved(image, kind)), np.array(image.convert("RGB")), atol=1)
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
-    deep = grey(scene()).astype(np.uint16) * 257
+    deep = gray(scene()).astype(np.uint16) * 257
     for data in (saved(Image.fromarray(deep)), saved(Image.fromarray(deep), "TIFF")):
-        np.testing.assert_array_equal(load(data)[:, :, 0], grey(scene()))
-    np.testing.assert_array_equal(load(deep)[:, :, 1], grey(scene()))
+        np.testing.assert_array_equal(load_picture(data)[:, :, 0], gray(scene()))
+    np.testing.assert_array_equal(load_picture(deep)[:, :, 1], gray(scene()))
 
 
 def test_thirty_two_bits_and_floats_are_scaled():
-    wide = Image.fromarray(grey(scene()).astype(np.int32) * 257)
-    real = Image.fromarray(grey(scene()).astype(np.float32) / 255)
+    wide = Image.fromarray(gray(scene()).astype(np.int32) * 257)
+    real = Image.fromarray(gray(scene()).astype(np.float32) / 255)
     for image in (wide, real):
-        np.testing.assert_allclose(load(saved(image, "TIFF"))[:, :, 0], grey(scene()), atol=1)
-    np.testing.assert_allclose(load(scene().astype(np.float64) / 255), scene(), atol=1)
-    np.testing.assert_array_equal(load(scene().astype(np.float32)), scene())
-    assert load(np.full((4, 4), np.nan)).max() == 0
+        np.testing.assert_allclose(load_picture(saved(image, "TIFF"))[:, :, 0], gray(scene()), atol=1)
+    np.testing.assert_allclose(load_picture(scene().astype(np.float64) / 255), scene(), atol=1)
+    np.testing.assert_array_equal(load_picture(scene().astype(np.float32)), scene())
+    assert load_picture(np.full((4, 4), np.nan)).max() == 0
 
 
 def test_cmyk_jpegs_are_read_whether_or_not_adobe_inverted_them():
@@ -115,52 +115,52 @@ def test_cmyk_jpegs_are_read_whether_or_not_adobe_inverted_them():
     start = plain.index(b"\xff\xee")
     plain = plain[:start] + plain[start + 2 + int.from_bytes(plain[start + 2 : start + 4], "big") :]
     for data in (adobe, plain):
-        assert np.median(np.abs(load(data).astype(int) - scene())) <= 4
+        assert np.median(np.abs(load_picture(data).astype(int) - scene())) <= 4
 
 
 def test_transparent_paper_is_white_and_white_ink_stays_visible():
     ink = np.zeros((20, 30, 4), np.uint8)
     ink[5:15, 5:25] = (10, 20, 30, 255)
-    black = load(ink)
+    black = load_picture(ink)
     assert tuple(black[0, 0]) == (255, 255, 255)
     assert tuple(black[10, 10]) == (10, 20, 30)
     ink[5:15, 5:25, :3] = 255
-    white = load(saved(Image.fromarray(ink)))
+    white = load_picture(saved(Image.fromarray(ink)))
     assert white[10, 10, 0] == 255
     assert white[0, 0, 0] == 0
-    assert load(np.zeros((4, 4, 4), np.uint8)).min() == 255
+    assert load_picture(np.zeros((4, 4, 4), np.uint8)).min() == 255
 
 
-def test_palette_transparency_is_laid_on_white():
+def test_palette_transparency_is_composited_on_white():
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 50, 60, 70])
     image.putpixel((0, 0), 0)
-    read = load(saved(image, "PNG", transparency=0))
-    assert tuple(read[0, 0]) == (255, 255, 255)
-    assert tuple(read[4, 4]) == (50, 60, 70)
+    picture = load_picture(saved(image, "PNG", transparency=0))
+    assert tuple(picture[0, 0]) == (255, 255, 255)
+    assert tuple(picture[4, 4]) == (50, 60, 70)
 
 
 def test_an_animation_gives_its_first_frame():
     frames = [Image.fromarray(scene()), Image.new("RGB", (40, 24), "black")]
     data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
-    np.testing.assert_array_equal(load(data), scene())
+    np.testing.assert_array_equal(load_picture(data), scene())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3)])
 def test_odd_sizes_open(size):
-    assert load(saved(Image.new("RGB", size, "red"))).shape == (size[1], size[0], 3)
+    assert load_picture(saved(Image.new("RGB", size, "red"))).shape == (size[1], size[0], 3)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int64, np.float32, np.bool_])
 def test_arrays_of_every_shape_and_type_become_rgb(shape, kind):
-    read = load(np.ones(shape, kind))
-    assert read.shape == (5, 7, 3)
-    assert read.dtype == np.uint8
+    picture = load_picture(np.ones(shape, kind))
+    assert picture.shape == (5, 7, 3)
+    assert picture.dtype == np.uint8
 
 
-def test_large_photographs_come_smaller_but_know_their_size(monkeypatch):
-    monkeypatch.setattr(module, "WORKING", 1000)
+def test_large_photographs_are_scaled_down_and_keep_their_size(monkeypatch):
+    monkeypatch.setattr(module, "WORK_PIXELS", 1000)
     for kind in ("JPEG", "PNG"):
         exif = Image.Exif()
         exif[0x0112] = 6
@@ -173,9 +173,9 @@ def test_large_photographs_come_smaller_but_know_their_size(monkeypatch):
 def test_bombs_are_refused_before_decoding():
     for side in (30_000, 12_000):
         with pytest.raises(PictureError, match="too large"):
-            load(header(side, side))
+            load_picture(header(side, side))
     with pytest.raises(PictureError, match="too large"):
-        load(np.broadcast_to(np.uint8(0), (30_000, 30_000, 3)))
+        load_picture(np.broadcast_to(np.uint8(0), (30_000, 30_000, 3)))
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_bombs_are_refused_before_decoding():
         ("a.ps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
     ],
 )
-def test_what_is_no_picture_is_named_in_one_line(tmp_path, name, data, says):
+def test_what_is_no_picture_is_refused_in_one_line(tmp_path, name, data, says):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(PictureError, match=says) as caught:
-        load(path)
+        load_picture(path)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -205,7 +205,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
         ("a\0b", "cannot"),
     ):
         with pytest.raises(PictureError, match=says):
-            load(path)
+            load_picture(path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "AVIF", "JPEG2000"])
@@ -222,14 +222,14 @@ def test_torn_files_open_or_say_so(kind):
         spoiled.append(bytes(bytes_))
     for torn in spoiled:
         try:
-            assert load(torn).ndim == 3
+            assert load_picture(torn).ndim == 3
         except PictureError as why:
             assert "\n" not in str(why)
 
 
 def test_a_half_photograph_is_torn():
     with pytest.raises(PictureError, match="torn"):
-        load(saved(Image.fromarray(scene(400, 300)), "PNG")[:400], "nửa.png")
+        load_picture(saved(Image.fromarray(scene(400, 300)), "PNG")[:400], "nửa.png")
 
 
 @pytest.mark.parametrize(
@@ -237,26 +237,26 @@ def test_a_half_photograph_is_torn():
 )
 def test_arrays_that_are_no_pictures_are_refused(wrong):
     with pytest.raises(PictureError):
-        load(wrong)
+        load_picture(wrong)
 
 
 def test_other_values_are_refused():
     for wrong in (12, io.StringIO("text")):
         with pytest.raises(PictureError):
-            load(wrong)  # pyright: ignore[reportArgumentType]
+            load_picture(wrong)  # pyright: ignore[reportArgumentType]
 
 
-def test_folders_are_counted_as_a_person_counts(tmp_path):
+def test_folders_are_listed_in_natural_order(tmp_path):
     for name in ("ảnh 10.png", "ảnh 2.JPG", "ảnh 1.webp", "ghi chú.txt", ".ẩn.png"):
         (tmp_path / name).write_bytes(b"x")
-    assert [path.name for path in pictures(tmp_path)] == ["ảnh 1.webp", "ảnh 2.JPG", "ảnh 10.png"]
+    assert [path.name for path in list_pictures(tmp_path)] == ["ảnh 1.webp", "ảnh 2.JPG", "ảnh 10.png"]
 
 
-def test_a_folder_without_pictures_keeps_its_place_as_an_error(tmp_path):
+def test_a_folder_without_pictures_becomes_an_error(tmp_path):
     (tmp_path / "trống").mkdir()
     (tmp_path / "đầy").mkdir()
     (tmp_path / "đầy" / "1.png").write_bytes(b"x")
-    first, second, third = expand([tmp_path / "đầy", tmp_path / "trống", tmp_path / "x.png"])
+    first, second, third = expand_paths([tmp_path / "đầy", tmp_path / "trống", tmp_path / "x.png"])
     assert first == tmp_path / "đầy" / "1.png"
     assert isinstance(second, PictureError)
     assert "without pictures" in str(second)

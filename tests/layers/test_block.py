@@ -1,4 +1,4 @@
-"""Blocks: where norms stand, what a cache remembers, and how deep DeepNorm goes."""
+"""Blocks: the order of norms, filling a cache, and DeepNorm at any depth."""
 
 import pytest
 import torch
@@ -6,67 +6,67 @@ from torch import nn
 from torch.testing import assert_close
 
 from nhin.layers.block import Block, deepnorm
-from nhin.layers.feedforward import FeedForward
+from nhin.layers.mlp import MLP
 from nhin.layers.multihead import MultiHead
 
 ORDERS = ("pre", "post", "deep")
 
 
-def built(order, *, alpha=1.0, feed=True, norm="layer"):
+def build(order, *, alpha=1.0, mlp=True, norm="layer"):
     attention = MultiHead(16, 4, rotary=True)
-    return Block(16, attention, FeedForward(16) if feed else None, norm=norm, order=order, alpha=alpha)
+    return Block(16, attention, MLP(16) if mlp else None, norm=norm, norm_order=order, alpha=alpha)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_block_is_its_formula(order):
     alpha = 1.7 if order == "deep" else 1.0
-    made, x = built(order, alpha=1.7), torch.randn(2, 5, 16)
+    block, x = build(order, alpha=1.7), torch.randn(2, 5, 16)
     parts = [
-        (made.norm, lambda y: made.attention(y, causal=True)),
-        (made.feed_norm, made.feed),
+        (block.norm, lambda y: block.attention(y, causal=True)),
+        (block.mlp_norm, block.mlp),
     ]
     want = x
     for norm, part in parts:
         want = want + part(norm(want)) if order == "pre" else norm(alpha * want + part(want))
-    assert_close(made(x, causal=True), want)
+    assert_close(block(x, causal=True), want)
 
 
-def test_a_block_may_only_look():
-    made, x = built("pre", feed=False), torch.randn(2, 5, 16)
-    assert_close(made(x, causal=True), x + made.attention(made.norm(x), causal=True))
-    assert not any("feed" in name for name in made.state_dict())
+def test_a_block_may_have_no_mlp():
+    block, x = build("pre", mlp=False), torch.randn(2, 5, 16)
+    assert_close(block(x, causal=True), x + block.attention(block.norm(x), causal=True))
+    assert not any("mlp" in name for name in block.state_dict())
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_what_is_remembered_is_what_would_have_been_read(order):
-    """A later place finds an earlier one alike, whether the block answered it or only remembered it."""
-    made, x = built(order).eval(), torch.randn(2, 5, 16)
+def test_filling_the_cache_alone_is_what_the_block_does(order):
+    """A later position attends alike to earlier ones that were computed or only appended."""
+    block, x = build(order).eval(), torch.randn(2, 5, 16)
     with torch.inference_mode():
-        one, other = made.attention.new_cache(2, 5), made.attention.new_cache(2, 5)
-        made(x[:, :4], causal=True, cache=one)
-        made.remember(x[:, :4], other)
+        one, other = block.attention.new_cache(2, 5), block.attention.new_cache(2, 5)
+        block(x[:, :4], causal=True, cache=one)
+        block.fill_cache(x[:, :4], other)
         assert one.lengths == other.lengths == (4, 4)
-        assert_close(made(x[:, 4:], causal=True, cache=one), made(x[:, 4:], causal=True, cache=other))
+        assert_close(block(x[:, 4:], causal=True, cache=one), block(x[:, 4:], causal=True, cache=other))
 
 
 def xavier(order, depth, dim=32):
-    """Build blocks from Xavier's start, smaller by DeepNorm's gain where the order is deep."""
+    """Build blocks with Xavier's weights, times DeepNorm's gain where the order is deep."""
     alpha, gain = deepnorm(depth)
     blocks = nn.Sequential(
-        *(Block(dim, MultiHead(dim, 4), FeedForward(dim), order=order, alpha=alpha) for _ in range(depth))
+        *(Block(dim, MultiHead(dim, 4), MLP(dim), norm_order=order, alpha=alpha) for _ in range(depth))
     )
     with torch.no_grad():
         for layer in (m for m in blocks.modules() if isinstance(m, nn.Linear)):
             nn.init.xavier_normal_(layer.weight)
         for one in blocks if order == "deep" else ():
             one.attention.key_value.weight[dim:] *= gain
-            for layer in (one.attention.out, one.feed.widen, one.feed.narrow):
+            for layer in (one.attention.out, one.mlp.up_proj, one.mlp.down_proj):
                 layer.weight *= gain
     return blocks
 
 
 def after_a_step(order, depth):
-    """Return how far one step of gradient descent moves the answer, and the first gradient over the last."""
+    """Return how much a gradient step changes the output, and the first gradient over the last."""
     torch.manual_seed(0)
     blocks = xavier(order, depth)
     x, target = torch.randn(2, 2, 8, 32)

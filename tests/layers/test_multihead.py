@@ -1,4 +1,4 @@
-"""Heads, caches and blocks: step by step is the same as all at once."""
+"""Heads, caches and blocks: decoding step by step is the same as a single pass."""
 
 import pytest
 import torch
@@ -7,25 +7,25 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from nhin.attention.base import Room
+from nhin.attention.base import CacheSpec
+from nhin.attention.kv_cache import KVCache
 from nhin.attention.registry import MECHANISMS
-from nhin.attention.states import KeyValues
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.layers.block import Block
-from nhin.layers.feedforward import FeedForward
+from nhin.layers.mlp import MLP
 from nhin.layers.multihead import MultiHead
-from nhin.layers.norm import NORMS, norm
+from nhin.layers.norm import NORMS, build_norm
 
 
 def block(*, cross=False, dropout=0.0, order="pre", **heads):
     """Build a block 16 wide with 4 heads."""
     other = MultiHead(16, 4, dropout=dropout, **heads) if cross else None
-    feed = FeedForward(16, dropout=dropout)
-    return Block(16, MultiHead(16, 4, dropout=dropout, **heads), feed, cross=other, order=order)
+    feed = MLP(16, dropout=dropout)
+    return Block(16, MultiHead(16, 4, dropout=dropout, **heads), feed, cross=other, norm_order=order)
 
 
 def torch_twin(ours: MultiHead, dim: int, heads: int) -> nn.MultiheadAttention:
-    """Put our weights into PyTorch's own layer."""
+    """Return PyTorch's own layer with our weights."""
     twin = nn.MultiheadAttention(dim, heads, bias=True, batch_first=True)
     with torch.no_grad():
         twin.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
@@ -67,7 +67,7 @@ def test_step_by_step_from_the_cache_is_all_at_once(cuts, kv_heads, rotary, batc
 
 
 @pytest.mark.parametrize("rotary", [False, True])
-def test_after_truncation_the_cache_knows_nothing_of_what_was_cut(rotary):
+def test_after_truncation_nothing_is_left_of_what_was_removed(rotary):
     layer = MultiHead(16, 4, kv_heads=2, rotary=rotary).eval()
     x, wrong = torch.randn(2, 6, 16), torch.full((2, 3, 16), float("nan"))
     with torch.inference_mode():
@@ -99,7 +99,7 @@ def test_rows_of_different_lengths_decode_together():
         assert_close(torch.cat([first, last], 1)[0], layer(x[:1], causal=True)[0])
         short = layer(torch.cat([x[1:, :2], x[1:, 4:]], 1), causal=True)
         assert_close(torch.cat([first[1:, :2], last[1:]], 1), short)
-        with pytest.raises(UsageError, match="lengths instead of keep"):
+        with pytest.raises(UsageError, match="takes no mask"):
             layer(x[:, :1], causal=True, keep=torch.ones(2, 1, dtype=torch.bool), cache=cache)
 
 
@@ -113,7 +113,7 @@ def test_a_context_is_projected_once():
         assert_close(torch.cat([first, rest], 1), layer(x, context=context))
 
 
-def test_the_cache_says_what_it_weighs():
+def test_the_cache_reports_its_size():
     """32 heads with 8 groups: a quarter of multi-head, eight times multi-query."""
     sizes = {g: MultiHead(64, 32, kv_heads=g).new_cache(2, 10, dtype=torch.bfloat16).size for g in (32, 8, 1)}
     assert sizes[32] == 4 * sizes[8]
@@ -122,14 +122,14 @@ def test_the_cache_says_what_it_weighs():
 
 
 def test_a_cache_refuses_what_it_cannot_do():
-    cache = KeyValues(Room(2, 4, 1, 8))
+    cache = KVCache(CacheSpec(2, 4, 1, 8))
     k = torch.zeros(2, 3, 1, 8)
     cache.append(k, k)
     with pytest.raises(
-        ShapeError, match=r"full: 3 of 4 places taken, 3 more came; .* larger context or truncate"
+        ShapeError, match=r"full: 3 of 4 positions taken, 3 more came; .* larger context or truncate"
     ):
         cache.append(k, k)
-    with pytest.raises(ShapeError, match=r"q has shape \(1, 3, 1, 8\); this state takes \(2"):
+    with pytest.raises(ShapeError, match=r"q has shape \(1, 3, 1, 8\); this cache takes \(2"):
         cache.append(k[:1], k[:1])
     with pytest.raises(ShapeError, match="cannot truncate to 5; the cache holds 3"):
         cache.truncate(5)
@@ -155,28 +155,28 @@ def test_heads_that_do_not_divide_are_refused(settings, words):
 
 @pytest.mark.parametrize("cross", [False, True])
 def test_a_block_decodes_step_by_step_as_all_at_once(cross):
-    made = block(kv_heads=2, rotary=True, cross=cross).eval()
+    layer = block(kv_heads=2, rotary=True, cross=cross).eval()
     x, context = torch.randn(2, 6, 16), torch.randn(2, 5, 16) if cross else None
     keep = torch.tensor([[True] * 5, [True] * 3 + [False] * 2]) if cross else None
     with torch.inference_mode():
-        want = made(x, context=context, causal=True, context_keep=keep)
-        cache = made.attention.new_cache(2, 6)
-        seen = made.cross.new_context_cache(2, 5) if made.cross is not None else None
+        want = layer(x, context=context, causal=True, context_keep=keep)
+        cache = layer.attention.new_cache(2, 6)
+        context_cache = layer.cross.new_context_cache(2, 5) if layer.cross is not None else None
         steps = [
-            made(
+            layer(
                 x[:, i : i + 1],
                 context=context,
                 causal=True,
                 context_keep=keep,
                 cache=cache,
-                context_cache=seen,
+                context_cache=context_cache,
             )
             for i in range(6)
         ]
     assert_close(torch.cat(steps, 1), want)
 
 
-def test_a_block_says_when_its_context_is_missing_or_not_wanted():
+def test_a_block_refuses_a_missing_or_needless_context():
     x = torch.randn(1, 3, 16)
     with pytest.raises(UsageError, match="give it a context"):
         block(cross=True)(x)
@@ -184,34 +184,34 @@ def test_a_block_says_when_its_context_is_missing_or_not_wanted():
         block()(x, context=x)
 
 
-def test_every_weight_of_a_block_learns_and_state_survives():
-    made = block(kv_heads=1, rotary=True, cross=True)
-    made(torch.randn(2, 3, 16), context=torch.randn(2, 4, 16)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in made.parameters())
+def test_every_weight_of_a_block_learns_and_its_state_dict_restores_it():
+    layer = block(kv_heads=1, rotary=True, cross=True)
+    layer(torch.randn(2, 3, 16), context=torch.randn(2, 4, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
     other = block(kv_heads=1, rotary=True, cross=True)
-    other.load_state_dict(made.state_dict())
+    other.load_state_dict(layer.state_dict())
     x = torch.randn(1, 2, 16)
-    assert_close(other(x, context=x), made(x, context=x))
+    assert_close(other(x, context=x), layer(x, context=x))
 
 
 def test_dropout_acts_in_training_only():
-    made, x = block(dropout=0.5), torch.randn(2, 3, 16)
-    assert not torch.equal(made(x), made(x))
-    made.eval()
-    assert torch.equal(made(x), made(x))
+    layer, x = block(dropout=0.5), torch.randn(2, 3, 16)
+    assert not torch.equal(layer(x), layer(x))
+    layer.eval()
+    assert torch.equal(layer(x), layer(x))
 
 
-def test_places_do_not_meet_in_the_feed_forward():
-    feed, x = FeedForward(8, expand=2), torch.randn(2, 5, 8)
-    assert feed.widen.out_features == 16
+def test_positions_do_not_mix_in_the_mlp():
+    feed, x = MLP(8, mlp_ratio=2), torch.randn(2, 5, 8)
+    assert feed.up_proj.out_features == 16
     assert_close(feed(x)[:, 2], feed(x[:, 2]))
 
 
-def test_norms_come_by_name():
+def test_norms_are_built_by_name():
     x = torch.randn(2, 3, 8) * 5
-    assert all(norm(name, 8)(x).square().mean() < 2 for name in NORMS)
+    assert all(build_norm(name, 8)(x).square().mean() < 2 for name in NORMS)
     with pytest.raises(UnknownName, match="did you mean layer"):
-        norm("layers", 8)
+        build_norm("layers", 8)
 
 
 @pytest.mark.parametrize("empty", [(0, 3), (2, 0)])
@@ -219,19 +219,19 @@ def test_nothing_in_gives_nothing_out(empty):
     assert block(kv_heads=2, rotary=True)(torch.zeros(*empty, 16), causal=True).shape == (*empty, 16)
 
 
-def test_normed_queries_and_keys_bound_scores_whatever_the_weights():
+def test_normalized_queries_and_keys_bound_the_logits_whatever_the_weights():
     layer, x = MultiHead(16, 4, qk_norm=True, rotary=True), torch.randn(2, 5, 16)
     with torch.no_grad():
         layer.query.weight *= 1e3
         layer.key_value.weight[:16] *= 1e3
-    q, k, v = layer.looked(x)
+    q, k, v = layer.project_qkv(x)
     assert_close(q.square().mean(-1), torch.ones(2, 5, 4))
     assert (torch.einsum("bthd,bshd->bhts", q, k) <= layer.head_dim * (1 + 1e-5)).all()
-    mixed = layer.mechanism(q, k, v, causal=True)
-    assert_close(layer(x, causal=True), layer.out(mixed.flatten(2)))
+    out = layer.mechanism(q, k, v, causal=True)
+    assert_close(layer(x, causal=True), layer.out(out.flatten(2)))
 
 
-def test_normed_queries_and_keys_are_cached_normed():
+def test_normalized_keys_are_cached_normalized():
     layer = MultiHead(16, 4, qk_norm=True, rotary=True).eval()
     x = 5 * torch.randn(2, 6, 16)
     with torch.inference_mode():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention.positions import POSITIONS
+from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
 from nhin.errors import UnknownName
 from nhin.layers.block import Block
@@ -15,7 +15,7 @@ CAUSAL = [name for name, preset in PRESETS.items() if preset.causal]
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_names_what_exists_and_looks(name):
+def test_a_preset_names_what_exists_and_runs(name):
     preset = PRESETS[name]
     assert preset.name == name
     assert preset.mechanism in MECHANISMS
@@ -27,7 +27,7 @@ def test_a_preset_names_what_exists_and_looks(name):
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_a_preset_decodes_step_by_step_as_all_at_once(name):
+def test_a_preset_decodes_step_by_step_as_in_one_pass(name):
     overrides = {"settings": {"window": 3}} if name == "mistral" else {}
     layer = build_preset(name, dim=64, heads=8, **overrides).double().eval()
     x = torch.randn(2, 9, 64, dtype=torch.float64)

@@ -5,29 +5,29 @@ from pathlib import Path
 
 import torch
 
-from nhin.lm.recipe import Recipe
+from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
-from nhin.models.design import Design
-from nhin.text.tokenizers import learn
+from nhin.models.config import ModelConfig
+from nhin.text.tokenizers import train_tokenizer
 from nhin.training.checkpoint import Checkpoint, save
 
 TEXT = "the cat sat on the mat. a bird sang to the cat, and the cat sat still.\n"
-TINY = Design(depth=2, dim=16, heads=2, context=16)
+TINY = ModelConfig(depth=2, dim=16, heads=2, context=16)
 
 
 def tiny_run(
-    folder: Path, text: str = TEXT, design: Design = TINY, *, tokenizer: str = "char", steps: int = 0
+    folder: Path, text: str = TEXT, design: ModelConfig = TINY, *, tokenizer: str = "char", steps: int = 0
 ) -> Path:
     """Write the run of a model that was trained for some steps on one text; return its folder."""
-    learned = learn(tokenizer, lambda: [text])
+    learned = train_tokenizer(tokenizer, lambda: [text])
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_lm(learned.vocab, design)
         if steps:
             train(model, learned.encode(text), steps)
     values = {
-        "recipe": asdict(Recipe(model=design)),
-        "tokenizer": learned.as_tree(),
+        "recipe": asdict(LMRecipe(model=design)),
+        "tokenizer": learned.to_dict(),
         "trainer": {"step": steps},
     }
     folder.mkdir(parents=True, exist_ok=True)

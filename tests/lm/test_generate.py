@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import TINY
 
-from nhin.attention.positions.table import POSITIONS
+from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
-from nhin.decoding.beams import Beams
-from nhin.decoding.sampling import Chooser, Sampling
+from nhin.decoding.beam_search import BeamSearchConfig
+from nhin.decoding.sampling import Sampler, SamplingParams
 from nhin.errors import Diverged, UsageError
 from nhin.layers.presets import PRESETS
-from nhin.lm.generate import Cached, Uncached, beam_search, generate
+from nhin.lm.generate import CachedDecoder, UncachedDecoder, beam_search, generate
 from nhin.models.build import build_lm
 
 VOCAB = 23
-WAYS = (Sampling(temperature=0), Sampling(seed=2, top_k=19, top_p=0.95, min_p=0.01))
+WAYS = (SamplingParams(temperature=0), SamplingParams(seed=2, top_k=19, top_p=0.95, min_p=0.01))
 PROMPT = [3, 1, 4, 1, 5]
 CAUSAL = [name for name, made in MECHANISMS.items() if "causal" in made.facts.abilities]
 IN_TEXTS = ["none", *(name for name in POSITIONS if not name.endswith("2d"))]
@@ -27,8 +27,8 @@ LM_PRESETS = [name for name, preset in PRESETS.items() if preset.causal]
 
 
 def model(vocab=VOCAB, **changes):
-    """Build a model whose scores are far apart, as a trained one's are: nothing hangs on rounding."""
-    built = build_lm(vocab, replace(TINY, **{"context": 8} | changes)).eval()
+    """Build a model whose scores are far apart, in double precision: no choice hangs on rounding."""
+    built = build_lm(vocab, replace(TINY, **{"context": 8} | changes)).double().eval()
     with torch.no_grad():
         for weight in built.parameters():
             if weight.ndim > 1:
@@ -44,7 +44,7 @@ def begins(length, context):
 
 def slowly(network, prompt, tokens, sampling, context):
     """Go on the obvious way: one call of the whole model for every token."""
-    ids, choose = list(prompt), Chooser(sampling, prompt)
+    ids, choose = list(prompt), Sampler(sampling, prompt)
     for _ in range(tokens):
         with torch.no_grad():
             scores = network(torch.tensor([ids[begins(len(ids), context) :]]))[0, -1]
@@ -84,11 +84,11 @@ def test_a_cache_changes_no_token_of_any_preset(name):
     "parts",
     [
         {"depth": 0},
-        {"depth": 1, "heads": 1, "feed": "none", "final_norm": False},
-        {"kv_heads": 1, "qk_norm": True, "feed": "swiglu"},
-        {"order": "post", "norm": "layer", "bias": True, "tied": False},
-        {"order": "deep", "norm": "scale"},
-        {"experts": 4, "feed": "relu2"},
+        {"depth": 1, "heads": 1, "mlp": "none", "final_norm": False},
+        {"kv_heads": 1, "qk_norm": True, "mlp": "swiglu"},
+        {"norm_order": "post", "norm": "layer", "bias": True, "tie_embeddings": False},
+        {"norm_order": "deep", "norm": "scale"},
+        {"experts": 4, "mlp": "relu2"},
         {"exits": True},
         {"context": 1},
         {"context": 2},
@@ -111,7 +111,7 @@ def test_a_cache_changes_no_token_where_places_leave_early():
     network = model(exits=True, depth=3)
     network.confidence = 0.5
     same_cached_and_not(network)
-    assert network.used[1:-1].sum() > 0
+    assert network.depth_counts[1:-1].sum() > 0
 
 
 @settings(max_examples=8)
@@ -143,23 +143,23 @@ def test_with_a_cache_a_token_is_read_once_until_the_context_is_full(monkeypatch
         network, "hidden", lambda tokens, **more: read.append(tokens.shape[1]) or hidden(tokens, **more)
     )
     list(generate(network, PROMPT, tokens=20))
-    # 8 are looked at; then the latest 4 are read again, and one by one until there are 8.
+    # The context is 8; then the latest 4 are encoded again, and one by one until there are 8.
     assert read == [5, 1, 1, 1, *[4, 1, 1, 1, 1] * 3, 4]
     read.clear()
     list(generate(network, PROMPT, tokens=20, cache=False))
     assert read == [5, 6, 7, 8, *[4, 5, 6, 7, 8] * 3, 4]
 
 
-def test_scores_are_asked_for_the_last_place_alone(monkeypatch):
-    network, asked = model(), []
-    scores = network.scores
-    monkeypatch.setattr(network, "scores", lambda x: asked.append(tuple(x.shape[:2])) or scores(x))
+def test_logits_are_computed_for_the_last_position_alone(monkeypatch):
+    network, shapes = model(), []
+    logits = network.logits
+    monkeypatch.setattr(network, "logits", lambda x: shapes.append(tuple(x.shape[:2])) or logits(x))
     list(generate(network, PROMPT, tokens=9, cache=False))
-    assert set(asked) == {(1, 1)}
+    assert set(shapes) == {(1, 1)}
 
 
 def test_a_cache_has_room_for_the_text_and_no_more(monkeypatch):
-    network, made = model(context=4096), []
+    network, made = model(context=4096).float(), []
     new_cache = network.new_cache
     monkeypatch.setattr(network, "new_cache", lambda *room: made.append(new_cache(*room)) or made[-1])
     list(generate(network, PROMPT, tokens=15))
@@ -167,22 +167,22 @@ def test_a_cache_has_room_for_the_text_and_no_more(monkeypatch):
     assert len(made) == 1
 
 
-@pytest.mark.parametrize("kind", [Cached, Uncached])
+@pytest.mark.parametrize("kind", [CachedDecoder, UncachedDecoder])
 def test_without_a_limit_there_is_room_for_any_text(kind):
     for network in (model(), model(memory=1, context=6)):
-        one, two = kind(network), kind(network, most=45)
-        np.testing.assert_array_equal(one.start(PROMPT), two.start(PROMPT))
+        one, two = kind(network), kind(network, max_length=45)
+        np.testing.assert_allclose(one.start(PROMPT), two.start(PROMPT), rtol=1e-6)
         for id in range(40):
-            np.testing.assert_array_equal(one.step(id % VOCAB), two.step(id % VOCAB))
+            np.testing.assert_allclose(one.step(id % VOCAB), two.step(id % VOCAB), rtol=1e-6)
 
 
 @pytest.mark.parametrize("tokens", [1, 7])
 def test_a_text_ends_at_its_length_or_with_the_first_stop(tokens):
     network = model()
-    whole = list(generate(network, PROMPT, tokens=tokens, sampling=Sampling(seed=4)))
+    whole = list(generate(network, PROMPT, tokens=tokens, sampling=SamplingParams(seed=4)))
     assert len(whole) == tokens
     stop = whole[-1]
-    text = list(generate(network, PROMPT, tokens=tokens, sampling=Sampling(seed=4), stop={stop}))
+    text = list(generate(network, PROMPT, tokens=tokens, sampling=SamplingParams(seed=4), stop={stop}))
     assert text == whole[: whole.index(stop) + 1]
 
 
@@ -207,7 +207,7 @@ def test_between_tokens_gradients_are_as_they_were():
 
 def test_numbers_of_any_width_are_sampled():
     network = model().to(torch.bfloat16)
-    assert len(list(generate(network, PROMPT, tokens=20, sampling=Sampling(seed=1)))) == 20
+    assert len(list(generate(network, PROMPT, tokens=20, sampling=SamplingParams(seed=1)))) == 20
 
 
 class Counting:
@@ -229,7 +229,7 @@ def test_the_prompt_counts_as_read():
         def step(self, id):
             return np.array([1.5, 1.2, 1.0])
 
-    way = Sampling(temperature=0, repetition_penalty=2.0)
+    way = SamplingParams(temperature=0, repetition_penalty=2.0)
     assert list(generate(Same(), [0], tokens=2, sampling=way)) == [1, 2]
 
 
@@ -237,7 +237,7 @@ def test_the_prompt_counts_as_read():
 @pytest.mark.parametrize("width", [1, 3])
 def test_beams_find_the_same_with_a_cache_and_without(name, width):
     network = model(mechanism=name, positions="rotary")
-    beams = Beams(width, 20, stop={7})
+    beams = BeamSearchConfig(width, 20, stop={7})
     cached, not_cached = (beam_search(network, PROMPT, beams, cache=cache) for cache in (True, False))
     assert [one.ids for one in cached] == [one.ids for one in not_cached]
     np.testing.assert_allclose([x.score for x in cached], [x.score for x in not_cached], rtol=1e-4)
@@ -248,26 +248,26 @@ def test_beams_find_the_same_with_a_cache_and_without(name, width):
 
 def test_beams_carry_a_memory_along():
     network = model(memory=2, context=6, segments=2)
-    one, two = (beam_search(network, PROMPT, Beams(3, 20), cache=cache) for cache in (True, False))
+    one, two = (beam_search(network, PROMPT, BeamSearchConfig(3, 20), cache=cache) for cache in (True, False))
     assert [x.ids for x in one] == [x.ids for x in two]
 
 
 def test_a_beams_log_probability_is_that_of_its_text():
     network = model(context=16)
-    found = beam_search(network, PROMPT, Beams(4, 9))
+    found = beam_search(network, PROMPT, BeamSearchConfig(4, 9))
     assert len(found) == 4
     for text in found:
         with torch.no_grad():
-            told = network(torch.tensor([[*PROMPT, *text.ids]])).log_softmax(-1)[0]
+            log_probs = network(torch.tensor([[*PROMPT, *text.ids]])).log_softmax(-1)[0]
         places = range(len(PROMPT) - 1, len(PROMPT) - 1 + len(text.ids))
-        want = sum(told[place, i].item() for place, i in zip(places, text.ids, strict=True))
+        want = sum(log_probs[place, i].item() for place, i in zip(places, text.ids, strict=True))
         assert text.log_prob == pytest.approx(want, rel=1e-4)
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_what_cannot_be_gone_on_with_is_refused_before_a_token_comes(cache):
     network = model()
-    with pytest.raises(UsageError, match="10 tokens long and the model looks at 8; shorten it by 2"):
+    with pytest.raises(UsageError, match="10 tokens long and the model's context is 8; shorten it by 2"):
         generate(network, [1] * 10, tokens=3, cache=cache)
     with pytest.raises(UsageError, match="holds no token"):
         generate(network, [], tokens=3, cache=cache)
@@ -276,7 +276,7 @@ def test_what_cannot_be_gone_on_with_is_refused_before_a_token_comes(cache):
     with pytest.raises(UsageError, match="training mode"):
         generate(network.train(), PROMPT, tokens=3, cache=cache)
     with pytest.raises(UsageError, match="training mode"):
-        beam_search(network, PROMPT, Beams(2, 3), cache=cache)
+        beam_search(network, PROMPT, BeamSearchConfig(2, 3), cache=cache)
 
 
 def test_a_broken_model_is_said_to_be_broken():
@@ -286,4 +286,4 @@ def test_a_broken_model_is_said_to_be_broken():
     with pytest.raises(Diverged, match="NaN"):
         list(generate(network, PROMPT, tokens=3))
     with pytest.raises(Diverged, match="NaN"):
-        beam_search(network, PROMPT, Beams(2, 3))
+        beam_search(network, PROMPT, BeamSearchConfig(2, 3))

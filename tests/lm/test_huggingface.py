@@ -1,4 +1,4 @@
-"""Language models go to Hugging Face's layouts and back: the same answers, the same tokens, or a clear no."""
+"""Language models go to Hugging Face's formats and back: the same logits, the same tokens, or a clear no."""
 
 import json
 import shutil
@@ -14,22 +14,22 @@ from safetensors.torch import load_file, save_file
 
 from nhin.cli.app import main
 from nhin.errors import CheckpointError, UsageError
-from nhin.lm.huggingface import exporting
-from nhin.lm.huggingface.exporting import chosen, export
-from nhin.lm.huggingface.importing import import_folder
-from nhin.lm.run import open_run
-from nhin.models.design import Design, settled
+from nhin.lm.huggingface import export
+from nhin.lm.huggingface.export import export_folder, select_format
+from nhin.lm.huggingface.import_ import import_folder
+from nhin.lm.loading import open_run
+from nhin.models.config import ModelConfig, resolve
 
-CLASSIC = Design(depth=2, dim=16, heads=2, context=20, norm="layer", positions="learned", bias=True)
-MODERN = Design(depth=2, dim=16, heads=4, kv_heads=2, context=20, feed="swiglu")
+CLASSIC = ModelConfig(depth=2, dim=16, heads=2, context=20, norm="layer", positions="learned", bias=True)
+MODERN = ModelConfig(depth=2, dim=16, heads=4, kv_heads=2, context=20, mlp="swiglu")
 DESIGNS = {
     "gpt2": CLASSIC,
-    "gpt2 plain": replace(CLASSIC, bias=False, tied=False, mechanism="naive", dropout=0.2),
-    "gpt2 tanh": replace(CLASSIC, feed="gelu-tanh", inner=24, eps=1e-3),
-    "gpt2 relu2": replace(CLASSIC, feed="relu2", expand=2, exits=True),
+    "gpt2 plain": replace(CLASSIC, bias=False, tie_embeddings=False, mechanism="naive", dropout=0.2),
+    "gpt2 tanh": replace(CLASSIC, mlp="gelu-tanh", hidden_dim=24, eps=1e-3),
+    "gpt2 relu2": replace(CLASSIC, mlp="relu2", mlp_ratio=2, exits=True),
     "llama": MODERN,
-    "llama wide": replace(MODERN, kv_heads=4, tied=False, inner=24, eps=1e-2),
-    "llama far": replace(MODERN, position={"base": 300.0, "pairs": "half"}, expand=3),
+    "llama wide": replace(MODERN, kv_heads=4, tie_embeddings=False, hidden_dim=24, eps=1e-2),
+    "llama far": replace(MODERN, position={"base": 300.0, "pairs": "half"}, mlp_ratio=3),
 }
 each = pytest.mark.parametrize("name", DESIGNS)
 
@@ -49,54 +49,54 @@ def exported(request, tmp_path_factory):
     """Return a run and the folder it was exported to; not to be changed."""
     folder = tmp_path_factory.mktemp(request.param)
     run = made(folder / "run", DESIGNS[request.param])
-    export(run, folder / "out")
+    export_folder(run, folder / "out")
     return run, folder / "out"
 
 
 @each
 def test_an_export_means_the_same_by_the_papers_and_comes_back_as_it_was(name, tmp_path):
     run = made(tmp_path / "run", DESIGNS[name])
-    done = export(run, tmp_path / "out")
-    assert done.layout == name.split()[0]
+    done = export_folder(run, tmp_path / "out")
+    assert done.format == name.split()[0]
     ids = run.tokenizer.encode("the cat sat on it.")
     logits = run.model(torch.tensor([ids]))[0]
     np.testing.assert_allclose(answer(tmp_path / "out", ids), logits.detach(), atol=1e-4)
     import_folder(tmp_path / "out", tmp_path / "back")
     back = open_run(tmp_path / "back")
     torch.testing.assert_close(back.model(torch.tensor([ids]))[0], logits, rtol=0, atol=1e-5)
-    assert back.tokenizer.as_tree() == run.tokenizer.as_tree()
-    assert back.model.design.tied == run.model.design.tied
-    export(back, tmp_path / "again")
+    assert back.tokenizer.to_dict() == run.tokenizer.to_dict()
+    assert back.model.config.tie_embeddings == run.model.config.tie_embeddings
+    export_folder(back, tmp_path / "again")
     for file in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "out" / file).read_bytes()
 
 
 @each
 def test_a_tied_head_is_left_out_and_its_tying_told(name, tmp_path):
-    export(made(tmp_path / "run", DESIGNS[name]), tmp_path / "out")
+    export_folder(made(tmp_path / "run", DESIGNS[name]), tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     held = load_file(tmp_path / "out" / "model.safetensors")
-    assert config["tie_word_embeddings"] == DESIGNS[name].tied == ("lm_head.weight" not in held)
+    assert config["tie_word_embeddings"] == DESIGNS[name].tie_embeddings == ("lm_head.weight" not in held)
     assert all(tensor.dtype == torch.float32 for tensor in held.values())
 
 
-def test_each_design_goes_to_the_layout_that_holds_it():
-    assert chosen(settled(CLASSIC)).name == "gpt2"
-    assert chosen(settled(MODERN)).name == "llama"
+def test_each_design_goes_to_the_format_that_fits_it():
+    assert select_format(resolve(CLASSIC)).name == "gpt2"
+    assert select_format(resolve(MODERN)).name == "llama"
     with pytest.raises(UsageError, match="not llama: norm is 'layer', not 'rms', positions is 'learned'"):
-        chosen(settled(CLASSIC), "llama")
+        select_format(resolve(CLASSIC), "llama")
 
 
 @pytest.mark.parametrize(
-    ("design", "says"),
+    ("design", "message"),
     [
         (replace(CLASSIC, qk_norm=True), "not gpt2: qk_norm is True, not False; not llama"),
-        (replace(CLASSIC, order="post"), "order is 'post', not 'pre'"),
+        (replace(CLASSIC, norm_order="post"), "norm_order is 'post', not 'pre'"),
         (replace(CLASSIC, final_norm=False), "final_norm is False, not True"),
         (replace(CLASSIC, experts=2), "experts is 2, not 0"),
         (replace(CLASSIC, memory=2), "memory is 2, not 0"),
-        (replace(CLASSIC, feed="swiglu"), "feed is 'swiglu', not 'gelu' or 'gelu-tanh' or 'relu2'"),
-        (replace(CLASSIC, feed="none"), "feed is 'none'"),
+        (replace(CLASSIC, mlp="swiglu"), "mlp is 'swiglu', not 'gelu' or 'gelu-tanh' or 'relu2'"),
+        (replace(CLASSIC, mlp="none"), "mlp is 'none'"),
         (replace(CLASSIC, kv_heads=1), "kv_heads is 1, not 2, the number of heads"),
         (replace(CLASSIC, mechanism="window"), "mechanism is 'window', not 'softmax'"),
         (replace(CLASSIC, positions="alibi"), "mechanism is 'alibi'"),
@@ -107,10 +107,10 @@ def test_each_design_goes_to_the_layout_that_holds_it():
         (replace(CLASSIC, depth=0, positions="none"), "depth is 0"),
     ],
 )
-def test_every_setting_that_stands_in_the_way_is_named(design, says):
-    with pytest.raises(UsageError, match="this model has no such layout") as why:
-        chosen(settled(design))
-    assert says in str(why.value)
+def test_every_setting_that_stands_in_the_way_is_named(design, message):
+    with pytest.raises(UsageError, match="this model has no such format") as why:
+        select_format(resolve(design))
+    assert message in str(why.value)
 
 
 def refused(exported, tmp_path, change, capsys):
@@ -119,10 +119,10 @@ def refused(exported, tmp_path, change, capsys):
     shutil.copytree(exported[1], place)
     change(place)
     code = main(["import", str(place), "--out", str(tmp_path / "run")])
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert not (tmp_path / "run").exists()
-    return code, said.err
+    return code, captured.err
 
 
 def config(**values):
@@ -167,7 +167,7 @@ def lying(place):
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "says"),
+    ("change", "code", "message"),
     [
         (config(model_type="bert"), 2, "no model_type named 'bert'; known: gpt2, llama"),
         (config(quantization_config={"bits": 4}), 2, "quantization_config is"),
@@ -204,11 +204,11 @@ def lying(place):
     ],
 )
 def test_a_folder_that_cannot_be_read_is_one_line_and_leaves_nothing(
-    change, code, says, exported, tmp_path, capsys
+    change, code, message, exported, tmp_path, capsys
 ):
     got, line = refused(exported, tmp_path, change, capsys)
     assert got == code
-    assert says in line
+    assert message in line
 
 
 WRONG = {
@@ -250,16 +250,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "code", "says"), [(name, *row) for name, rows in WRONG.items() for row in rows]
+    ("name", "change", "code", "message"), [(name, *row) for name, rows in WRONG.items() for row in rows]
 )
 def test_a_config_that_asks_for_what_nhin_lacks_is_refused_by_name(
-    name, change, code, says, tmp_path, capsys
+    name, change, code, message, tmp_path, capsys
 ):
     run = made(tmp_path / "mine", DESIGNS[name])
-    export(run, tmp_path / "out")
+    export_folder(run, tmp_path / "out")
     got, line = refused((run, tmp_path / "out"), tmp_path, change, capsys)
     assert got == code
-    assert says in line
+    assert message in line
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -296,11 +296,11 @@ def test_shards_bare_names_and_tables_are_read(exported, tmp_path):
 @pytest.mark.parametrize("name", ["gpt2 plain", "llama", "llama wide"])
 def test_tokens_numbered_otherwise_take_their_rows_along(name, tmp_path):
     run, there = made(tmp_path / "mine", DESIGNS[name]), tmp_path / "there"
-    export(run, there)
+    export_folder(run, there)
     tree = json.loads((there / "tokenizer.json").read_text())
     order = torch.randperm(run.model.vocab).tolist()
     tree["model"]["vocab"] = {word: order[i] for word, i in tree["model"]["vocab"].items()}
-    tree["added_tokens"][0]["id"] = order[run.tokenizer.end]
+    tree["added_tokens"][0]["id"] = order[run.tokenizer.eos_id]
     (there / "tokenizer.json").write_text(json.dumps(tree))
 
     def turn(held):
@@ -316,31 +316,31 @@ def test_tokens_numbered_otherwise_take_their_rows_along(name, tmp_path):
 def test_an_export_replaces_an_earlier_one_and_nothing_else(exported, tmp_path):
     run, _ = exported
     out = tmp_path / "deep" / "out"
-    export(run, out)
+    export_folder(run, out)
     (out / "config.json").touch()
-    export(run, out)
+    export_folder(run, out)
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text("{}")
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "other", tmp_path / "file"):
         with pytest.raises(UsageError, match="is there already and is not an earlier export"):
-            export(run, place)
+            export_folder(run, place)
     assert (tmp_path / "other" / "config.json").read_text() == "{}"
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_disk_that_fills_leaves_the_earlier_export(exported, tmp_path, monkeypatch):
     run, _ = exported
-    export(run, tmp_path / "out")
+    export_folder(run, tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exporting, "_write", full)
+    monkeypatch.setattr(export, "_write_text", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
-        export(run, tmp_path / "out")
+        export_folder(run, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -356,7 +356,7 @@ def test_the_commands_go_there_and_back(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (["export", "RUN", "OUT", "--format", "llama"], 2, "not llama: norm is 'layer', not 'rms'"),
         (["export", "RUN", "OUT", "--whole"], 2, "--whole is for a reader"),
@@ -366,10 +366,10 @@ def test_the_commands_go_there_and_back(tmp_path, capsys):
         (["import", "nowhere", "--out", "OUT"], 4, "there is no folder nowhere"),
     ],
 )
-def test_words_that_make_no_sense_are_one_line(words, code, says, tmp_path, capsys):
+def test_words_that_make_no_sense_are_one_line(words, code, message, tmp_path, capsys):
     places = {"RUN": tiny_run(tmp_path / "run", design=CLASSIC), "OUT": tmp_path / "out"}
     assert main([str(places.get(word, word)) for word in words]) == code
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert says in said.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert message in captured.err
     assert not (tmp_path / "out").exists()

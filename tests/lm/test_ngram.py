@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nhin.errors import CheckpointError, DataError, ShapeError
-from nhin.lm.ngram import NGram, count, discounts
+from nhin.lm.ngram import NGram, count_ngrams, estimate_discounts
 
 VOCAB = 4
 texts = st.lists(st.integers(0, VOCAB - 1), max_size=60)
@@ -55,15 +55,15 @@ def slow_chance(text, vocab, order, context, token, continued=True):
 @settings(max_examples=150)
 @given(text=texts, order=orders, context=texts, token=st.integers(0, VOCAB - 1), continued=st.booleans())
 def test_chances_are_the_formula_over_dictionaries(text, order, context, token, continued):
-    model = count(text, VOCAB, order, continued=continued)
+    model = count_ngrams(text, VOCAB, order, continuation_counts=continued)
     want = slow_chance(text, VOCAB, order, context, token, continued)
-    assert model.distribution(context)[token] == pytest.approx(want, rel=1e-9)
+    assert model.next_token_probs(context)[token] == pytest.approx(want, rel=1e-9)
 
 
 @settings(max_examples=100)
 @given(text=texts, order=orders, context=texts)
 def test_chances_sum_to_one_and_none_is_zero(text, order, context):
-    chances = count(text, VOCAB + 1, order).distribution(context)
+    chances = count_ngrams(text, VOCAB + 1, order).next_token_probs(context)
     assert chances.shape == (VOCAB + 1,)
     assert chances.sum() == pytest.approx(1)
     assert chances.min() > 0
@@ -72,18 +72,18 @@ def test_chances_sum_to_one_and_none_is_zero(text, order, context):
 @settings(max_examples=100)
 @given(text=texts, order=orders, other=texts)
 def test_what_a_token_costs_is_its_chance_after_all_before_it(text, order, other):
-    model = count(text, VOCAB, order)
+    model = count_ngrams(text, VOCAB, order)
     nats = model.nats(other)
-    want = [model.distribution(other[:i])[token] for i, token in enumerate(other)]
+    want = [model.next_token_probs(other[:i])[token] for i, token in enumerate(other)]
     np.testing.assert_allclose(np.exp(-nats), want, rtol=1e-12)
 
 
 @pytest.mark.parametrize("order", [1, 3])
 def test_long_texts_have_no_seam(order, monkeypatch):
     text = np.random.default_rng(0).integers(0, 3, 100)
-    model = count(text, 3, order)
+    model = count_ngrams(text, 3, order)
     whole = model.nats(text)
-    monkeypatch.setattr("nhin.lm.ngram._PIECE", 7)
+    monkeypatch.setattr("nhin.lm.ngram._CHUNK_TOKENS", 7)
     np.testing.assert_array_equal(model.nats(text), whole)
 
 
@@ -93,9 +93,9 @@ def test_the_largest_vocabulary_and_order_are_counted_exactly():
     rng = np.random.default_rng(0)
     text = rng.choice([0, 1, high - 1, high], 400)
     small = np.searchsorted([0, 1, high - 1, high], text)
-    keys = [table.keys for table in count(text, 2**20, 8).tables]
-    assert [len(k) for k in keys] == [len(table.keys) for table in count(small, 4, 8).tables]
-    assert count(text, 2**20, 8).distribution(text[:50]).sum() == pytest.approx(1)
+    keys = [table.keys for table in count_ngrams(text, 2**20, 8).tables]
+    assert [len(k) for k in keys] == [len(table.keys) for table in count_ngrams(small, 4, 8).tables]
+    assert count_ngrams(text, 2**20, 8).next_token_probs(text[:50]).sum() == pytest.approx(1)
 
 
 def test_more_order_helps_where_the_past_says_more():
@@ -104,7 +104,7 @@ def test_more_order_helps_where_the_past_says_more():
     text = [0, 1]
     for _ in range(3000):
         text.append((text[-1] + text[-2]) % 3 if rng.random() < 0.9 else int(rng.integers(3)))
-    costs = [count(text[:2000], 3, order).nats(text[2000:]).mean() for order in (1, 2, 3)]
+    costs = [count_ngrams(text[:2000], 3, order).nats(text[2000:]).mean() for order in (1, 2, 3)]
     assert costs[0] > 0.95 * math.log(3)
     assert costs[1] > 0.95 * math.log(3)
     least = -(14 / 15 * math.log(14 / 15) + 1 / 15 * math.log(1 / 30))
@@ -115,24 +115,24 @@ def test_different_tokens_before_matter_more_than_how_often():
     """The Francisco of every textbook: it came often, but after San alone."""
     san, francisco, of = 0, 1, 2
     text = [san, francisco] * 20 + [3, of, 4, of, 5, of, 6, of]
-    model, plain = count(text, 8, 2), count(text, 8, 2, continued=False)
-    assert model.distribution([7])[of] > model.distribution([7])[francisco]
-    assert plain.distribution([7])[of] < plain.distribution([7])[francisco]
+    model, plain = count_ngrams(text, 8, 2), count_ngrams(text, 8, 2, continuation_counts=False)
+    assert model.next_token_probs([7])[of] > model.next_token_probs([7])[francisco]
+    assert plain.next_token_probs([7])[of] < plain.next_token_probs([7])[francisco]
 
 
 def test_discounts_of_known_counts():
     counts = np.repeat([1, 2, 3, 4, 5, 9], [8, 4, 3, 1, 2, 1])
     y = 8 / 16
     want = [0, 1 - 2 * y * 4 / 8, 2 - 3 * y * 3 / 4, 3 - 4 * y * 1 / 3]
-    np.testing.assert_allclose(discounts(counts), want)
-    np.testing.assert_array_equal(discounts(np.array([7, 9])), [0, 0.5, 0.5, 0.5])
+    np.testing.assert_allclose(estimate_discounts(counts), want)
+    np.testing.assert_array_equal(estimate_discounts(np.array([7, 9])), [0, 0.5, 0.5, 0.5])
 
 
 @settings(max_examples=200)
 @given(classes=st.lists(st.integers(0, 30), min_size=5, max_size=5))
 def test_no_discount_takes_nothing_or_more_than_there_is(classes):
     """Few grams seen once and many seen more often make the estimate negative."""
-    taken = discounts(np.repeat([1, 2, 3, 4, 5], classes))[1:]
+    taken = estimate_discounts(np.repeat([1, 2, 3, 4, 5], classes))[1:]
     assert (taken >= 0.1).all()
     assert (taken <= [1, 2, 3]).all()
 
@@ -140,14 +140,14 @@ def test_no_discount_takes_nothing_or_more_than_there_is(classes):
 @settings(max_examples=50)
 @given(text=texts, order=orders)
 def test_what_is_stored_is_the_whole_model(text, order):
-    model = count(text, VOCAB, order)
+    model = count_ngrams(text, VOCAB, order)
     again = NGram.from_tensors(VOCAB, model.tensors(), "here")
     np.testing.assert_array_equal(again.nats(text), model.nats(text))
     assert again.order == order
 
 
 def broken(**changes):
-    return {**count([0, 1, 2, 0, 1, 3], VOCAB, 2).tensors(), **changes}
+    return {**count_ngrams([0, 1, 2, 0, 1, 3], VOCAB, 2).tensors(), **changes}
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,12 @@ def test_impossible_tables_are_refused(tensors):
 @pytest.mark.parametrize(("vocab", "order"), [(0, 2), (2**20 + 1, 2), (4, 0), (4, 9)])
 def test_sizes_that_cannot_be_are_refused(vocab, order):
     with pytest.raises(ShapeError):
-        count([], vocab, order)
+        count_ngrams([], vocab, order)
 
 
 @pytest.mark.parametrize("text", [[4], [-1, 0], [0, 1, 2**40]])
 def test_tokens_of_another_vocabulary_are_refused(text):
     with pytest.raises(DataError, match="0 to 3"):
-        count(text, VOCAB, 2)
+        count_ngrams(text, VOCAB, 2)
     with pytest.raises(DataError, match="0 to 3"):
-        count([0, 1], VOCAB, 2).nats(text)
+        count_ngrams([0, 1], VOCAB, 2).nats(text)

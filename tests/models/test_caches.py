@@ -1,4 +1,4 @@
-"""Whatever a model is made of, it looks only back, and a cache gives what reading all at once gives."""
+"""Every model is causal, and decoding with a cache gives what a single pass gives."""
 
 import pytest
 import torch
@@ -6,19 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from nhin.attention.positions import POSITIONS
+from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
 from nhin.errors import ShapeError, UsageError
 from nhin.layers.presets import PRESETS
 from nhin.models.build import build_lm
-from nhin.models.design import Design
+from nhin.models.config import ModelConfig
 
 CONTEXT = 12
 TIGHT = {
     "window": {"window": 3},
     "dilated": {"window": 2, "dilation": 2},
     "sinks": {"window": 2, "sinks": 1},
-    "longformer": {"window": 2, "leaders": 1},
+    "longformer": {"window": 2, "global_tokens": 1},
     "strided": {"stride": 3},
     "fixed": {"stride": 3, "summary": 1},
     "interleaved": {"stride": 3},
@@ -30,36 +30,38 @@ TIGHT = {
     "local-p": {"reach": 2},
     "performer": {"features": 8},
 }
-MADE = {
+VARIANTS = {
     name: {"mechanism": name, "settings": TIGHT.get(name, {})}
-    for name, made in MECHANISMS.items()
-    if "decode" in made.facts.abilities
+    for name, mechanism in MECHANISMS.items()
+    if "decode" in mechanism.facts.abilities
 }
-MADE |= {
+VARIANTS |= {
     f"preset {name}": {"preset": name, "settings": {"window": 3} if name == "mistral" else {}}
     for name, preset in PRESETS.items()
     if preset.causal
 }
-MADE |= {
+VARIANTS |= {
     f"position {name}": {"positions": name}
     for name, position in POSITIONS.items()
     if position.where != "scores" and not name.endswith("2d")
 }
-MADE |= {
+VARIANTS |= {
     "none": {"positions": "none"},
-    "post": {"order": "post", "norm": "scale"},
-    "deep": {"order": "deep", "qk_norm": True},
-    "experts": {"experts": 4, "feed": "swiglu"},
-    "only attention": {"feed": "none", "final_norm": False, "heads": 1},
-    "grouped": {"kv_heads": 1, "feed": "relu2", "tied": False, "bias": True},
+    "post": {"norm_order": "post", "norm": "scale"},
+    "deep": {"norm_order": "deep", "qk_norm": True},
+    "experts": {"experts": 4, "mlp": "swiglu"},
+    "only attention": {"mlp": "none", "final_norm": False, "heads": 1},
+    "grouped": {"kv_heads": 1, "mlp": "relu2", "tie_embeddings": False, "bias": True},
 }
-each = pytest.mark.parametrize("name", MADE)
+each = pytest.mark.parametrize("name", VARIANTS)
 
 
 def built(name, dtype=torch.float64, context=CONTEXT):
-    """Build a model whose weights are large enough that every part has a say."""
+    """Build a model whose weights are so large that every part affects the output."""
     torch.manual_seed(0)
-    model = build_lm(11, Design(**{"depth": 2, "dim": 16, "heads": 2, "context": context} | MADE[name]))
+    model = build_lm(
+        11, ModelConfig(**{"depth": 2, "dim": 16, "heads": 2, "context": context} | VARIANTS[name])
+    )
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.5)
@@ -75,10 +77,10 @@ def test_no_later_token_changes_an_earlier_score(name):
 
 
 @each
-def test_no_later_token_feels_an_earlier_score(name):
+def test_no_gradient_of_an_earlier_logit_reaches_a_later_token(name):
     model, t = built(name), torch.randint(11, (2, 9))
     x = model.embed(t).detach().requires_grad_()
-    model.scores(model.through(x))[:, :5].square().sum().backward()
+    model.logits(model.run_blocks(x))[:, :5].square().sum().backward()
     assert (x.grad[:, 5:] == 0).all()
     assert (x.grad[:, :5].abs().sum(-1) > 0).all()
 
@@ -111,7 +113,7 @@ def test_step_by_step_is_all_at_once_in_float32(name):
 
 @each
 def test_rows_of_different_lengths_go_on_as_if_alone(name):
-    """The second piece pads beyond the context, and what stands there is never looked at."""
+    """The second piece is padded beyond the context, and nothing attends to the padding."""
     model, t = built(name), torch.randint(11, (3, CONTEXT + 3))
     first, more = (4, 7, 0), (5, 5, 8)
     with torch.inference_mode():
@@ -127,23 +129,23 @@ def test_rows_of_different_lengths_go_on_as_if_alone(name):
 
 @pytest.mark.parametrize("name", ["softmax", "window", "linear", "experts"])
 def test_beams_and_snapshots(name):
-    """Every row goes on from another, and back from a wrong turn."""
+    """Rows continue from other rows, and from a snapshot."""
     model, t = built(name), torch.randint(11, (3, 8))
     rows = torch.tensor([2, 0, 0])
     with torch.inference_mode():
         cache = model.new_cache(3)
         model(t[:, :5], cache=cache)
-        held = [state.snapshot() for state in cache]
+        snapshots = [state.snapshot() for state in cache]
         model(torch.zeros(3, 4, dtype=torch.long), cache=cache)
-        for state, one in zip(cache, held, strict=True):
-            state.restore(one)
+        for state, snapshot in zip(cache, snapshots, strict=True):
+            state.restore(snapshot)
             state.reorder(rows)
         mixed = torch.cat([t[rows, :5], t[:, 5:]], 1)
         assert_close(model(t[:, 5:], cache=cache), model(mixed)[:, 5:])
 
 
 @pytest.mark.parametrize("name", ["softmax", "position learned", "position sinusoidal", "linear"])
-def test_a_full_cache_says_so_and_reads_nothing(name):
+def test_a_full_cache_is_refused_and_stays_as_it_was(name):
     model, t = built(name), torch.randint(11, (2, CONTEXT + 1))
     with torch.inference_mode():
         cache = model.new_cache(2)
@@ -152,7 +154,7 @@ def test_a_full_cache_says_so_and_reads_nothing(name):
             model(t[:, 9:], cache=cache)
         assert_close(model(t[:, 9:12], cache=cache), model(t[:, :12])[:, 9:])
         small = model.new_cache(2, 3)
-        with pytest.raises(ShapeError, match="the cache is full: 0 of 3 places taken, 4 more came"):
+        with pytest.raises(ShapeError, match="the cache is full: 0 of 3 positions taken, 4 more came"):
             model(t[:, :4], cache=small)
 
 

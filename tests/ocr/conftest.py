@@ -7,23 +7,26 @@ import numpy as np
 import pytest
 import torch
 
-from nhin.config import as_tree
-from nhin.image.fit import fit, tensor
-from nhin.models.reader import Reader
+from nhin.config import to_dict
+from nhin.image.preprocess import preprocess_crop, to_batch
+from nhin.models.recognizer import RecognizerNet
 from nhin.ocr.export import export
-from nhin.ocr.recipe import Recipe, build_model, load_model
+from nhin.ocr.recipe import OCRRecipe, build_model, load_model
 from nhin.text.charset import PAD, VIETNAMESE
 from nhin.training.checkpoint import Checkpoint, save
 
-RECIPE = Recipe(model={"backbone": "tiny", "dim": 32, "depth": 1, "decoder_depth": 1, "heads": 2})
+# Without misread letters: what is learnt by heart shall not hang on which were misread last.
+RECIPE = OCRRecipe(
+    model={"backbone": "tiny", "dim": 32, "depth": 1, "decoder_depth": 1, "heads": 2, "token_noise": 0.0}
+)
 WORDS = "phở bún chả cơm xôi chè 25.000đ BÁNH MÌ nước".split()
 
 
-def small_reader(seed: int = 0, steps: int = 100) -> Reader:
+def small_reader(seed: int = 0, steps: int = 100) -> RecognizerNet:
     """Build a reader that learnt a few words by heart: its answers are short, sure and differ."""
     torch.manual_seed(seed)
     model = build_model(RECIPE)
-    pictures = torch.from_numpy(tensor([fit(stroked(60, 40, i)) for i in range(len(WORDS))]))
+    pictures = torch.from_numpy(to_batch([preprocess_crop(stroked(60, 40, i)) for i in range(len(WORDS))]))
     texts = [VIETNAMESE.encode(word) for word in WORDS]
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for _ in range(steps):
@@ -59,10 +62,10 @@ def some_crops(count: int, seed: int = 0) -> list[np.ndarray]:
     return crops[:count]
 
 
-def save_checkpoint(folder, model: Reader):
+def save_checkpoint(folder, model: RecognizerNet):
     """Save a reader as training does."""
     weights = model.state_dict()
-    values = {"recipe": as_tree(RECIPE), "charset": {"chars": VIETNAMESE.chars}}
+    values = {"recipe": to_dict(RECIPE), "charset": {"chars": VIETNAMESE.chars}}
     save(folder, Checkpoint({"model": weights, "ema": weights}, values))
     return folder
 
@@ -91,6 +94,6 @@ def pair(tmp_path_factory, run, crops):
     """Return the folder of the run's export, and the torch model as it was exported."""
     folder = tmp_path_factory.mktemp("weights") / "nhỏ xíu"
     model, charset, recipe = load_model(run / "checkpoint")
-    done = export(model, charset, folder, crops[:12], notes={"name": "tiny", "recipe": as_tree(recipe)})
+    done = export(model, charset, folder, crops[:12], notes={"name": "tiny", "recipe": to_dict(recipe)})
     assert done.crops == 12
     return folder, model

@@ -1,4 +1,4 @@
-"""Laws of measuring a reader: the figures it prints are those of its answers."""
+"""Evaluation reports the figures of the recognizer's answers."""
 
 import json
 import subprocess
@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from nhin.cli.evaluate import evaluate as command
-from nhin.data.crops import Crop
+from nhin.data.images.datasets import Crop
 from nhin.errors import CheckpointError, DataError, UnknownName, UsageError
-from nhin.metrics.rates import FIGURES, FORMS
+from nhin.metrics.error_rates import FIGURES, NORMALIZERS
 from nhin.ocr.evaluate import evaluate, open_reader
-from nhin.reading.recognise import MODES
-from nhin.reading.types import Recognised
+from nhin.reading.recognizer import MODES
+from nhin.reading.result import Recognition
 
 
-class Parrot:
-    """Answers what it was told to, in order."""
+class FixedRecognizer:
+    """Returns given texts in order."""
 
     def __init__(self, texts) -> None:
         self.texts = iter(texts)
@@ -26,10 +26,10 @@ class Parrot:
 
     def read(self, crops):
         self.largest = max(self.largest, len(crops))
-        return [Recognised(next(self.texts), 0.8) for _ in crops]
+        return [Recognition(next(self.texts), 0.8) for _ in crops]
 
 
-def labelled(texts):
+def labeled(texts):
     return [Crop(text, f"{i}.png", lambda: np.zeros((4, 4, 3), np.uint8)) for i, text in enumerate(texts)]
 
 
@@ -46,7 +46,7 @@ def data(small, tmp_path_factory):
 
 def test_figures_are_those_of_the_answers():
     truths = ["phở", "bò", "TÁI", "chín"]
-    measured = evaluate(Parrot(["phở", "bo", "tái", "chin"]), labelled(truths))
+    measured = evaluate(FixedRecognizer(["phở", "bo", "tái", "chin"]), labeled(truths))
     assert measured.count == 4
     assert measured.figures["word_accuracy"] == 0.25
     assert measured.figures["word_accuracy_no_case"] == 0.5
@@ -57,10 +57,10 @@ def test_figures_are_those_of_the_answers():
 
 
 def test_crops_are_opened_a_few_at_a_time():
-    parrot, seen = Parrot(["x"] * 1000), []
-    evaluate(parrot, labelled(["x"] * 1000), seen.append)
-    assert parrot.largest <= 256
-    assert sum(seen) == 1000
+    recognizer, counts = FixedRecognizer(["x"] * 1000), []
+    evaluate(recognizer, labeled(["x"] * 1000), counts.append)
+    assert recognizer.largest <= 256
+    assert sum(counts) == 1000
 
 
 @pytest.mark.compiled
@@ -68,7 +68,7 @@ def test_crops_are_opened_a_few_at_a_time():
 def test_json_holds_every_key(pair, data, capsys, mode):
     assert command(str(pair[0]), data, json=True, mode=mode) == 0
     tree = json.loads(capsys.readouterr().out)
-    assert {name + ending for name in FIGURES for ending in FORMS} <= tree.keys()
+    assert {name + ending for name in FIGURES for ending in NORMALIZERS} <= tree.keys()
     assert {"count", "ece", "seconds_per_crop", "breakdown"} <= tree.keys()
     assert tree["count"] == 6
 

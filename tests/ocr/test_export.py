@@ -1,4 +1,4 @@
-"""Laws of the way from torch to ONNX: what is shipped reads what was trained."""
+"""Exported networks read what torch reads."""
 
 import copy
 import json
@@ -11,17 +11,17 @@ from PIL import Image
 
 from nhin.cli.export import export as command
 from nhin.errors import CheckpointError, UsageError
-from nhin.ocr.export import compare, export, sample_crops, settle, shrink
-from nhin.ocr.pair import TorchPair
-from nhin.reading.recognise import MODES, Recogniser
-from nhin.reading.weights import DECODER, ENCODER, load_pair
+from nhin.ocr.export import compare, export, prepare_for_export, sample_crops, store_as_half
+from nhin.ocr.torch_backend import TorchModel
+from nhin.reading.onnx_model import DECODER, ENCODER, load_recognizer
+from nhin.reading.recognizer import MODES, Recognizer
 from nhin.text.charset import VIETNAMESE
 
 pytestmark = pytest.mark.compiled
 
 
-def test_the_small_reader_tells_crops_apart_and_is_sure_of_some(pair, crops):
-    readings = load_pair(pair[0]).read(crops)
+def test_the_small_reader_distinguishes_crops_with_some_confidence(pair, crops):
+    readings = load_recognizer(pair[0]).read(crops)
     assert len({reading.text for reading in readings}) > 5
     assert max(reading.confidence for reading in readings) > 0.3
 
@@ -29,8 +29,8 @@ def test_the_small_reader_tells_crops_apart_and_is_sure_of_some(pair, crops):
 @pytest.mark.parametrize("mode", MODES)
 def test_torch_and_onnx_read_the_same(pair, crops, mode):
     folder, model = pair
-    wants = Recogniser(TorchPair(model), VIETNAMESE, mode=mode).read(crops)
-    for want, got in zip(wants, load_pair(folder, mode=mode).read(crops), strict=True):
+    wants = Recognizer(TorchModel(model), VIETNAMESE, mode=mode).read(crops)
+    for want, got in zip(wants, load_recognizer(folder, mode=mode).read(crops), strict=True):
         assert got.text == want.text
         assert got.confidence == pytest.approx(want.confidence, abs=1e-4)
         assert [(c.left, c.right) for c in got.chars] == [(c.left, c.right) for c in want.chars]
@@ -39,19 +39,19 @@ def test_torch_and_onnx_read_the_same(pair, crops, mode):
 def test_a_crop_reads_the_same_alone_and_in_a_batch_of_32(small, pair):
     crops = small.crops(32, seed=5)
     crops = [np.ascontiguousarray(crop) for crop in crops] + [crops[3]] * 32
-    reader = load_pair(pair[0])
+    reader = load_recognizer(pair[0])
     for together, crop in zip(reader.read(crops), crops, strict=True):
         alone = reader.read([crop])[0]
         assert alone.text == together.text
         assert alone.confidence == pytest.approx(together.confidence, abs=1e-4)
 
 
-def test_settling_changes_nothing_but_rounding(small):
+def test_preparing_for_export_changes_nothing_but_rounding(small):
     model = small.reader(3, steps=2)
     pictures, tokens = torch.randn(2, 1, 40, 64), torch.randint(4, 99, (2, 5))
     with torch.no_grad():
         before = *model.encode(pictures), model.decode(model.encode(pictures)[0], tokens)
-        settle(model, half=False)
+        prepare_for_export(model, half=False)
         after = *model.encode(pictures), model.decode(model.encode(pictures)[0], tokens)
     for a, b in zip(before, after, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
@@ -66,19 +66,19 @@ def test_stored_halves_lose_nothing(pair):
     assert {values.dtype.name for values in stored.values() if values.size > 20000} <= {"float16", "float32"}
     halves = sum(v.nbytes for v in stored.values() if v.dtype == np.float16)
     assert halves > 0
-    again = shrink(copy.deepcopy(network))
+    again = store_as_half(copy.deepcopy(network))
     assert again.graph.initializer == network.graph.initializer
 
 
 def test_a_pair_that_reads_something_else_is_refused(small, pair, crops):
-    other = settle(small.reader(9, steps=2))
+    other = prepare_for_export(small.reader(9, steps=2))
     with pytest.raises(CheckpointError, match="does not read like torch"):
         compare(other, pair[0], VIETNAMESE, crops[:6])
 
 
 @pytest.fixture
 def networks(pair, monkeypatch):
-    """Let an export find its networks written already: torch's exporter is slow, and the fixture ran it."""
+    """Copy exported networks instead of running torch's exporter, which is slow."""
 
     def written(model, folder):
         for name in (ENCODER, DECODER):
@@ -120,7 +120,7 @@ def test_the_command_exports_a_run_and_replaces_its_earlier_export(small, run, t
 
 
 @pytest.mark.usefixtures("networks")
-def test_figures_measured_on_the_way_out_stand_on_the_card(run, crops, tmp_path):
+def test_figures_measured_at_export_are_on_the_card(run, crops, tmp_path):
     data = tmp_path / "words"
     data.mkdir()
     for i in range(4):
@@ -130,12 +130,12 @@ def test_figures_measured_on_the_way_out_stand_on_the_card(run, crops, tmp_path)
     contents = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
     assert contents["metrics"]["count"] == 4
     assert "On 4 crops of words" in (tmp_path / "out" / "CARD.md").read_text(encoding="utf-8")
-    assert load_pair(tmp_path / "out").read(crops[:1])[0].text
+    assert load_recognizer(tmp_path / "out").read(crops[:1])[0].text
 
 
-def test_crops_to_compare_on_are_there_even_without_fonts(monkeypatch):
+def test_sample_crops_need_no_fonts(monkeypatch):
     def none(*args, **settings):
         raise UsageError("no fonts")
 
-    monkeypatch.setattr("nhin.data.synth.Synth", none)
+    monkeypatch.setattr("nhin.data.images.synthetic.SyntheticSource", none)
     assert [crop.ndim for crop in sample_crops(3)] == [3, 3, 3]

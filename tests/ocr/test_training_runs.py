@@ -17,13 +17,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from nhin.config import build, read_tree
+from nhin.config import from_dict, read_recipe
 from nhin.errors import CheckpointError, DataError, Diverged, RecipeError, UsageError
-from nhin.ocr.recipe import Recipe, build_model, build_source, load_model
-from nhin.ocr.train import train
+from nhin.ocr.recipe import OCRRecipe, build_model, build_source, load_model
+from nhin.ocr.task import train_recognizer
 from nhin.training import checkpoint as checkpoints
-from nhin.training.run import hold
-from nhin.training.together import Together
+from nhin.training.run_dir import lock_run_dir
 
 SOURCE = Path(__file__).parents[2] / "src"
 STATE = ("model", "ema", "optimizer")
@@ -47,12 +46,12 @@ def crops(tmp_path_factory):
 
 
 def recipe_on(crops, steps=20, **training):
-    tree = read_tree("reader-tiny")
+    tree = read_recipe("reader-tiny")
     tree["model"] |= {"dropout": 0.1, "dim": 16}
     tree["data"] = {"real": [str(crops)], "real_share": 1.0, "chunk": 16, "cycle": 3, "workers": 0}
     tree["schedule"] = {"steps": steps, "warmup": 5, "rate": 3e-3, "shape": "constant"}
     tree["training"] |= {"batch_pixels": 12000, "log_seconds": 0.0, "precision": "float32"} | training
-    return build(Recipe, tree, "test")
+    return from_dict(OCRRecipe, tree, "test")
 
 
 def end_of(run):
@@ -66,7 +65,7 @@ def same(a, b):
 @pytest.fixture(scope="module")
 def straight(crops, tmp_path_factory):
     run = tmp_path_factory.mktemp("straight") / "run"
-    train(recipe_on(crops), run)
+    train_recognizer(recipe_on(crops), run)
     return run
 
 
@@ -78,7 +77,7 @@ def positions(run):
 def test_any_number_of_stops_gives_the_weights_of_none(crops, straight, tmp_path, cuts):
     seen = set()
     for steps in (*cuts, 20):
-        train(recipe_on(crops, steps), tmp_path / "run", resume=steps != cuts[0])
+        train_recognizer(recipe_on(crops, steps), tmp_path / "run", resume=steps != cuts[0])
         seen.add((positions(tmp_path / "run")["sweep"], positions(tmp_path / "run")["chunk"]))
     assert same(end_of(tmp_path / "run"), end_of(straight))
     assert len(cuts) == 1 or len(seen) > 2, "the cuts should lie in several chunks"
@@ -87,7 +86,9 @@ def test_any_number_of_stops_gives_the_weights_of_none(crops, straight, tmp_path
 def test_bfloat16_resumes_bit_for_bit_too(crops, tmp_path):
     for name, parts in (("a", (8,)), ("b", (3, 8))):
         for steps in parts:
-            train(recipe_on(crops, steps, precision="bfloat16"), tmp_path / name, resume=steps != parts[0])
+            train_recognizer(
+                recipe_on(crops, steps, precision="bfloat16"), tmp_path / name, resume=steps != parts[0]
+            )
     assert same(end_of(tmp_path / "a"), end_of(tmp_path / "b"))
 
 
@@ -130,7 +131,7 @@ def test_killing_it_at_any_moment_changes_nothing(crops, tmp_path):
             process.kill()
     with start(path, run, "--resume") as process:
         assert process.wait() == 0, process.stderr and process.stderr.read()
-    train(recipe, tmp_path / "straight")
+    train_recognizer(recipe, tmp_path / "straight")
     assert same(end_of(run), end_of(tmp_path / "straight"))
 
 
@@ -148,39 +149,39 @@ def test_ctrl_c_saves_and_says_how_to_go_on(crops, tmp_path):
 
 def test_a_run_is_not_written_over_nor_shared_nor_resumed_from_nothing(crops, straight, tmp_path):
     with pytest.raises(UsageError, match="--resume"):
-        train(recipe_on(crops), straight)
-    with hold(tmp_path), pytest.raises(UsageError, match="another training"):
-        train(recipe_on(crops), tmp_path)
+        train_recognizer(recipe_on(crops), straight)
+    with lock_run_dir(tmp_path), pytest.raises(UsageError, match="another training"):
+        train_recognizer(recipe_on(crops), tmp_path)
     with pytest.raises(CheckpointError, match="no run in"):
-        train(recipe_on(crops), tmp_path / "nowhere", resume=True)
+        train_recognizer(recipe_on(crops), tmp_path / "nowhere", resume=True)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(crops, straight, tmp_path):
     (tmp_path / "run").mkdir()
-    train(recipe_on(crops), tmp_path / "run", resume=True)
+    train_recognizer(recipe_on(crops), tmp_path / "run", resume=True)
     assert same(end_of(tmp_path / "run"), end_of(straight))
 
 
 def test_divergence_leaves_the_checkpoint_as_it_was(crops, tmp_path):
-    train(recipe_on(crops, 3), tmp_path / "run")
+    train_recognizer(recipe_on(crops, 3), tmp_path / "run")
     before = end_of(tmp_path / "run")
     wild = recipe_on(crops, 60)
     wild = dataclasses.replace(wild, schedule=dataclasses.replace(wild.schedule, rate=1e30))
     with pytest.raises(Diverged):
-        train(wild, tmp_path / "run", resume=True)
+        train_recognizer(wild, tmp_path / "run", resume=True)
     assert same(end_of(tmp_path / "run"), before)
 
 
 def test_another_network_cannot_continue_a_run(crops, tmp_path):
-    train(recipe_on(crops, 2), tmp_path / "run")
+    train_recognizer(recipe_on(crops, 2), tmp_path / "run")
     other = recipe_on(crops, 4)
     other = dataclasses.replace(other, model={**other.model, "dim": 8})
     with pytest.raises(CheckpointError, match="does not fit the recipe"):
-        train(other, tmp_path / "run", resume=True)
+        train_recognizer(other, tmp_path / "run", resume=True)
 
 
 def test_validation_reads_with_both_heads_and_draws_nothing_from_chance(crops, straight, tmp_path):
-    train(recipe_on(crops, validate_steps=7, validate_crops=10), tmp_path / "run", data=crops)
+    train_recognizer(recipe_on(crops, validate_steps=7, validate_crops=10), tmp_path / "run", data=crops)
     assert same(end_of(tmp_path / "run"), end_of(straight))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     scores = [line for line in lines if line["event"] == "validation"]
@@ -193,30 +194,30 @@ def test_a_checkpoint_gives_its_reader_back(straight):
     assert recipe.schedule.steps == 20
     assert not model.training
     assert charset.decode(charset.encode("Phở")) == "Phở"
-    last, _, _ = load_model(straight / "checkpoint", average=False)
+    last, _, _ = load_model(straight / "checkpoint", use_ema=False)
     assert not torch.equal(last.flatten.weight, model.flatten.weight)
 
 
 def test_a_run_can_begin_from_another_ones_weights(crops, straight, tmp_path):
     recipe = recipe_on(crops, 1, start=str(straight / "checkpoint"))
     still = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, rate=0.0))
-    train(still, tmp_path / "run")
-    began, _, _ = load_model(tmp_path / "run" / "checkpoint", average=False)
+    train_recognizer(still, tmp_path / "run")
+    began, _, _ = load_model(tmp_path / "run" / "checkpoint", use_ema=False)
     wanted, _, _ = load_model(straight / "checkpoint")
     assert torch.equal(began.flatten.weight, wanted.flatten.weight)
 
 
 def test_wrong_settings_of_the_network_and_the_data_are_said(tmp_path):
     with pytest.raises(RecipeError, match="dmi"):
-        build_model(Recipe(model={"dmi": 3}))
+        build_model(OCRRecipe(model={"dmi": 3}))
     with pytest.raises(DataError, match="no data in"):
-        build_source(build(Recipe, {"data": {"real": [str(tmp_path / "x")]}}, "x").data)
+        build_source(from_dict(OCRRecipe, {"data": {"real": [str(tmp_path / "x")]}}, "x").data)
 
 
 @pytest.mark.parametrize("name", ["reader-tiny", "reader-small", "reader-resnet18"])
 def test_every_recipe_that_comes_with_nhin_builds(name):
     with torch.device("meta"):
-        build_model(build(Recipe, read_tree(name), name))
+        build_model(from_dict(OCRRecipe, read_recipe(name), name))
 
 
 def two(recipe, run, *more):
@@ -250,14 +251,14 @@ def test_two_processes_resume_bit_for_bit(crops, tmp_path):
 def test_a_wish_to_stop_that_comes_while_gradients_are_averaged_is_not_lost(crops, tmp_path, monkeypatch):
     asked = []
 
-    def average(team, model, wishes, losses):
+    def average(world, grads, wishes, losses):
         asked.append(wishes[0])
         if len(asked) == 3:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
         return wishes, losses
 
-    monkeypatch.setattr(Together, "mean", average)
-    train(recipe_on(crops), tmp_path / "run")
+    monkeypatch.setattr("nhin.training.trainer.all_reduce_mean", average)
+    train_recognizer(recipe_on(crops), tmp_path / "run")
     assert asked == [False, False, False, True]
     assert json.loads((tmp_path / "run" / "checkpoint" / "trainer.json").read_text())["step"] == 4

@@ -1,4 +1,4 @@
-"""Laws of weights on disk: whole, ours and of this version, or refused in one sentence."""
+"""Weights on disk are complete, ours and of this version, or refused in one sentence."""
 
 import json
 import shutil
@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from nhin.errors import CheckpointError, UnknownName
-from nhin.reading.weights import CONTENTS, DEFAULT, digest, load_pair
+from nhin.files import hash_file
+from nhin.reading.onnx_model import DEFAULT_MODEL, MANIFEST, load_recognizer
 
 pytestmark = pytest.mark.compiled
 
@@ -17,34 +18,34 @@ def folder(pair, tmp_path):
 
 
 def edit(folder, **changes):
-    path = folder / CONTENTS
+    path = folder / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
-def test_a_whole_folder_is_loaded_with_what_it_says(folder):
+def test_a_folder_is_loaded_with_the_settings_of_its_manifest(folder):
     edit(folder, temperatures={"both": 2.0})
-    assert load_pair(folder).temperature == 2.0
-    assert load_pair(str(folder), mode="fast", threads=1).temperature == 1.0
+    assert load_recognizer(folder).temperature == 2.0
+    assert load_recognizer(str(folder), mode="fast", threads=1).temperature == 1.0
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", CONTENTS])
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", MANIFEST])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=name):
-        load_pair(folder)
+        load_recognizer(folder)
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", CONTENTS])
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", MANIFEST])
 def test_a_torn_file_is_refused(folder, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:-200])
     with pytest.raises(CheckpointError, match="torn"):
-        load_pair(folder)
+        load_recognizer(folder)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "another"}, "not a table of contents"),
+        ({"format": "another"}, "not a manifest"),
         ({"version": 99}, "version 99"),
         ({"charset": "aa"}, "once"),
         ({"charset": 7}, "damaged"),
@@ -52,24 +53,24 @@ def test_a_torn_file_is_refused(folder, name):
         ({"files": {}}, "SHA-256"),
     ],
 )
-def test_a_foreign_or_damaged_table_of_contents_is_refused(folder, changes, message):
+def test_a_foreign_or_damaged_manifest_is_refused(folder, changes, message):
     edit(folder, **changes)
     with pytest.raises(CheckpointError, match=message):
-        load_pair(folder)
+        load_recognizer(folder)
 
 
-def test_a_file_that_is_no_network_is_refused_even_when_its_sum_agrees(folder):
+def test_a_file_that_is_no_network_is_refused_even_if_its_hash_agrees(folder):
     (folder / "decoder.onnx").write_bytes(b"not a network")
-    files = {name: digest(folder / name) for name in ("encoder.onnx", "decoder.onnx")}
+    files = {name: hash_file(folder / name) for name in ("encoder.onnx", "decoder.onnx")}
     edit(folder, files=files)
     with pytest.raises(CheckpointError, match="cannot be loaded"):
-        load_pair(folder)
+        load_recognizer(folder)
 
 
 def test_an_unknown_name_is_an_unknown_name():
     with pytest.raises(UnknownName, match="no weights named 'vi-smal'"):
-        load_pair("vi-smal")
+        load_recognizer("vi-smal")
 
 
-def test_the_shipped_weights_are_whole():
-    load_pair(DEFAULT)
+def test_the_bundled_weights_load():
+    load_recognizer(DEFAULT_MODEL)

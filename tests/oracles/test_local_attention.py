@@ -1,10 +1,4 @@
-r"""Bands agree with libraries written by others; skipped where these are not installed.
-
-They are wanted by nothing else, so they go to a folder of their own, outside the environment:
-
-    pip install --no-deps --target oracles local-attention hyper-connections torch-einops-utils \
-        x-transformers einx loguru frozendict
-    PYTHONPATH=oracles python -m pytest tests/oracles
+"""Bands agree with libraries written by others; `make oracles` installs them, else these tests are skipped.
 
 ``local-attention`` (lucidrains): in its exact mode, a window of W sees W keys before the query's own and so
 W + 1 in all; ours sees W, so ours is asked for one more. Its looking both ways is as far on either side.
@@ -15,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nhin.attention._patterns import drawn
+from nhin.attention.masks import dense_mask
 from nhin.attention.registry import build
 
 
@@ -61,13 +55,13 @@ def test_local_attention_in_its_exact_mode_is_a_window_of_one_more(length, windo
         ("window", {"window": 9}),
         ("dilated", {"window": 5, "dilation": 3}),
         ("sinks", {"window": 7, "sinks": 4}),
-        ("longformer", {"window": 7, "leaders": 3}),
+        ("longformer", {"window": 7, "global_tokens": 3}),
     ],
 )
 def test_the_drawn_band_as_a_mask_in_x_transformers_is_the_band(name, settings, causal):
     attend = pytest.importorskip("x_transformers.attend").Attend(flash=False, causal=False)
     made = build(name, **settings)
     given = inputs(150)
-    mask = drawn(made.pattern, 150, 150, causal=causal)[None, None].expand(2, 1, -1, -1)
+    mask = dense_mask(made.pattern, 150, 150, causal=causal)[None, None].expand(2, 1, -1, -1)
     want, _ = attend(*(by_head(x) for x in given), mask=mask)
     agree(made(*given, causal=causal), by_head(want), given)

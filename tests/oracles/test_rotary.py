@@ -1,7 +1,6 @@
 """Rotary positions and T5's buckets agree with libraries written by others, where these are installed.
 
-They are no dependency: put them where Python finds them (``pip install --no-deps --target FOLDER
-rotary-embedding-torch transformers ...``, then ``PYTHONPATH=FOLDER``), or these tests are skipped.
+They are no dependency: `make oracles` installs them, else these tests are skipped.
 
 Differences that are meant: the centre of xPos is fixed here and the middle of each text there, which cancels
 in scores; dynamic NTK turns a place by the length reached there, which is what theirs does token by token.
@@ -13,12 +12,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from nhin.attention.bias.t5 import T5
 from nhin.attention.positions import Rotary, XPos
-from nhin.attention.positions.dynamic_ntk import dynamic_ntk
-from nhin.attention.positions.interleaved import interleaved
-from nhin.attention.positions.interpolation import Interpolation, interpolated
-from nhin.attention.positions.yarn import yarn
-from nhin.attention.t5 import T5
+from nhin.attention.positions.dynamic_ntk import DynamicNTK
+from nhin.attention.positions.interpolation import Interpolation
+from nhin.attention.positions.rotary_interleaved import rotary_interleaved
+from nhin.attention.positions.yarn import YaRN
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 D, LENGTH = 16, 40
@@ -41,17 +40,17 @@ def test_interleaved_and_interpolated_are_those_of_rotary_embedding_torch():
     theirs = pytest.importorskip("rotary_embedding_torch")
     q, _ = heads()
     plain, squeezed = (theirs.RotaryEmbedding(D, interpolate_factor=f) for f in (1.0, 4.0))
-    assert_close(interleaved(D)(q), by_head(plain.rotate_queries_or_keys(by_head(q))))
-    ours = interleaved(D, far=Interpolation(4.0))
+    assert_close(rotary_interleaved(D)(q), by_head(plain.rotate_queries_or_keys(by_head(q))))
+    ours = Interpolation(D, pairs="interleaved", factor=4.0)
     assert_close(ours(q), by_head(squeezed.rotate_queries_or_keys(by_head(q))), atol=1e-5, rtol=1e-5)
-    assert (Rotary(D)(q) - interleaved(D)(q)).abs().max() > 0.1, "the conventions are told apart"
+    assert (Rotary(D)(q) - rotary_interleaved(D)(q)).abs().max() > 0.1, "the conventions are told apart"
 
 
 def test_xpos_is_that_of_rotary_embedding_torch_in_scores():
     theirs = pytest.importorskip("rotary_embedding_torch").RotaryEmbedding(D, use_xpos=True)
     q, k = heads()
     want = scores(*map(by_head, theirs.rotate_queries_and_keys(by_head(q), by_head(k))))
-    assert_close(scores(*XPos(D, pairs="interleaved").pair(q, k)), want, atol=1e-4, rtol=1e-4)
+    assert_close(scores(*XPos(D, pairs="interleaved").rotate_qk(q, k)), want, atol=1e-4, rtol=1e-4)
 
 
 def hugging_face(kind, **settings):
@@ -80,13 +79,13 @@ def hugging_face(kind, **settings):
     ("ours", "kind", "theirs"),
     [
         (Rotary(D), "default", {}),
-        (interpolated(D, factor=4.0), "linear", {"factor": 4.0}),
+        (Interpolation(D, factor=4.0), "linear", {"factor": 4.0}),
         (
-            yarn(D, factor=8.0, trained=512),
+            YaRN(D, factor=8.0, trained=512),
             "yarn",
             {"factor": 8.0, "original_max_position_embeddings": 512, "trained": 4096},
         ),
-        (dynamic_ntk(D, trained=64, factor=2.0), "dynamic", {"factor": 2.0, "trained": 64}),
+        (DynamicNTK(D, trained=64, factor=2.0), "dynamic", {"factor": 2.0, "trained": 64}),
     ],
 )
 def test_halves_linear_and_yarn_are_those_of_hugging_face(ours, kind, theirs):
@@ -98,7 +97,7 @@ def test_dynamic_ntk_is_that_of_hugging_face_token_by_token():
     turn = hugging_face("dynamic", factor=2.0, trained=16)
     q, _ = heads()
     steps = [turn(q[:, i : i + 1], start=i) for i in range(LENGTH)]
-    ours = dynamic_ntk(D, trained=16, factor=2.0)(q)
+    ours = DynamicNTK(D, trained=16, factor=2.0)(q)
     assert_close(ours, torch.cat(steps, 1), atol=1e-4, rtol=1e-4)
     assert (turn(q) - torch.cat(steps, 1)).abs().max() > 0.1, "their whole pass is not their steps"
 
@@ -112,7 +111,7 @@ def test_t5_buckets_are_those_of_hugging_face(two_sided, buckets, distance):
 
     gaps = torch.arange(-600, 601)
     theirs = T5Attention._relative_position_bucket(-gaps, two_sided, buckets, distance)
-    ours = T5(1, buckets, distance, two_sided=two_sided).bucket(gaps)
+    ours = T5(1, buckets, distance, two_sided=two_sided).bucket_of(gaps)
     unlike = (ours != theirs).nonzero().flatten()
     exact = buckets // (4 if two_sided else 2)
     wide = buckets // (2 if two_sided else 1) - exact

@@ -1,7 +1,6 @@
 """Exported and imported language models answer as those of ``transformers`` do, where that is installed.
 
-It is no dependency: put it where Python finds it (``pip install --target FOLDER transformers``, then
-``PYTHONPATH=FOLDER``), or these tests are skipped.
+It is no dependency: `make oracles` installs it, else these tests are skipped.
 """
 
 import json
@@ -11,25 +10,33 @@ import torch
 from runs import TEXT, tiny_run
 from torch.testing import assert_close
 
-from nhin.lm.huggingface.exporting import export
-from nhin.lm.huggingface.importing import import_folder
-from nhin.lm.huggingface.tokens import as_library
-from nhin.lm.run import open_run
-from nhin.models.design import Design
-from nhin.text.tokenizers import learn
+from nhin.lm.huggingface.export import export_folder
+from nhin.lm.huggingface.import_ import import_folder
+from nhin.lm.huggingface.tokenizer import to_hf_tokenizer
+from nhin.lm.loading import open_run
+from nhin.models.config import ModelConfig
+from nhin.text.tokenizers import train_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 WORDS = "the cat sang\n to a mat. "
 CLASSIC = {"norm": "layer", "positions": "learned"}
 OURS = {
-    "gpt2": Design(depth=3, dim=24, heads=3, context=32, bias=True, **CLASSIC),
-    "gpt2, no bias, a head of its own": Design(depth=2, dim=16, heads=2, context=32, tied=False, **CLASSIC),
-    "gpt2, relu2": Design(depth=2, dim=16, heads=2, context=32, feed="relu2", expand=3, eps=1e-3, **CLASSIC),
-    "gpt2, tanh": Design(depth=2, dim=16, heads=2, context=32, feed="gelu-tanh", inner=40, **CLASSIC),
-    "llama": Design(depth=3, dim=24, heads=3, context=32, feed="swiglu"),
-    "llama, grouped": Design(depth=2, dim=32, heads=4, kv_heads=2, context=32, feed="swiglu", tied=False),
-    "llama, far": Design(
-        depth=2, dim=16, heads=2, context=32, feed="swiglu", position={"base": 500.0}, eps=1e-2, inner=24
+    "gpt2": ModelConfig(depth=3, dim=24, heads=3, context=32, bias=True, **CLASSIC),
+    "gpt2, no bias, a head of its own": ModelConfig(
+        depth=2, dim=16, heads=2, context=32, tie_embeddings=False, **CLASSIC
+    ),
+    "gpt2, relu2": ModelConfig(
+        depth=2, dim=16, heads=2, context=32, mlp="relu2", mlp_ratio=3, eps=1e-3, **CLASSIC
+    ),
+    "gpt2, tanh": ModelConfig(
+        depth=2, dim=16, heads=2, context=32, mlp="gelu-tanh", hidden_dim=40, **CLASSIC
+    ),
+    "llama": ModelConfig(depth=3, dim=24, heads=3, context=32, mlp="swiglu"),
+    "llama, grouped": ModelConfig(
+        depth=2, dim=32, heads=4, kv_heads=2, context=32, mlp="swiglu", tie_embeddings=False
+    ),
+    "llama, far": ModelConfig(
+        depth=2, dim=16, heads=2, context=32, mlp="swiglu", position={"base": 500.0}, eps=1e-2, hidden_dim=24
     ),
 }
 
@@ -54,13 +61,13 @@ def sharpened(model):
 def test_an_exported_model_answers_as_it_does_here(name, tokenizer, offline, tmp_path):
     run = open_run(tiny_run(tmp_path / "run", design=OURS[name], tokenizer=tokenizer))
     sharpened(run.model)
-    export(run, tmp_path / "out")
+    export_folder(run, tmp_path / "out")
     theirs = offline.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     words = offline.AutoTokenizer.from_pretrained(tmp_path / "out")
     ids = words(WORDS)["input_ids"]
     assert ids == run.tokenizer.encode(WORDS)
     assert words.decode(ids) == WORDS
-    assert (words.eos_token_id, theirs.generation_config.eos_token_id) == (run.tokenizer.end,) * 2
+    assert (words.eos_token_id, theirs.generation_config.eos_token_id) == (run.tokenizer.eos_id,) * 2
     tokens = torch.tensor([ids])
     with torch.no_grad():
         want, got = run.model(tokens), theirs(tokens).logits
@@ -70,7 +77,7 @@ def test_an_exported_model_answers_as_it_does_here(name, tokenizer, offline, tmp
 
 def made_there(transformers, name):
     """Build a model as ``transformers`` does, over tokens of a library file with ids turned round."""
-    tree = json.loads(as_library(learn("bpe:290", lambda: [TEXT] * 3)))
+    tree = json.loads(to_hf_tokenizer(train_tokenizer("bpe:290", lambda: [TEXT] * 3)))
     vocab = tree["model"]["vocab"]
     size = len(vocab) + 1
     tree["model"]["vocab"] = {word: size - 1 - i for word, i in vocab.items()}

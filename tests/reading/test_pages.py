@@ -1,4 +1,4 @@
-"""Whole pictures, with a recogniser that answers what it is told: what is between the two networks."""
+"""Whole pictures with fake networks: everything between the detector and the recognizer."""
 
 import io
 import os
@@ -16,33 +16,33 @@ import nhin
 from nhin.errors import PictureError, UnknownName
 from nhin.image import load as loading
 from nhin.reading.reader import Reader
-from nhin.reading.types import Recognised, Span
+from nhin.reading.result import Recognition, Span
 
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
 
 
-def said(code: str) -> str:
+def run_python(code: str) -> str:
     """Run code in a fresh Python and return what it printed."""
     home = {**os.environ, "PYTHONPATH": str(Path(nhin.__file__).parents[1])}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=home)
     return ran.stdout.strip()
 
 
-class Told:
-    """Answers with the same text for every crop, and remembers the crops."""
+class FixedRecognizer:
+    """Recognizes the same text in every crop, and records the crops."""
 
     def __init__(self, text: str = "chữ") -> None:
         self.text = text
-        self.seen: list[np.ndarray] = []
+        self.crops: list[np.ndarray] = []
 
-    def read(self, crops: Sequence[np.ndarray]) -> list[Recognised]:
-        self.seen += crops
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
+        self.crops += crops
         spans = tuple(Span(c, 0.9, 2.0 * i, 2.0 * i + 2) for i, c in enumerate(self.text))
-        return [Recognised(self.text, 0.9, spans) for _ in crops]
+        return [Recognition(self.text, 0.9, spans) for _ in crops]
 
 
-class Found:
-    """Finds the boxes it was given."""
+class FixedDetector:
+    """Detects given boxes."""
 
     def __init__(self, *quads: tuple[float, float, float, float]) -> None:
         self.quads = quads
@@ -51,25 +51,27 @@ class Found:
         return [np.array([[a, b], [c, b], [c, d], [a, d]], np.float32) for a, b, c, d in self.quads]
 
 
-class Lost:
-    """Must not be asked."""
+class FailingDetector:
+    """Must not be called."""
 
     def find(self, picture: np.ndarray) -> list[np.ndarray]:
-        raise AssertionError("looked for lines in a crop")
+        raise AssertionError("ran the detector on a crop")
 
 
-def told(*quads: tuple[float, float, float, float], text: str = "chữ") -> tuple[Reader, Told]:
-    recogniser = Told(text)
-    return Reader(recogniser=recogniser, detector=Found(*quads)), recogniser
+def make_reader(
+    *quads: tuple[float, float, float, float], text: str = "chữ"
+) -> tuple[Reader, FixedRecognizer]:
+    recognizer = FixedRecognizer(text)
+    return Reader(recognizer=recognizer, detector=FixedDetector(*quads)), recognizer
 
 
-def grain(height: int, width: int) -> np.ndarray:
+def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_lines_come_in_reading_order_with_their_boxes():
-    reader, _ = told((50, 200, 350, 240), (50, 40, 350, 80), (50, 120, 350, 160))
-    reading = reader.read(grain(300, 400))
+    reader, _ = make_reader((50, 200, 350, 240), (50, 40, 350, 80), (50, 120, 350, 160))
+    reading = reader.read(noise(300, 400))
     tops = [line.box[0][1] for line in reading.lines]
     assert len(tops) == 3
     assert tops == sorted(tops)
@@ -80,62 +82,62 @@ def test_lines_come_in_reading_order_with_their_boxes():
 
 def test_lines_without_text_are_dropped():
     for text in ("", "  "):
-        reader, recogniser = told((50, 40, 350, 80), (50, 120, 350, 160), text=text)
-        assert reader.read(grain(300, 400)).lines == ()
-        assert len(recogniser.seen) == 2
+        reader, recognizer = make_reader((50, 40, 350, 80), (50, 120, 350, 160), text=text)
+        assert reader.read(noise(300, 400)).lines == ()
+        assert len(recognizer.crops) == 2
 
 
-def test_a_crop_is_read_whole_and_nothing_looks_for_lines():
-    recogniser = Told()
-    reader = Reader(recogniser=recogniser, detector=Lost())
-    picture = grain(200, 300)
+def test_a_crop_is_read_whole_and_no_line_is_detected():
+    recognizer = FixedRecognizer()
+    reader = Reader(recognizer=recognizer, detector=FailingDetector())
+    picture = noise(200, 300)
     reading = reader.read(picture, crop=True)
-    np.testing.assert_array_equal(recogniser.seen[0], picture)
+    np.testing.assert_array_equal(recognizer.crops[0], picture)
     assert reading.lines[0].box == ((0, 0), (300, 0), (300, 200), (0, 200))
     assert reading.lines[0].chars[1].box[0] == (2, 0)
 
 
 @pytest.mark.parametrize("quads", [(), ((3, 3, 40, 25),)])
 def test_a_word_alone_is_read_whole(quads):
-    reader, recogniser = told(*quads)
-    assert reader.read(grain(30, 48)).text == "chữ"
-    assert recogniser.seen[0].shape == (30, 48, 3)
+    reader, recognizer = make_reader(*quads)
+    assert reader.read(noise(30, 48)).text == "chữ"
+    assert recognizer.crops[0].shape == (30, 48, 3)
 
 
 def test_a_small_picture_of_two_lines_is_no_word():
-    reader, _ = told((5, 5, 90, 25), (5, 35, 90, 55))
-    assert len(reader.read(grain(60, 95)).lines) == 2
+    reader, _ = make_reader((5, 5, 90, 25), (5, 35, 90, 55))
+    assert len(reader.read(noise(60, 95)).lines) == 2
 
 
 def test_a_large_picture_without_lines_is_empty():
-    reader, recogniser = told()
-    assert reader.read(grain(300, 400)).lines == ()
-    assert not recogniser.seen
+    reader, recognizer = make_reader()
+    assert reader.read(noise(300, 400)).lines == ()
+    assert not recognizer.crops
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3), (4, 4), (600, 800)])
 @pytest.mark.parametrize("crop", [False, True])
-def test_blank_pictures_are_empty_and_no_network_is_asked(size, crop):
-    reader, recogniser = told((0, 0, *size))
+def test_blank_pictures_are_empty_and_no_network_runs(size, crop):
+    reader, recognizer = make_reader((0, 0, *size))
     for tone in (0, 128, 255):
         reading = reader.read(np.full((*size, 3), tone, np.uint8), crop)
         assert reading.lines == ()
         assert reading.text == ""
         assert reading.confidence == 0
-    assert not recogniser.seen
+    assert not recognizer.crops
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3), (6, 6), (30, 4000), (300, 400)])
 @pytest.mark.parametrize("crop", [False, True])
 def test_noise_of_any_size_never_fails(size, crop):
-    reader = Reader(recogniser=Told())
-    for line in reader.read(grain(*size), crop).lines:
+    reader = Reader(recognizer=FixedRecognizer())
+    for line in reader.read(noise(*size), crop).lines:
         assert np.isfinite(np.array(line.box)).all()
 
 
 def test_every_source_gives_the_same_reading():
-    reader, _ = told((50, 40, 350, 80))
-    picture = grain(300, 400)
+    reader, _ = make_reader((50, 40, 350, 80))
+    picture = noise(300, 400)
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "PNG")
     expected = reader.read(picture)
@@ -143,9 +145,9 @@ def test_every_source_gives_the_same_reading():
 
 
 def test_boxes_of_a_large_photograph_are_in_its_own_pixels(monkeypatch):
-    monkeypatch.setattr(loading, "WORKING", 300 * 400)
-    reader, _ = told((50, 40, 350, 80))
-    reading = reader.read(grain(600, 800))
+    monkeypatch.setattr(loading, "WORK_PIXELS", 300 * 400)
+    reader, _ = make_reader((50, 40, 350, 80))
+    reading = reader.read(noise(600, 800))
     assert (reading.width, reading.height) == (800, 600)
     (line,) = reading.lines
     assert line.box[1][0] > 690
@@ -153,31 +155,31 @@ def test_boxes_of_a_large_photograph_are_in_its_own_pixels(monkeypatch):
 
 
 def test_a_turned_photograph_reads_like_the_upright_one():
-    reader, _ = told((50, 40, 350, 80))
+    reader, _ = make_reader((50, 40, 350, 80))
     exif = Image.Exif()
     exif[0x0112] = 6
     data = io.BytesIO()
-    Image.fromarray(np.rot90(grain(300, 400))).save(data, "PNG", exif=exif)
-    assert reader.read(data.getvalue()) == reader.read(grain(300, 400))
+    Image.fromarray(np.rot90(noise(300, 400))).save(data, "PNG", exif=exif)
+    assert reader.read(data.getvalue()) == reader.read(noise(300, 400))
 
 
 def test_errors_name_the_picture():
-    reader, _ = told()
+    reader, _ = make_reader()
     with pytest.raises(PictureError, match=r"không có\.png"):
         reader.read("không có.png")
     with pytest.raises(PictureError, match="standard input"):
         reader.read(b"", name="standard input")
 
 
-def test_unknown_weights_are_refused_at_the_first_need():
+def test_unknown_weights_are_refused_when_they_are_first_needed():
     reader = Reader("no-such-weights")
     with pytest.raises(UnknownName, match="no-such-weights"):
         reader.load(crop=True)
 
 
 def test_readings_cannot_be_changed():
-    reader, _ = told((50, 40, 350, 80))
-    reading = reader.read(grain(300, 400))
+    reader, _ = make_reader((50, 40, 350, 80))
+    reading = reader.read(noise(300, 400))
     with pytest.raises(FrozenInstanceError):
         reading.width = 3  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -195,7 +197,7 @@ def test_the_public_names_are_these():
 def test_importing_loads_nothing_heavy(module):
     names = ("torch", "cv2", "onnxruntime", "numpy", "rapidocr", "PIL")
     code = f"import sys, {module}; print(*[m for m in {names} if m in sys.modules])"
-    assert said(code) == ""
+    assert run_python(code) == ""
 
 
 def test_reading_imports_no_torch():
@@ -205,9 +207,9 @@ def test_reading_imports_no_torch():
         "from nhin.reading.reader import Reader\n"
         "class R:\n"
         "    def read(self, crops): return []\n"
-        f"try: Reader(recogniser=R()).read({str(SIGN)!r})\n"
+        f"try: Reader(recognizer=R()).read({str(SIGN)!r})\n"
         "except ValueError: pass\n"
-        "import nhin.reading.weights, nhin.cli.read, nhin.cli.synth, nhin.data.synth\n"
+        "import nhin.reading.onnx_model, nhin.cli.read, nhin.cli.synth, nhin.data.images.synthetic\n"
         "print(*[m for m in ('torch', 'rapidocr', 'torchvision') if m in sys.modules])"
     )
-    assert said(code) == ""
+    assert run_python(code) == ""

@@ -4,8 +4,8 @@ import csv
 import io
 import json
 
-from nhin.reading.types import Char, Line, Reading
-from nhin.reading.writers import TSV_HEAD, json_line, text, tsv
+from nhin.reading.result import Char, Line, Reading
+from nhin.reading.writers import TSV_HEAD, to_json_line, to_text, to_tsv
 
 BOX = ((1.0, 2.0), (30.5, 2.0), (30.5, 12.25), (1.0, 12.25))
 READING = Reading(
@@ -15,23 +15,25 @@ EMPTY = Reading((), 40, 20)
 
 
 def test_text_is_the_lines_alone():
-    assert text(READING, "x.png") == 'Phở bò\na\t"b"\n'
-    assert text(EMPTY, "x.png") == ""
+    assert to_text(READING, "x.png") == 'Phở bò\na\t"b"\n'
+    assert to_text(EMPTY, "x.png") == ""
 
 
-def test_a_table_has_one_row_a_line_whatever_stands_in_it():
+def test_a_table_has_one_row_a_line_for_any_text():
     rows = list(
-        csv.reader(io.StringIO(TSV_HEAD + tsv(READING, "a\tb.png")), delimiter="\t", quoting=csv.QUOTE_NONE)
+        csv.reader(
+            io.StringIO(TSV_HEAD + to_tsv(READING, "a\tb.png")), delimiter="\t", quoting=csv.QUOTE_NONE
+        )
     )
     assert rows[0] == ["path", "line", "text", "confidence", "box"]
     assert rows[1] == ["a b.png", "1", "Phở bò", "0.9877", "1,2,30.5,2,30.5,12.2,1,12.2"]
     assert rows[2][2] == 'a "b"'
     assert all(len(row) == 5 for row in rows)
-    assert tsv(EMPTY, "x") == ""
+    assert to_tsv(EMPTY, "x") == ""
 
 
 def test_json_carries_everything_on_one_line():
-    line = json_line(READING, "ảnh.png")
+    line = to_json_line(READING, "ảnh.png")
     assert line.endswith("\n")
     assert line.count("\n") == 1
     assert "ảnh.png" in line
@@ -39,4 +41,4 @@ def test_json_carries_everything_on_one_line():
     assert tree["text"] == READING.text
     assert (tree["width"], tree["height"]) == (40, 20)
     assert tree["lines"][0]["chars"][0] == {"text": "P", "confidence": 0.999, "box": [list(p) for p in BOX]}
-    assert json.loads(json_line(EMPTY, "x"))["lines"] == []
+    assert json.loads(to_json_line(EMPTY, "x"))["lines"] == []

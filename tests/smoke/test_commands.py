@@ -41,8 +41,8 @@ def test_a_pipe_that_closes_is_no_complaint():
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        said = process.stderr.read()
-    assert said == b""
+        captured = process.stderr.read()
+    assert captured == b""
     assert process.returncode in (0, 1, 141)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import nhin
 from nhin.errors import DataError
-from nhin.image.fonts import find
+from nhin.image.fonts import find_faces
 
 ROOT = Path(__file__).parents[2]
 CARRIED = Path(nhin.__file__).parent / "examples"
@@ -17,7 +17,7 @@ CARRIED = Path(nhin.__file__).parent / "examples"
 
 def test_the_sign_can_be_drawn_again(tmp_path):
     try:
-        font = str(find(())[0].path)
+        font = str(find_faces(())[0].path)
     except DataError:
         pytest.skip("no font with all Vietnamese letters on this machine")
     out = tmp_path / "sign.png"

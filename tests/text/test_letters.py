@@ -1,4 +1,4 @@
-"""Letters come apart and go together again, and text is NFC from here onward."""
+"""Letters are factored and composed again, and all text is NFC."""
 
 import unicodedata
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhin.text.charset import UNK, UNKNOWN, VIETNAMESE, Charset
-from nhin.text.letters import LOWER, MARKS, TONES, UPPER, Factors, compose, factor, nfc, without_marks
+from nhin.text.charset import REPLACEMENT, UNK, VIETNAMESE, Charset
+from nhin.text.letters import LOWER, MARKS, TONES, UPPER, Factors, compose, factor, nfc, strip_marks
 
 written = st.text(alphabet=VIETNAMESE.chars, max_size=40)
 
@@ -17,7 +17,7 @@ def test_there_are_67_vietnamese_letters_beyond_ascii_in_each_case():
 
 
 @pytest.mark.parametrize("char", VIETNAMESE.chars)
-def test_every_character_is_its_factors_put_together(char):
+def test_compose_inverts_factor(char):
     assert compose(factor(char)) == char
     assert factor(char).mark in MARKS
     assert factor(char).tone in TONES
@@ -34,8 +34,8 @@ def test_a_foreign_accent_stays_with_its_base():
     assert factor("ñ") == Factors("ñ")
 
 
-def test_without_marks_keeps_case_and_length():
-    assert without_marks("Đường Nguyễn Huệ 42") == "Duong Nguyen Hue 42"
+def test_stripping_marks_keeps_case_and_length():
+    assert strip_marks("Đường Nguyễn Huệ 42") == "Duong Nguyen Hue 42"
 
 
 @given(written)
@@ -46,10 +46,10 @@ def test_any_normal_form_encodes_to_the_same_ids_and_decodes_to_nfc(text):
 
 
 @given(st.text(max_size=40))
-def test_an_unknown_letter_is_unk_and_never_an_error(text):
+def test_an_unknown_character_is_unk_and_never_an_error(text):
     ids = VIETNAMESE.encode(text)
     assert len(ids) == len(nfc(text))
-    known = [char if char in VIETNAMESE else UNKNOWN for char in nfc(text)]
+    known = [char if char in VIETNAMESE else REPLACEMENT for char in nfc(text)]
     assert VIETNAMESE.decode(ids) == "".join(known)
 
 
@@ -59,11 +59,11 @@ def test_decoding_stops_at_eos_and_skips_padding():
     assert UNK == 3
 
 
-def test_missing_lists_what_a_table_lacks():
-    assert Charset("abc").missing("cabbage") == ["e", "g"]
+def test_missing_chars_are_those_outside_the_charset():
+    assert Charset("abc").missing_chars("cabbage") == ["e", "g"]
 
 
 @pytest.mark.parametrize("chars", ["aa", unicodedata.normalize("NFD", "ấ")])
-def test_a_table_that_could_not_be_read_back_is_refused(chars):
+def test_a_charset_whose_encoding_is_ambiguous_is_refused(chars):
     with pytest.raises(ValueError, match="NFC"):
         Charset(chars)

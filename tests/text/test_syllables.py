@@ -3,7 +3,7 @@
 import pytest
 
 from nhin.text.letters import factor
-from nhin.text.syllables import ONSETS, RHYMES, all_syllables, is_syllable, spell, tones_of
+from nhin.text.syllables import ONSETS, RHYMES, all_syllables, allowed_tones, is_syllable, spell
 
 COMMON = (
     "không người nguyễn quốc gì giếng quý nghiêng khuya thuở hòa hoà thúy thuý yêu uống oanh được đường "
@@ -29,11 +29,11 @@ def test_a_syllable_carries_at_most_one_tone():
 
 
 @pytest.mark.parametrize("rhyme", [rhyme for rhyme in RHYMES if rhyme.endswith(("c", "p", "t", "ch"))])
-def test_a_stopped_rhyme_takes_only_two_tones(rhyme):
-    assert tones_of(rhyme) == ("acute", "dot")
+def test_a_rhyme_that_ends_in_a_stop_has_two_tones(rhyme):
+    assert allowed_tones(rhyme) == ("acute", "dot")
 
 
-def test_old_and_new_places_of_the_sign_differ_only_in_open_glides():
+def test_old_and_new_positions_of_the_tone_differ_only_in_open_glides():
     assert spell("h", "oa", "grave") == "hòa"
     assert spell("h", "oa", "grave", modern=True) == "hoà"
     assert spell("t", "oan", "grave") == spell("t", "oan", "grave", modern=True) == "toàn"

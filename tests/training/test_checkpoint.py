@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from nhin import files
 from nhin.errors import CheckpointError
 from nhin.training import checkpoint as module
 from nhin.training.checkpoint import (
@@ -20,7 +21,7 @@ from nhin.training.checkpoint import (
     unpack_optimizer,
     unpack_random,
 )
-from nhin.training.optimizers import adamw
+from nhin.training.optimizers import build_adamw
 
 
 def one(value):
@@ -57,16 +58,16 @@ def test_a_death_at_any_moment_leaves_a_whole_checkpoint(tmp_path, monkeypatch, 
     if moment == "write":
         monkeypatch.setattr(module, "save_file", die)
     elif moment == "flush":
-        monkeypatch.setattr(module, "_flush", die)
+        monkeypatch.setattr(files, "flush", die)
     elif moment == "rename away":
-        monkeypatch.setattr(module, "_swap", die)
+        monkeypatch.setattr(files, "swap", die)
     elif moment == "rename in":
 
         def half(folder, new, old):
             folder.rename(old)
             raise Death
 
-        monkeypatch.setattr(module, "_swap", half)
+        monkeypatch.setattr(files, "swap", half)
     else:
 
         def nearly(folder, new, old):
@@ -74,7 +75,7 @@ def test_a_death_at_any_moment_leaves_a_whole_checkpoint(tmp_path, monkeypatch, 
             new.rename(folder)
             raise Death
 
-        monkeypatch.setattr(module, "_swap", nearly)
+        monkeypatch.setattr(files, "swap", nearly)
     with pytest.raises(Death):
         save(place, one(2))
     monkeypatch.undo()
@@ -128,13 +129,13 @@ def stepped(optimizer, model, times):
 def test_an_optimiser_put_back_goes_on_bit_for_bit(tmp_path):
     torch.manual_seed(0)
     model = nn.Linear(3, 3)
-    optimizer = adamw(model, 0.1)
+    optimizer = build_adamw(model, 0.1)
     stepped(optimizer, model, 3)
     moments, groups = pack_optimizer(optimizer)
     save(tmp_path / "checkpoint", Checkpoint({"optimizer": moments}, {"groups": groups}))
     held = load(tmp_path / "checkpoint")
     other = copy.deepcopy(model)
-    again = adamw(other, 9.9)
+    again = build_adamw(other, 9.9)
     unpack_optimizer(again, held.tensors["optimizer"], held.values["groups"])
     stepped(optimizer, model, 3)
     stepped(again, other, 3)
@@ -142,9 +143,9 @@ def test_an_optimiser_put_back_goes_on_bit_for_bit(tmp_path):
 
 
 def test_an_optimisers_state_for_another_model_is_refused():
-    moments, groups = pack_optimizer(adamw(nn.Linear(3, 3), 0.1))
+    moments, groups = pack_optimizer(build_adamw(nn.Linear(3, 3), 0.1))
     with pytest.raises(CheckpointError, match="does not fit"):
-        unpack_optimizer(adamw(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), 0.1), moments, groups)
+        unpack_optimizer(build_adamw(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), 0.1), moments, groups)
 
 
 def test_randomness_put_back_repeats():

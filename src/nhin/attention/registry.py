@@ -2,37 +2,41 @@
 
 from inspect import Parameter, signature
 
-from nhin.attention.additive import AdditiveAttention
-from nhin.attention.alibi import ALiBi
+from nhin.attention.alignment.additive import AdditiveAttention
+from nhin.attention.alignment.concat import ConcatAttention
+from nhin.attention.alignment.dot import DotAttention
+from nhin.attention.alignment.general import GeneralAttention
+from nhin.attention.alignment.global_attention import GlobalAttention
+from nhin.attention.alignment.local_monotonic import LocalMonotonic
+from nhin.attention.alignment.local_predictive import LocalPredictive
+from nhin.attention.alignment.location import LocationAttention
+from nhin.attention.band.dilated import Dilated
+from nhin.attention.band.longformer import Longformer
+from nhin.attention.band.ring_cache import SlidingWindowCache
+from nhin.attention.band.sinks import Sinks
+from nhin.attention.band.window import SlidingWindow
 from nhin.attention.base import Mechanism
-from nhin.attention.bigbird import BigBird
-from nhin.attention.block_local import BlockLocal
-from nhin.attention.block_sparse import BlockSparse
-from nhin.attention.concat import ConcatAttention
-from nhin.attention.dilated import Dilated
-from nhin.attention.dot import DotAttention
-from nhin.attention.fixed import Fixed
-from nhin.attention.flash import Flash
-from nhin.attention.general import GeneralAttention
-from nhin.attention.global_reach import GlobalReach
-from nhin.attention.interleaved import Interleaved
-from nhin.attention.linear import Linear
-from nhin.attention.linear_exp import LinearExp
-from nhin.attention.linear_relu import LinearReLU
-from nhin.attention.linformer import Linformer
-from nhin.attention.local_m import LocalMonotonic
-from nhin.attention.local_p import LocalPredictive
-from nhin.attention.location import LocationAttention
-from nhin.attention.longformer import Longformer
-from nhin.attention.lsh import LSH
-from nhin.attention.naive import Naive
-from nhin.attention.nystromformer import Nystromformer
-from nhin.attention.performer import Performer
-from nhin.attention.sinks import Sinks
-from nhin.attention.softmax import Softmax
-from nhin.attention.strided import Strided
-from nhin.attention.t5 import T5
-from nhin.attention.window import SlidingWindow
+from nhin.attention.bias.alibi import ALiBi
+from nhin.attention.bias.t5 import T5
+from nhin.attention.exact.flash import Flash
+from nhin.attention.exact.naive import Naive
+from nhin.attention.exact.softmax import Softmax
+from nhin.attention.kv_cache import KVCache
+from nhin.attention.linear.linear import Linear
+from nhin.attention.linear.linear_exp import LinearExp
+from nhin.attention.linear.linear_relu import LinearReLU
+from nhin.attention.linear.performer import Performer
+from nhin.attention.linear.recurrent_state import RecurrentState
+from nhin.attention.low_rank.linformer import Linformer
+from nhin.attention.low_rank.nystromformer import Nystromformer
+from nhin.attention.lsh.cache import LSHCache
+from nhin.attention.lsh.lsh import LSH
+from nhin.attention.sparse.bigbird import BigBird
+from nhin.attention.sparse.block_local import BlockLocal
+from nhin.attention.sparse.block_sparse import BlockSparse
+from nhin.attention.sparse.fixed import Fixed
+from nhin.attention.sparse.interleaved import Interleaved
+from nhin.attention.sparse.strided import Strided
 from nhin.errors import UnknownName
 
 MECHANISMS: dict[str, type[Mechanism]] = {
@@ -44,7 +48,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "general": GeneralAttention,
     "concat": ConcatAttention,
     "location": LocationAttention,
-    "global": GlobalReach,
+    "global": GlobalAttention,
     "local-m": LocalMonotonic,
     "local-p": LocalPredictive,
     "window": SlidingWindow,
@@ -67,6 +71,8 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "linformer": Linformer,
     "nystromformer": Nystromformer,
 }
+
+CACHES = {"everything": KVCache, "hashed": LSHCache, "rolling": SlidingWindowCache, "sums": RecurrentState}
 
 _OPEN_ENDED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 

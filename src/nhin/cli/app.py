@@ -1,4 +1,4 @@
-"""The command line: a table of contents and one way to fail. Bodies load when called."""
+"""The command line: a table of commands, loaded when called, and the handling of errors."""
 
 import os
 import sys
@@ -8,24 +8,28 @@ from typing import TextIO
 from cyclopts import App, CycloptsError, Parameter
 
 from nhin import __version__
+from nhin.cli.output import print_error
 from nhin.errors import MissingExtra, NhinError, UnknownName
 
 COMMANDS = {
     "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures."),
     "list": (
         "nhin.cli.list:list",
-        "List attention mechanisms, positions, states and presets; tell all about one.",
+        "List attention mechanisms, positions, caches and presets, or describe one.",
     ),
-    "show": ("nhin.cli.show:show", "Draw what attention looks at, as PNG and SVG."),
+    "show": ("nhin.cli.show:show", "Draw attention weights and masks, as PNG and SVG."),
     "synth": ("nhin.cli.synth:synth", "Make synthetic pictures of words and lines, with their text."),
-    "prepare": ("nhin.cli.prepare:prepare", "Turn text into tokens that a language model trains on."),
+    "prepare": ("nhin.cli.prepare:prepare", "Tokenize text for training a language model."),
     "train": ("nhin.cli.train:train", "Train a reader or a language model."),
-    "ladder": ("nhin.cli.ladder:ladder", "Climb from n-grams to deep stacks; tell what each rung buys."),
-    "sample": ("nhin.cli.sample:sample", "Let a language model write."),
-    "inspect": ("nhin.cli.inspect:inspect", "Tell what a language model consists of and costs."),
+    "ladder": ("nhin.cli.ladder:ladder", "Compare language models from n-grams to deep stacks on one text."),
+    "sample": ("nhin.cli.sample:sample", "Generate text with a language model."),
+    "inspect": (
+        "nhin.cli.inspect:inspect",
+        "Summarize a language model: weights, FLOPs, memory, first loss.",
+    ),
     "evaluate": (
         "nhin.cli.evaluate:evaluate",
-        "Measure a reader on labelled crops, or a language model on text.",
+        "Measure a reader on labeled crops, or a language model on text.",
     ),
     "replicate": (
         "nhin.cli.replicate:replicate",
@@ -33,9 +37,9 @@ COMMANDS = {
     ),
     "export": (
         "nhin.cli.export:export",
-        "Turn a reader into the pair that reads, a language model into Hugging Face's layout.",
+        "Export a reader to an ONNX pair, a language model to a Hugging Face folder.",
     ),
-    "import": ("nhin.cli.adopt:import_", "Make a run of a language model in Hugging Face's layout."),
+    "import": ("nhin.cli.import_:import_", "Import a language model from a Hugging Face folder."),
 }
 _USAGE, _INTERRUPTED, _PIPE = 2, 130, 141
 
@@ -54,60 +58,49 @@ for _name, (_path, _help) in COMMANDS.items():
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; an expected failure is one line on standard error."""
-    _speak_utf8(sys.stdout)
-    _speak_utf8(sys.stderr)
+    """Run one command and return its exit code; an expected error is one line on standard error."""
+    _use_utf8(sys.stdout)
+    _use_utf8(sys.stderr)
     words = list(sys.argv[1:] if tokens is None else tokens)
     try:
-        # Asked here, because cyclopts would load every command to find the nearest name.
+        # Checked here, because cyclopts would load every command to find the nearest name.
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
             raise UnknownName("command", words[0], COMMANDS)
         code = app(words)
         sys.stdout.flush()
     except CycloptsError as why:
-        _complain(f"{_sentence(why)} (nhin {_command(why)}--help tells more)")
+        error = str(why).strip().rstrip(".") or "the command line makes no sense"
+        command = "".join(f"{word} " for word in why.command_chain or () if word in COMMANDS)
+        print_error(f"{error} (nhin {command}--help tells more)")
         return _USAGE
     except NhinError as why:
-        _complain(str(why))
+        print_error(str(why))
         return why.exit_code
     except ImportError as why:
-        _complain(_missing(why))
+        print_error(_format_missing_package(why))
         return MissingExtra.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted")
+        print_error("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        # Nobody listens any more; without this Python complains once more while it closes.
+        # The reader of standard output has gone; without this Python prints another error while it closes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE
     return code if isinstance(code, int) else 0
 
 
-def _speak_utf8(stream: TextIO) -> None:
-    """Write UTF-8 whatever the locale says, and file names that are no text as the bytes they are."""
+def _use_utf8(stream: TextIO) -> None:
+    """Write UTF-8 whatever the locale, and the bytes of file names that are not UTF-8."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
-def _complain(sentence: str) -> None:
-    sys.stderr.write(f"nhin: {' '.join(sentence.split())}\n")
-
-
-def _sentence(why: CycloptsError) -> str:
-    return str(why).strip().rstrip(".") or "the command line makes no sense"
-
-
-def _missing(why: ImportError) -> str:
-    """Say which package a command lacks; anything else that fails to import is our mistake."""
+def _format_missing_package(why: ImportError) -> str:
+    """Return which package is missing; any other import error is a bug and raised again."""
     cause: BaseException | None = why
     while cause is not None and not isinstance(cause, ModuleNotFoundError):
         cause = cause.__cause__
     if cause is None or (cause.name or "nhin").split(".")[0] == "nhin":
         raise why
     return f"this command needs {cause.name}, which is not installed: pip install 'nhin[torch]'"
-
-
-def _command(why: CycloptsError) -> str:
-    """Name the command whose help would tell more."""
-    return "".join(f"{word} " for word in why.command_chain or () if word in COMMANDS)

@@ -1,9 +1,22 @@
-"""The command that measures: a reader on crops, a language model on text."""
+"""``nhin evaluate``: measure a reader on crops, or a language model on text."""
 
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from nhin.cli.output import make_table, print_tables, refuse_options, show_progress, to_json
 from nhin.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nhin.lm.evaluate import LMEvalResult
+    from nhin.ocr.evaluate import OCREvalResult
+    from nhin.reading.recognizer import Mode
+
+_COSTS = ("nats", "bits_per_byte", "perplexity", "nats_per_character")
+_FORMS = {"strict": "", "ignoring case": "_no_case", "ignoring marks": "_no_marks"}
+_MAX_CONFUSIONS = 6
 
 
 def evaluate(  # noqa: PLR0913  # every option is one word of the command line
@@ -18,37 +31,124 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     stride: int | None = None,
     threads: int = 2,
 ) -> int:
-    """Measure a reader on labelled crops, or a language model on text.
+    """Measure a reader on labeled crops, or a language model on text.
 
     Args:
-        model: A reader: a name of shipped weights, a folder with an ONNX pair, or a checkpoint. Or the run of
-            a language model.
-        data: For a reader a folder, a zip or a TSV file of labelled crops, or VinText as VinAI lays it out;
-            for a language model a folder that nhin prepare made, or a text file.
+        model: A reader (a name of shipped weights, a folder with an ONNX pair, or a checkpoint), or the run
+            of a language model.
+        data: For a reader a folder, a zip or a TSV file of labeled crops, or VinText in VinAI's folders; for
+            a language model a folder that nhin prepare made, or a text file.
         json: Write one JSON object instead of tables.
-        limit: Readers: read only so many crops, taken evenly from all of them.
-        mode: Readers: fast takes what the CTC head drafts; exact lets the decoder verify it; both, the
-            default, takes whichever the two heads together find likelier.
-        split: Language models: which part of a prepared text; validation when not given.
-        stride: Language models: from window to window, in tokens. Less than the context gives every token
-            more before it, and takes longer; the context when not given.
-        threads: Processors to use.
+        limit: Readers: read only this many crops, taken evenly from all.
+        mode: Readers: fast takes the draft of the CTC head; exact lets the decoder verify it; both, the
+            default, takes the one that the two heads together score higher.
+        split: Language models: split of a prepared text; validation when not given.
+        stride: Language models: tokens from window to window. Less than the context gives tokens more
+            context, and takes longer; the context when not given.
+        threads: CPU threads.
     """
-    from nhin.lm.place import is_run
+    from nhin.lm.run_dir import is_run
 
     if is_run(Path(model)):
-        from nhin.cli.evaluate_lm import measure_lm
-
-        _refuse("a language model", "a reader", limit=limit, mode=mode)
-        return measure_lm(Path(model), data, split, stride, threads, json)
-    from nhin.cli.evaluate_reader import measure_reader
-
-    _refuse("a reader", "a language model", split=split, stride=stride)
-    return measure_reader(model, data, limit, mode or "both", threads, json)
+        refuse_options(model, "a language model", "a reader", limit=limit, mode=mode)
+        return _measure_lm(Path(model), data, split, stride, threads, json)
+    refuse_options(model, "a reader", "a language model", split=split, stride=stride)
+    return _measure_reader(model, data, limit, mode or "both", threads, json)
 
 
-def _refuse(given: str, other: str, **options: object) -> None:
-    """Refuse options that mean something for the other kind of model only."""
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"--{name} is for {other}, and this is {given}; leave it out")
+def _measure_lm(
+    folder: Path, data: Path, split: str | None, stride: int | None, threads: int, json: bool
+) -> int:
+    """Measure a language model and an n-gram baseline."""
+    if threads < 1:
+        raise UsageError(f"--threads must be at least 1, not {threads}")
+    import torch
+
+    from nhin.lm.eval_data import list_data_folders, open_eval_split
+    from nhin.lm.evaluate import build_ngram_baseline
+    from nhin.lm.evaluate import evaluate as measure
+    from nhin.lm.loading import open_any_run
+
+    torch.set_num_threads(threads)
+    run = open_any_run(folder)
+    text = open_eval_split(data, run.tokenizer, split, list_data_folders(folder, run.recipe))
+    with show_progress(len(text.tokens) - 1, "measuring") as on_progress:
+        result = measure(run, text.tokens, stride=stride, on_progress=on_progress)
+    tree = {"step": run.step, "data": text.name, **result.to_dict(), "ngram": None}
+    rows = [(folder.resolve().name, result)]
+    if text.corpus is not None:
+        baseline, count = build_ngram_baseline(text.corpus)
+        ngram_result = measure(baseline, text.tokens)
+        order = baseline.model.order
+        tree["ngram"] = {"order": order, "counted": count, **ngram_result.to_dict()}
+        rows.append((f"{order}-gram", ngram_result))
+    if json:
+        sys.stdout.write(to_json(tree))
+    else:
+        caption = f"{result.cost.tokens} tokens: {text.name}, {result.seconds:.1f} s"
+        print_tables(_costs_table(rows), caption)
+    return 0
+
+
+def _costs_table(rows: "list[tuple[str, LMEvalResult]]") -> "Table":
+    from rich.markup import escape
+
+    table = make_table("", *(name.replace("_", " ") for name in _COSTS))
+    for name, result in rows:
+        figures = result.cost.figures()
+        table.add_row(escape(name), *(f"{figures[column]:.4f}" for column in _COSTS))
+    return table
+
+
+def _measure_reader(
+    weights: str, data: Path, limit: int | None, mode: "Mode", threads: int, json: bool
+) -> int:
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit must be at least 1, not {limit}")
+    from nhin.data.images.datasets import open_crops
+    from nhin.ocr.evaluate import evaluate as measure
+    from nhin.ocr.evaluate import open_reader
+
+    reader, crops = open_reader(weights, mode, threads), open_crops(data)
+    if limit is not None and limit < len(crops):
+        crops = [crops[i * len(crops) // limit] for i in range(limit)]
+    with show_progress(len(crops), "reading") as on_progress:
+        result = measure(reader, crops, on_progress)
+    if json:
+        sys.stdout.write(to_json(result.to_dict()))
+    else:
+        caption = (
+            f"{result.count} crops, {1000 * result.seconds_per_crop:.1f} ms each; "
+            f"mean confidence {result.confidence:.1%}, calibration error {result.ece:.1%}"
+        )
+        print_tables(_rates_table(result), _char_errors_table(result.breakdown), caption)
+    return 0
+
+
+def _rates_table(result: "OCREvalResult") -> "Table":
+    from nhin.metrics.error_rates import FIGURES
+
+    table = make_table("", *_FORMS)
+    for name in FIGURES:
+        values = [result.figures[name + ending] for ending in _FORMS.values()]
+        shown = [f"{value:.2f}" if name == "mean_edit_distance" else f"{value:.2%}" for value in values]
+        label = name.upper() if name in ("cer", "wer") else name.replace("_", " ")
+        table.add_row(label, *shown)
+    return table
+
+
+def _char_errors_table(breakdown: dict[str, Any]) -> "Table":
+    """Tabulate which part of wrong letters is wrong, and the most frequent confusions."""
+    table = make_table(
+        "wrong in a letter", "letters", "of all", "nothing else wrong", "most often (true → read)"
+    )
+    table.columns[-1].justify = "left"
+    for part, count in breakdown["wrong"].items():
+        rows = breakdown.get(f"{part}s", [])[:_MAX_CONFUSIONS]
+        confusions = ", ".join(f"{row['true']} → {row['read']} {row['count']}" for row in rows)
+        share, only = breakdown["share"][part], breakdown["only"][part]
+        table.add_row(part, str(count), f"{share:.2%}", str(only), confusions)
+    total = max(1, breakdown["characters"])
+    for kind in ("missing", "extra"):
+        table.add_row(f"{kind} altogether", str(breakdown[kind]), f"{breakdown[kind] / total:.2%}", "", "")
+    return table

@@ -1,6 +1,5 @@
-"""The command that looks inside a language model."""
+"""``nhin inspect``: the summary of a language model."""
 
-import json as writer
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from nhin.cli.output import make_table, print_tables, to_json
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nhin.lm.inspect import Inspected
-    from nhin.models.design import Design
+    from nhin.lm.summary import ModelSummary
+    from nhin.models.config import ModelConfig
 
 _NAMES = {"embedding": "token embedding", "norms": "norms"}
 
@@ -27,57 +27,47 @@ def inspect(
     set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     json: bool = False,
 ) -> int:
-    """Tell what a language model consists of and costs: weights, arithmetic, memory, the loss it begins with.
+    """Summarize a language model: weights, FLOPs, memory, the loss before training.
 
     Args:
         model: A run's folder, a shipped recipe, or a TOML file.
-        vocab: Tokens there are, for a recipe; as many as its byte pairs when not given.
+        vocab: Number of tokens, for a recipe; that of its tokenizer when not given.
         set: Change a setting of the recipe, such as --set model.depth=8; repeatable.
         json: Write one JSON object instead of tables.
     """
-    from nhin.lm.inspect import inspect as look
-    from nhin.lm.place import is_run
+    from nhin.lm.run_dir import is_run
+    from nhin.lm.summary import summarize
 
     if is_run(Path(model)):
         if set or vocab is not None:
             raise UsageError(
                 f"{model} is a run, which has its settings and tokens; leave out --set and --vocab"
             )
-        size, design = _of_run(Path(model))
-    else:
-        size, design = _of_recipe(model, set, vocab)
-    found = look(size, design)
-    if json:
-        sys.stdout.write(writer.dumps(found.as_tree(), ensure_ascii=False, indent=1) + "\n")
-        return 0
-    from rich.console import Console
+        from nhin.lm.loading import open_run
 
-    console = Console(file=sys.stdout, highlight=False)
-    for shown in _shown(found):
-        console.print(shown, soft_wrap=isinstance(shown, str))
+        network = open_run(Path(model)).model
+        vocab, config = network.vocab, network.config
+    else:
+        vocab, config = _read_recipe(model, set, vocab)
+    summary = summarize(vocab, config)
+    if json:
+        sys.stdout.write(to_json(summary.to_dict()))
+    else:
+        print_tables(*_make_tables(summary))
     return 0
 
 
-def _of_run(path: Path) -> "tuple[int, Design]":
-    from nhin.lm.run import open_run
-
-    run = open_run(path)
-    return run.model.vocab, run.model.design
-
-
-def _of_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple[int, Design]":
-    """Return the vocabulary and the design of a recipe."""
-    from nhin.config import load, read_tree, recipe_names
-    from nhin.lm.recipe import Recipe
+def _read_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple[int, ModelConfig]":
+    """Return the number of tokens and the model of a recipe."""
+    from nhin.config import load_recipe, read_recipe, recipe_names
+    from nhin.lm.recipe import LMRecipe
     from nhin.text.tokenizers import check_spec
 
-    if name in recipe_names() and read_tree(name).get("workflow") != "lm":
-        raise UsageError(
-            f"{name} is a reader's recipe; inspect looks into language models, such as lm-modern"
-        )
-    recipe = load(Recipe, name, changes)
+    if name in recipe_names() and read_recipe(name).get("workflow") != "lm":
+        raise UsageError(f"{name} is a reader's recipe; inspect is for language models, such as lm-modern")
+    recipe = load_recipe(LMRecipe, name, changes)
     if recipe.ngram:
-        raise UsageError(f"{name} counts n-grams; there is no network to look into")
+        raise UsageError(f"{name} counts n-grams; there is no network to inspect")
     spec = recipe.data.tokenizer
     if vocab is None and spec == "char":
         raise UsageError(f"{name} takes its characters from a text; say with --vocab how many there are")
@@ -86,85 +76,81 @@ def _of_recipe(name: str, changes: tuple[str, ...], vocab: int | None) -> "tuple
     return vocab, recipe.model
 
 
-def _shown(found: "Inspected") -> "Iterator[Table | str]":
-    yield _weights(found)
-    yield _arithmetic(found)
+def _make_tables(summary: "ModelSummary") -> "Iterator[Table | str]":
+    yield _weights_table(summary)
+    yield _flops_table(summary)
     yield (
-        _activations(found) if found.activations else "activations: not measured, two blocks take gigabytes"
+        _activations_table(summary)
+        if summary.activations
+        else "activations: not measured, two blocks take gigabytes"
     )
-    if found.cache is not None:
-        held = found.cache
-        yield f"cache: {_bytes(held.token)} a token, {_bytes(held.full)} for a text of {held.context} tokens"
-    if found.loss is None:
+    if summary.cache is not None:
+        per_token, full = _format_bytes(summary.cache.token), _format_bytes(summary.cache.full)
+        yield f"cache: {per_token} a token, {full} for a text of {summary.cache.context} tokens"
+    if summary.loss is None:
         yield "first loss: not measured, building the model takes gigabytes"
         return
-    loss = found.loss
+    loss = summary.loss
     yield (
         f"first loss: {loss.mean:.3f} nats, deviation {loss.deviation:.3f} over {len(loss.losses)} seeds; "
-        f"a guess among {found.vocab} tokens is log V = {loss.guess:.3f}"
+        f"a uniform distribution over {summary.vocab} tokens has log V = {loss.guess:.3f}"
     )
 
 
-def _weights(found: "Inspected") -> "Table":
-    table = _table("Weights", "part", "weights", "share", "bytes", "used by a token")
-    for name, part in found.parts.items():
-        share = f"{part.weights / max(1, found.weights):.1%}"
-        words = (f"{part.weights:,}", share, _bytes(4 * part.weights), f"{part.active:,}")
-        table.add_row(_NAMES.get(name, name), *words)
-    if "head" not in found.parts:
+def _weights_table(summary: "ModelSummary") -> "Table":
+    table = make_table("part", "weights", "share", "bytes", "used by a token", title="Weights")
+    for name, part in summary.parts.items():
+        share = f"{part.weights / max(1, summary.weights):.1%}"
+        size = _format_bytes(4 * part.weights)
+        table.add_row(_NAMES.get(name, name), f"{part.weights:,}", share, size, f"{part.active:,}")
+    if "head" not in summary.parts:
         table.add_row("head", "0", "", "", "the embedding's")
     table.add_section()
-    table.add_row("all", f"{found.weights:,}", "", _bytes(4 * found.weights), f"{found.active:,}")
+    size = _format_bytes(4 * summary.weights)
+    table.add_row("all", f"{summary.weights:,}", "", size, f"{summary.active:,}")
     return table
 
 
-def _arithmetic(found: "Inspected") -> "Table":
-    """Tabulate operations of matrix products, by token."""
-    counted = found.flops
-    title = f"FLOPs of one token, in a text of {found.length}: products of matrices"
-    table = _table(title, "part", "forward", "share")
-    for name in ("projections", "looking", "feed", "head"):
-        value = getattr(counted, name)
-        label = {"looking": "scores and mix", "feed": "feed-forward"}.get(name, name)
-        table.add_row(label, _count(value), f"{value / max(1, counted.forward):.1%}")
+def _flops_table(summary: "ModelSummary") -> "Table":
+    """Tabulate the operations of matrix products per token."""
+    flops = summary.flops
+    title = f"FLOPs of one token, in a text of {summary.length}: matrix products"
+    table = make_table("part", "forward", "share", title=title)
+    for name in ("projections", "looking", "mlp", "head"):
+        value = getattr(flops, name)
+        label = {"looking": "scores and weighted sums", "feed": "MLP"}.get(name, name)
+        table.add_row(label, _format_count(value), f"{value / max(1, flops.forward):.1%}")
     table.add_section()
-    table.add_row("forward", _count(counted.forward), "")
-    table.add_row("training step", _count(counted.training), f"{counted.training / counted.forward:.1f}x")
+    table.add_row("forward", _format_count(flops.forward), "")
+    table.add_row("training step", _format_count(flops.training), f"{flops.training / flops.forward:.1f}x")
     return table
 
 
-def _activations(found: "Inspected") -> "Table":
-    """Tabulate what training keeps of a text, by length, width and depth."""
-    depth = found.design.depth
-    columns = ("tokens T", "width D", "ends", "a block", f"L = {depth}", f"L = {2 * depth}", "recomputed")
-    table = _table("Activations: kept of one text until its gradient has passed, measured", *columns)
-    for kept in found.activations:
-        parts = (kept.ends, kept.block, kept.total(depth), kept.total(2 * depth))
-        again = kept.total(depth, checkpointing=True)
-        table.add_row(str(kept.length), str(kept.dim), *map(_bytes, (*parts, again)))
+def _activations_table(summary: "ModelSummary") -> "Table":
+    """Tabulate activation memory by length, width and depth."""
+    depth = summary.config.depth
+    depths = (f"L = {depth}", f"L = {2 * depth}", "checkpointed")
+    title = "Activations: saved for the gradient of one text, measured"
+    table = make_table("tokens T", "width D", "outside blocks", "a block", *depths, title=title)
+    for memory in summary.activations:
+        sizes = (memory.ends, memory.block, memory.total(depth), memory.total(2 * depth))
+        checkpointed = memory.total(depth, checkpointing=True)
+        table.add_row(str(memory.length), str(memory.dim), *map(_format_bytes, (*sizes, checkpointed)))
     return table
 
 
-def _table(title: str, *columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(*columns, title=title, title_justify="left", title_style="")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
+def _format_bytes(count: float) -> str:
+    return _format_scaled(count, 1024, (" B", " KB", " MB")) or f"{count / 1024**3:,.1f} GB"
 
 
-def _bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1024:
-            return f"{count:.4g} {unit}"
-        count /= 1024
-    return f"{count:,.1f} GB"
+def _format_count(value: float) -> str:
+    return _format_scaled(value, 1000, ("", " k", " M")) or f"{value / 1000**3:,.2f} G"
 
 
-def _count(value: float) -> str:
-    for unit in ("", " k", " M"):
-        if value < 1000:
+def _format_scaled(value: float, step: int, units: tuple[str, ...]) -> str | None:
+    """Format a value in the first unit of which there are fewer than ``step``; None if there is none."""
+    for unit in units:
+        if value < step:
             return f"{value:.4g}{unit}"
-        value /= 1000
-    return f"{value:,.2f} G"
+        value /= step
+    return None

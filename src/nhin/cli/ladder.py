@@ -1,27 +1,29 @@
-"""The command that climbs every rung of the ladder and writes down what each buys."""
+"""The command that trains and compares the language models of the ladder."""
 
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from nhin.errors import MissingExtra
+from nhin.format import parse_duration
+from nhin.ranges import parse_list
 
 _STOPPED = 130
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Sizes:
-    """The sizes of every rung, which suit a laptop.
+class LadderOptions:
+    """The sizes of every model; the defaults suit a laptop.
 
     Args:
-        dim: Width; 128 when not given.
-        heads: Heads of rungs that have several; 4 when not given.
-        context: Tokens that are read at once; 64 when not given.
-        batch: Texts of a step; 32 when not given.
+        dim: Model width; 128 when not given.
+        heads: Heads of models that have several; 4 when not given.
+        context: Sequence length in tokens; 64 when not given.
+        batch: Sequences per step; 32 when not given.
         tokenizer: For a text that is not prepared: char, byte or bpe:N; bpe:2048 when not given.
     """
 
@@ -32,7 +34,7 @@ class Sizes:
     tokenizer: str | None = None
 
 
-_USUAL = Sizes()
+_DEFAULTS = LadderOptions()
 
 
 def ladder(  # noqa: PLR0913  # every option is one word of the command line
@@ -44,50 +46,47 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
     depths: str | None = None,
     rates: str | None = None,
     resume: bool = False,
-    sizes: Annotated[Sizes, Parameter(name="*")] = _USUAL,
+    sizes: Annotated[LadderOptions, Parameter(name="*")] = _DEFAULTS,
 ) -> int:
-    """Train every rung of language model on one text, and tell what each buys and what does not hold.
+    """Train language models of rising size on one text, and report what each part improves and what does not.
 
-    All rungs get the same width, context, steps and tokens; n-grams of orders 1 to 5 are the control. Ctrl-C
-    stops, and --resume goes on. The table is written to ladder.md, ladder.json and ladder.png.
+    All models get the same width, context, steps and tokens; n-grams of orders 1 to 5 are the baseline.
+    Ctrl-C stops, and --resume continues. The table is written to ladder.md, ladder.json and ladder.png.
 
     Args:
         data: Tokens made by nhin prepare, or a text to prepare; the sources of Python's own library when not
             given.
-        out: Folder of the climb; every run is a folder in it.
-        budget: CPU time that all runs together may take, such as 90s, 30m or 2h; 30m when not given. On a
-            machine with nothing else to do that is the time on the clock. Preparing a text comes before.
-        seeds: Runs of every rung; 3 when not given.
+        out: Folder of the ladder; every run is a folder in it.
+        budget: CPU time of all runs together, such as 90s, 30m or 2h; 30m when not given. On an idle
+            machine that is the time on the clock. Preparing a text is not counted.
+        seeds: Runs of every model; 3 when not given.
         depths: Of lm-blocks and lm-modern; 2,4,8 when not given.
-        rates: To try on every rung, such as 1e-3,3e-3,1e-2; three around each rung's own when not given. More
-            are tried while the best is at an edge. A single one is taken as it is.
-        resume: Go on with the climb in that folder; what is not given is as it was begun.
-        sizes: Of every rung.
+        rates: Learning rates to try for every model, such as 1e-3,3e-3,1e-2; three around each model's
+            default when not given. More are tried while the best is at an edge. A single one is not searched.
+        resume: Continue the ladder in that folder; options that are not given are as before.
+        sizes: Of every model.
     """
-    from nhin.lm.ladder.words import depths_of, rates_of, seconds_of
-
-    given: dict[str, Any] = {field.name: getattr(sizes, field.name) for field in fields(sizes)}
-    given |= {
+    options: dict[str, Any] = asdict(sizes) | {
         "data": None if data is None else str(data.resolve()),
-        "budget": None if budget is None else seconds_of(budget),
+        "budget": None if budget is None else parse_duration("budget", budget),
         "seeds": seeds,
-        "depths": None if depths is None else depths_of(depths),
-        "rates": None if rates is None else rates_of(rates),
+        "depths": None if depths is None else parse_list(depths, int, "depths look like 2,4,8"),
+        "rates": None if rates is None else parse_list(rates, float, "rates look like 1e-3,3e-3,1e-2"),
     }
     try:
-        import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
+        import torch  # noqa: F401 - to report how to install it before anything fails
     except ImportError as why:
         raise MissingExtra("the ladder needs PyTorch: pip install 'nhin[torch]'") from why
-    from nhin.lm.ladder.climb import climb
-    from nhin.lm.ladder.page import page
-    from nhin.lm.ladder.plan import begun
-    from nhin.lm.ladder.settings import Settings
+    from nhin.studies.ladder.plan import load_plan
+    from nhin.studies.ladder.report import format_report
+    from nhin.studies.ladder.run import run_ladder
+    from nhin.studies.ladder.settings import LadderSettings
 
-    before = begun(out) if resume else None
-    usual = Settings() if before is None else before.settings
-    settings = replace(usual, **{name: value for name, value in given.items() if value is not None})
-    found = climb(settings, out, resume)
-    if found is None:
+    plan = load_plan(out) if resume else None
+    settings = LadderSettings() if plan is None else plan.settings
+    settings = replace(settings, **{name: value for name, value in options.items() if value is not None})
+    results = run_ladder(settings, out, resume)
+    if results is None:
         return _STOPPED
-    sys.stdout.write(f"{page(found)}\nall in {out}\n")
+    sys.stdout.write(f"{format_report(results)}\nall in {out}\n")
     return 0

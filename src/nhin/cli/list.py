@@ -1,32 +1,32 @@
-"""The command that lists what attention is made of."""
+"""``nhin list``: the catalogue of attention."""
 
 import sys
-from json import dumps
 
+from nhin.cli.output import print_error, to_json
 from nhin.errors import UsageError
 
 
 def list(*names: str, family: str | None = None, able: str | None = None, json: bool = False) -> int:
-    """List attention mechanisms, positions, head sharing, states and presets; or tell all about some.
+    """List attention mechanisms, positions, head sharing, caches and presets, or describe some.
 
     Args:
-        names: What to tell all about: window, rotary-yarn, mistral. Everything in short when there is none.
+        names: Entries to describe: window, rotary-yarn, mistral. Without names, everything in short.
         family: Mechanisms of one family only: exact, scores, reach, bias, linear, low-rank, sparse.
         able: Mechanisms with these abilities only, joined by commas: causal,decode.
-        json: Write one JSON array, for programs.
+        json: Write one JSON array.
     """
     if names and (family or able):
         raise UsageError("give names, or --family and --able to choose by, not both")
-    from nhin.viz.catalogue import as_data, catalogue, chosen, entry
-    from nhin.viz.listing import overview, single
+    from nhin.viz.catalogue import entry_to_dict, filter_entries, find_entry, list_entries
+    from nhin.viz.listing import format_entry, format_overview
 
-    entries = [entry(name) for name in names] or chosen(catalogue(), family, able)
+    entries = [find_entry(name) for name in names] or filter_entries(list_entries(), family, able)
     if json:
-        sys.stdout.write(dumps([as_data(one) for one in entries], ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(to_json([entry_to_dict(entry) for entry in entries]))
     elif names:
-        sys.stdout.write("\n\n".join(single(one) for one in entries))
+        sys.stdout.write("\n\n".join(map(format_entry, entries)))
     elif entries:
-        sys.stdout.write(overview(entries))
+        sys.stdout.write(format_overview(entries))
     else:
-        sys.stderr.write("nhin: no mechanism has all of that\n")
+        print_error("no mechanism has all of that")
     return 0

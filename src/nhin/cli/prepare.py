@@ -1,15 +1,15 @@
-"""The command that turns text into tokens."""
+"""``nhin prepare``: tokens from text."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from nhin.data.shards import Corpus
+from nhin.cli.output import open_progress
 
-Seen = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from nhin.data.text.token_dataset import Corpus
 
 
 def prepare(
@@ -23,66 +23,54 @@ def prepare(
     test: float = 0.05,
     seed: int = 0,
 ) -> int:
-    """Turn text into token shards that a language model trains on; the same command gives the same bytes.
+    """Tokenize text into shards for training a language model; the same command gives the same bytes.
 
-    Stopped at any moment it leaves nothing in the folder, and can be given again.
+    If it is interrupted, the folder stays empty and the command can be repeated.
 
     Args:
         source: A text file, a folder of them, hf:NAME or hf:NAME:column for a data set of Hugging Face's hub
-            (the only one that uses the network), or python for the sources of Python's own library.
-        out: Folder for the tokens; new or empty.
+            (the only one that uses the network), or python for the source code of Python's library.
+        out: Folder of the tokens; new or empty.
         tokenizer: char, byte, or bpe:N for N byte pairs, learned from the training split.
-        split: Whether blocks from all over the text are held out, or its tail, validation before test.
-        validation: Share of the text to choose by, from 0 up to 1.
-        test: Share of the text to measure on once, from 0 up to 1.
+        split: Hold out random blocks, or the tail of the text, validation before test.
+        validation: Share of the validation split, from 0 up to 1.
+        test: Share of the test split, from 0 up to 1.
         seed: Which blocks are held out.
     """
-    from nhin.data.shards import Cut, open_tokens
-    from nhin.data.shards import prepare as run
+    from nhin.data.text.prepare import prepare as run
+    from nhin.data.text.splits import SplitConfig
+    from nhin.data.text.token_dataset import open_tokens
 
-    with _progress() as seen:
-        folder = run(source, tokenizer, out, Cut(split, validation, test, seed=seed), seen)
-    sys.stdout.write(_summary(open_tokens(folder), out))
+    with open_progress() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def update(description: str, done: int, total: int) -> None:
+            assert progress is not None
+            if description not in tasks:
+                tasks[description] = progress.add_task(description, total=total or None)
+            progress.update(tasks[description], completed=done)
+
+        on_progress = None if progress is None else update
+        settings = SplitConfig(split, validation, test, seed=seed)
+        folder = run(source, tokenizer, out, settings, on_progress)
+    sys.stdout.write(_format_summary(open_tokens(folder), out))
     return 0
 
 
-def _summary(corpus: "Corpus", out: Path) -> str:
-    """Tell what was prepared, a line for each split."""
+def _format_summary(corpus: "Corpus", out: Path) -> str:
+    """Describe the prepared text, with a line for each split."""
     manifest = corpus.manifest
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.source.skipped.items())
     lines = [
-        f"{manifest.source.name}: {_counted(manifest.source.documents, 'document')}"
+        f"{manifest.source.name}: {_format_count(manifest.source.documents, 'document')}"
         + (f" (left out: {skipped})" if skipped else ""),
         f"{corpus.tokenizer.name}: {manifest.vocab:,} ids",
     ]
     for name, split in corpus.splits.items():
-        per_token = split.bytes / len(split)
-        lines.append(
-            f"{name}: {_counted(len(split), 'token')} for {_counted(split.characters, 'character')}, "
-            f"{per_token:.2f} bytes per token"
-        )
+        tokens, characters = _format_count(len(split), "token"), _format_count(split.characters, "character")
+        lines.append(f"{name}: {tokens} for {characters}, {split.bytes / len(split):.2f} bytes per token")
     return "\n".join([*lines, f"all in {out}"]) + "\n"
 
 
-def _counted(count: int, what: str) -> str:
+def _format_count(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
-
-
-@contextmanager
-def _progress() -> Iterator[Seen | None]:
-    """Show a bar for each thing that is done to a person who watches; stay silent in a log."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    tasks: dict[str, TaskID] = {}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-
-        def seen(doing: str, done: int, total: int) -> None:
-            if doing not in tasks:
-                tasks[doing] = bar.add_task(doing, total=total or None)
-            bar.update(tasks[doing], completed=done)
-
-        yield seen

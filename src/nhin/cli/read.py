@@ -1,4 +1,4 @@
-"""The command that reads."""
+"""``nhin read``: text in pictures."""
 
 import sys
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from nhin.cli.output import print_error
 from nhin.errors import NhinError, UnknownName, UsageError
-from nhin.reading.weights import DEFAULT
+from nhin.reading.onnx_model import DEFAULT_MODEL
 
 STDIN = "standard input"
 OPTIONS = ("--format", "--crop", "--weights", "--example", "--help")
@@ -18,23 +19,23 @@ def read(
     *paths: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     format: Literal["text", "tsv", "json"] = "text",
     crop: bool = False,
-    weights: str = DEFAULT,
+    weights: str = DEFAULT_MODEL,
     example: bool = False,
 ) -> int:
     """Read the Vietnamese text in pictures.
 
-    Each picture is read even when another cannot be: a failure is one line on standard error, and the
-    exit code is then that of the worst.
+    A picture that cannot be read does not stop the others: it is one line on standard error, and the exit
+    code is that of the worst.
 
     Args:
         paths: Pictures, or folders of pictures; - reads one picture from standard input.
         format: text: the lines alone. tsv: path, line, text, confidence (0 to 1), box. json: one object
-            per picture and line, with every character's place.
-        crop: The pictures are single words or lines already: do not look for lines in them.
-        weights: The model to read with: a name, or a folder with an ONNX pair.
+            per picture and line, with the position of every character.
+        crop: The pictures are single words or lines already: detect no lines.
+        weights: The model: a name, or a folder with an ONNX pair.
         example: Read the street sign that comes with nhin.
     """
-    # A lone - has to be let through as a path, and slips of the pen come through with it.
+    # A lone - must be allowed as a path, which also lets mistyped options through.
     for path in paths:
         if str(path).startswith("-") and str(path) != "-" and not path.exists():
             raise UnknownName("option", str(path), OPTIONS)
@@ -45,39 +46,39 @@ def read(
     from nhin.reading.reader import Reader
     from nhin.reading.writers import TSV_HEAD, WRITERS
 
-    # Weights that cannot be loaded fail every picture alike: say it once, before any is opened.
+    # Weights that cannot be loaded fail every picture alike: report it once.
     reader = Reader(weights).load(crop)
     if format == "tsv":
         sys.stdout.write(TSV_HEAD)
-    worst, sources = 0, list(_sources(paths))
+    exit_code, sources = 0, list(_iter_sources(paths))
     for number, (name, source) in enumerate(sources):
         if isinstance(source, NhinError):
-            worst = max(worst, _failed(source))
+            exit_code = max(exit_code, _report_failure(source))
             continue
         try:
             reading = reader.read(sys.stdin.buffer if source is None else source, crop, name=name)
         except NhinError as why:
-            worst = max(worst, _failed(why))
+            exit_code = max(exit_code, _report_failure(why))
             continue
         if format == "text" and len(sources) > 1:
             sys.stdout.write(f"{'' if number == 0 else chr(10)}==> {name} <==\n")
         sys.stdout.write(WRITERS[format](reading, name))
         sys.stdout.flush()
-    return worst
+    return exit_code
 
 
-def _sources(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | NhinError | None]]:
-    """Name each picture and say where it is: a path, None for standard input, or why there is none."""
-    from nhin.image.load import expand
+def _iter_sources(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | NhinError | None]]:
+    """Yield the name of each picture and its path, None for standard input, or an error."""
+    from nhin.image.load import expand_paths
 
     for path in paths:
         if str(path) == "-":
             yield STDIN, None
             continue
-        yield from ((str(item), item) for item in expand([path]))
+        yield from ((str(item), item) for item in expand_paths([path]))
 
 
-def _failed(why: NhinError) -> int:
+def _report_failure(why: NhinError) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"nhin: {' '.join(str(why).split())}\n")
+    print_error(str(why))
     return why.exit_code

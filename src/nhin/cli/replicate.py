@@ -1,17 +1,17 @@
-"""The command that runs the experiments of arXiv:2310.11685, and what lies beyond them."""
+"""The command that runs the experiments of arXiv:2310.11685, and those beyond them."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nhin.cli.files import progress
-from nhin.cli.replicate_beyond import Training, kernels, train
+from nhin.cli.output import show_progress
+from nhin.cli.replicate_beyond import StudyOptions, test_kernels, train_kernels
 from nhin.errors import UnknownName, UsageError
-from nhin.replication.choices import CrossDef, Inner, Method, Rounding, Weights
-from nhin.replication.sweeps import FAMILIES, INNERS, Choices, Family
+from nhin.studies.separation.options import CrossDef, Inner, Method, Rounding, Variant, Weights
+from nhin.studies.separation.sweeps import FAMILIES, INNERS, Family
 
 What = Literal["regression", "self", "cross", "all", "explain", "kernels", "train"]
 Sweep = Literal["n", "d", "m", "a1", "a0", "c", "all"]
@@ -19,12 +19,12 @@ Sweep = Literal["n", "d", "m", "a1", "a0", "c", "all"]
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Open:
-    """What the paper leaves open.
+class VariantOptions:
+    """Choices for what the paper leaves open.
 
     Args:
         tau: Threshold of the regression.
-        margin: That of attention is (c + margin) sqrt(ln n).
+        margin: The threshold of attention is (c + margin) sqrt(ln n).
         m_rule: How m = log n becomes a whole number.
         tie_b: b is 1 - c, not .2.
         weights: Whether the four networks share the random columns y.
@@ -42,30 +42,22 @@ class Open:
     cross_def: CrossDef = "c1"
     independent: bool = False
 
-    def choices(self) -> Choices:
-        """Return them as the experiments take them."""
-        return Choices(
-            self.tau,
-            self.margin,
-            self.m_rule,
-            self.tie_b,
-            self.weights,
-            self.cross_def,
-            self.independent,
-        )
+    def to_variant(self) -> Variant:
+        """Return the choices under the names of the experiments."""
+        return Variant(*astuple(self))
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Swept:
+class SweepOptions:
     """What is swept, and how it is measured.
 
     Args:
         inner: X: eye for vec(I_d), ones for all ones; both when not given.
-        sweep: What is swept; all of them when not given.
+        sweep: What is swept; everything when not given.
         repeats: Of every point; 1,000 of the regression and 100 of attention when not given, as in the paper.
         method: exact draws nothing; mc draws, fast; dense draws the same and computes every matrix. The exact
-            chances stand beside those that draw.
+            probabilities are given beside the counts of mc and dense.
     """
 
     inner: Annotated[Inner | None, Parameter(("--X", "--x"))] = None
@@ -74,7 +66,7 @@ class Swept:
     method: Method = "mc"
 
 
-_ALL, _USUAL, _NONE = Swept(), Open(), Training()
+_SWEEPS, _VARIANT, _STUDY = SweepOptions(), VariantOptions(), StudyOptions()
 
 
 def replicate(
@@ -83,84 +75,87 @@ def replicate(
     *words: str,
     seed: int = 0,
     out: Path | None = None,
-    swept: Swept = _ALL,
-    choices: Open = _USUAL,
-    training: Training = _NONE,
+    swept: SweepOptions = _SWEEPS,
+    choices: VariantOptions = _VARIANT,
+    training: StudyOptions = _STUDY,
 ) -> int:
     """Run softmax against linear attention: the published sweeps, or one experiment explained in words.
 
-    Writes results.csv, figures, a report and a manifest to a folder, which is there whole or not at all.
+    Writes results.csv, figures, a report and a manifest to a folder, all of them or nothing.
 
     Args:
         what: regression, self, cross (a reconstruction) or all: the sweeps of the paper. explain: one
             experiment, such as explain n=200 d=22 a1=2, or explain cross n=1000 d=12. kernels: the same test
             for every kernel of nhin's registry and some more. train: the same networks, trained on data with
             noise.
-        words: Of explain: a family, and what is set, NAME=VALUE. Of kernels and train: which kernels.
-        seed: Of all draws: the same seed, the same results.
+        words: Of explain: a family, and settings, NAME=VALUE. Of kernels and train: which kernels.
+        seed: Of all samples: the same seed, the same results.
         out: Folder of the results; runs/replicate-WHAT when not given.
         swept: What is swept, and how it is measured.
-        choices: What the paper leaves open.
-        training: What is trained.
+        choices: Choices for what the paper leaves open.
+        training: Options of train.
     """
-    _fitting(what, swept, choices, training)
+    _check_options(what, swept, choices, training)
     if what == "explain" and (seed or out is not None):
         raise UsageError("explain draws nothing and writes no files: leave out --seed and --out")
     out = Path(f"runs/replicate-{what}") if out is None else out
     if what == "explain":
         return _explain(words, swept.inner, choices)
     if what == "kernels":
-        return kernels(words, seed, out)
+        return test_kernels(words, seed, out)
     if what == "train":
-        return train(words, seed, out, training)
+        return train_kernels(words, seed, out, training)
     if words:
         raise UsageError(f"{words[0]!r} is one word too many: only explain takes settings, as NAME=VALUE")
-    return _sweeps(FAMILIES if what == "all" else (what,), seed, out, swept, choices)
+    return _run_sweeps(FAMILIES if what == "all" else (what,), seed, out, swept, choices)
 
 
-def _fitting(what: What, swept: Swept, choices: Open, training: Training) -> None:
-    """Refuse options that would do nothing."""
-    if training != _NONE and what != "train":
+def _check_options(what: What, swept: SweepOptions, choices: VariantOptions, training: StudyOptions) -> None:
+    """Refuse options that would have no effect."""
+    if training != _STUDY and what != "train":
         raise UsageError(f"--sigmas, --lengths, --seeds, --steps and --resume are of train, not of {what}")
-    if what in ("kernels", "train") and (swept != _ALL or choices != _USUAL):
+    if what in ("kernels", "train") and (swept != _SWEEPS or choices != _VARIANT):
         raise UsageError(f"{what} has neither sweeps nor open choices: leave out their options")
-    if what == "explain" and replace(swept, inner=None) != _ALL:
+    if what == "explain" and replace(swept, inner=None) != _SWEEPS:
         raise UsageError(
             "explain tells of one experiment, exactly: leave out --sweep, --repeats and --method"
         )
 
 
-def _sweeps(families: tuple[Family, ...], seed: int, out: Path, swept: Swept, choices: Open) -> int:
+def _run_sweeps(
+    families: tuple[Family, ...], seed: int, out: Path, swept: SweepOptions, choices: VariantOptions
+) -> int:
     """Run the paper's sweeps and print the report."""
-    import matplotlib  # noqa: F401 - asked for before anything is computed
+    import matplotlib  # noqa: F401 - a missing package is reported before anything is computed
 
-    from nhin.replication.run import Request, run
+    from nhin.studies.separation.run import SweepRequest, run_sweeps
 
     inners = INNERS if swept.inner is None else (swept.inner,)
-    request = Request(families, inners, swept.sweep, swept.method, swept.repeats, seed, choices.choices())
+    variant = choices.to_variant()
+    request = SweepRequest(families, inners, swept.sweep, swept.method, swept.repeats, seed, variant)
     total = sum(len(request.points(family)) for family in families)
-    with progress(total, "replicating") as told:
-        run(request, out, None if told is None else lambda _done, _of: told(1))
+    with show_progress(total, "replicating") as advance:
+        run_sweeps(request, out, advance)
     sys.stdout.write((out / "report.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0
 
 
-def _explain(words: tuple[str, ...], inner: Inner | None, choices: Open) -> int:
+def _explain(words: tuple[str, ...], inner: Inner | None, choices: VariantOptions) -> int:
     """Print one experiment in words."""
-    from nhin.replication.words import page_of
+    from nhin.studies.separation.explain import explain_experiment
 
     family = "self"
     if words and "=" not in words[0]:
         family, words = words[0], words[1:]
     if family not in FAMILIES:
         raise UnknownName("family", family, FAMILIES)
-    given = dict(_pair(word) for word in words)
-    given |= {} if inner is None else {"X": inner}
-    sys.stdout.write(page_of(family, given, choices.choices()))
+    settings = dict(_parse_pair(word) for word in words)
+    settings |= {} if inner is None else {"X": inner}
+    sys.stdout.write(explain_experiment(family, settings, choices.to_variant()))
     return 0
 
 
-def _pair(word: str) -> tuple[str, str]:
+def _parse_pair(word: str) -> tuple[str, str]:
     name, sign, value = word.partition("=")
     if not sign:
         raise UsageError(f"{word!r} sets nothing; give NAME=VALUE, such as n=200")

@@ -1,29 +1,27 @@
-"""What nhin replicate does beyond the paper: other kernels, and training."""
+"""The parts of nhin replicate beyond the paper: other kernels, and training."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from cyclopts import Parameter
 
-from nhin.errors import MissingExtra, UsageError
-
-Number = TypeVar("Number", int, float)
+from nhin.errors import MissingExtra
+from nhin.ranges import Number, parse_list
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Training:
-    """What is trained.
+class StudyOptions:
+    """Options of train.
 
     Args:
         sigmas: Of train: the noise, in units of sqrt(ln n); .1,.2,.3 when not given.
         lengths: Of train: values of n at sigma = .2, multiples of 12; 48,96,192 when not given.
-        seeds: Of train: runs of each, 3 or more to tell anything; 3 when not given.
+        seeds: Of train: runs of each, 3 or more to compare them; 3 when not given.
         steps: Of train: steps of each run; 1200 when not given.
-        resume: Of train: go on with the study in that folder.
+        resume: Of train: continue the study in that folder.
     """
 
     sigmas: str | None = None
@@ -33,75 +31,71 @@ class Training:
     resume: bool = False
 
 
-def kernels(names: tuple[str, ...], seed: int, out: Path) -> int:
-    """Put kernels to the paper's test, and write down how well they separate.
+def test_kernels(names: tuple[str, ...], seed: int, out: Path) -> int:
+    """Run the paper's test with other kernels, and report how well they separate.
 
     Args:
         names: Which; all when empty.
-        seed: Of all that is drawn.
+        seed: Of all samples.
         out: Folder of the results.
     """
-    _need_torch()
-    from nhin.replication.beyond.trial import Trial, measure
-    from nhin.replication.beyond.trial_page import save
-    from nhin.replication.folder import refuse
+    _require_torch()
+    from nhin.studies.files import check_new_folder
+    from nhin.studies.separation.kernels_study.kernel_report import save_report
+    from nhin.studies.separation.kernels_study.kernel_test import KernelTest, measure_kernels
 
-    trial = Trial(names=names, seed=seed)
-    refuse(out)
-    points = measure(trial, _told)
-    save(trial, points, out)
+    test = KernelTest(names=names, seed=seed)
+    check_new_folder(out)
+    scores = measure_kernels(test, _print_progress)
+    save_report(test, scores, out)
     sys.stdout.write((out / "kernels.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0
 
 
-def train(names: tuple[str, ...], seed: int, out: Path, training: Training) -> int:
+def train_kernels(names: tuple[str, ...], seed: int, out: Path, options: StudyOptions) -> int:
     """Train the paper's network on the task with noise, kernel by kernel; about a quarter of an hour.
 
     Args:
         names: Kernels; all when empty.
         seed: Of the first run of each.
-        out: Folder of the study; what is over in it is not done again.
-        training: The rest.
+        out: Folder of the study; finished runs in it are not repeated.
+        options: The rest.
     """
-    _need_torch()
-    from nhin.replication.beyond.study import Plan, study
-    from nhin.replication.beyond.study_page import save
-    from nhin.replication.beyond.training import Course
+    _require_torch()
+    from nhin.studies.separation.kernels_study.training import StudyTrainConfig
+    from nhin.studies.separation.kernels_study.training_report import save_report
+    from nhin.studies.separation.kernels_study.training_study import StudyPlan, run_study
 
-    usual = Plan()
-    plan = Plan(
-        course=Course(usual.course.steps if training.steps is None else training.steps),
-        kernels=names or usual.kernels,
-        sigmas=_several("sigmas", training.sigmas, float, usual.sigmas),
-        lengths=_several("lengths", training.lengths, int, usual.lengths),
-        seeds=usual.seeds if training.seeds is None else training.seeds,
+    default = StudyPlan()
+    plan = StudyPlan(
+        course=StudyTrainConfig(default.course.steps if options.steps is None else options.steps),
+        kernels=names or default.kernels,
+        sigmas=_parse_option("sigmas", options.sigmas, float, default.sigmas),
+        lengths=_parse_option("lengths", options.lengths, int, default.lengths),
+        seeds=default.seeds if options.seeds is None else options.seeds,
         seed=seed,
     )
-    runs = study(plan, out, resume=training.resume, told=_told)
-    save(plan, runs, out)
+    runs = run_study(plan, out, resume=options.resume, on_progress=_print_progress)
+    save_report(plan, runs, out)
     sys.stdout.write((out / "training.md").read_text("utf-8") + f"\nall in {out}\n")
     return 0
 
 
-def _several(
-    name: str, words: str | None, kind: Callable[[str], Number], usual: tuple[Number, ...]
+def _parse_option(
+    name: str, text: str | None, kind: Callable[[str], Number], default: tuple[Number, ...]
 ) -> tuple[Number, ...]:
-    """Read numbers such as 48,96."""
-    if words is None:
-        return usual
-    try:
-        return tuple(kind(word) for word in words.split(",") if word.strip())
-    except ValueError:
-        look = ",".join(map(str, usual))
-        raise UsageError(f"--{name} looks like {look}, not {words[:40]!r}") from None
+    if text is None:
+        return default
+    text = ",".join(word for word in text.split(",") if word.strip())
+    return parse_list(text, kind, f"--{name} looks like {','.join(map(str, default))}") if text else ()
 
 
-def _told(line: str) -> None:
+def _print_progress(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _need_torch() -> None:
+def _require_torch() -> None:
     try:
-        import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
+        import torch  # noqa: F401 - to report how to install it before anything fails
     except ImportError as why:
         raise MissingExtra("kernels and training need PyTorch: pip install 'nhin[torch]'") from why

@@ -1,4 +1,4 @@
-"""What ``nhin show attention RUN`` draws: the attention of a trained language model to a text it reads."""
+"""``nhin show attention RUN``: figures of a trained language model's attention to a text."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
-from nhin.cli.pictures import save, write
+from nhin.cli.output import save_figures, write_file
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nhin.lm.run import Run
+    from nhin.lm.loading import LMRun
     from nhin.text.tokenizers import Tokenizer
-    from nhin.viz.layers import Layer
+    from nhin.viz.layer_figures import Layer
 
-MOST_TOKENS = 256
+MAX_TOKENS = 256
 KINDS = ("card", "weights", "steps")
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Reading:
-    """What a trained model reads, and what of its attention is drawn.
+class TraceOptions:
+    """The prompt of a trained model, and the layers and heads to draw.
 
     Args:
-        prompt: The text that a language model reads.
-        layer: Draw this layer, counted from 0; may be given again. All when not given.
-        head: Draw this head, counted from 0; may be given again. All when not given.
-        matrices: Write what is drawn as numbers too, one .npz of layer0.scores, layer0.weights and so on.
+        prompt: The text that a language model attends to.
+        layer: Draw this layer, counted from 0; repeatable. All when not given.
+        head: Draw this head, counted from 0; repeatable. All when not given.
+        matrices: Also write the matrices, one .npz of layer0.scores, layer0.weights and so on.
     """
 
     prompt: str | None = None
@@ -41,103 +41,108 @@ class Reading:
     matrices: bool = False
 
 
-def show_run(path: Path, out: Path, kind: str | None, reading: Reading) -> int:
-    """Draw the attention of the model in a run's folder, and write the pictures."""
+def show_run(path: Path, out: Path, kind: str | None, trace: TraceOptions) -> int:
+    """Draw the attention of the model in a run's folder and write the figures."""
     if kind not in (None, *KINDS):
         raise UsageError(f"--kind {kind} is for mechanisms; a run is drawn as {', '.join(KINDS)}")
-    if not reading.prompt:
-        raise UsageError("say with --prompt what the model shall read")
-    from nhin.lm.run import open_run
+    if not trace.prompt:
+        raise UsageError("give the text that the model attends to with --prompt")
+    from nhin.lm.loading import open_run
 
     run = open_run(path)
-    ids = _ids(run, reading.prompt)
-    layers = _layers(run, ids)
+    ids = _encode_prompt(run, trace.prompt)
+    layers = _explain_layers(run, ids)
     if not layers:
         raise UsageError(f"{path} has no attention to draw: its depth is 0")
-    chosen = _chosen("layer", reading.layer, len(layers))
-    heads = _chosen("head", reading.head, layers[0].heads)
-    names = _names(run, ids, layers[0].steps["weights"].shape[-1])
-    layers = [layers[number] for number in chosen]
-    figures = _figures(_title(run, path), kind, layers, heads, names)
+    numbers = _select_indices("layer", trace.layer, len(layers))
+    heads = _select_indices("head", trace.head, layers[0].heads)
+    names = _position_labels(run, ids, layers[0].steps["weights"].shape[-1])
+    layers = [layers[number] for number in numbers]
+    figures = _figure_makers(_make_title(run, path), kind, layers, heads, names)
     name = path.resolve().name
-    for ending, draw in figures.items():
-        save(out, [name], lambda _, draw=draw: draw(), f"-{ending}")
-    if reading.matrices:
-        write(out / f"{name}-attention.npz", _packed(layers, names))
+    for suffix, draw in figures.items():
+        save_figures(out, [name], lambda _, draw=draw: draw(), f"-{suffix}")
+    if trace.matrices:
+        write_file(out / f"{name}-attention.npz", _pack_matrices(layers, names))
     return 0
 
 
-def _figures(
+def _figure_makers(
     title: str, kind: str | None, layers: "Sequence[Layer]", heads: Sequence[int], names: Sequence[str]
 ) -> "Mapping[str, Callable[[], Figure]]":
-    """Return what is to be drawn, by the ending of its file."""
-    from nhin.viz import layers as viz
+    """Return functions that draw the figures, by the suffix of their files."""
+    from nhin.viz import layer_figures as viz
 
     if kind == "steps":
         return {
-            f"layer{one.number}-head{head}-steps": lambda one=one, head=head: viz.steps(
-                f"{title}, layer {one.number}", one, head
+            f"layer{layer.number}-head{head}-steps": lambda layer=layer, head=head: viz.draw_layer_steps(
+                f"{title}, layer {layer.number}", layer, head
             )
-            for one in layers
+            for layer in layers
             for head in heads
         }
-    figures = {"weights": lambda: viz.grid(f"{title}: what layers and heads look at", layers, heads, names)}
+    figures = {
+        "weights": lambda: viz.draw_layers(f"{title}: weights by layer and head", layers, heads, names)
+    }
     if kind == "weights":
         return figures
     return figures | {
-        f"layer{one.number}": lambda one=one: viz.layer(f"{title}, layer {one.number}", one, heads, names)
-        for one in layers
+        f"layer{layer.number}": lambda layer=layer: viz.draw_layer(
+            f"{title}, layer {layer.number}", layer, heads, names
+        )
+        for layer in layers
     }
 
 
-def _ids(run: "Run", prompt: str) -> list[int]:
-    """Turn a prompt into tokens, or say that there are too many."""
+def _encode_prompt(run: "LMRun", prompt: str) -> list[int]:
+    """Tokenize a prompt, or refuse one that is too long."""
     ids = run.tokenizer.encode(prompt)
-    for most, why in ((run.model.context, "the model's context"), (MOST_TOKENS, "the most that are drawn")):
-        if len(ids) > most:
-            raise UsageError(f"the prompt has {len(ids)} tokens, and {most} are {why}; shorten it")
+    for limit, why in ((run.model.context, "the model's context"), (MAX_TOKENS, "the most that are drawn")):
+        if len(ids) > limit:
+            raise UsageError(f"the prompt has {len(ids)} tokens, and {limit} are {why}; shorten it")
     return ids
 
 
-def _layers(run: "Run", ids: Sequence[int]) -> "list[Layer]":
+def _explain_layers(run: "LMRun", ids: Sequence[int]) -> "list[Layer]":
     import torch
 
-    from nhin.viz.layers import Layer
+    from nhin.viz.layer_figures import Layer
 
-    blocks = list(run.model.each_block())
+    blocks = list(run.model.iter_blocks())
     explained = run.model.explain(torch.tensor([ids]))
-    scaled = bool(blocks) and blocks[0].attention.mechanism.facts.family in ("exact", "sparse")
+    is_scaled = bool(blocks) and blocks[0].attention.mechanism.facts.family in ("exact", "sparse")
     return [
         Layer(
             number,
             {name: value[0].detach().cpu().numpy() for name, value in steps.items() if value.ndim},
-            one.attention.kv_heads,
-            scaled,
+            block.attention.kv_heads,
+            is_scaled,
         )
-        for number, (one, steps) in enumerate(zip(blocks, explained, strict=True))
+        for number, (block, steps) in enumerate(zip(blocks, explained, strict=True))
     ]
 
 
-def _chosen(option: str, given: Sequence[int], count: int) -> list[int]:
-    """Return which layers or heads are drawn: those that are given, else all."""
-    for number in given:
-        if not 0 <= number < count:
-            raise UsageError(f"--{option} is {number}; this model has 0 to {count - 1}")
-    return sorted(set(given)) or list(range(count))
+def _select_indices(option: str, indices: Sequence[int], count: int) -> list[int]:
+    """Return the given layers or heads, or all when none are given."""
+    for index in indices:
+        if not 0 <= index < count:
+            raise UsageError(f"--{option} is {index}; this model has 0 to {count - 1}")
+    return sorted(set(indices)) or list(range(count))
 
 
-def _names(run: "Run", ids: Sequence[int], places: int) -> list[str]:
-    """Return what stands at each place: the memory, where there is one, and the last tokens."""
-    memory = run.model.design.memory
-    tokens = list(ids)[len(ids) - (places - memory) :]
-    return [f"memory {number}" for number in range(memory)] + [readable(run.tokenizer, one) for one in tokens]
+def _position_labels(run: "LMRun", ids: Sequence[int], length: int) -> list[str]:
+    """Return the label of each position: the memory, if any, and the last tokens."""
+    memory = run.model.config.memory
+    tokens = list(ids)[len(ids) - (length - memory) :]
+    labels = [f"memory {number}" for number in range(memory)]
+    return labels + [format_token(run.tokenizer, token) for token in tokens]
 
 
-def readable(tokenizer: "Tokenizer", token: int) -> str:
-    """Return a token as a person reads it: blanks as signs, half a character as its bytes."""
-    if token == tokenizer.end:
+def format_token(tokenizer: "Tokenizer", token: int) -> str:
+    """Return a token as readable text: white space as signs, part of a character as its bytes."""
+    if token == tokenizer.eos_id:
         return "⟨end⟩"
-    piece = tokenizer.raw([token])
+    piece = tokenizer.decode_bytes([token])
     try:
         text = piece.decode()
     except UnicodeDecodeError:
@@ -145,17 +150,17 @@ def readable(tokenizer: "Tokenizer", token: int) -> str:
     return "".join(_SIGNS.get(char, char if char.isprintable() else f"⟨{ord(char):x}⟩") for char in text)
 
 
-def _title(run: "Run", path: Path) -> str:
-    facts = next(run.model.each_block()).attention.mechanism.facts
+def _make_title(run: "LMRun", path: Path) -> str:
+    facts = next(run.model.iter_blocks()).attention.mechanism.facts
     return f"{path.resolve().name}, step {run.step}: {facts.title}"
 
 
-def _packed(layers: "Sequence[Layer]", names: Sequence[str]) -> bytes:
+def _pack_matrices(layers: "Sequence[Layer]", names: Sequence[str]) -> bytes:
     import numpy as np
 
     arrays: dict[str, Any] = {"tokens": np.array(names)}
-    for one in layers:
-        arrays |= {f"layer{one.number}.{name}": value for name, value in one.steps.items()}
+    for layer in layers:
+        arrays |= {f"layer{layer.number}.{name}": value for name, value in layer.steps.items()}
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
     return data.getvalue()

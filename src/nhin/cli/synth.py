@@ -1,4 +1,4 @@
-"""The command that makes synthetic pictures."""
+"""``nhin synth``: synthetic pictures."""
 
 import json
 import sys
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from nhin.cli.files import replace_whole, watched
+from nhin.cli.output import with_progress, write_atomic
 from nhin.errors import UsageError
 
 if TYPE_CHECKING:
-    from nhin.data.synth import Sample
+    from nhin.data.images.synthetic import Sample
 
 LABELS, MANIFEST = "labels.tsv", "synth.json"
 _SAVING = {"png": {"format": "PNG", "compress_level": 3}, "jpg": {"format": "JPEG", "quality": 92}}
-Several = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
+Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
 
 
 def synth(
@@ -24,44 +24,46 @@ def synth(
     *,
     count: int = 1000,
     seed: int = 0,
-    fonts: Several = None,
-    words: Several = None,
+    fonts: Paths = None,
+    words: Paths = None,
     format: Literal["png", "jpg"] = "png",
 ) -> int:
-    """Make pictures of words and short lines, and labels.tsv that says what stands on each.
+    """Make pictures of words and short lines, and labels.tsv with their text.
 
-    The same settings give the same pictures. Stopped at any moment, the same command goes on where it stood;
-    with a larger count it adds to what is there.
+    The same settings give the same pictures. The command can be repeated after an interruption, or with a
+    larger count to add pictures.
 
     Args:
-        out: Folder for the pictures; new, empty, or begun by this command with these settings.
-        count: How many pictures the folder shall hold.
-        seed: Names the stream of pictures.
-        fonts: Folders to look for fonts in; those of this machine when not given.
-        words: Word lists beside the bundled ones, one word a line.
-        format: How pictures are stored.
+        out: Folder of the pictures; new, empty, or made by this command with the same settings.
+        count: Number of pictures in the folder.
+        seed: Random seed.
+        fonts: Folders with fonts; those of this machine when not given.
+        words: Additional word lists, one word per line.
+        format: File format of the pictures.
     """
     if count < 1:
         raise UsageError(f"--count must be at least 1, not {count}")
-    from nhin.data.synth import Synth
+    from nhin.data.images.synthetic import SyntheticSource
 
-    source = Synth(fonts=fonts or (), words=words or (), seed=seed)
-    _claim(out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint})
-    done = _mend(out / LABELS)
+    source = SyntheticSource(fonts=fonts or (), words=words or (), seed=seed)
+    _reserve_folder(
+        out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint}
+    )
+    done = _repair_labels(out / LABELS)
     with (out / LABELS).open("a", encoding="utf-8", newline="\n") as labels:
-        for index in watched(range(done, count), "drawing"):
+        for index in with_progress(range(done, count), "drawing"):
             name = f"{index:07d}.{format}"
             sample = source.sample(index)
-            _save(sample, out / name, format)
-            # The label comes after its picture: a row never names a picture that is not there.
+            _save_picture(sample, out / name, format)
+            # After the picture, so that a row never names a missing one.
             labels.write(f"{name}\t{sample.text}\n")
             labels.flush()
     sys.stdout.write(f"{max(done, count)} pictures in {out}, {max(0, count - done)} of them new\n")
     return 0
 
 
-def _claim(out: Path, manifest: dict[str, object]) -> None:
-    """Make the folder ours, or refuse it; what others put there is never touched."""
+def _reserve_folder(out: Path, manifest: dict[str, object]) -> None:
+    """Claim the folder with a manifest, or refuse one with other files."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in out.iterdir()}
@@ -71,27 +73,27 @@ def _claim(out: Path, manifest: dict[str, object]) -> None:
         elif names - {f".{MANIFEST}"}:
             raise UsageError(f"{out} is not empty and was not made by nhin synth; choose another folder")
         else:
-            replace_whole(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+            write_atomic(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as why:
         raise UsageError(f"{out} cannot be used: {getattr(why, 'strerror', None) or why}") from None
 
 
-def _mend(labels: Path) -> int:
-    """Count the whole rows of a label file, and cut off a row that a crash left half written."""
+def _repair_labels(labels: Path) -> int:
+    """Count the complete rows of a label file, and remove one that a crash left incomplete."""
     if not labels.exists():
         return 0
     data = labels.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        replace_whole(labels, whole)
-    return whole.count(b"\n")
+    complete = data[: data.rfind(b"\n") + 1]
+    if complete != data:
+        write_atomic(labels, complete)
+    return complete.count(b"\n")
 
 
-def _save(sample: "Sample", path: Path, format: str) -> None:
+def _save_picture(sample: "Sample", path: Path, format: str) -> None:
     import io
 
     from PIL import Image
 
     data = io.BytesIO()
     Image.fromarray(sample.picture).save(data, **_SAVING[format])
-    replace_whole(path, data.getvalue())
+    write_atomic(path, data.getvalue())

@@ -1,4 +1,4 @@
-"""The command that trains."""
+"""``nhin train``: train a reader or a language model."""
 
 import os
 from contextlib import suppress
@@ -14,13 +14,13 @@ from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Budget:
-    """How long a language model is trained; the schedule is fitted to it.
+class BudgetOptions:
+    """The budget of training a language model, to which its schedule is fitted.
 
     Args:
-        steps: So many steps.
-        tokens: So many tokens.
-        cpu_seconds: Steps that take so many CPU-seconds of each process.
+        steps: Number of steps.
+        tokens: Number of tokens.
+        cpu_seconds: CPU-seconds of the steps, in each process.
     """
 
     steps: Annotated[int | None, Parameter("--budget-steps")] = None
@@ -28,16 +28,16 @@ class Budget:
     cpu_seconds: Annotated[float | None, Parameter("--budget-cpu-seconds")] = None
 
     @property
-    def given(self) -> bool:
-        """Whether there is one."""
-        return self != Budget()
+    def is_given(self) -> bool:
+        """Whether any is given."""
+        return self != BudgetOptions()
 
 
-_RECIPES = Budget()
+_NO_BUDGET = BudgetOptions()
 
-# Threads that wait for each other burn time before they sleep: by default so long that one busy program
-# beside makes training 20 times slower; with so few turns 2 to 4 times, and no slower on a quiet machine.
-_SPINS = "5000"
+# OpenMP threads spin before they sleep: with the default, one other busy program makes training 20 times
+# slower; with this count 2 to 4 times, and no slower on an idle machine.
+_SPIN_COUNT = "5000"
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     data: Path | None = None,
     validate: Path | None = None,
-    budget: Budget = _RECIPES,
+    budget: BudgetOptions = _NO_BUDGET,
 ) -> int:
     """Train a reader or a language model; Ctrl-C saves and ends, --resume continues bit for bit.
 
@@ -58,78 +58,82 @@ def train(
         out: Folder of the run: recipe.json, log.jsonl, checkpoint; runs/RECIPE when not given.
         resume: Continue the run in that folder.
         set: Change a setting of the recipe, such as --set schedule.steps=2000; repeatable.
-        data: Tokens made by nhin prepare, or a text to prepare, for a language model; the sources of Python's
-            own library when not given.
-        validate: Labelled crops (folder, TSV, zip or VinAI's layout) to measure a reader on now and then.
-        budget: How long.
+        data: Language models: tokens made by nhin prepare, or a text to prepare; the source code of Python's
+            library when not given.
+        validate: Readers: labeled crops (folder, TSV, zip or VinAI's folders) to validate on.
+        budget: Budget of training.
     """
-    from nhin.config import override, read_tree
+    from nhin.config import override, read_recipe
 
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     try:
-        import torch  # noqa: F401 - asked for before anything that needs it, to say how to get it
+        import torch  # noqa: F401 - imported first, to tell how to install it
     except ImportError as why:
         raise MissingExtra("training needs PyTorch: pip install 'nhin[torch]'") from why
     out = out or Path("runs") / Path(recipe).stem
-    tree = override(read_tree(recipe), set)
+    tree = override(read_recipe(recipe), set)
     if tree.get("workflow") == "lm":
         if validate is not None:
             raise UsageError("--validate is for readers; a language model has a validation split in --data")
-        if resume and not budget.given and not any(one.lstrip().startswith("schedule") for one in set):
-            tree = _as_begun(tree, out)
-        there = out.exists()
+        if (
+            resume
+            and not budget.is_given
+            and not any(change.lstrip().startswith("schedule") for change in set)
+        ):
+            tree = _keep_fitted_schedule(tree, out)
+        existed = out.exists()
         try:
             return _train_lm(tree, recipe, out, resume, data, budget)
         except NhinError:
-            if not there:
-                with suppress(OSError):  # it holds something, which stays
+            if not existed:
+                with suppress(OSError):  # not empty
                     out.rmdir()
             raise
-    for option, given in (("--data", data is not None), ("--budget-...", budget.given)):
+    for option, given in (("--data", data is not None), ("--budget-...", budget.is_given)):
         if given:
             raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
-    from nhin.config import build
-    from nhin.ocr.recipe import Recipe
-    from nhin.ocr.train import train as run
+    from nhin.config import from_dict
+    from nhin.ocr.recipe import OCRRecipe
+    from nhin.ocr.task import train_recognizer
 
-    run(build(Recipe, tree, recipe), out, resume, validate)
+    train_recognizer(from_dict(OCRRecipe, tree, recipe), out, resume, validate)
     return 0
 
 
 def _train_lm(
-    tree: dict[str, Any], name: str, out: Path, resume: bool, data: Path | None, budget: Budget
+    tree: dict[str, Any], name: str, out: Path, resume: bool, data: Path | None, budget: BudgetOptions
 ) -> int:
-    """Train a language model, its text prepared first where it is not."""
-    from nhin.config import build
-    from nhin.lm.budgets import Budget as Given
-    from nhin.lm.budgets import fitted
-    from nhin.lm.corpus import corpus_of
-    from nhin.lm.counted import train_ngram
-    from nhin.lm.recipe import Recipe
-    from nhin.lm.train import train as run
-    from nhin.training.together import together
+    """Train a language model, after preparing its text where needed."""
+    from nhin.config import from_dict
+    from nhin.lm.budget import TrainBudget as Given
+    from nhin.lm.budget import fit_to_budget
+    from nhin.lm.recipe import LMRecipe
+    from nhin.lm.task import train_language_model
+    from nhin.lm.train_data import open_corpus
+    from nhin.lm.train_ngram import train_ngram
+    from nhin.training.distributed import join_process_group
 
-    recipe = build(Recipe, tree, name)
+    recipe = from_dict(LMRecipe, tree, name)
     if data is not None:
         recipe = replace(recipe, data=replace(recipe.data, path=str(data)))
     given = Given(budget.steps, budget.tokens, budget.cpu_seconds)
-    with together():
-        corpus = corpus_of(recipe.data, out)
+    with join_process_group():
+        corpus = open_corpus(recipe.data, out)
         if recipe.ngram:
             train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resume)
             return 0
-        if given.given:
-            recipe = fitted(recipe, corpus, given)
-        run(recipe, corpus, out, resume)
+        if given.is_given:
+            recipe = fit_to_budget(recipe, corpus, given)
+        train_language_model(recipe, corpus, out, resume)
     return 0
 
 
-def _as_begun(tree: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Keep the schedule that a run was begun with, if a budget has fitted it."""
+def _keep_fitted_schedule(tree: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Keep the schedule of a run being resumed, if it was fitted to a budget."""
     path = out / "recipe.json"
     try:
-        begun = loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        kept = {"schedule": begun["schedule"], "fitted": True} if begun.get("fitted") else {}
+        former = loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        kept = {"schedule": former["schedule"], "fitted": True} if former.get("fitted") else {}
     except (OSError, ValueError, KeyError, AttributeError) as why:
         raise CheckpointError(f"{path} is torn: {why}; give a budget or --set schedule.steps=...") from why
     return tree | kept

@@ -1,1 +1,3 @@
-"""From what a network says to ids: CTC, and draft-and-verify for the decoder."""
+"""From logits to tokens: sampling, beam search, CTC, draft-and-verify, on NumPy arrays through small
+protocols. May import data, text and below; neither torch, training nor metrics.
+"""

@@ -1,13 +1,13 @@
-r"""Connectionist temporal classification: from frames to text, and from text back to frames.
+r"""Connectionist temporal classification: decode frames to text, and align text with frames.
 
 .. math::
     p(y \mid x) = \sum_{\pi \in B^{-1}(y)} \prod_f p(\pi_f \mid x)
 
 where B merges repeats and then drops blanks. The blank is ``PAD``.
 
-Cost:    greedy O(F V); align and log_likelihood O(F L) for L characters.
+Cost:    greedy_decode O(F V); forced_align and log_likelihood O(F L) for L characters.
 Source:  Graves et al. 2006, ICML, "Connectionist Temporal Classification", section 4.
-Differs: ``align`` spreads the characters evenly when there are fewer frames than the text needs.
+Differs: ``forced_align`` spreads the characters evenly if there are fewer frames than the text needs.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.text.charset import EOS, PAD, SOS, UNK
+from nhin.text.charset import PAD
 
 Frames = NDArray[np.floating]
 """CTC log-probabilities, frames x vocab."""
 
 BLANK = PAD
-_NEVER = [SOS, EOS, UNK]
 
 
-def readable(log_probs: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return a copy (any shape x vocab) where only the blank and real characters are possible."""
-    out = np.array(log_probs, dtype=np.float64)
-    out[..., _NEVER] = -np.inf
-    return out
-
-
-def greedy(log_probs: Frames) -> list[int]:
+def greedy_decode(log_probs: Frames) -> list[int]:
     """Return the ids of the best path: repeats merged, blanks dropped."""
     best = np.asarray(log_probs).argmax(axis=-1)
     if best.size == 0:
@@ -41,24 +33,15 @@ def greedy(log_probs: Frames) -> list[int]:
     return [int(i) for i in best[first] if i != BLANK]
 
 
-def is_blank(log_probs: Frames) -> bool:
-    """Tell whether the best path writes nothing at all."""
-    return bool((np.asarray(log_probs).argmax(axis=-1) == BLANK).all())
-
-
-def needed_frames(ids: Sequence[int]) -> int:
-    """Count the fewest frames that can write ids: equal neighbours need a blank between them."""
+def min_frames(ids: Sequence[int]) -> int:
+    """Return the fewest frames that can encode ids: equal neighbors need a blank between them."""
     return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
-def align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Find the frames of each character on the best path that writes exactly ``ids``.
-
-    Returns:
-        One (first, past last) frame per id, in order and never overlapping.
-    """
+def forced_align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the frames (first, past last) of each id on the best path that gives exactly ``ids``."""
     frames = len(log_probs)
-    if needed_frames(ids) > frames:
+    if min_frames(ids) > frames:
         edges = [i * frames // len(ids) for i in range(len(ids) + 1)]
         return list(pairwise(edges))
     states, skips = _lattice(ids)
@@ -70,21 +53,21 @@ def align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]:
         moves = _moves(best, skips)
         trail[f] = moves.argmax(axis=0)
         best = moves.max(axis=0) + scores[f]
-    at = len(states) - 1
-    if len(ids) and best[at - 1] > best[at]:
-        at -= 1
+    state = len(states) - 1
+    if len(ids) and best[state - 1] > best[state]:
+        state -= 1
     spans = [(frames, 0)] * len(ids)
     for f in range(frames - 1, -1, -1):
-        if at % 2:
-            left, right = spans[at // 2]
-            spans[at // 2] = min(left, f), max(right, f + 1)
-        at -= int(trail[f, at])
+        if state % 2:
+            left, right = spans[state // 2]
+            spans[state // 2] = min(left, f), max(right, f + 1)
+        state -= int(trail[f, state])
     return spans
 
 
 def log_likelihood(log_probs: Frames, ids: Sequence[int]) -> float:
-    """Return log p(ids): every path that writes exactly ``ids``, summed; -inf when none fits."""
-    if needed_frames(ids) > len(log_probs):
+    """Return log p(ids), the sum over all paths that give exactly ``ids``; -inf if there is none."""
+    if min_frames(ids) > len(log_probs):
         return -np.inf
     if len(log_probs) == 0:
         return 0.0
@@ -98,9 +81,9 @@ def log_likelihood(log_probs: Frames, ids: Sequence[int]) -> float:
         return float(np.logaddexp.reduce(total[-2:]))
 
 
-def confidences(log_probs: Frames, ids: Sequence[int]) -> list[float]:
+def char_confidences(log_probs: Frames, ids: Sequence[int]) -> list[float]:
     """Return, per character, its probability (0 to 1) in the clearest frame of its span."""
-    spans = align(log_probs, ids)
+    spans = forced_align(log_probs, ids)
     return [
         float(np.exp(np.asarray(log_probs)[left : max(right, left + 1), i].max()))
         for i, (left, right) in zip(ids, spans, strict=True)
@@ -108,7 +91,7 @@ def confidences(log_probs: Frames, ids: Sequence[int]) -> list[float]:
 
 
 def _lattice(ids: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the states (blank, first, blank, second, ..., blank) and which may skip the blank before."""
+    """Return the states (blank, first, blank, second, ..., blank), and which may skip the blank before."""
     states = np.full(2 * len(ids) + 1, BLANK, dtype=np.int64)
     states[1::2] = ids
     skips = np.zeros(len(states), dtype=bool)
@@ -122,7 +105,7 @@ def _emissions(log_probs: Frames, states: NDArray[np.int64]) -> NDArray[np.float
 
 
 def _moves(scores: NDArray[np.float64], skips: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return 3 x states: the score of arriving by staying, by one step, and by skipping a blank."""
+    """Return 3 x states: the score of staying, of moving by one state, and of skipping a blank."""
     out = np.full((3, len(scores)), -np.inf)
     out[0] = scores
     out[1, 1:] = scores[:-1]

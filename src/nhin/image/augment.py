@@ -1,7 +1,6 @@
-"""What happens between a sign and a file: camera position, bends, blur, small size, noise, compression.
+"""Augment a clean picture of text: perspective, warps, blur, resizing, noise, compression.
 
-Each step takes its randomness from the generator it is given; the same generator state gives the same
-picture.
+Every random draw comes from the given generator, so its state determines the picture.
 """
 
 from collections.abc import Sequence
@@ -10,46 +9,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
-Light = NDArray[Any]  # floats, single or double: what OpenCV's own types do not tell apart
-Random = np.random.Generator
+from nhin.image.preprocess import Pixels
+from nhin.image.render import Mask, Rng
+
+FloatImage = NDArray[Any]  # float32 or float64: OpenCV's types do not distinguish them
 
 
-def camera(shape: tuple[int, int], rng: Random) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Draw a view of a flat text: turn, slant, stretch and a little perspective.
+def random_perspective(shape: tuple[int, int], rng: Rng) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Draw a random perspective: rotation, slant, stretch and a little foreshortening.
 
     Args:
-        shape: height and width of the text, in pixels.
-        rng: Where chance comes from.
+        shape: Height and width of the text, in pixels.
+        rng: Source of randomness.
 
     Returns:
-        The 3 x 3 map from text to picture, and the height and width that hold the mapped text.
+        The 3 x 3 matrix from text to picture, and the height and width of the transformed text.
     """
     import cv2
 
     rows, columns = shape
     draw = rng.random()
     spread = 1.5 if draw < 0.55 else 5.0 if draw < 0.82 else 14.0
-    # One in ten stands clearly askew, as a word on a tilted or round sign does.
-    turn = np.deg2rad(rng.normal(0, spread) if draw < 0.9 else rng.uniform(12, 42) * rng.choice((-1, 1)))
+    # One in ten is clearly rotated, like a word on a tilted or round sign.
+    angle = np.deg2rad(rng.normal(0, spread) if draw < 0.9 else rng.uniform(12, 42) * rng.choice((-1, 1)))
     slant = rng.normal(0, 0.12) if rng.random() < 0.5 else 0.0
     stretch = np.exp(rng.normal(-0.12, 0.22))
     corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)
-    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array(
-        [[stretch, slant], [0, 1]]
-    )
-    seen = corners @ matrix.T
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    target = corners @ (rotation @ np.array([[stretch, slant], [0, 1]])).T
     if rng.random() < 0.5:
-        seen = seen + rng.normal(0, 0.05, (4, 2)) * rows
-    seen = seen - seen.min(axis=0)
-    view = cv2.getPerspectiveTransform(corners.astype(np.float32), seen.astype(np.float32))
-    high, wide = np.ceil(seen.max(axis=0)[::-1]).astype(int)
-    return np.asarray(view, np.float64), (max(4, int(high)), max(4, int(wide)))
+        target = target + rng.normal(0, 0.05, (4, 2)) * rows
+    target = target - target.min(axis=0)
+    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target.astype(np.float32))
+    height, width = np.ceil(target.max(axis=0)[::-1]).astype(int)
+    return np.asarray(matrix, np.float64), (max(4, int(height)), max(4, int(width)))
 
 
-def bend(masks: Sequence[Mask], rng: Random) -> list[Mask]:
-    """Bend text along an arc or a wave; all masks move alike, rows are added so that nothing is lost."""
+def warp(masks: Sequence[Mask], rng: Rng) -> list[Mask]:
+    """Bend text along an arc or a wave, all masks alike; rows are added so that nothing is cut off."""
     import cv2
 
     rows, columns = masks[0].shape
@@ -62,34 +59,32 @@ def bend(masks: Sequence[Mask], rng: Random) -> list[Mask]:
     )
     shift = (wave - wave.min()) / max(float(np.ptp(wave)), 1e-6) * depth
     grid_y, grid_x = np.mgrid[0 : rows + int(np.ceil(depth)), 0:columns].astype(np.float32)
-    moved = grid_y - shift.astype(np.float32)
-    bent = (cv2.remap(mask, grid_x, moved, cv2.INTER_LINEAR) for mask in masks)
-    return [np.asarray(mask, np.float32) for mask in bent]
+    grid_y = grid_y - shift.astype(np.float32)
+    warped = (cv2.remap(mask, grid_x, grid_y, cv2.INTER_LINEAR) for mask in masks)
+    return [np.asarray(mask, np.float32) for mask in warped]
 
 
-def degrade(picture: Light, height: int, rng: Random) -> Pixels:
-    """Turn a clean picture into a photographed one: light, size, blur, noise, sharpening, JPEG.
+def degrade(picture: FloatImage, height: int, rng: Rng) -> Pixels:
+    """Turn a clean picture into a photograph: light, size, blur, sharpening, noise, JPEG.
 
     Args:
         picture: height x width x 3, 0 to 255.
-        height: Height of the result in pixels; the width follows.
-        rng: Where chance comes from.
+        height: Height of the result in pixels; proportions are kept.
+        rng: Source of randomness.
     """
     import cv2
 
     rows, columns = picture.shape[:2]
     width = max(3, round(columns * height / rows))
     if rng.random() < 0.35:
-        picture = _uneven_light(picture, rng)
+        picture = _shade(picture, rng)
     if rng.random() < 0.12:
-        picture = _shaken(picture, rng)
+        picture = _motion_blur(picture, rng)
     method = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
     picture = cv2.resize(picture, (width, height), interpolation=method)
     if rng.random() < 0.55:
-        sigma = (
-            height * rng.uniform(0.005, 0.055) if rng.random() < 0.85 else height * rng.uniform(0.05, 0.09)
-        )
-        picture = cv2.GaussianBlur(picture, (0, 0), max(0.2, sigma))
+        low, high = (0.005, 0.055) if rng.random() < 0.85 else (0.05, 0.09)
+        picture = cv2.GaussianBlur(picture, (0, 0), max(0.2, height * rng.uniform(low, high)))
     if rng.random() < 0.25:
         picture = picture + rng.uniform(0.3, 1.5) * (picture - cv2.GaussianBlur(picture, (0, 0), 1.2))
     gain, offset = np.exp(rng.normal(0, 0.25)), rng.normal(0, 20)
@@ -105,8 +100,8 @@ def degrade(picture: Light, height: int, rng: Random) -> Pixels:
     return pixels
 
 
-def _uneven_light(picture: Light, rng: Random) -> Light:
-    """Darken towards one side, or lay a hard shadow across."""
+def _shade(picture: FloatImage, rng: Rng) -> FloatImage:
+    """Darken toward one side, or add a shadow with a hard edge."""
     rows, columns = picture.shape[:2]
     y, x = np.mgrid[-0.5 : 0.5 : rows * 1j, -0.5 : 0.5 : columns * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
@@ -116,8 +111,8 @@ def _uneven_light(picture: Light, rng: Random) -> Light:
     return picture * (1.0 - np.float32(rng.uniform(0.1, 0.6)) * (ramp[:, :, None] + 0.5))
 
 
-def _shaken(picture: Light, rng: Random) -> Light:
-    """Blur along one direction, as a moving hand does."""
+def _motion_blur(picture: FloatImage, rng: Rng) -> FloatImage:
+    """Blur along one direction, like a moving camera."""
     import cv2
 
     reach = max(2, int(picture.shape[0] * rng.uniform(0.03, 0.14)))

@@ -1,7 +1,7 @@
-"""Open anything a person may call a picture, safely, as RGB.
+"""Open a picture from any source, safely, as RGB.
 
-The size is read from the header and bounded before a single pixel is decoded. Large photographs are
-made smaller for work (their true size is kept), because no line of text needs forty megapixels.
+The size is read from the header and checked before any pixel is decoded. Large photographs are scaled down
+(their original size is kept), because no line of text needs forty megapixels.
 """
 
 import io
@@ -20,25 +20,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nhin.errors import PictureError
-from nhin.image.tones import eight_bit, from_array, over_white
+from nhin.image.color import from_array, over_white, to_8bit
 
-Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray | Image.Image
+PictureSource = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray | Image.Image
 
-LARGEST = 120_000_000
-WORKING = 24_000_000
-HEAVIEST = 512 * 2**20
+MAX_PIXELS = 120_000_000
+WORK_PIXELS = 24_000_000
+MAX_BYTES = 512 * 2**20
 
-SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif"),
-        *("ppm", "pgm", "pbm", "pnm", "jp2", "tga"),
-    )
-)
-# Rasters only: Pillow would hand PostScript to an outside program. Those it knows without a search first.
+_KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga"
+SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
+# No PostScript: Pillow would pass it to another program. Formats that need no search come first.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
-# What Pillow's decoders raise on torn files, whatever the documentation says.
-_TORN = (
+# Pillow's decoders raise all of these on torn files.
+_DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -53,16 +48,13 @@ _TORN = (
     struct.error,
     zlib.error,
 )
-_FOREIGN = (
+_UNSUPPORTED = (
     (re.compile(rb"^%PDF-"), "is a PDF; turn its pages into pictures first"),
-    (
-        re.compile(rb"^.{4}ftyp(heic|heix|mif1|heim|hevc)", re.DOTALL),
-        "is a HEIC photo; save it as JPEG first",
-    ),
-    (re.compile(rb"^\s*<(\?xml|svg)", re.IGNORECASE), "is a vector drawing (SVG); save it as PNG first"),
+    (re.compile(rb"(?s)^.{4}ftyp(heic|heix|mif1|heim|hevc)"), "is a HEIC photo; save it as JPEG first"),
+    (re.compile(rb"(?i)^\s*<(\?xml|svg)"), "is a vector drawing (SVG); save it as PNG first"),
 )
 _ORIENTATION = 0x0112
-_TURNS = {
+_ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -71,90 +63,90 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_QUARTER_TURNS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+_QUARTER_TURNS = tuple(_ORIENTATIONS[orientation] for orientation in (5, 6, 7, 8))
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels to work on (uint8, height x width x RGB) and the size the picture really has."""
+    """Pixels to process (uint8, height x width x RGB) and the original size of the picture."""
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
 
 
-def load(source: Source, name: str | None = None) -> NDArray[np.uint8]:
-    """Open a picture as RGB, uint8, height x width x 3, turned upright.
+def load_picture(source: PictureSource, name: str | None = None) -> NDArray[np.uint8]:
+    """Open a picture as RGB, uint8, height x width x 3, upright by its EXIF orientation.
 
     Args:
         source: A path, the bytes of a file, an open binary file, an array (RGB order), a Pillow image.
-        name: What errors call it; by default its path.
+        name: Its name in errors; by default its path.
 
     Raises:
-        PictureError: Missing, torn, not a picture, or larger than is safe; one sentence with the name.
+        PictureError: Missing, torn, not a picture, or too large.
     """
     return open_picture(source, name).pixels
 
 
-def open_picture(source: Source, name: str | None = None) -> Picture:
-    """Open a picture for work; see ``load``. Very large ones come smaller, with their true size."""
-    name = name or _name(source)
+def open_picture(source: PictureSource, name: str | None = None) -> Picture:
+    """Open a picture, scaled down if very large, with its original size; see ``load_picture``."""
+    name = name or _source_name(source)
     if isinstance(source, np.ndarray):
-        if source.size > 4 * LARGEST:
-            raise PictureError(_too_large(name))
+        if source.size > 4 * MAX_PIXELS:
+            raise PictureError(_too_large_message(name))
         pixels = from_array(source, name)
-        if pixels.shape[0] * pixels.shape[1] > WORKING:
+        if pixels.shape[0] * pixels.shape[1] > WORK_PIXELS:
             return _decode(Image.fromarray(pixels), name)
         return Picture(pixels, pixels.shape[1], pixels.shape[0])
     if isinstance(source, Image.Image):
         return _decode(source, name)
-    data = _bytes(source, name)
+    data = _read_bytes(source, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         except Image.DecompressionBombError:
-            raise PictureError(_too_large(name)) from None
-        except _TORN:
-            raise PictureError(f"{name} {_foreign(data)}") from None
+            raise PictureError(_too_large_message(name)) from None
+        except _DECODE_ERRORS:
+            raise PictureError(f"{name} {_describe_unsupported(data)}") from None
         with image:
             return _decode(image, name)
 
 
-def pictures(folder: Path) -> list[Path]:
-    """List the pictures of a folder in the order a person counts: 2 before 10.
+def list_pictures(folder: Path) -> list[Path]:
+    """List the pictures of a folder in natural order: 2 before 10.
 
     Raises:
-        PictureError: The folder cannot be listed or holds no picture.
+        PictureError: The folder cannot be listed or has no picture.
     """
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
     except OSError as why:
-        raise PictureError(f"{folder} cannot be listed: {_reason(why)}") from None
-    shown = sorted((p for p in found if not p.name.startswith(".") and p.is_file()), key=_natural)
-    if not shown:
+        raise PictureError(f"{folder} cannot be listed: {_error_reason(why)}") from None
+    pictures = sorted((p for p in paths if not p.name.startswith(".") and p.is_file()), key=_natural_key)
+    if not pictures:
         raise PictureError(f"{folder} is a folder without pictures")
-    return shown
+    return pictures
 
 
-def expand(paths: Iterable[Path]) -> list[Path | PictureError]:
-    """Replace each folder by its pictures; a folder that has none becomes its error, in place."""
+def expand_paths(paths: Iterable[Path]) -> list[Path | PictureError]:
+    """Replace each folder by its pictures, or by an error if it has none."""
     out: list[Path | PictureError] = []
     for path in paths:
         try:
-            out += pictures(path) if path.is_dir() else [path]
+            out += list_pictures(path) if path.is_dir() else [path]
         except PictureError as why:
             out.append(why)
     return out
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key under which digits count as numbers; the name itself breaks ties."""
+def _natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Return a sort key that compares digits as numbers, then the name itself."""
     parts = re.findall(r"[0-9]+|[^0-9]+", path.name.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
 
-def _name(source: Source) -> str:
+def _source_name(source: PictureSource) -> str:
     if isinstance(source, str | PathLike):
         return fspath(source)
     if isinstance(source, np.ndarray | Image.Image):
@@ -164,14 +156,14 @@ def _name(source: Source) -> str:
     return str(getattr(source, "name", "the picture given as a file"))
 
 
-def _bytes(source: Source, name: str) -> bytes:
-    """Read everything, up to a bound; a pipe may never end."""
+def _read_bytes(source: PictureSource, name: str) -> bytes:
+    """Read everything, up to a limit, since a pipe may never end."""
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     elif isinstance(source, str | PathLike):
-        data = _file(Path(source), name)
+        data = _read_file(Path(source), name)
     elif hasattr(source, "read"):
-        data = source.read(HEAVIEST + 1)  # pyright: ignore[reportAttributeAccessIssue]
+        data = source.read(MAX_BYTES + 1)  # pyright: ignore[reportAttributeAccessIssue]
     else:
         kind = type(source).__name__
         raise PictureError(f"a {kind} is not a picture; give a path, bytes, a file or an array")
@@ -179,64 +171,62 @@ def _bytes(source: Source, name: str) -> bytes:
         raise PictureError(f"{name} was opened as text; open it in binary mode")
     if not data:
         raise PictureError(f"{name} is empty")
-    if len(data) > HEAVIEST:
-        raise PictureError(f"{name} is larger than {HEAVIEST >> 20} MiB, more than nhin opens")
+    if len(data) > MAX_BYTES:
+        raise PictureError(f"{name} is larger than {MAX_BYTES >> 20} MiB, more than nhin opens")
     return data
 
 
-def _file(path: Path, name: str) -> bytes:
+def _read_file(path: Path, name: str) -> bytes:
     if path.is_dir():
         raise PictureError(f"{name} is a folder, not a picture")
     try:
         with path.open("rb") as file:
-            return file.read(HEAVIEST + 1)
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise PictureError(f"{name} does not exist") from None
     except (OSError, ValueError) as why:
-        raise PictureError(f"{name} cannot be opened: {_reason(why)}") from None
+        raise PictureError(f"{name} cannot be opened: {_error_reason(why)}") from None
 
 
-def _reason(why: Exception) -> str:
+def _error_reason(why: Exception) -> str:
     return getattr(why, "strerror", None) or str(why)
 
 
-def _foreign(data: bytes) -> str:
-    """Say what the bytes are when they are no picture Pillow knows."""
-    for start, sentence in _FOREIGN:
-        if start.match(data[:64]):
-            return sentence
-    return "is not a picture nhin can open, or it is torn"
+def _describe_unsupported(data: bytes) -> str:
+    """Return what the bytes are if Pillow cannot open them."""
+    descriptions = (text for pattern, text in _UNSUPPORTED if pattern.match(data[:64]))
+    return next(descriptions, "is not a picture nhin can open, or it is torn")
 
 
-def _too_large(name: str) -> str:
-    return f"{name} is too large: nhin opens pictures of up to {LARGEST // 1_000_000} megapixels"
+def _too_large_message(name: str) -> str:
+    return f"{name} is too large: nhin opens pictures of up to {MAX_PIXELS // 1_000_000} megapixels"
 
 
 def _decode(image: Image.Image, name: str) -> Picture:
-    """Decode the first frame, turn it upright, make it RGB and small enough to work on."""
+    """Decode the first frame upright, as RGB, and scaled down if large."""
     width, height = image.size
-    if width * height > LARGEST:
-        raise PictureError(f"{_too_large(name)}, this one is {width} x {height}")
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{_too_large_message(name)}, this one is {width} x {height}")
     if width * height == 0:
         raise PictureError(f"{name} has no pixels")
     try:
-        if width * height > WORKING:
+        if width * height > WORK_PIXELS:
             image.draft(None, (width // 2, height // 2))
         image.load()
-        turn = _TURNS.get(_orientation(image))
-        shrink = int(np.ceil(np.sqrt(image.width * image.height / WORKING)))
-        image = over_white(eight_bit(image))
+        transpose = _ORIENTATIONS.get(_exif_orientation(image))
+        shrink = int(np.ceil(np.sqrt(image.width * image.height / WORK_PIXELS)))
+        image = over_white(to_8bit(image))
         image = image.reduce(shrink) if shrink > 1 else image
-        image = image.transpose(turn) if turn is not None else image
+        image = image.transpose(transpose) if transpose is not None else image
         pixels = np.array(image.convert("RGB"), dtype=np.uint8)
-    except _TORN as why:
+    except _DECODE_ERRORS as why:
         raise PictureError(f"{name} is torn: {' '.join(str(why).split()) or 'it stops early'}") from None
-    return Picture(pixels, *((height, width) if turn in _QUARTER_TURNS else (width, height)))
+    return Picture(pixels, *((height, width) if transpose in _QUARTER_TURNS else (width, height)))
 
 
-def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; a picture whose EXIF is broken stands as it is."""
+def _exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; 1 (upright) if the EXIF data is invalid."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except _TORN:
+    except _DECODE_ERRORS:
         return 1

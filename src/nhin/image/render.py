@@ -1,6 +1,6 @@
-"""Draw text as a picture: one face, its colours, its outline and shadow, on a made-up background.
+"""Render text as a picture: glyphs, colors and a synthetic background.
 
-Drawing happens on masks (0 to 1, height x width); colours come last, so a warp costs one channel.
+Glyphs are drawn as masks (0 to 1, height x width) and colored last, so a warp processes one channel.
 """
 
 from dataclasses import dataclass
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.fonts import load
+from nhin.image.fonts import load_font
 
 Mask = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
-Random = np.random.Generator
+Rng = np.random.Generator
 
-# Colours of real signs as (background, letters); the rest are drawn at random.
-SIGN_COLOURS = (
+# Colors of real signs as (background, letters).
+SIGN_COLORS = (
     ((0, 70, 160), (255, 255, 255)),
     ((200, 20, 30), (255, 255, 255)),
     ((200, 20, 30), (255, 225, 0)),
@@ -30,12 +29,12 @@ SIGN_COLOURS = (
     ((240, 235, 220), (60, 50, 40)),
     ((90, 60, 40), (240, 220, 170)),
 )
-_LEAST_APART = 70.0
+_MIN_COLOR_DISTANCE = 70.0
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a text is drawn. ``tracking`` and ``stroke`` are in parts of the size; lines run left to right."""
+    """How a line of text is drawn; ``tracking`` and ``stroke`` are fractions of the size."""
 
     path: str
     size: int = 52
@@ -43,15 +42,16 @@ class Style:
     stroke: float = 0.0
 
 
-def glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
-    """Draw text; return the letters and the letters with their outline, both cut to the outline.
+def draw_glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
+    """Draw text.
 
     Returns:
-        Two masks of one shape; empty (0 x 0) when the text leaves no ink.
+        Masks of the letters and of the letters with their outline, both cropped to the outline; empty (0 x 0)
+        if the text has no ink.
     """
     from PIL import Image, ImageDraw
 
-    font = load(style.path, style.size)
+    font = load_font(style.path, style.size)
     stroke = round(style.stroke * style.size)
     gap = style.tracking * style.size
     steps = [font.getlength(char) + gap for char in text] if gap else [font.getlength(text)]
@@ -62,35 +62,33 @@ def glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
     for width in (0, stroke):
         canvas = Image.new("L", shape)
         draw = ImageDraw.Draw(canvas)
-        at = float(margin)
+        x = float(margin)
         for piece, step in zip(text if gap else [text], steps, strict=True):
-            draw.text((at, margin), piece, 255, font=font, stroke_width=width)
-            at += step
+            draw.text((x, margin), piece, 255, font=font, stroke_width=width)
+            x += step
         layers.append(np.asarray(canvas, dtype=np.float32) / 255.0)
         if not stroke:
             layers.append(layers[0])
             break
     rows, columns = np.flatnonzero(layers[1].any(axis=1)), np.flatnonzero(layers[1].any(axis=0))
     if not rows.size:
-        return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+        return layers[0][:0, :0], layers[1][:0, :0]
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return layers[0][window], layers[1][window]
 
 
-def colours(rng: Random) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw the colours of the ground and of the letters, far enough apart to be read."""
+def random_colors(rng: Rng) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Draw colors of the background and of the letters, with enough contrast to read."""
     if rng.random() < 0.5:
-        ground, letters = SIGN_COLOURS[int(rng.integers(len(SIGN_COLOURS)))]
+        background, letters = np.array(SIGN_COLORS[int(rng.integers(len(SIGN_COLORS)))])
         shift = rng.normal(0, 22, (2, 3))
-        return _clip(np.array(ground) + shift[0]), _clip(np.array(letters) + shift[1])
+        return _clip(background + shift[0]), _clip(letters + shift[1])
     while True:
         pair = rng.uniform(0, 255, (2, 3))
         if rng.random() < 0.4:
             pair = pair.mean(axis=1, keepdims=True) + rng.normal(0, 12, (2, 3))
-        if (
-            np.abs(pair[0] - pair[1]).mean() > _LEAST_APART * 0.5
-            and np.linalg.norm(pair[0] - pair[1]) > _LEAST_APART
-        ):
+        gap = pair[0] - pair[1]
+        if np.abs(gap).mean() > _MIN_COLOR_DISTANCE * 0.5 and np.linalg.norm(gap) > _MIN_COLOR_DISTANCE:
             return _clip(pair[0]), _clip(pair[1])
 
 
@@ -98,8 +96,8 @@ def _clip(values: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.clip(values, 0, 255).astype(np.float32)
 
 
-def background(shape: tuple[int, int], ground: NDArray[np.float32], rng: Random) -> NDArray[np.float32]:
-    """Paint a ground of ``shape`` around one colour: flat, graded, clouded, or crossed by edges.
+def draw_background(shape: tuple[int, int], color: NDArray[np.float32], rng: Rng) -> NDArray[np.float32]:
+    """Draw a background around one color: flat, a gradient, clouds, or random lines and boxes.
 
     Returns:
         height x width x 3, 0 to 255.
@@ -108,7 +106,7 @@ def background(shape: tuple[int, int], ground: NDArray[np.float32], rng: Random)
 
     rows, columns = shape
     canvas = np.empty((rows, columns, 3), np.float32)
-    canvas[:] = ground
+    canvas[:] = color
     kind = rng.random()
     if kind < 0.30:
         return canvas
@@ -123,15 +121,15 @@ def background(shape: tuple[int, int], ground: NDArray[np.float32], rng: Random)
         canvas += cv2.resize(grid, (columns, rows), interpolation=cv2.INTER_CUBIC)
     else:
         for _ in range(int(rng.integers(1, 4))):
-            colour = _clip(ground + rng.normal(0, 45, 3)).tolist()
+            shade = _clip(color + rng.normal(0, 45, 3)).tolist()
             ends = (rng.uniform(-0.2, 1.2, (2, 2)) * (columns, rows)).astype(int).tolist()
             if rng.random() < 0.5:
-                cv2.rectangle(canvas, ends[0], ends[1], colour, -1)
+                cv2.rectangle(canvas, ends[0], ends[1], shade, -1)
             else:
-                cv2.line(canvas, ends[0], ends[1], colour, int(rng.integers(1, 6)), cv2.LINE_AA)
+                cv2.line(canvas, ends[0], ends[1], shade, int(rng.integers(1, 6)), cv2.LINE_AA)
     return canvas
 
 
-def paint(canvas: NDArray[np.float32], mask: Mask, colour: NDArray[np.float32], opacity: float = 1.0) -> None:
-    """Lay one colour over a canvas through a mask of its shape, in place."""
-    canvas += (mask * opacity)[:, :, None] * (colour - canvas)
+def paint(canvas: NDArray[np.float32], mask: Mask, color: NDArray[np.float32], opacity: float = 1.0) -> None:
+    """Blend one color into a canvas where a mask is set, in place."""
+    canvas += (mask * opacity)[:, :, None] * (color - canvas)

@@ -1,7 +1,7 @@
-"""Convolutional backbones by name: a crop goes in, a map of features comes out.
+"""Convolutional backbones by name: from a crop to a feature map.
 
-Every backbone divides the width by 4 and the height by 8, so a frame of features is 4 pixels wide
-whatever the backbone. Convolutions carry no bias: a batch norm follows each.
+Every backbone divides the width by 4 and the height by 8, so a frame of features is always 4 pixels wide
+(``image.preprocess.STRIDE``). Convolutions have no bias: a batch norm follows each.
 """
 
 from collections.abc import Callable
@@ -13,84 +13,82 @@ from nhin.errors import UnknownName
 
 Pictures = Float[Tensor, "B ink height width"]
 Features = Float[Tensor, "B C rows frames"]
-Changed = Float[Tensor, "B _ _ _"]
+AnyFeatures = Float[Tensor, "B _ _ _"]
 
-SHRINKS_HEIGHT = 8
-SHRINKS_WIDTH = 4
+HEIGHT_STRIDE = 8
 
 
 class Backbone(nn.Sequential):
-    """A stack of convolutions that knows how many channels it ends with."""
+    """A stack of convolutions with ``channels`` output channels."""
 
     def __init__(self, *parts: nn.Module, channels: int) -> None:
         super().__init__(*parts)
         self.channels = channels
 
-    # Sequential calls what comes in `input`; here it is pictures.
-    def forward(self, pictures: Pictures) -> Features:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return features at an eighth of the height and a quarter of the width."""
-        return super().forward(pictures)
 
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions and a residual connection (He et al. 2015, arXiv:1512.03385, basic block)."""
 
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut (He et al. 2015, arXiv:1512.03385, basic block)."""
-
-    def __init__(self, inside: int, out: int, stride: tuple[int, int] = (1, 1)) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
-        self.first = convolution(inside, out, stride)
-        self.second = convolution(out, out, act=False)
-        same = inside == out and stride == (1, 1)
-        self.shortcut = nn.Identity() if same else convolution(inside, out, stride, kernel=1, act=False)
+        self.first = build_conv(in_channels, out_channels, stride)
+        self.second = build_conv(out_channels, out_channels, act=False)
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels or stride != (1, 1):
+            self.shortcut = build_conv(in_channels, out_channels, stride, kernel=1, act=False)
         self.act = nn.ReLU(inplace=True)
 
-    def forward(self, x: Features) -> Changed:
-        """Add what two convolutions make of x to x."""
+    def forward(self, x: Features) -> AnyFeatures:
+        """Add the output of two convolutions to x."""
         return self.act(self.second(self.first(x)) + self.shortcut(x))
 
 
-def convolution(
-    inside: int, out: int, stride: tuple[int, int] = (1, 1), kernel: int = 3, act: bool = True
+def build_conv(
+    in_channels: int, out_channels: int, stride: tuple[int, int] = (1, 1), kernel: int = 3, act: bool = True
 ) -> nn.Sequential:
-    """Build a convolution that keeps the size (up to its stride), a batch norm and a ReLU."""
-    parts = [nn.Conv2d(inside, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)]
+    """Build a convolution with padding, a batch norm and a ReLU."""
+    parts = [
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
     return nn.Sequential(*parts, nn.ReLU(inplace=True)) if act else nn.Sequential(*parts)
 
 
 def lean() -> Backbone:
-    """Build the small default: 1.2 M weights, most of its work at a quarter of the resolution."""
+    """Build the small default: 1.2 M weights, mostly at a quarter of the resolution."""
     return Backbone(
-        convolution(1, 32, (2, 2)),
-        Residual(32, 48),
-        Residual(48, 96, (2, 2)),
-        Residual(96, 96),
-        Residual(96, 192, (2, 1)),
-        Residual(192, 192),
+        build_conv(1, 32, (2, 2)),
+        ResidualBlock(32, 48),
+        ResidualBlock(48, 96, (2, 2)),
+        ResidualBlock(96, 96),
+        ResidualBlock(96, 192, (2, 1)),
+        ResidualBlock(192, 192),
         channels=192,
     )
 
 
 def tiny() -> Backbone:
-    """Build one convolution a stage: for tests and for learning how the parts fit."""
+    """Build one convolution per stage: for tests and for learning the structure."""
     return Backbone(
-        convolution(1, 8, (2, 2)), convolution(8, 16, (2, 2)), convolution(16, 24, (2, 1)), channels=24
+        build_conv(1, 8, (2, 2)), build_conv(8, 16, (2, 2)), build_conv(16, 24, (2, 1)), channels=24
     )
 
 
 def resnet18() -> Backbone:
-    """Build ResNet-18 with the strides of its last two stages kept off the width (11 M weights)."""
+    """Build ResNet-18 whose last two stages do not divide the width (11 M weights)."""
     widths, strides = (64, 128, 256, 512), ((1, 1), (2, 2), (2, 1), (1, 1))
-    parts: list[nn.Module] = [convolution(1, 64, (2, 2))]
-    inside = 64
+    parts: list[nn.Module] = [build_conv(1, 64, (2, 2))]
+    channels = 64
     for width, stride in zip(widths, strides, strict=True):
-        parts += [Residual(inside, width, stride), Residual(width, width)]
-        inside = width
+        parts += [ResidualBlock(channels, width, stride), ResidualBlock(width, width)]
+        channels = width
     return Backbone(*parts, channels=512)
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {"lean": lean, "tiny": tiny, "resnet18": resnet18}
 
 
-def backbone(name: str) -> Backbone:
+def build_backbone(name: str) -> Backbone:
     """Build a backbone by name.
 
     Raises:

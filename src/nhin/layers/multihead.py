@@ -1,9 +1,9 @@
-"""Several heads side by side: projections in and out around any mechanism.
+"""Multi-head attention: input and output projections around any attention mechanism.
 
 Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; grouped heads: Ainslie et al. 2023,
          arXiv:2305.13245; norms of queries and keys: Henry et al. 2020, arXiv:2010.04245.
-Differs: dropout falls on the output, not on the weights, which many mechanisms never hold;
-         norms of queries and keys are root mean squares, without a learned temperature.
+Differs: dropout acts on the output, not on the attention weights, which many mechanisms never compute;
+         queries and keys are divided by their root mean square, without a learned temperature.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,35 +13,34 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nhin.attention.base import Keys, Room, State
-from nhin.attention.positions.table import turning
+from nhin.attention.base import Cache, CacheSpec, Keys
+from nhin.attention.kv_cache import KVCache
+from nhin.attention.position_registry import build_rotary
 from nhin.attention.registry import build
-from nhin.attention.states import KeyValues
 from nhin.errors import ShapeError, UsageError
 
-Wide = Float[Tensor, "B T C"]
+Hidden = Float[Tensor, "B T C"]
 Context = Float[Tensor, "B S C"]
-KeepAny = Bool[Tensor, "B _"]
+AnyKeep = Bool[Tensor, "B _"]
 
 
 class MultiHead(nn.Module):
-    """Looks within a sequence, or from it to another one when ``context`` is given.
+    """Self-attention, or cross-attention when called with a ``context``.
 
     Args:
         dim: Width of inputs and outputs.
         heads: Query heads; divides ``dim``.
-        kv_heads: Key/value heads; divides ``heads``. None for as many as ``heads``, 1 for multi-query.
+        kv_heads: Key/value heads; divides ``heads``. ``heads`` when None; 1 is multi-query attention.
         mechanism: A name in ``attention.registry.MECHANISMS``.
-        settings: The mechanism's own settings, as ``build`` takes them.
-        rotary: Turn queries and keys by their place; not when looking at a context. True, or a name of
-            ``attention.positions.POSITIONS`` that acts on heads, or ``{"name": NAME, **its settings}``.
-        qk_norm: Scale queries and keys of the self-attention to a root mean square of 1, so that scores stay
-            small whatever the weights.
+        settings: The mechanism's own settings.
+        rotary: Rotate queries and keys by their position, except in cross-attention. True, or a rotary name
+            of ``attention.position_registry.POSITIONS``, or ``{"name": NAME, **its settings}``.
+        qk_norm: Divide queries and keys of the self-attention by their root mean square, to bound the logits.
         bias: Give the projections a bias.
-        dropout: Chance of dropping an output channel.
+        dropout: Probability of dropping an output channel.
     """
 
-    def __init__(  # noqa: PLR0913  # every part's one knob; a settings object would only hide them
+    def __init__(  # noqa: PLR0913  # each is one option; a settings object would only hide them
         self,
         dim: int,
         heads: int,
@@ -65,66 +64,67 @@ class MultiHead(nn.Module):
         self.key_value = nn.Linear(dim, 2 * kv_heads * self.head_dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
         self.qk_norm = qk_norm
-        self.rotary = turning(rotary, self.head_dim)
+        self.rotary = build_rotary(rotary, self.head_dim)
         self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim, **(settings or {}))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
-        x: Wide,
+        x: Hidden,
         *,
         context: Context | None = None,
         causal: bool = False,
-        keep: KeepAny | None = None,
-        cache: State | None = None,
+        keep: AnyKeep | None = None,
+        cache: Cache | None = None,
         lengths: Sequence[int] | None = None,
-    ) -> Wide:
-        """Mix what each place of ``x`` finds.
+    ) -> Hidden:
+        """Attend from every position of ``x``.
 
         Args:
-            x: Looks; also is looked at when there is no context.
-            context: Is looked at instead of ``x``.
-            causal: Hide what comes later.
-            keep: True where a key may be seen; not with a cache of what was read.
-            cache: Remembers what was read before, and reads ``x``, causally. With a context it is filled
-                once and then read, so the context is projected only at the first call.
-            lengths: How many places of ``x`` are real in each row, padding after them; with a cache.
+            x: The queries; also the keys and values when there is no context.
+            context: The keys and values, instead of ``x``.
+            causal: Mask later positions.
+            keep: True where a key may be attended to; not with a cache of earlier positions.
+            cache: Holds earlier positions and appends ``x``, causally. With a context it is filled at the
+                first call and read afterwards, so the context is projected only once.
+            lengths: Valid positions of each row of ``x``, with padding after them; with a cache.
         """
-        # Plain operations here and below: with einops a step of a small decoder takes a tenth longer.
+        # No einops here and below: it makes a step of a small decoder a tenth slower.
         q: Float[Tensor, "B T H D"] = self.query(x).unflatten(-1, (-1, self.head_dim))
         if context is not None:
-            mixed = self.mechanism(q, *self._context(context, q.dtype, cache), causal=causal, keep=keep)
+            k, v = self._project_context(context, q.dtype, cache)
+            out = self.mechanism(q, k, v, causal=causal, keep=keep)
         else:
-            k, v = self._project(x)
-            q, k = self._placed(q, k, cache)
+            k, v = self._project_kv(x)
+            q, k = self._rotate(q, k, cache)
             if cache is None:
-                mixed = self.mechanism(q, k, v, causal=causal, keep=keep)
+                out = self.mechanism(q, k, v, causal=causal, keep=keep)
             elif keep is not None or not causal:
                 raise UsageError(
-                    "a cache reads causally and hides nothing: give causal=True, and lengths instead of keep"
+                    "a cache is causal and takes no mask: give causal=True, and lengths for keep"
                 )
             else:
-                mixed = cache.prefill(q, k, v, lengths=lengths)
-        return self.dropout(self.out(mixed.flatten(-2)))
+                out = cache.prefill(q, k, v, lengths=lengths)
+        return self.dropout(self.out(out.flatten(-2)))
 
-    def looked(self, x: Wide) -> tuple[Float[Tensor, "B T H D"], Keys, Keys]:
-        """Return the queries, keys and values of ``x`` as the mechanism is given them."""
+    def project_qkv(self, x: Hidden) -> tuple[Float[Tensor, "B T H D"], Keys, Keys]:
+        """Return the queries, keys and values of ``x`` that the mechanism receives."""
         q: Float[Tensor, "B T H D"] = self.query(x).unflatten(-1, (-1, self.head_dim))
-        k, v = self._project(x)
-        return (*self._placed(q, k, None), v)
+        k, v = self._project_kv(x)
+        return (*self._rotate(q, k, None), v)
 
-    def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> State:
-        """Build an empty cache for what this layer reads; ``dtype`` is the weights' own when None."""
-        return self.mechanism.new_state(self._room(batch, context, dtype))
+    def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> Cache:
+        """Build an empty cache for self-attention; ``dtype`` is that of the weights when None."""
+        return self.mechanism.init_cache(self._cache_spec(batch, context, dtype))
 
-    def new_context_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> KeyValues:
+    def new_context_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> KVCache:
         """Build an empty cache for the keys and values of a context."""
-        return KeyValues(self._room(batch, context, dtype))
+        return KVCache(self._cache_spec(batch, context, dtype))
 
-    def _placed(
-        self, q: Float[Tensor, "B T H D"], k: Keys, cache: State | None
+    def _rotate(
+        self, q: Float[Tensor, "B T H D"], k: Keys, cache: Cache | None
     ) -> tuple[Float[Tensor, "B T H D"], Keys]:
-        """Norm queries and keys, and turn them by their place."""
+        """Normalize queries and keys, and rotate them by their position."""
         if self.qk_norm:
             q, k = F.rms_norm(q, (self.head_dim,)), F.rms_norm(k, (self.head_dim,))
         if self.rotary is None:
@@ -132,20 +132,24 @@ class MultiHead(nn.Module):
         start: int | tuple[int, ...] = 0
         if cache is not None:
             start = cache.lengths[0] if len(set(cache.lengths)) == 1 else cache.lengths
-        return self.rotary.pair(q, k, start=start)
+        return self.rotary.rotate_qk(q, k, start=start)
 
-    def _room(self, batch: int, context: int, dtype: torch.dtype | None) -> Room:
+    def _cache_spec(self, batch: int, context: int, dtype: torch.dtype | None) -> CacheSpec:
         weight = self.key_value.weight
-        return Room(batch, context, self.kv_heads, self.head_dim, dtype or weight.dtype, weight.device)
+        return CacheSpec(batch, context, self.kv_heads, self.head_dim, dtype or weight.dtype, weight.device)
 
-    def _context(self, context: Context, dtype: torch.dtype, cache: State | None) -> tuple[Keys, Keys]:
+    def _project_context(
+        self, context: Context, dtype: torch.dtype, cache: Cache | None
+    ) -> tuple[Keys, Keys]:
         if cache is None:
-            return self._project(context)
-        if not isinstance(cache, KeyValues):
-            raise UsageError("a context is kept by new_context_cache(...), not by what decodes a sequence")
-        k, v = cache.filled if cache.longest else cache.append(*self._project(context))
+            return self._project_kv(context)
+        if not isinstance(cache, KVCache):
+            raise UsageError(
+                "a context needs a cache built by new_context_cache(...), not that of a sequence"
+            )
+        k, v = cache.contents if cache.max_length else cache.append(*self._project_kv(context))
         return k.to(dtype), v.to(dtype)
 
-    def _project(self, x: Float[Tensor, "B S C"]) -> tuple[Keys, Keys]:
+    def _project_kv(self, x: Float[Tensor, "B S C"]) -> tuple[Keys, Keys]:
         k, v = self.key_value(x).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
         return k, v

@@ -13,44 +13,33 @@ from torch import Tensor, nn
 
 from nhin.errors import UnknownName
 
-_LEAST = 1e-5  # a place of zeros stays zeros
-
 
 class ScaleNorm(nn.Module):
-    """Gives every place one learned length, and leaves its direction.
+    """Scales every vector to one learned length.
 
     Args:
-        dim: Channels; the length begins at its root, as that of a place of unit variance.
-        eps: The least length that is divided by.
+        dim: Channels; the length starts at its square root, that of a vector of unit variance.
+        eps: Least length to divide by, so that zeros stay zeros.
     """
 
-    def __init__(self, dim: int, eps: float = _LEAST) -> None:
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.tensor(dim**0.5))
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
-        """Return places of one length."""
+        """Return vectors of one length."""
         return x * (self.weight / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(self.eps))
 
 
-NORMS: dict[str, Callable[..., nn.Module]] = {
-    "layer": nn.LayerNorm,
-    "rms": nn.RMSNorm,
-    "scale": ScaleNorm,
-}
+NORMS: dict[str, Callable[..., nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "scale": ScaleNorm}
 
 
-def norm(name: str, dim: int, eps: float | None = None) -> nn.Module:
-    """Build the norm of that name over ``dim`` channels.
-
-    Args:
-        name: A name in ``NORMS``.
-        dim: Channels.
-        eps: What keeps it from dividing by zero; the norm's own when None.
+def build_norm(name: str, dim: int, eps: float | None = None) -> nn.Module:
+    """Build a norm over ``dim`` channels; ``eps`` is its own default when None.
 
     Raises:
-        UnknownName: No norm is called that; the message offers near ones.
+        UnknownName: The name is not in ``NORMS``.
     """
     if name not in NORMS:
         raise UnknownName("norm", name, NORMS)

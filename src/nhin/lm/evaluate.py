@@ -1,8 +1,8 @@
-"""Measure a language model on a whole text, and the n-gram beside it.
+"""Measure a language model on a whole text, and an n-gram baseline.
 
-A network reads the text in windows of its context, one after the other; every token but the first is
-predicted once. With a stride shorter than the context windows overlap, and tokens are counted in the first
-window they come in, so all but the first few have at least ``context - stride`` tokens before them.
+A network reads the text in windows of its context; every token but the first is predicted once. With a stride
+shorter than the context windows overlap, and a token counts in the first window that holds it, so all but the
+first few have at least ``context - stride`` tokens of context.
 """
 
 import math
@@ -17,187 +17,186 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from nhin.data.shards import Corpus
+from nhin.data.text.token_dataset import Corpus
 from nhin.errors import DataError, Diverged, UsageError
-from nhin.lm.counted import Tokens, most_tokens
-from nhin.lm.ngram import NGram, count
-from nhin.lm.recipe import Recipe
-from nhin.lm.run import Counted, Run
-from nhin.metrics.perplexity import Cost
+from nhin.lm.loading import LMRun, NGramRun
+from nhin.lm.ngram import NGram, count_ngrams
+from nhin.lm.recipe import LMRecipe
+from nhin.lm.train_ngram import TokenReader, max_countable_tokens
+from nhin.metrics.perplexity import TextCost
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
 from nhin.training.precision import autocast
 
-ORDER, ORDER_OF_PAIRS = 5, 3
-_PIECE = 2**18
-_TOKENS_AT_ONCE, _SCORES_AT_ONCE = 2**13, 2**25
+DEFAULT_ORDER, DEFAULT_BPE_ORDER = 5, 3
+_CHUNK_TOKENS = 2**18
+_MAX_BATCH_TOKENS, _MAX_BATCH_LOGITS = 2**13, 2**25
 
-Costs = NDArray[np.float64]
-Seen = Callable[[int], None]
+TokenNats = NDArray[np.float64]
+OnProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What came of measuring: the cost of the text, and how long computing it took."""
+class LMEvalResult:
+    """The cost of a text, and the seconds that computing it took."""
 
-    cost: Cost
+    cost: TextCost
     seconds: float
 
-    def as_tree(self) -> dict[str, Any]:
-        """Return everything as one flat table for JSON; None for what no number is large enough for."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as one flat table for JSON; None for infinity."""
         figures = {k: v if math.isfinite(v) else None for k, v in self.cost.figures().items()}
-        size = {"tokens": self.cost.tokens, "characters": self.cost.characters, "bytes": self.cost.bytes}
-        return {**figures, **size, "seconds": self.seconds}
+        sizes = {name: getattr(self.cost, name) for name in ("tokens", "characters", "bytes")}
+        return {**figures, **sizes, "seconds": self.seconds}
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """Tokens ``start`` up to ``stop`` are read; what follows the last ``new`` of them is counted."""
+class EvalWindow:
+    """Inputs are the tokens from ``start`` up to ``stop``; the targets of the last ``new_tokens`` count."""
 
     start: int
     stop: int
-    new: int
+    new_tokens: int
 
 
 def evaluate(
-    run: Run | Counted,
-    text: Tokens,
+    run: LMRun | NGramRun,
+    text: TokenReader,
     *,
     stride: int | None = None,
     batch: int | None = None,
-    seen: Seen | None = None,
-) -> Measured:
+    on_progress: OnProgress | None = None,
+) -> LMEvalResult:
     """Measure a model on all of a text.
 
     Args:
-        run: A network, or n-grams: these have all that is before a token for context, without windows.
+        run: A network, or n-grams, which need no windows.
         text: Read piece by piece; it need not fit in memory.
-        stride: From window to window, 1 to the context; the context when None, so that none overlap.
-        batch: Windows that are read at once; as many as fit in little memory when None.
-        seen: Told how many more tokens are done, every now and then.
+        stride: Tokens from window to window, 1 to the context; the context when None, without overlap.
+        batch: Windows per batch; as many as fit in little memory when None.
+        on_progress: Called with the number of tokens done since the last call.
 
     Raises:
         UsageError: ``stride`` or ``batch`` is out of range.
         DataError: The text has fewer than two tokens.
-        Diverged: What the model says is no number.
+        Diverged: The losses are not finite.
     """
     if len(text) < 2:
         raise DataError(f"there is nothing to predict: the text has {len(text)} tokens, and 2 are needed")
-    if isinstance(run, Counted):
+    if isinstance(run, NGramRun):
         if stride is not None:
-            raise UsageError("a stride is for networks; n-grams have all that is before a token anyway")
-        costs = _looked_up(run.model, text)
+            raise UsageError("a stride is for networks; n-grams need no windows")
+        costs = _ngram_nats(run.model, text)
     else:
-        costs = _computed(run.model, text, stride, batch)
+        costs = _model_nats(run.model, text, stride, batch)
     total, done, begin = 0.0, 1, time.perf_counter()
-    for some in costs:
-        if not np.isfinite(some).all():
-            raise Diverged(f"the model's answers after token {done} are not numbers; its weights are broken")
-        total, done = total + float(some.sum()), done + len(some)
-        if seen is not None:
-            seen(len(some))
+    for nats in costs:
+        if not np.isfinite(nats).all():
+            raise Diverged(f"the model's loss after token {done} is not finite; its weights are broken")
+        total, done = total + float(nats.sum()), done + len(nats)
+        if on_progress is not None:
+            on_progress(len(nats))
     assert done == len(text), f"{done} of {len(text)} tokens were counted"
-    return Measured(_cost(total, text, run.tokenizer), time.perf_counter() - begin)
+    return LMEvalResult(_total_cost(total, text, run.tokenizer), time.perf_counter() - begin)
 
 
-def mean_nats(model: GPT, text: Tokens, most: int | None = None, dtype: torch.dtype = torch.float32) -> float:
-    """Return the mean nats per token of a text, or of about ``most`` tokens taken evenly from it.
+def mean_nats(
+    model: GPT, text: TokenReader, max_tokens: int | None = None, dtype: torch.dtype = torch.float32
+) -> float:
+    """Return the mean nats per token of a text, or of about ``max_tokens`` tokens taken evenly from it.
 
     Args:
-        model: In any mode; it is measured without dropout, and left as it was.
+        model: In any mode, which is restored; it is measured without dropout.
         text: At least two tokens.
-        most: All when None.
-        dtype: In which numbers to compute.
+        max_tokens: All when None.
+        dtype: Of the computation.
 
     Raises:
-        Diverged: They are no number.
+        Diverged: They are not finite.
     """
-    was = model.training
+    was_training = model.training
     model.eval()
-    every = 1 if most is None else max(1, round(len(text) / max(1, most)))
-    taken = islice(windows(len(text), model.context, model.context), 0, None, every)
+    step = 1 if max_tokens is None else max(1, round(len(text) / max(1, max_tokens)))
+    windows = islice(iter_windows(len(text), model.context, model.context), 0, None, step)
     total, count = 0.0, 0
     with autocast(dtype, next(model.parameters()).device.type):
-        for costs in _in_batches(model, text, taken):
+        for costs in _batched_nats(model, text, windows):
             total, count = total + float(costs.sum()), count + len(costs)
-    model.train(was)
+    model.train(was_training)
     if not math.isfinite(total):
-        raise Diverged("the model's answers are not numbers; a lower rate may help")
+        raise Diverged("the model's loss is not finite; a lower rate may help")
     return total / count
 
 
-def control(corpus: Corpus, order: int | None = None) -> tuple[Counted, int]:
-    """Count the n-grams of a prepared text's training split, as a model to compare others with.
+def build_ngram_baseline(corpus: Corpus, order: int | None = None) -> tuple[NGramRun, int]:
+    """Count the n-grams of a prepared text's training split, as a baseline.
 
     Args:
         corpus: The text.
-        order: 5 for characters and bytes, 3 for byte pairs when None.
+        order: When None, 5 for characters and bytes, 3 for byte pairs.
 
     Returns:
-        The model, and how many tokens were counted: all, or those from the beginning that fit in memory.
+        The model, and the number of tokens counted: all, or as many from the beginning as fit in memory.
     """
     if order is None:
-        order = ORDER_OF_PAIRS if corpus.tokenizer.name.startswith("bpe") else ORDER
+        order = DEFAULT_BPE_ORDER if corpus.tokenizer.name.startswith("bpe") else DEFAULT_ORDER
     train = corpus.split("train")
-    taken = min(len(train), most_tokens(order))
-    model = count(train.read(0, taken), corpus.tokenizer.vocab, order)
-    return Counted(model, corpus.tokenizer, Recipe(ngram=order), 0), taken
+    count = min(len(train), max_countable_tokens(order))
+    model = count_ngrams(train.read(0, count), corpus.tokenizer.vocab, order)
+    return NGramRun(model, corpus.tokenizer, LMRecipe(ngram=order), 0), count
 
 
-def windows(length: int, context: int, stride: int) -> Iterator[Window]:
-    """Yield the windows in which every token of ``length`` but the first is predicted once."""
+def iter_windows(length: int, context: int, stride: int) -> Iterator[EvalWindow]:
+    """Yield windows that predict each of ``length`` tokens but the first once."""
     start, done = 0, 0
     while done < length - 1:
         stop = min(start + context, length - 1)
-        yield Window(start, stop, stop - done)
+        yield EvalWindow(start, stop, stop - done)
         start, done = start + stride, stop
 
 
-def _looked_up(model: NGram, text: Tokens) -> Iterator[Costs]:
-    for start in range(1, len(text), _PIECE):
-        before = min(start, model.order - 1)
-        ids = text.read(start - before, min(start + _PIECE, len(text)))
-        yield model.nats(ids)[before:]
+def _ngram_nats(model: NGram, text: TokenReader) -> Iterator[TokenNats]:
+    for start in range(1, len(text), _CHUNK_TOKENS):
+        context = min(start, model.order - 1)
+        ids = text.read(start - context, min(start + _CHUNK_TOKENS, len(text)))
+        yield model.nats(ids)[context:]
 
 
-def _computed(model: GPT, text: Tokens, stride: int | None, batch: int | None) -> Iterator[Costs]:
+def _model_nats(model: GPT, text: TokenReader, stride: int | None, batch: int | None) -> Iterator[TokenNats]:
     context = model.context
     stride = context if stride is None else stride
     if not 1 <= stride <= context:
         raise UsageError(f"stride is {stride}; give 1 to {context}, the model's context")
     if batch is not None and batch < 1:
         raise UsageError(f"batch is {batch}; give 1 or more")
-    yield from _in_batches(model, text, windows(len(text), context, stride), batch)
+    yield from _batched_nats(model, text, iter_windows(len(text), context, stride), batch)
 
 
-def _in_batches(
-    model: GPT, text: Tokens, taken: Iterable[Window], batch: int | None = None
-) -> Iterator[Costs]:
+def _batched_nats(
+    model: GPT, text: TokenReader, windows: Iterable[EvalWindow], batch: int | None = None
+) -> Iterator[TokenNats]:
     if batch is None:
-        batch = max(1, min(_TOKENS_AT_ONCE, _SCORES_AT_ONCE // model.vocab) // model.context)
-    # The last window may be shorter than the others, and windows of a batch are equally long.
-    for _, alike in groupby(taken, lambda window: window.stop - window.start):
-        while some := list(islice(alike, batch)):
-            yield _predicted(model, text, some)
+        batch = max(1, min(_MAX_BATCH_TOKENS, _MAX_BATCH_LOGITS // model.vocab) // model.context)
+    # The last window may be shorter than the others, and windows of a batch have one length.
+    for _, group in groupby(windows, lambda window: window.stop - window.start):
+        while some := list(islice(group, batch)):
+            yield _window_nats(model, text, some)
 
 
 @torch.no_grad()
-def _predicted(model: GPT, text: Tokens, some: list[Window]) -> Costs:
-    """Return what the counted tokens of some windows cost, in the order of the text."""
-    rows = torch.from_numpy(np.stack([text.read(window.start, window.stop + 1) for window in some]))
+def _window_nats(model: GPT, text: TokenReader, windows: list[EvalWindow]) -> TokenNats:
+    """Return the nats of the new tokens of some windows, in the order of the text."""
+    rows = torch.from_numpy(np.stack([text.read(window.start, window.stop + 1) for window in windows]))
     rows = rows.to(model.embedding.weight.device)
-    scores = model(rows[:, :-1]).float()
-    costs = F.cross_entropy(scores.transpose(1, 2), rows[:, 1:], reduction="none")
-    return np.concatenate(
-        [row[-window.new :] for row, window in zip(costs.double().cpu().numpy(), some, strict=True)]
-    )
+    logits = model(rows[:, :-1]).float()
+    losses = F.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none").double().cpu().numpy()
+    return np.concatenate([row[-window.new_tokens :] for row, window in zip(losses, windows, strict=True)])
 
 
-def _cost(total: float, text: Tokens, tokenizer: Tokenizer) -> Cost:
-    """Count the characters and bytes that all tokens but the first stand for."""
-    pieces = tokenizer.pieces
-    sizes = np.array([[len(piece), sum(byte & 0xC0 != 0x80 for byte in piece)] for piece in pieces])
+def _total_cost(nats: float, text: TokenReader, tokenizer: Tokenizer) -> TextCost:
+    """Return the cost with the characters and bytes of all tokens but the first."""
+    sizes = np.array([[len(piece), sum(b & 0xC0 != 0x80 for b in piece)] for piece in tokenizer.pieces])
     sums = np.zeros(2, np.int64)
-    for start in range(1, len(text), _PIECE):
-        sums += sizes[text.read(start, min(start + _PIECE, len(text)))].sum(0)
-    return Cost(total, len(text) - 1, characters=int(sums[1]), bytes=int(sums[0]))
+    for start in range(1, len(text), _CHUNK_TOKENS):
+        sums += sizes[text.read(start, min(start + _CHUNK_TOKENS, len(text)))].sum(0)
+    return TextCost(nats, len(text) - 1, characters=int(sums[1]), bytes=int(sums[0]))

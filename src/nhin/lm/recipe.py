@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from nhin.models.design import Design
-from nhin.training.precision import Precision
-from nhin.training.schedule import Schedule
+from nhin.models.config import ModelConfig
+from nhin.training.config import Recipe, TrainerConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """What is trained on.
+class LMDataConfig:
+    """The training data.
 
-    ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``; None for the
-    sources of Python's own library. ``batch`` texts of the model's context are read per step, in
-    ``accumulate`` parts.
+    ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``; None takes the
+    sources of Python's standard library. A step takes ``batch`` sequences, in ``accumulate`` parts.
     """
 
     path: str | None = None
@@ -24,47 +22,40 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """How a run goes.
+class LMTrainConfig(TrainerConfig):
+    """The settings of the trainer.
 
-    ``optimizer`` muon takes the matrices inside blocks with Muon, everything else with AdamW; ``muon_rate``
-    is its rate as a multiple of the schedule's. ``average`` is the decay of the mean weights, 0 for none.
-    After ``patience`` validations without a better one training ends; 0 never ends it. ``parallel`` says what
-    the processes of ``torchrun`` share: gradients, each having the whole model (ddp), or the weights (fsdp).
-    Validations look at ``validate_tokens``, the last one at all. Times are in seconds.
+    ``optimizer`` muon trains the matrices inside blocks with Muon, all other parameters with AdamW;
+    ``muon_rate`` is Muon's rate as a multiple of the schedule's. Training ends after ``patience`` validations
+    without improvement (0: never). Under ``torchrun`` every process has all weights (``parallel`` ddp) or a
+    share of them (fsdp). A validation takes ``validate_tokens``, the last one all tokens.
     """
 
+    weight_decay: float = 0.1
+    save_seconds: float = 120.0
+    log_seconds: float = 5.0
+    validate_steps: int = 250
     device: Literal["auto", "cpu", "cuda"] = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    threads: int = 2
-    precision: Precision = "auto"
     compile: bool = False
     optimizer: Literal["adamw", "muon"] = "adamw"
     muon_rate: float = 1.0
     betas: tuple[float, ...] = (0.9, 0.95)
-    clip: float = 1.0
-    weight_decay: float = 0.1
-    average: float = 0.0
     patience: int = 0
-    save_seconds: float = 120.0
-    log_seconds: float = 5.0
-    validate_steps: int = 250
     validate_tokens: int = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """The frozen settings of one run.
+class LMRecipe(Recipe):
+    """The settings of one run.
 
-    ``ngram`` above 0 counts n-grams instead of training a network. ``fitted`` says that a budget, not the
-    recipe's author, has set the steps.
+    ``ngram`` above 0 counts n-grams of this order instead of training a network. ``fitted`` is True where a
+    budget has set the steps.
     """
 
     workflow: Literal["lm"] = "lm"
-    seed: int = 0
     ngram: int = 0
     fitted: bool = False
-    model: Design = Design()  # noqa: RUF009 - frozen
-    data: Data = Data()
-    schedule: Schedule = Schedule()
-    training: Training = Training()
+    model: ModelConfig = ModelConfig()  # noqa: RUF009 - frozen
+    data: LMDataConfig = LMDataConfig()
+    training: LMTrainConfig = LMTrainConfig()

@@ -1,1 +1,3 @@
-"""How good a reader is: distances, rates, breakdowns, calibration."""
+"""How good an answer is: error rates, edit distance, errors by part of a character, calibration, perplexity,
+statistics. May import data, text and below; neither torch, training nor decoding.
+"""

@@ -1,4 +1,4 @@
-r"""Whether confidence means what it says: of the answers that are 80% sure, 80% should be right.
+r"""Calibration of confidences: of the answers with confidence 80%, 80% should be right.
 
 .. math::
     \mathrm{ECE} = \sum_b \frac{n_b}{n} \left| \mathrm{accuracy}_b - \mathrm{confidence}_b \right|
@@ -16,7 +16,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Answers of similar confidence: how many, how sure on average, and which share was right."""
+    """Answers of similar confidence: their number, mean confidence and accuracy."""
 
     count: int
     confidence: float
@@ -27,24 +27,23 @@ class Calibration:
     """Running sums per bin of confidence."""
 
     def __init__(self, bins: int = BINS) -> None:
-        """Begin with nothing read."""
         self.counts = [0] * bins
-        self.sure = [0.0] * bins
-        self.right = [0] * bins
+        self.confidence_sums = [0.0] * bins
+        self.correct = [0] * bins
 
-    def add(self, confidence: float, right: bool) -> None:
+    def add(self, confidence: float, correct: bool) -> None:
         """Count one answer; confidence is 0 to 1."""
-        at = min(len(self.counts) - 1, max(0, int(confidence * len(self.counts))))
-        self.counts[at] += 1
-        self.sure[at] += confidence
-        self.right[at] += right
+        i = min(len(self.counts) - 1, max(0, int(confidence * len(self.counts))))
+        self.counts[i] += 1
+        self.confidence_sums[i] += confidence
+        self.correct[i] += correct
 
     def bins(self) -> list[Bin]:
-        """Return the bins that hold anything, from unsure to sure."""
-        sums = zip(self.counts, self.sure, self.right, strict=True)
-        return [Bin(count, sure / count, right / count) for count, sure, right in sums if count]
+        """Return the bins that are not empty, by rising confidence."""
+        sums = zip(self.counts, self.confidence_sums, self.correct, strict=True)
+        return [Bin(count, total / count, correct / count) for count, total, correct in sums if count]
 
     def ece(self) -> float:
-        """Return the expected calibration error, 0 to 1; 0 when nothing was counted."""
+        """Return the expected calibration error, 0 to 1; 0 without answers."""
         total = max(1, sum(self.counts))
         return sum(b.count * abs(b.accuracy - b.confidence) for b in self.bins()) / total

@@ -1,18 +1,13 @@
-"""From a design to the language model it describes."""
+"""Build the language model that a config describes."""
 
-from nhin.models.design import Design
-from nhin.models.exits import EarlyExits
+from nhin.models.config import ModelConfig
+from nhin.models.early_exit import EarlyExitGPT
 from nhin.models.gpt import GPT
-from nhin.models.recurrent import Recurrent
+from nhin.models.recurrent_memory import RecurrentMemoryGPT
 
 
-def build_lm(vocab: int, design: Design) -> GPT:
-    """Build a language model: recurrent with a memory, leaving early with exits, else a plain GPT.
-
-    Args:
-        vocab: Tokens there are.
-        design: What it is made of.
-    """
-    if design.memory:
-        return Recurrent(vocab, design)
-    return EarlyExits(vocab, design) if design.exits else GPT(vocab, design)
+def build_lm(vocab: int, config: ModelConfig) -> GPT:
+    """Build a language model of ``vocab`` tokens: a plain GPT, or with recurrent memory or early exits."""
+    if config.memory:
+        return RecurrentMemoryGPT(vocab, config)
+    return EarlyExitGPT(vocab, config) if config.exits else GPT(vocab, config)

@@ -1,1 +1,3 @@
-"""Training, measuring and exporting the reader."""
+"""The workflow of the reader: recipe, training task, validation, evaluation, export to ONNX with a model
+card. May import reading, training, decoding, metrics, data, models and below; not lm.
+"""

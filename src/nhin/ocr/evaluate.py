@@ -1,52 +1,40 @@
-"""Measure a reader on labelled crops: figures, what goes wrong in a letter, how honest confidence is.
+"""Evaluate a recognizer on labeled crops: error rates, errors by part of a character, calibration, speed.
 
-Only checkpoints need torch; shipped weights and exported pairs are measured without it.
+Only checkpoints need torch; bundled and exported weights do not.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nhin.data.crops import Crop
+from nhin.data.images.datasets import Crop
 from nhin.errors import CheckpointError, UnknownName
-from nhin.metrics.breakdown import Breakdown
 from nhin.metrics.calibration import Calibration
-from nhin.metrics.rates import Score
-from nhin.reading.recognise import BATCH, Mode, Recogniser
-from nhin.reading.types import Recognised
-from nhin.reading.weights import THREADS, is_pair, load_pair, shipped
+from nhin.metrics.char_errors import Breakdown
+from nhin.metrics.error_rates import Score
+from nhin.reading.onnx_model import DEFAULT_THREADS, bundled_models, is_onnx_model, load_recognizer
+from nhin.reading.reader import RecognizerProtocol
+from nhin.reading.recognizer import BATCH_SIZE, Mode, Recognizer
 from nhin.text.letters import nfc
 
-AT_ONCE = 8 * BATCH
-"""Crops opened at a time: enough to fill batches of one width, little enough to hold."""
-
-
-@runtime_checkable
-class Reads(Protocol):
-    """Anything that reads crops."""
-
-    def read(self, crops: Sequence[NDArray[np.uint8]]) -> list[Recognised]:
-        """Return one answer per crop."""
-        ...
+CROPS_AT_ONCE = 8 * BATCH_SIZE
+"""Crops opened at a time: enough for batches of equal width, few enough for memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What came of measuring.
+class OCREvalResult:
+    """The result of an evaluation.
 
     Args:
         count: Crops read.
-        figures: Every figure in every form, by name: see ``nhin.metrics.rates``.
-        breakdown: See ``nhin.metrics.breakdown``.
+        figures: By name, see ``nhin.metrics.error_rates``.
+        breakdown: See ``nhin.metrics.char_errors``.
         ece: Expected calibration error of the crops' confidences, 0 to 1.
         confidence: Their mean.
-        seconds_per_crop: Reading alone; opening pictures is not counted.
+        seconds_per_crop: Without the time to open pictures.
     """
 
     count: int
@@ -56,80 +44,75 @@ class Measured:
     confidence: float
     seconds_per_crop: float
 
-    def as_tree(self) -> dict[str, Any]:
-        """Return everything as one flat table for JSON, the breakdown nested."""
-        rest = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything for JSON, flat but for the breakdown."""
+        return {
+            "count": self.count,
+            **self.figures,
             "ece": self.ece,
             "mean_confidence": self.confidence,
             "seconds_per_crop": self.seconds_per_crop,
+            "breakdown": self.breakdown,
         }
-        return {"count": self.count, **self.figures, **rest, "breakdown": self.breakdown}
 
 
-def open_reader(weights: str | Path, mode: Mode = "both", threads: int = THREADS) -> Recogniser:
-    """Load what ``nhin evaluate`` was given: a shipped name, an exported pair, a checkpoint or its run.
+def open_reader(weights: str | Path, mode: Mode = "both", threads: int = DEFAULT_THREADS) -> Recognizer:
+    """Load a recognizer from a bundled name, exported weights, a checkpoint or the run that holds it.
 
     Raises:
-        UnknownName: None of these.
-        CheckpointError: It is torn or foreign.
+        UnknownName: It is none of these.
+        CheckpointError: It is damaged or foreign.
         ImportError: It is a checkpoint and torch is not installed.
     """
     path = Path(weights)
-    if str(weights) in shipped() or is_pair(path):
-        return load_pair(weights, mode=mode, threads=threads)
+    if str(weights) in bundled_models() or is_onnx_model(path):
+        return load_recognizer(weights, mode=mode, threads=threads)
     if not path.exists():
-        raise UnknownName("weights", str(weights), shipped())
+        raise UnknownName("weights", str(weights), bundled_models())
     checkpoint = next((p for p in (path, path / "checkpoint") if any(p.glob("*.safetensors"))), None)
     if checkpoint is None:
-        raise CheckpointError(f"{path} holds neither an exported pair (model.json) nor a checkpoint")
+        raise CheckpointError(f"{path} holds neither exported weights (model.json) nor a checkpoint")
     return _from_checkpoint(checkpoint, mode, threads)
 
 
-def evaluate(reader: Reads, crops: Sequence[Crop], seen: Callable[[int], None] | None = None) -> Measured:
-    """Read labelled crops and compare.
+def evaluate(
+    reader: RecognizerProtocol, crops: Sequence[Crop], on_progress: Callable[[int], None] | None = None
+) -> OCREvalResult:
+    """Read labeled crops and compare the texts with the labels.
 
     Args:
         reader: Reads the crops.
-        crops: Opened a few at a time; they need not fit in memory together.
-        seen: Told how many more crops are done, every now and then.
+        crops: Opened a few at a time, so they need not fit in memory.
+        on_progress: Called with the number of crops done since the last call.
     """
-    score, parts, trust = Score(), Breakdown(), Calibration()
+    score, breakdown, calibration = Score(), Breakdown(), Calibration()
     confidence = seconds = 0.0
-    count = 0
-    for chunk in _chunks(crops):
+    rest = iter(crops)
+    while chunk := list(islice(rest, CROPS_AT_ONCE)):
         pictures = [crop.picture for crop in chunk]
         start = time.perf_counter()
-        readings = reader.read(pictures)
+        recognitions = reader.read(pictures)
         seconds += time.perf_counter() - start
-        for crop, reading in zip(chunk, readings, strict=True):
-            _count(crop.text, reading, (score, parts, trust))
-            confidence += reading.confidence
-        count += len(chunk)
-        if seen is not None:
-            seen(len(chunk))
-    total = max(1, count)
-    return Measured(count, score.figures(), parts.figures(), trust.ece(), confidence / total, seconds / total)
+        for crop, recognition in zip(chunk, recognitions, strict=True):
+            score.add(recognition.text, crop.text)
+            breakdown.add(recognition.text, crop.text)
+            calibration.add(recognition.confidence, nfc(recognition.text) == nfc(crop.text))
+            confidence += recognition.confidence
+        if on_progress is not None:
+            on_progress(len(chunk))
+    count = len(crops)
+    ece, total = calibration.ece(), max(1, count)
+    return OCREvalResult(
+        count, score.figures(), breakdown.figures(), ece, confidence / total, seconds / total
+    )
 
 
-def _count(true: str, reading: Recognised, sums: tuple[Score, Breakdown, Calibration]) -> None:
-    score, parts, trust = sums
-    score.add(reading.text, true)
-    parts.add(reading.text, true)
-    trust.add(reading.confidence, nfc(reading.text) == nfc(true))
-
-
-def _chunks(crops: Sequence[Crop]) -> Iterator[list[Crop]]:
-    rest = iter(crops)
-    while chunk := list(islice(rest, AT_ONCE)):
-        yield chunk
-
-
-def _from_checkpoint(path: Path, mode: Mode, threads: int) -> Recogniser:
+def _from_checkpoint(path: Path, mode: Mode, threads: int) -> Recognizer:
     import torch
 
-    from nhin.ocr.pair import TorchPair
     from nhin.ocr.recipe import load_model
+    from nhin.ocr.torch_backend import TorchModel
 
     torch.set_num_threads(threads)
     model, charset, _ = load_model(path)
-    return Recogniser(TorchPair(model), charset, model.height, mode)
+    return Recognizer(TorchModel(model), charset, model.height, mode)

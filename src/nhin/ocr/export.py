@@ -1,14 +1,13 @@
-"""From a checkpoint to the ONNX pair that reading uses, accepted only when it reads what torch reads.
+"""Export a recognizer to ONNX, accepted only if it reads what torch reads.
 
-Batch norms are folded into their convolutions and the letters' shared parts into one table, the large
-weights are rounded to half precision, and the torch model that results is both exported and compared with:
-what ONNX Runtime reads from real crops must be the same text with the same confidence. Halves are only how
-weights are stored; arithmetic stays in single precision.
+Batch norms are folded into their convolutions, factored character embeddings into one table, and large
+weights are rounded to half precision. The resulting torch model is exported, and ONNX Runtime must read the
+same text from sample crops with the same confidence. Weights are stored in half precision; arithmetic stays
+in single precision.
 """
 
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,174 +24,168 @@ from torch.export import Dim
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nhin.errors import CheckpointError, UsageError
-from nhin.image.fit import BUCKET, MAX_WIDTH
-from nhin.layers.lettering import Lettering
-from nhin.models.reader import FRAMES, TOKENS, Reader
-from nhin.ocr.card import card
-from nhin.ocr.pair import TorchPair
-from nhin.reading.recognise import MODES, Recogniser
-from nhin.reading.weights import CONTENTS, DECODER, ENCODER, Contents, OnnxPair, digest
+from nhin.files import explain_os_error, hash_file, write_folder
+from nhin.image.preprocess import MAX_WIDTH, WIDTH_BUCKET
+from nhin.layers.factored_char import FactoredCharLinear
+from nhin.models.recognizer import MAX_FRAMES, MAX_TOKENS, RecognizerNet
+from nhin.ocr.model_card import write_card
+from nhin.ocr.torch_backend import TorchModel
+from nhin.reading.onnx_model import DECODER, ENCODER, MANIFEST, ModelManifest, OnnxModel
+from nhin.reading.recognizer import MODES, Recognizer
 from nhin.text.charset import Charset
 
-CLOSE = 1e-4
-"""How far apart the two confidences of one crop may be."""
-_LARGE = 1024
-_MOST = 64
+TOLERANCE = 1e-4
+"""Maximum difference of the two confidences of one crop."""
+_MIN_HALF_SIZE = 1024
+_SAMPLE_CROPS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """What an export came to: how many crops were compared, the largest difference, the bytes written."""
+class OnnxExport:
+    """The number of crops compared, the largest difference in confidence, and the bytes written."""
 
     crops: int
-    furthest: float
+    max_difference: float
     size: int
 
 
 def export(
-    model: Reader,
+    model: RecognizerNet,
     charset: Charset,
     out: Path,
     crops: Sequence[NDArray[np.uint8]],
     *,
     half: bool = True,
     notes: Mapping[str, Any] | None = None,
-    measure: Callable[[Recogniser], Mapping[str, Any]] | None = None,
-) -> Exported:
-    """Write a reader as an ONNX pair into a new folder, once it has read the crops as torch does.
+    measure: Callable[[Recognizer], Mapping[str, Any]] | None = None,
+) -> OnnxExport:
+    """Write a recognizer as ONNX files into a folder, if they read the crops as torch does.
 
     Args:
-        model: Its weights are changed: folded, and rounded when ``half`` is set.
-        charset: What its ids mean.
-        out: A folder that is not there, or holds an earlier export, which is then replaced.
-        crops: Pictures to compare both on, RGB.
+        model: Its weights are changed: folded, and rounded if ``half`` is set.
+        charset: The characters of its ids.
+        out: A new folder, or one with an earlier export, which is replaced.
+        crops: RGB pictures for the comparison.
         half: Store large weights in half precision.
-        notes: ``name``, ``recipe`` and ``temperatures`` for the table of contents and the card.
-        measure: Given the accepted pair as a recogniser; what it returns goes on the card.
+        notes: ``name``, ``recipe`` and ``temperatures`` for the manifest and the card.
+        measure: Returns metrics of the exported recognizer for the card.
 
     Raises:
         UsageError: The folder holds something else.
-        CheckpointError: The two do not read alike, or there is no room; nothing is left behind.
+        CheckpointError: The two read differently, or the disk is full; nothing is written.
     """
     notes = dict(notes or {})
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CONTENTS).is_file())):
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
         raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
-    settle(model, half)
-    beside = out.with_name(f".{out.name}.new")
-    try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        _write_networks(model, beside)
-        furthest = compare(model, beside, charset, crops)
+    prepare_for_export(model, half)
+    with explain_os_error(f"write {out}"), write_folder(out) as folder:
+        _write_networks(model, folder)
+        max_difference = compare(model, folder, charset, crops)
         temperatures = notes.get("temperatures", {})
-        reader = Recogniser(OnnxPair(beside), charset, model.height, temperatures=temperatures)
-        _write_contents(model, charset, beside, {**notes, "metrics": measure(reader) if measure else {}})
-        size = sum(path.stat().st_size for path in beside.iterdir())
-        shutil.rmtree(out, ignore_errors=True)
-        beside.rename(out)
-    except OSError as why:
-        raise CheckpointError(f"cannot write {out}: {why.strerror or why}") from why
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return Exported(len(crops), furthest, size)
+        reader = Recognizer(OnnxModel(folder), charset, model.height, temperatures=temperatures)
+        _write_manifest(model, charset, folder, {**notes, "metrics": measure(reader) if measure else {}})
+        size = sum(path.stat().st_size for path in folder.iterdir())
+    return OnnxExport(len(crops), max_difference, size)
 
 
 @torch.no_grad()
-def settle(model: Reader, half: bool = True) -> Reader:
-    """Put a model, in place, into the form that is exported; it computes the same but for rounding."""
+def prepare_for_export(model: RecognizerNet, half: bool = True) -> RecognizerNet:
+    """Fold and round a model's weights in place; it computes the same but for rounding."""
     model.eval().float()
-    for part in model.modules():
-        if isinstance(part, nn.Sequential):
-            _fold_norms(part)
-        if isinstance(part, Lettering):
-            part.own.copy_(part.weight())
-            part.shared.zero_()
+    for module in model.modules():
+        if isinstance(module, nn.Sequential):
+            _fold_batch_norms(module)
+        if isinstance(module, FactoredCharLinear):
+            module.own.copy_(module.weight())
+            module.shared.zero_()
     if half:
         for weight in model.parameters():
-            # Vectors (biases, norms) cost nothing and scale everything: they stay whole.
+            # Vectors (biases, norms) are small and scale everything: they stay in single precision.
             if weight.ndim > 1 and weight.abs().max() < torch.finfo(torch.half).max:
                 weight.copy_(weight.half().float())
     return model
 
 
-def compare(model: Reader, folder: Path, charset: Charset, crops: Sequence[NDArray[np.uint8]]) -> float:
-    """Read crops with torch and with the pair in a folder; return the largest difference in confidence.
+def compare(
+    model: RecognizerNet, folder: Path, charset: Charset, crops: Sequence[NDArray[np.uint8]]
+) -> float:
+    """Read crops with torch and with ONNX Runtime; return the largest difference in confidence.
 
     Raises:
-        CheckpointError: A text differs, or a confidence by more than ``CLOSE``.
+        CheckpointError: A text differs, or a confidence by more than ``TOLERANCE``.
     """
-    furthest = 0.0
-    pairs = TorchPair(model), OnnxPair(folder)
+    max_difference = 0.0
+    backends = TorchModel(model), OnnxModel(folder)
     for mode in MODES:
-        wants, gots = (Recogniser(pair, charset, model.height, mode).read(crops) for pair in pairs)
-        for number, (want, got) in enumerate(zip(wants, gots, strict=True)):
-            apart = abs(want.confidence - got.confidence)
-            if want.text != got.text or apart > CLOSE:
+        expected, actual = (Recognizer(each, charset, model.height, mode).read(crops) for each in backends)
+        for number, (want, got) in enumerate(zip(expected, actual, strict=True)):
+            difference = abs(want.confidence - got.confidence)
+            if want.text != got.text or difference > TOLERANCE:
                 raise CheckpointError(
                     f"the export does not read like torch, so nothing was written: crop {number}, {mode}, "
                     f"gives {got.text!r} ({got.confidence:.5f}), but {want.text!r} ({want.confidence:.5f})"
                 )
-            furthest = max(furthest, apart)
-    return furthest
+            max_difference = max(max_difference, difference)
+    return max_difference
 
 
-class _Encoder(nn.Module):
-    """Pictures to memory and CTC log-probabilities."""
+class _Network(nn.Module):
+    """One of the two networks that are exported."""
 
-    def __init__(self, model: Reader) -> None:
+    def __init__(self, model: RecognizerNet) -> None:
         super().__init__()
         self.model = model
+
+
+class _Encoder(_Network):
+    """Pictures to memory and CTC log-probabilities."""
 
     def forward(
         self, pictures: Float[Tensor, "B ink height width"]
     ) -> tuple[Float[Tensor, "B F C"], Float[Tensor, "B F V"]]:
-        """Look at pictures."""
-        memory, scores = self.model.encode(pictures)
-        return memory, scores.log_softmax(-1)
+        """Encode pictures."""
+        memory, logits = self.model.encode(pictures)
+        return memory, logits.log_softmax(-1)
 
 
-class _Decoder(nn.Module):
+class _Decoder(_Network):
     """Memory and tokens to logits."""
 
-    def __init__(self, model: Reader) -> None:
-        super().__init__()
-        self.model = model
-
     def forward(self, memory: Float[Tensor, "B F C"], tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
-        """Score what follows each token."""
+        """Predict the token after each token."""
         return self.model.decode(memory, tokens)
 
 
-def _fold_norms(part: nn.Sequential) -> None:
+def _fold_batch_norms(layers: nn.Sequential) -> None:
     """Fold each batch norm into the convolution before it."""
-    for i in range(len(part) - 1):
-        first, second = part[i], part[i + 1]
+    for i in range(len(layers) - 1):
+        first, second = layers[i], layers[i + 1]
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-            part[i], part[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+            layers[i], layers[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
 
 
-def _write_networks(model: Reader, folder: Path) -> None:
-    """Write both networks, dynamic in batch, width and length, and shrink them."""
+def _write_networks(model: RecognizerNet, folder: Path) -> None:
+    """Write both networks with dynamic batch, width and length, in half precision where possible."""
     batch = Dim("batch", min=1, max=4096)
-    width = BUCKET * Dim("buckets", min=2, max=MAX_WIDTH // BUCKET)
-    frames, length = Dim("frames", min=2, max=FRAMES), Dim("length", min=1, max=TOKENS)
-    pictures = torch.zeros(2, 1, model.height, 6 * BUCKET)
-    with _quiet(), torch.no_grad():
+    width = WIDTH_BUCKET * Dim("buckets", min=2, max=MAX_WIDTH // WIDTH_BUCKET)
+    frames, length = Dim("frames", min=2, max=MAX_FRAMES), Dim("length", min=1, max=MAX_TOKENS)
+    pictures = torch.zeros(2, 1, model.height, 6 * WIDTH_BUCKET)
+    with _silence_exporter(), torch.no_grad():
         memory, _ = model.encode(pictures)
         tokens = torch.ones(2, 7, dtype=torch.long)
         shapes = {"pictures": {0: batch, 3: width}}
-        _write(_Encoder(model), (pictures,), folder / ENCODER, ["memory", "ctc"], shapes)
+        _export_network(_Encoder(model), (pictures,), folder / ENCODER, ["memory", "ctc"], shapes)
         shapes = {"memory": {0: batch, 1: frames}, "tokens": {0: batch, 1: length}}
-        _write(_Decoder(model), (memory, tokens), folder / DECODER, ["logits"], shapes)
+        _export_network(_Decoder(model), (memory, tokens), folder / DECODER, ["logits"], shapes)
 
 
-def _write(
-    part: nn.Module, inputs: tuple[Tensor, ...], path: Path, outputs: list[str], shapes: dict[str, Any]
+def _export_network(
+    network: nn.Module, inputs: tuple[Tensor, ...], path: Path, outputs: list[str], shapes: dict[str, Any]
 ) -> None:
     import onnx
 
     program = torch.onnx.export(
-        part.eval(),
+        network.eval(),
         inputs,
         input_names=list(shapes),
         output_names=outputs,
@@ -203,13 +196,13 @@ def _write(
     if program is None:
         raise CheckpointError(f"torch could not export {path.stem}")
     program.save(path, external_data=False)
-    network = shrink(onnx.load(path))
-    onnx.checker.check_model(network, full_check=True)
-    onnx.save(network, path)
+    stored = store_as_half(onnx.load(path))
+    onnx.checker.check_model(stored, full_check=True)
+    onnx.save(stored, path)
 
 
-def shrink(network: Any) -> Any:
-    """Store, in place, each large weight of an ONNX model in half precision where that loses nothing."""
+def store_as_half(network: Any) -> Any:
+    """Store, in place, each large weight of an ONNX model in half precision if that loses nothing."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
@@ -219,7 +212,7 @@ def shrink(network: Any) -> Any:
         values = numpy_helper.to_array(weight)
         with np.errstate(over="ignore"):
             halves = values.astype(np.float16)
-        if values.size < _LARGE or not np.array_equal(halves.astype(np.float32), values):
+        if values.size < _MIN_HALF_SIZE or not np.array_equal(halves.astype(np.float32), values):
             continue
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
@@ -230,27 +223,27 @@ def shrink(network: Any) -> Any:
     return network
 
 
-def _write_contents(model: Reader, charset: Charset, folder: Path, notes: Mapping[str, Any]) -> None:
-    """Write the table of contents and the card."""
-    contents = Contents(
+def _write_manifest(model: RecognizerNet, charset: Charset, folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write the manifest and the card."""
+    manifest = ModelManifest(
         charset=charset.chars,
-        files={name: digest(folder / name) for name in (ENCODER, DECODER)},
+        files={name: hash_file(folder / name) for name in (ENCODER, DECODER)},
         name=str(notes.get("name", "")),
         height=model.height,
         temperatures=dict(notes.get("temperatures", {})),
         metrics=dict(notes.get("metrics", {})),
     )
-    words = json.dumps(asdict(contents), ensure_ascii=False, indent=1)
-    (folder / CONTENTS).write_text(words + "\n", encoding="utf-8")
-    size = sum((folder / name).stat().st_size for name in contents.files)
+    text = json.dumps(asdict(manifest), ensure_ascii=False, indent=1)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    size = sum((folder / name).stat().st_size for name in manifest.files)
     weights = sum(weight.numel() for weight in model.parameters())
-    recipe = notes.get("recipe", {})
-    (folder / "CARD.md").write_text(card(contents, recipe, weights, size), encoding="utf-8")
+    card = write_card(manifest, notes.get("recipe", {}), weights, size)
+    (folder / "CARD.md").write_text(card, encoding="utf-8")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about itself from the person who waits."""
+def _silence_exporter() -> Iterator[None]:
+    """Suppress the exporter's warnings and log messages."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -262,20 +255,20 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def sample_crops(count: int = _MOST, seed: int = 20) -> list[NDArray[np.uint8]]:
-    """Return crops to compare on: rendered words and lines, or plain ones where no font is found."""
-    from nhin.data.synth import Synth
+def sample_crops(count: int = _SAMPLE_CROPS, seed: int = 20) -> list[NDArray[np.uint8]]:
+    """Return rendered words and lines to compare on, or plain numbers if no font is found."""
+    from nhin.data.images.synthetic import SyntheticSource
     from nhin.errors import NhinError
 
     try:
-        synth = Synth(seed=seed)
+        synth = SyntheticSource(seed=seed)
         return [synth.sample(i).picture for i in range(count)]
     except NhinError:
-        return [_plain(i) for i in range(count)]
+        return [_render_number(i) for i in range(count)]
 
 
-def _plain(number: int) -> NDArray[np.uint8]:
-    """Write a number with the font that Pillow carries."""
+def _render_number(number: int) -> NDArray[np.uint8]:
+    """Render a number with the font in Pillow."""
     from PIL import Image, ImageDraw, ImageFont
 
     rng = np.random.default_rng(number)

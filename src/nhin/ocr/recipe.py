@@ -1,32 +1,36 @@
-"""The recipe of a reader, and what is built from it: source, network, optimiser."""
+"""The recipe of the recognizer; build its data source and network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from nhin.config import build
-from nhin.data.batches import BATCH_PIXELS, Order
-from nhin.data.chunks import SIZE, Source
-from nhin.data.crops import Mixture, Shuffled, open_crops
-from nhin.data.synth import Synth
-from nhin.errors import RecipeError
-from nhin.models.reader import Reader
+from nhin.config import from_dict
+from nhin.data.images.bucket_sampler import BATCH_PIXELS, BatchConfig
+from nhin.data.images.chunk_cache import CHUNK_SIZE, SampleSource
+from nhin.data.images.datasets import MixedSource, ShuffledSource, open_crops
+from nhin.data.images.synthetic import SyntheticSource
+from nhin.errors import CheckpointError, RecipeError
+from nhin.models.recognizer import RecognizerNet
 from nhin.text.charset import VIETNAMESE, Charset
 from nhin.training.checkpoint import Checkpoint, load
-from nhin.training.keeping import brief
-from nhin.training.precision import Precision
-from nhin.training.schedule import Schedule
+from nhin.training.config import Recipe, TrainerConfig
+from nhin.training.train_state import shorten_message
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """What is trained on.
+class OCRDataConfig:
+    """The training data.
 
-    ``fonts``, ``words`` and ``seed`` go to the synthesiser, ``synth`` holds its further settings.
-    ``real`` names sets of labelled crops; ``real_share`` (0 to 1) is how many samples come from them.
-    ``chunk`` samples are drawn at a time, ``ahead`` chunks ahead, by ``workers`` processes, and kept in
-    ``cache``; after ``cycle`` chunks the stream begins anew (0: never).
+    ``fonts``, ``words``, ``seed`` and ``synth`` are arguments of ``SyntheticSource``. ``real`` names sets of
+    labeled crops; ``real_share`` (0 to 1) of the samples come from them. ``workers`` processes draw chunks of
+    ``chunk`` samples, ``prefetch`` chunks in advance, and store them in ``cache``; after ``cycle`` chunks the
+    stream starts again (0: never).
     """
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "ahead": "prefetch",
+    }
 
     fonts: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
@@ -34,87 +38,83 @@ class Data:
     synth: dict[str, Any] = field(default_factory=dict)
     real: tuple[str, ...] = ()
     real_share: float = 0.0
-    chunk: int = SIZE
+    chunk: int = CHUNK_SIZE
     cycle: int = 0
     cache: str | None = None
     workers: int = 1
-    ahead: int = 2
+    prefetch: int = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """How a run goes.
+class OCRTrainConfig(TrainerConfig):
+    """The settings of the trainer.
 
-    ``batch_pixels`` is the budget of a batch, ``jitter`` the strength of the light distortion of every
-    batch, ``average`` the decay of the mean weights. ``start`` names a checkpoint to begin from.
-    Times are in seconds; ``validate_steps`` 0 validates at the end only.
+    A batch has up to ``batch_pixels``; ``jitter`` is the strength of its augmentation. ``start`` is a
+    checkpoint with initial weights. A validation takes ``validate_crops``.
     """
 
-    threads: int = 2
-    precision: Precision = "auto"
+    ema_decay: float = 0.999
     batch_pixels: int = BATCH_PIXELS
     jitter: float = 1.0
-    clip: float = 1.0
-    average: float = 0.999
-    weight_decay: float = 0.05
     start: str | None = None
-    save_seconds: float = 180.0
-    log_seconds: float = 10.0
-    validate_steps: int = 1000
     validate_crops: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """The frozen settings of one training run; ``model`` holds the keyword arguments of ``Reader``."""
+class OCRRecipe(Recipe):
+    """The settings of one run; ``model`` holds keyword arguments of ``RecognizerNet``."""
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "model.misread": "token_noise",
+    }
 
     workflow: Literal["reader"] = "reader"
-    seed: int = 0
     model: dict[str, Any] = field(default_factory=dict)
-    data: Data = Data()
-    schedule: Schedule = Schedule()
-    training: Training = Training()
+    data: OCRDataConfig = OCRDataConfig()
+    training: OCRTrainConfig = OCRTrainConfig()
 
 
-def build_model(recipe: Recipe, charset: Charset = VIETNAMESE) -> Reader:
-    """Build the network of a recipe, its weights drawn from torch's random state."""
+def build_model(recipe: OCRRecipe, charset: Charset = VIETNAMESE) -> RecognizerNet:
+    """Build the network of a recipe, with random weights."""
     try:
-        return Reader(charset, **recipe.model)
+        return RecognizerNet(charset, **recipe.model)
     except TypeError as why:
-        raise RecipeError(f"model: {str(why).replace('Reader.__init__() ', '')}") from why
+        raise RecipeError(f"model: {str(why).replace('RecognizerNet.__init__() ', '')}") from why
 
 
-def build_source(data: Data) -> Source:
-    """Build what samples are drawn from: synthetic pictures, real crops, or both mixed."""
+def build_source(data: OCRDataConfig) -> SampleSource:
+    """Build the source of samples: synthetic crops, real ones, or a mixture."""
     real = (
-        Shuffled([crop for path in data.real for crop in open_crops(path)], data.seed) if data.real else None
+        ShuffledSource([crop for path in data.real for crop in open_crops(path)], data.seed)
+        if data.real
+        else None
     )
     if real is not None and data.real_share >= 1.0:
         return real
     try:
-        synth = Synth(fonts=data.fonts, words=data.words, seed=data.seed, **data.synth)
+        synth = SyntheticSource(fonts=data.fonts, words=data.words, seed=data.seed, **data.synth)
     except TypeError as why:
-        raise RecipeError(f"data.synth: {str(why).replace('Synth.__init__() ', '')}") from why
-    return synth if real is None else Mixture(synth, real, data.real_share, data.seed)
+        raise RecipeError(f"data.synth: {str(why).replace('SyntheticSource.__init__() ', '')}") from why
+    return synth if real is None else MixedSource(synth, real, data.real_share, data.seed)
 
 
-def build_order(recipe: Recipe) -> Order:
-    """Return how chunks become batches."""
+def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
+    """Return the settings of batching."""
     training = recipe.training
-    return Order(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
+    return BatchConfig(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
 
 
-def load_model(checkpoint: Path | Checkpoint, average: bool = True) -> tuple[Reader, Charset, Recipe]:
-    """Build the network a checkpoint holds, ready to read; its mean weights unless told otherwise."""
-    from nhin.errors import CheckpointError
-
+def load_model(
+    checkpoint: Path | Checkpoint, use_ema: bool = True
+) -> tuple[RecognizerNet, Charset, OCRRecipe]:
+    """Load the network of a checkpoint, with its EMA weights or its last ones, in eval mode."""
     where = str(checkpoint) if isinstance(checkpoint, Path) else "the checkpoint"
-    held = load(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    saved = load(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     try:
-        recipe = build(Recipe, held.values["recipe"], where)
-        charset = Charset(held.values["charset"]["chars"])
+        recipe = from_dict(OCRRecipe, saved.values["recipe"], where)
+        charset = Charset(saved.values["charset"]["chars"])
         model = build_model(recipe, charset)
-        model.load_state_dict(dict(held.tensors["ema" if average else "model"]))
+        model.load_state_dict(dict(saved.tensors["ema" if use_ema else "model"]))
     except (KeyError, RuntimeError, TypeError) as why:
-        raise CheckpointError(f"{where} is not the checkpoint of a reader: {brief(why)}") from why
+        raise CheckpointError(f"{where} is not the checkpoint of a reader: {shorten_message(why)}") from why
     return model.eval(), charset, recipe

@@ -1,4 +1,4 @@
-"""How well a network in training reads held-out crops, in seconds: both heads, whole words only."""
+"""Validation during training: the word accuracy of both heads on held-out crops."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,26 +8,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nhin.data.crops import open_crops
-from nhin.decoding.ctc import greedy
-from nhin.image.fit import fit, tensor
-from nhin.models.reader import Reader
+from nhin.data.images.datasets import open_crops
+from nhin.decoding.ctc import greedy_decode
+from nhin.image.preprocess import preprocess_crop, to_batch
+from nhin.models.recognizer import RecognizerNet
 from nhin.text.charset import EOS, PAD, SOS, Charset
 
-_AT_ONCE = 64
-_SHOWN = 5
+_BATCH = 64
+_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Held-out crops, fitted, in batches of one width each."""
+class ValidationSet:
+    """Preprocessed crops with their labels, in batches of equal width."""
 
     batches: tuple[tuple[NDArray[np.float32], tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Shares (0 to 1) of words read exactly by each head, and a few (label, reading of the CTC head)."""
+class ValidationScores:
+    """Word accuracies (0 to 1) of both heads, and a few pairs (label, text of the CTC head)."""
 
     ctc: float
     decoder: float
@@ -35,45 +35,46 @@ class Scores:
     examples: tuple[tuple[str, str], ...]
 
 
-def held_out(data: Path | str, count: int, height: int) -> Held:
-    """Fit up to ``count`` crops, taken evenly from the whole set."""
+def load_validation_set(data: Path | str, count: int, height: int) -> ValidationSet:
+    """Load and preprocess up to ``count`` crops, spaced evenly over the set."""
     crops = open_crops(data)
-    chosen = np.linspace(0, len(crops) - 1, min(count, len(crops))).round().astype(int)
+    indices = np.linspace(0, len(crops) - 1, min(count, len(crops))).round().astype(int)
     by_width: dict[int, list[tuple[NDArray[np.uint8], str]]] = {}
-    for i in chosen:
-        fitted = fit(crops[i].picture, height)
-        by_width.setdefault(fitted.shape[1], []).append((fitted, crops[i].text))
-    groups = [group[i : i + _AT_ONCE] for group in by_width.values() for i in range(0, len(group), _AT_ONCE)]
-    return Held(tuple((tensor([p for p, _ in group]), tuple(t for _, t in group)) for group in groups))
+    for i in indices:
+        pixels = preprocess_crop(crops[i].picture, height)
+        by_width.setdefault(pixels.shape[1], []).append((pixels, crops[i].text))
+    groups = [group[i : i + _BATCH] for group in by_width.values() for i in range(0, len(group), _BATCH)]
+    return ValidationSet(
+        tuple((to_batch([p for p, _ in group]), tuple(t for _, t in group)) for group in groups)
+    )
 
 
 @torch.no_grad()
-def validate(model: Reader, held: Held, charset: Charset) -> Scores:
-    """Read every crop with both heads.
+def score_validation_set(model: RecognizerNet, crops: ValidationSet, charset: Charset) -> ValidationScores:
+    """Score both heads on every crop.
 
-    The decoder sees the right letters so far: it has the whole word right exactly when it would have
-    written it letter by letter on its own.
+    The decoder is given the label's previous characters; it predicts a whole word correctly exactly when
+    greedy decoding would.
     """
     model.eval()
-    right = np.zeros(2, int)
+    correct = np.zeros(2, int)
     pairs: list[tuple[str, str]] = []
-    for pictures, texts in held.batches:
-        tokens, knowable = _tokens(texts, charset)
-        drafts, logits = model(torch.from_numpy(pictures), tokens[:, :-1])
-        wanted = tokens[:, 1:]
-        good = ((logits.argmax(-1) == wanted) | (wanted == PAD)).all(1) & knowable
-        read = [charset.decode(greedy(frames)) for frames in drafts.float().log_softmax(-1).numpy()]
-        right += sum(a == b for a, b in zip(read, texts, strict=True)), int(good.sum())
-        pairs += zip(texts, read, strict=True)
+    for pictures, texts in crops.batches:
+        tokens, encodable = _encode_texts(texts, charset)
+        frames, logits = model(torch.from_numpy(pictures), tokens[:, :-1])
+        targets = tokens[:, 1:]
+        exact = ((logits.argmax(-1) == targets) | (targets == PAD)).all(1) & encodable
+        outputs = [charset.decode(greedy_decode(row)) for row in frames.float().log_softmax(-1).numpy()]
+        correct += sum(a == b for a, b in zip(outputs, texts, strict=True)), int(exact.sum())
+        pairs += zip(texts, outputs, strict=True)
     count = max(1, len(pairs))
-    shown = tuple(
-        pairs[i] for i in np.linspace(0, len(pairs) - 1, min(_SHOWN, len(pairs))).round().astype(int)
-    )
-    return Scores(right[0] / count, right[1] / count, len(pairs), shown)
+    shown = np.linspace(0, len(pairs) - 1, min(_EXAMPLES, len(pairs))).round().astype(int)
+    examples = tuple(pairs[i] for i in shown)
+    return ValidationScores(correct[0] / count, correct[1] / count, len(pairs), examples)
 
 
-def _tokens(texts: tuple[str, ...], charset: Charset) -> tuple[Tensor, Tensor]:
-    """Return SOS, letters, EOS, padding; and which texts the charset can write at all."""
+def _encode_texts(texts: tuple[str, ...], charset: Charset) -> tuple[Tensor, Tensor]:
+    """Return padded token ids from SOS to EOS, and which texts the charset can encode."""
     longest = max(map(len, texts))
     rows = [[SOS, *charset.encode(t), EOS] + [PAD] * (longest - len(t)) for t in texts]
-    return torch.tensor(rows), torch.tensor([not charset.missing(t) for t in texts])
+    return torch.tensor(rows), torch.tensor([not charset.missing_chars(t) for t in texts])

@@ -1,40 +1,37 @@
-"""Read a picture: find its lines, read them, put them in order.
-
-Loads once, reads many. PyTorch is never imported: the networks run in ONNX Runtime.
-"""
+"""Read a picture: detect its lines, order them, recognize each. ONNX Runtime runs the networks, not torch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.clean import is_blank
-from nhin.image.load import Picture, Source, open_picture
-from nhin.reading.types import Box, Char, Line, Reading, Recognised
-from nhin.reading.weights import DEFAULT, load_pair
+from nhin.image.contrast import is_blank
+from nhin.image.load import Picture, PictureSource, open_picture
+from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
+from nhin.reading.result import Char, Line, Reading, Recognition
 
-if TYPE_CHECKING:
-    from nhin.reading.lines import Strip
+_MIN_SIDE = 5
+_MAX_WORD_HEIGHT = 72
 
-_SMALLEST = 5
-_WORD = 72
+LineOrChar = TypeVar("LineOrChar", Line, Char)
 
 
 @runtime_checkable
-class Recogniser(Protocol):
+class RecognizerProtocol(Protocol):
     """Anything that reads crops of one line each."""
 
-    def read(self, crops: Sequence[NDArray[np.uint8]]) -> list[Recognised]:
+    def read(self, crops: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         """Return one answer per RGB crop (H x W x 3)."""
         ...
 
 
 @runtime_checkable
-class Finder(Protocol):
-    """Anything that finds lines."""
+class DetectorProtocol(Protocol):
+    """Anything that detects lines."""
 
     def find(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Return corners (4 x 2, clockwise from top left) of the lines of an RGB picture."""
@@ -42,49 +39,54 @@ class Finder(Protocol):
 
 
 class Reader:
-    """Reads pictures with one pair of networks, loaded at the first need and kept."""
+    """Reads pictures with a recognizer and a detector, each loaded when first needed.
+
+    Args:
+        weights: A bundled name or a folder of exported weights.
+        recognizer: Used instead of ``weights``.
+        detector: Used instead of the bundled one.
+    """
 
     def __init__(
         self,
-        weights: str | Path = DEFAULT,
+        weights: str | Path = DEFAULT_MODEL,
         *,
-        recogniser: Recogniser | None = None,
-        detector: Finder | None = None,
+        recognizer: RecognizerProtocol | None = None,
+        detector: DetectorProtocol | None = None,
     ) -> None:
-        """Choose the weights: a shipped name or a folder; or bring a recogniser or detector of your own."""
         self.weights = weights
-        if recogniser is not None:
-            self.recogniser = recogniser
+        if recognizer is not None:
+            self.recognizer = recognizer
         if detector is not None:
             self.detector = detector
 
     @cached_property
-    def recogniser(self) -> Recogniser:
+    def recognizer(self) -> RecognizerProtocol:
         """The network that reads crops."""
-        return load_pair(self.weights)
+        return load_recognizer(self.weights)
 
     @cached_property
-    def detector(self) -> Finder:
-        """The network that finds lines; not loaded for crops."""
-        from nhin.reading.detect import Detector
+    def detector(self) -> DetectorProtocol:
+        """The network that detects lines; not loaded for crops."""
+        from nhin.reading.detector import Detector
 
         return Detector()
 
     def load(self, crop: bool = False) -> "Reader":
-        """Load the networks now instead of at the first picture; for crops, only the one that reads."""
-        _ = self.recogniser, crop or self.detector
+        """Load the networks now; for crops, only the recognizer."""
+        _ = self.recognizer, crop or self.detector
         return self
 
-    def read(self, source: Source, crop: bool = False, *, name: str | None = None) -> Reading:
+    def read(self, source: PictureSource, crop: bool = False, *, name: str | None = None) -> Reading:
         """Read a picture.
 
         Args:
             source: A path, the bytes of a file, an open binary file, an array (RGB), a Pillow image.
-            crop: The picture is one word or line already; find nothing, read it whole.
-            name: What errors call the picture; by default its path.
+            crop: The picture is a single word or line: skip the detector.
+            name: The picture's name in errors; by default its path.
 
         Returns:
-            The lines that have text, in reading order; none when the picture has nothing to read.
+            The lines that have text, in reading order.
 
         Raises:
             PictureError: The picture cannot be opened.
@@ -92,57 +94,46 @@ class Reader:
         """
         picture = open_picture(source, name)
         pixels = picture.pixels
-        if min(pixels.shape[:2]) < _SMALLEST or is_blank(pixels):
+        if min(pixels.shape[:2]) < _MIN_SIDE or is_blank(pixels):
             return Reading((), picture.width, picture.height)
-        lines = self._lines(self._strips(pixels, crop))
-        return Reading(_at_true_size(lines, picture), picture.width, picture.height)
+        lines = _scale_to_picture(self._read_lines(pixels, crop), picture)
+        return Reading(lines, picture.width, picture.height)
 
-    def _strips(self, pixels: NDArray[np.uint8], crop: bool) -> "list[Strip]":
-        """Cut out the lines in order; a small picture with at most one is a word, and stays whole."""
-        from nhin.reading.lines import cut, whole
-        from nhin.reading.order import reading_order
+    def _read_lines(self, pixels: NDArray[np.uint8], crop: bool) -> list[Line]:
+        """Crop the lines in order and read them; a small picture with at most one is a word, not cropped."""
+        from nhin.reading.line_crop import crop_line, locate_line, whole_picture
+        from nhin.reading.reading_order import reading_order
 
-        if crop:
-            return [whole(pixels)]
-        quads = self.detector.find(pixels)
-        if len(quads) <= 1 and min(pixels.shape[:2]) <= _WORD:
-            return [whole(pixels)]
-        return [strip for i in reading_order(quads) if (strip := cut(pixels, quads[i])) is not None]
-
-    def _lines(self, strips: "list[Strip]") -> list[Line]:
-        """Read strips, put each answer in its place, and drop the empty ones."""
-        from nhin.reading.lines import place
-
-        answers = self.recogniser.read([strip.pixels for strip in strips]) if strips else []
-        placed = zip(strips, answers, strict=True)
-        return [place(strip, answer) for strip, answer in placed if answer.text.strip()]
+        quads = [] if crop else self.detector.find(pixels)
+        if crop or (len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
+            crops = [whole_picture(pixels)]
+        else:
+            crops = [line for i in reading_order(quads) if (line := crop_line(pixels, quads[i])) is not None]
+        results = self.recognizer.read([line.pixels for line in crops]) if crops else []
+        pairs = zip(crops, results, strict=True)
+        return [locate_line(line, result) for line, result in pairs if result.text.strip()]
 
 
 @lru_cache(maxsize=2)
-def shared(weights: str | Path = DEFAULT) -> Reader:
-    """Return the reader that ``nhin.read`` keeps between calls."""
+def default_reader(weights: str | Path = DEFAULT_MODEL) -> Reader:
+    """Return the reader that ``read`` keeps between calls."""
     return Reader(weights)
 
 
-def read(source: Source, crop: bool = False, *, weights: str | Path = DEFAULT) -> Reading:
-    """Read a picture; the networks are loaded at the first call and kept. See ``Reader.read``."""
-    return shared(weights).read(source, crop)
+def read(source: PictureSource, crop: bool = False, *, weights: str | Path = DEFAULT_MODEL) -> Reading:
+    """Read a picture with networks that stay loaded between calls; see ``Reader.read``."""
+    return default_reader(weights).read(source, crop)
 
 
-def _at_true_size(lines: list[Line], picture: Picture) -> tuple[Line, ...]:
-    """Move boxes from the pixels worked on to the pixels of the picture itself."""
+def _scale_to_picture(lines: list[Line], picture: Picture) -> tuple[Line, ...]:
+    """Scale boxes from the pixels of the reduced picture to those of the original."""
     height, width = picture.pixels.shape[:2]
-    if (width, height) == (picture.width, picture.height):
-        return tuple(lines)
     x, y = picture.width / width, picture.height / height
+    if x == y == 1:
+        return tuple(lines)
 
-    def scaled(box: Box) -> Box:
-        return tuple((round(px * x, 2), round(py * y, 2)) for px, py in box)  # pyright: ignore
+    def scale(part: LineOrChar) -> LineOrChar:
+        box = tuple((round(px * x, 2), round(py * y, 2)) for px, py in part.box)
+        return replace(part, box=box)
 
-    def moved(char: Char) -> Char:
-        return Char(char.text, char.confidence, scaled(char.box))
-
-    return tuple(
-        Line(line.text, line.confidence, scaled(line.box), tuple(moved(char) for char in line.chars))
-        for line in lines
-    )
+    return tuple(replace(scale(line), chars=tuple(map(scale, line.chars))) for line in lines)

@@ -1,31 +1,33 @@
-"""A reading as text a person reads, as a table, and as JSON a program reads."""
+"""A reading as text, as TSV and as JSON."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from nhin.reading.types import Box, Reading
+from nhin.reading.result import Reading
 
 TSV_HEAD = "path\tline\ttext\tconfidence\tbox\n"
-_TAME = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
+_NO_BREAKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
 
 
-def text(reading: Reading, path: str) -> str:
-    """Write the lines alone, one a row; nothing for an empty reading."""
+def to_text(reading: Reading, path: str) -> str:
+    """Format the text of the lines, one per row; an empty string without lines."""
     return f"{reading.text}\n" if reading.lines else ""
 
 
-def tsv(reading: Reading, path: str) -> str:
-    """Write one row a line: path, line number, text, confidence, box (x1,y1,...,x4,y4)."""
-    return "".join(
-        f"{path.translate(_TAME)}\t{number}\t{line.text.translate(_TAME)}\t{line.confidence:.4f}\t{_corners(line.box)}\n"
-        for number, line in enumerate(reading.lines, start=1)
-    )
+def to_tsv(reading: Reading, path: str) -> str:
+    """Format one row per line: path, line number, text, confidence, box (x1,y1,...,x4,y4)."""
+    rows = []
+    for number, line in enumerate(reading.lines, start=1):
+        text = line.text.translate(_NO_BREAKS)
+        box = ",".join(f"{round(value, 1):g}" for point in line.box for value in point)
+        rows.append(f"{path.translate(_NO_BREAKS)}\t{number}\t{text}\t{line.confidence:.4f}\t{box}\n")
+    return "".join(rows)
 
 
-def json_line(reading: Reading, path: str) -> str:
-    """Write everything, down to the characters, as one JSON object on one line."""
-    whole = {
+def to_json_line(reading: Reading, path: str) -> str:
+    """Format everything, down to the characters, as one line of JSON."""
+    tree = {
         "path": path,
         "width": reading.width,
         "height": reading.height,
@@ -33,22 +35,18 @@ def json_line(reading: Reading, path: str) -> str:
         "confidence": round(reading.confidence, 6),
         "lines": [asdict(line) for line in reading.lines],
     }
-    return json.dumps(_rounded(whole), ensure_ascii=False) + "\n"
+    return json.dumps(_round_floats(tree), ensure_ascii=False) + "\n"
 
 
-WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": text, "tsv": tsv, "json": json_line}
+WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": to_text, "tsv": to_tsv, "json": to_json_line}
 
 
-def _corners(box: Box) -> str:
-    return ",".join(f"{value:g}" for point in box for value in (round(point[0], 1), round(point[1], 1)))
-
-
-def _rounded(value: object) -> object:
-    """Round every float to what it means: a hundredth of a pixel, a ten-thousandth of certainty."""
+def _round_floats(value: object) -> object:
+    """Round every float to four places."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: _round_floats(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [_round_floats(item) for item in value]
     return value

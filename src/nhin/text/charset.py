@@ -1,7 +1,7 @@
-"""The characters a reader can write, as data.
+"""The characters that the recognizer can write.
 
-Ids are dense: four special tokens first, then the characters in a fixed order. ``PAD`` is also the
-blank of CTC, so both heads of the reader share one table.
+Ids start with four special tokens, then the characters in a fixed order. ``PAD`` is also the blank of CTC, so
+both heads of the recognizer share one table.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from nhin.text.letters import LOWER, UPPER, nfc
 
 PAD, SOS, EOS, UNK = range(4)
 SPECIALS = ("<PAD>", "<SOS>", "<EOS>", "<UNK>")
-UNKNOWN = "\ufffd"
+REPLACEMENT = "\ufffd"
 
 _ASCII = "".join(chr(code) for code in range(32, 127))
 _CURRENCY = "₫€£¥"
@@ -21,43 +21,43 @@ _SIGNS = "“”‘’–—…•·°²³½×÷±©®™§«»№"
 
 @dataclass(frozen=True)
 class Charset:
-    """An ordered set of NFC characters with ids; unknown letters become ``<UNK>``, never an error."""
+    """An ordered set of NFC characters with ids; unknown characters become ``<UNK>``."""
 
     chars: str
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse a table that could not be read back: doubled or decomposed characters."""
+        """Refuse duplicate and decomposed characters: decoding would not undo encoding."""
         if nfc(self.chars) != self.chars or len(set(self.chars)) != len(self.chars):
-            raise CheckpointError("a charset must be NFC and name each character once")
+            raise CheckpointError("a charset must be NFC and contain each character once")
         table = {char: i for i, char in enumerate(self.chars, start=len(SPECIALS))}
         object.__setattr__(self, "_ids", table)
 
     def __len__(self) -> int:
-        """Count the ids, special tokens included."""
+        """Return the number of ids, special tokens included."""
         return len(SPECIALS) + len(self.chars)
 
     def __contains__(self, char: str) -> bool:
         return char in self._ids
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into ids (without SOS and EOS); composed to NFC first."""
+        """Turn text, normalized to NFC, into ids without SOS and EOS."""
         return [self._ids.get(char, UNK) for char in nfc(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids into text: stops at EOS, skips PAD and SOS, writes U+FFFD for ``<UNK>``."""
+        """Turn ids into text: stop at EOS, skip PAD and SOS, write U+FFFD for ``<UNK>``."""
         out: list[str] = []
         for i in ids:
             if i == EOS:
                 break
             if i == UNK:
-                out.append(UNKNOWN)
+                out.append(REPLACEMENT)
             elif i >= len(SPECIALS):
                 out.append(self.chars[i - len(SPECIALS)])
         return "".join(out)
 
-    def missing(self, text: str) -> Sequence[str]:
-        """List the characters of text that the table lacks, sorted."""
+    def missing_chars(self, text: str) -> Sequence[str]:
+        """List the characters of text that are not in the charset, sorted."""
         return sorted(set(nfc(text)) - set(self.chars))
 
 

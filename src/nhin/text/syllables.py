@@ -1,13 +1,14 @@
 """Vietnamese syllables by rule: onset x rhyme x tone.
 
-A written syllable is an onset (possibly empty), a rhyme and a tone. Spelling rules decide between
-c/k/q, g/gh and ng/ngh; a rhyme that ends in a stop (c, ch, p, t) carries the acute or the dot tone
-only; the tone sign sits on one vowel of the rhyme, in the older or the newer place (``hòa``, ``hoà``).
+A written syllable is an onset (possibly empty), a rhyme and a tone. Spelling rules decide between c/k/q, g/gh
+and ng/ngh; a rhyme that ends in a stop (c, ch, p, t) has the acute or the dot tone only; the tone sign is on
+one vowel of the rhyme, in the older or the newer position (``hòa``, ``hoà``).
 """
 
+from dataclasses import replace
 from functools import cache
 
-from nhin.text.letters import TONES, Factors, compose, factor
+from nhin.text.letters import TONES, VOWELS, compose, factor
 
 ONSETS = (*"b c ch d đ g gh gi h k kh l m n ng ngh nh p ph qu r s t th tr v x".split(), "")
 
@@ -22,12 +23,11 @@ RHYMES = tuple(
 
 _STOPS = ("c", "ch", "p", "t")
 _FRONT = tuple("eêiy")
-_VOWELS = frozenset("aăâeêioôơuưy")
 _ROUND_GLIDES = ("oa", "oe", "uy")
 
 
-def _agree(onset: str, rhyme: str) -> bool:
-    """Say whether an onset is the one spelling uses before this rhyme."""
+def _is_spelled_together(onset: str, rhyme: str) -> bool:
+    """Return whether spelling allows an onset before a rhyme."""
     front = rhyme[0] in _FRONT
     if rhyme == "êng":  # Only giêng, giếng: gi and iêng share their i.
         return onset == "gi"
@@ -45,12 +45,12 @@ def _agree(onset: str, rhyme: str) -> bool:
     return not rhyme.startswith("yê") and not (rhyme == "y" and onset not in ("h", "k", "l", "m", "t", "s"))
 
 
-def _place(rhyme: str, modern: bool) -> int:
-    """Return which letter of a rhyme carries the tone sign."""
+def _tone_index(rhyme: str, modern: bool) -> int:
+    """Return the index of the letter of a rhyme that carries the tone sign."""
     marked = [i for i, char in enumerate(rhyme) if factor(char).mark != "none"]
     if marked:
         return marked[-1]
-    vowels = [i for i, char in enumerate(rhyme) if char in _VOWELS]
+    vowels = [i for i, char in enumerate(rhyme) if char in VOWELS]
     closed = len(vowels) < len(rhyme)
     if len(vowels) == 1:
         return vowels[0]
@@ -60,32 +60,32 @@ def _place(rhyme: str, modern: bool) -> int:
 
 
 def spell(onset: str, rhyme: str, tone: str = "level", modern: bool = False) -> str:
-    """Write one syllable in NFC lower case; ``modern`` puts the sign as in ``hoà``, not ``hòa``."""
+    """Write one syllable in NFC lower case; ``modern`` places the tone as in ``hoà``, not ``hòa``."""
     if tone == "level":
         return onset + rhyme
-    at = _place(rhyme, modern)
-    part = factor(rhyme[at])
-    return onset + rhyme[:at] + compose(Factors(part.base, part.mark, tone)) + rhyme[at + 1 :]
+    i = _tone_index(rhyme, modern)
+    letter = compose(replace(factor(rhyme[i]), tone=tone))
+    return onset + rhyme[:i] + letter + rhyme[i + 1 :]
 
 
-def tones_of(rhyme: str) -> tuple[str, ...]:
-    """List the tones a rhyme can carry: two before a stop, otherwise all six."""
+def allowed_tones(rhyme: str) -> tuple[str, ...]:
+    """List the tones of a rhyme: two before a stop, otherwise all six."""
     return ("acute", "dot") if rhyme.endswith(_STOPS) else TONES
 
 
 @cache
 def all_syllables() -> frozenset[str]:
-    """Return every syllable the rules allow, in both placements of the tone sign."""
+    """Return every syllable that the rules allow, with both positions of the tone sign."""
     return frozenset(
         spell(onset, rhyme, tone, modern)
         for onset in ONSETS
         for rhyme in RHYMES
-        if _agree(onset, rhyme)
-        for tone in tones_of(rhyme)
+        if _is_spelled_together(onset, rhyme)
+        for tone in allowed_tones(rhyme)
         for modern in (False, True)
     )
 
 
 def is_syllable(word: str) -> bool:
-    """Say whether one word, in any case, is spelled like a Vietnamese syllable."""
+    """Return whether a word, in any case, is spelled like a Vietnamese syllable."""
     return word.lower() in all_syllables()

@@ -1,17 +1,13 @@
-"""A checkpoint: a folder of safetensors and JSON, whole or not there at all.
+"""A checkpoint: a folder of safetensors and JSON, which ``files.write_folder`` replaces as a whole.
 
-It is written beside its place, flushed to the disk and renamed; the previous one goes only when the new
-one stands. Nothing in it can run code. ``load`` finds the right one after a kill at any moment.
-
-Where weights are sharded over processes each writes its rows, ``model-00001-of-00002.safetensors``; ``load``
-puts rows together, so that a checkpoint can be read by any number of processes.
+Loading one runs no code of it. Where weights are sharded each process writes its rows,
+``model-00001-of-00002.safetensors``; ``load`` joins them for any number of processes.
 """
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,180 +19,153 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nhin.errors import CheckpointError
-from nhin.training.sharding import placed
+from nhin.files import beside, find_folder, write_folder
+from nhin.training.distributed import ProcessGroup
+from nhin.training.fsdp import shard_like
 
 Tensors = Mapping[str, Tensor]
 
+FORMAT = 2
+# Parts of the names of weights in format 1, and what they are called since.
+_NEW_NAMES = {
+    "feed": "mlp",
+    "feed_norm": "mlp_norm",
+    "widen": "up_proj",
+    "narrow": "down_proj",
+    "key_mixing": "key_projection",
+    "value_mixing": "value_projection",
+}
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
-_MOST_PARTS = 4096
+_MAX_PARTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a folder holds: tensors by file and name, values by file (both without the ending)."""
+    """The contents: tensors by file and name, JSON values by file; file names without suffix."""
 
     tensors: Mapping[str, Tensors]
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Which of several processes writes its rows of a checkpoint; ``meet`` waits for the others."""
-
-    rank: int = 0
-    world: int = 1
-    meet: Callable[[], None] = lambda: None
-
-
-def save(folder: Path, checkpoint: Checkpoint, writer: Writer | None = None) -> None:
-    """Put a checkpoint in ``folder``, in place of the one there.
+def save(folder: Path, checkpoint: Checkpoint, group: ProcessGroup | None = None) -> None:
+    """Write a checkpoint, in place of the one in ``folder``.
 
     Args:
-        folder: Its place.
-        checkpoint: What to keep.
-        writer: Where tensors are rows of larger ones: who writes. Every process must call.
+        folder: Where to write it.
+        checkpoint: What to write.
+        group: The processes that hold shards of the tensors; all of them must call. None: no shards.
 
     Raises:
-        CheckpointError: It could not be written (no room, no permission); the one there is intact.
+        CheckpointError: No room or no permission; the one in ``folder`` is intact.
     """
-    writer = writer or Writer()
-    new, old = _beside(folder)
-    ending = f"-{writer.rank + 1:05}-of-{writer.world:05}" if writer.world > 1 else ""
+    group = group or ProcessGroup()
+    suffix = f"-{group.rank + 1:05}-of-{group.world:05}" if group.world > 1 else ""
     try:
-        if writer.rank == 0:
-            _forget(new)
-            new.mkdir(parents=True)
-        writer.meet()
-        for name, tensors in checkpoint.tensors.items():
-            # Weights that share memory are stored once each; clone makes them apart.
-            apart = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
-            save_file(apart, new / f"{name}{ending}.safetensors")
-        writer.meet()
-        if writer.rank == 0:
-            _finish(new, checkpoint.values)
-            _swap(folder, new, old)
-        writer.meet()
+        with write_folder(folder) if group.is_first else nullcontext(beside(folder)[0]) as new:
+            group.barrier()
+            for name, tensors in checkpoint.tensors.items():
+                # safetensors refuses tensors that share memory, as tied weights do; hence clone.
+                clones = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+                save_file(clones, new / f"{name}{suffix}.safetensors")
+            group.barrier()
+            if group.is_first:
+                for name, value in ({"format": FORMAT} | dict(checkpoint.values)).items():
+                    text = json.dumps(value, ensure_ascii=False, indent=1)
+                    (new / f"{name}.json").write_text(text, encoding="utf-8")
+        group.barrier()
     except (OSError, SafetensorError) as why:
-        shutil.rmtree(new, ignore_errors=True)
         reason = getattr(why, "strerror", None) or why
         kept = "; the one before it is intact" if exists(folder) else ""
         raise CheckpointError(f"cannot save a checkpoint in {folder.parent}: {reason}{kept}") from why
 
 
-def _finish(new: Path, values: Mapping[str, Any]) -> None:
-    """Write the values beside the tensors, and have all of it on the disk."""
-    for name, value in values.items():
-        words = json.dumps(value, ensure_ascii=False, indent=1)
-        (new / f"{name}.json").write_text(words, encoding="utf-8")
-    for path in [*new.iterdir(), new]:
-        _flush(path)
-
-
 def exists(folder: Path) -> bool:
-    """Say whether there is a checkpoint to load."""
-    return any(path.is_dir() for path in (folder, _beside(folder)[1]))
+    """Return whether there is a checkpoint to load."""
+    return find_folder(folder) is not None
 
 
 def load(folder: Path) -> Checkpoint:
     """Read the checkpoint in ``folder``.
 
     Raises:
-        CheckpointError: There is none, or it is torn or foreign.
+        CheckpointError: There is none, or it is damaged.
     """
-    # Killed between two renames: the previous one is whole and still under its other name.
-    found = next((path for path in (folder, _beside(folder)[1]) if path.is_dir()), None)
-    if found is None:
+    path = find_folder(folder)
+    if path is None:
         raise CheckpointError(f"there is no checkpoint in {folder}")
     try:
-        tensors = _tensors(found)
-        values = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found.glob("*.json")}
+        tensors = _load_tensors(path)
+        values = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")}
     except (OSError, SafetensorError, ValueError, RuntimeError) as why:
-        raise CheckpointError(f"the checkpoint {found} is torn: {why}") from why
+        raise CheckpointError(f"the checkpoint {path} is torn: {why}") from why
     if not tensors:
-        raise CheckpointError(f"{found} is not a checkpoint: it holds no safetensors")
-    return Checkpoint(tensors, values)
+        raise CheckpointError(f"{path} is not a checkpoint: it holds no safetensors")
+    version = values.pop("format", 1)
+    if version not in range(1, FORMAT + 1):
+        raise CheckpointError(f"{path} has format {version!r}; this nhin reads format 1 to {FORMAT}")
+    return Checkpoint(_rename_weights(tensors) if version == 1 else tensors, values)
 
 
-def _tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Read all tensors, and put rows together that several processes wrote."""
+def _rename_weights(tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
+    """Give the weights of format 1 their present names."""
+    return {
+        file: {
+            ".".join(_NEW_NAMES.get(part, part) for part in name.split(".")): x for name, x in entries.items()
+        }
+        for file, entries in tensors.items()
+    }
+
+
+def _load_tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Read all tensors, and join the rows that several processes wrote."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         part = _PART.fullmatch(path.stem)
         files.setdefault(part[1] if part else path.stem, []).append(path)
-        if part and not 1 <= int(part[2]) <= int(part[3]) <= _MOST_PARTS:
+        if part and not 1 <= int(part[2]) <= int(part[3]) <= _MAX_PARTS:
             raise ValueError(f"{path.name} is no part of a whole")
     for name, paths in files.items():
         part = _PART.fullmatch(paths[0].stem)
         if len(paths) != (int(part[3]) if part else 1):
             raise ValueError(f"of {name} there are {len(paths)} parts")
-    return {name: _joined([load_file(path) for path in paths]) for name, paths in files.items()}
+    return {name: _join_rows([load_file(path) for path in paths]) for name, paths in files.items()}
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Put rows of the same name below each other; what only one part has is whole."""
+def _join_rows(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Concatenate the rows of each tensor; one that only one part has is not sharded."""
     if len(parts) == 1:
         return parts[0]
     names = dict.fromkeys(name for part in parts for name in part)
     rows = {name: [part[name] for part in parts if name in part] for name in names}
-    return {name: torch.cat(these) if len(these) > 1 else these[0] for name, these in rows.items()}
-
-
-def _beside(folder: Path) -> tuple[Path, Path]:
-    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-
-
-def _forget(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def _flush(path: Path) -> None:
-    """Have a file or a folder on the disk, not in a buffer."""
-    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _swap(folder: Path, new: Path, old: Path) -> None:
-    """Put the new folder in its place; at every moment one whole checkpoint is to be found."""
-    if folder.exists():
-        _forget(old)
-        folder.rename(old)
-    new.rename(folder)
-    _flush(folder.parent)
-    _forget(old)
+    return {name: torch.cat(xs) if len(xs) > 1 else xs[0] for name, xs in rows.items()}
 
 
 def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Take an optimiser's state apart: tensors for safetensors, settings for JSON."""
+    """Split an optimizer's state into tensors for safetensors and settings for JSON."""
     packed = optimizer.state_dict()
     tensors = {f"{i}.{name}": value for i, entry in packed["state"].items() for name, value in entry.items()}
     return tensors, packed["param_groups"]
 
 
 def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[str, Any]]) -> None:
-    """Put back what ``pack_optimizer`` took apart."""
+    """Load what ``pack_optimizer`` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     for key, value in tensors.items():
         number, _, name = key.partition(".")
         like = trained[int(number)] if int(number) < len(trained) else value
-        state.setdefault(int(number), {})[name] = placed(value, like)
+        state.setdefault(int(number), {})[name] = shard_like(value, like)
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as why:
-        raise CheckpointError(f"the optimiser's state does not fit this model: {why}") from why
+        raise CheckpointError(f"the optimizer's state does not fit this model: {why}") from why
 
 
 def pack_random() -> str:
-    """Return torch's random state as text."""
+    """Return torch's random state as hexadecimal text."""
     return bytes(torch.get_rng_state().numpy()).hex()
 
 
-def unpack_random(words: str) -> None:
-    """Put torch's random state back."""
-    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(words), dtype=torch.uint8))
+def unpack_random(text: str) -> None:
+    """Set torch's random state to what ``pack_random`` returned."""
+    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8))

@@ -1,7 +1,13 @@
-"""A running mean of the weights: steadier than the weights themselves, and what is shipped."""
+r"""An exponential moving average (EMA) of a model's weights: steadier than the weights, and what is shipped.
+
+.. math::
+    \bar w_t = d_t \bar w_{t-1} + (1 - d_t) w_t, \qquad d_t = \min(d, \frac{1 + t}{10 + t})
+
+The decay rises to ``d``, so that the random weights of the first steps soon count for nothing.
+"""
 
 import copy
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -9,27 +15,18 @@ from torch import nn
 M = TypeVar("M", bound=nn.Module)
 
 
-class Average(Generic[M]):
-    r"""Keep an exponential moving average of a model's weights.
+def init_ema(model: M) -> M:
+    """Return a copy of a model to keep its average in; ``update_ema`` changes it."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
 
-    .. math::
-        \bar w_t = d_t \bar w_{t-1} + (1 - d_t) w_t, \qquad d_t = \min(d, \frac{1 + t}{10 + t})
 
-    The decay rises to ``d``, so that the random weights of the beginning are soon forgotten.
-    """
-
-    def __init__(self, model: M, decay: float = 0.999) -> None:
-        """Start from a copy of the model's weights; whole numbers are copied, not averaged."""
-        self.decay = decay
-        self.model: M = copy.deepcopy(model).eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move the mean towards the model as it is after step number ``step``."""
-        share = 1.0 - min(self.decay, (1.0 + step) / (10.0 + step))
-        means, news = self.model.state_dict(), model.state_dict()
-        for name, new in news.items():
-            if new.is_floating_point():
-                means[name].lerp_(new, share)
-            else:
-                means[name].copy_(new)
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the average towards the model as it is after ``step``; integer buffers are copied."""
+    weight = 1.0 - min(decay, (1.0 + step) / (10.0 + step))
+    averages = ema.state_dict()
+    for name, new in model.state_dict().items():
+        if new.is_floating_point():
+            averages[name].lerp_(new, weight)
+        else:
+            averages[name].copy_(new)

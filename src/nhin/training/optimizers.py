@@ -1,4 +1,4 @@
-"""Optimisers, and which parameters are pulled towards zero."""
+"""Optimizers with weight decay on some parameters only."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,39 +9,36 @@ from torch.optim import AdamW
 from nhin.training.muon import Muon
 
 
-def adamw(
+def build_adamw(
     model: nn.Module,
     rate: float,
     weight_decay: float = 0.05,
     betas: tuple[float, float] = (0.9, 0.98),
 ) -> AdamW:
-    """Return AdamW with weight decay on matrices and kernels only.
-
-    Norms, biases and embeddings keep their size: pulling them to zero regularises nothing.
-    """
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    """Build AdamW with weight decay on matrices and kernels, not on norms, biases and embeddings."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     trained = [p for p in model.parameters() if p.requires_grad]
-    pulled = [p for p in trained if p.ndim > 1 and id(p) not in tables]
-    free = [p for p in trained if p.ndim <= 1 or id(p) in tables]
-    groups = [{"params": pulled, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    decayed = [p for p in trained if p.ndim > 1 and id(p) not in embeddings]
+    free = [p for p in trained if p.ndim <= 1 or id(p) in embeddings]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     return AdamW([group for group in groups if group["params"]], lr=rate, betas=betas)
 
 
-def muon(
+def build_muon(
     model: nn.Module,
     matrices: Mapping[Tensor, int],
     rate: float,
     scale: float = 1.0,
     **settings: Any,
 ) -> Muon:
-    """Return Muon for some matrices and AdamW, without weight decay, for everything else.
+    """Build Muon for some matrices, and AdamW without weight decay for all other parameters.
 
     Args:
-        model: What is trained.
-        matrices: Parameters for Muon, with how many matrices lie in each, one below the other.
-        rate: The schedule's highest.
+        model: The model to train.
+        matrices: The parameters for Muon, with the number of matrices in each.
+        rate: The schedule's peak.
         scale: Muon's rate as a multiple of it.
-        **settings: As ``Muon`` takes them.
+        **settings: Other arguments of ``Muon``.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [

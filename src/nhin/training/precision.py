@@ -1,4 +1,4 @@
-"""In which numbers to compute: bfloat16 where the processor gains from it."""
+"""The dtype to compute in, and settings of the CPU."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,38 +6,35 @@ from typing import Literal
 
 import torch
 
-from nhin.training.memory import keep_freed
+from nhin.training.malloc import keep_freed_memory
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def gains_from_bfloat16() -> bool:
-    """Say whether this processor multiplies bfloat16 in hardware (AMX or AVX-512 BF16)."""
-    able = (
-        getattr(torch.cpu, "_is_amx_tile_supported", bool),
-        getattr(torch.cpu, "_is_avx512_bf16_supported", bool),
-    )
-    return any(bool(check()) for check in able)
+def has_fast_bfloat16() -> bool:
+    """Return whether this processor multiplies bfloat16 in hardware (AMX or AVX-512 BF16)."""
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
 
 
-def chosen(precision: Precision) -> torch.dtype:
-    """Return the number format a setting means on this machine."""
+def resolve_dtype(precision: Precision) -> torch.dtype:
+    """Return the dtype of a setting; auto is bfloat16 where the processor has it in hardware."""
     if precision == "auto":
-        return torch.bfloat16 if gains_from_bfloat16() else torch.float32
+        return torch.bfloat16 if has_fast_bfloat16() else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def autocast(dtype: torch.dtype, device: str = "cpu") -> AbstractContextManager[object]:
-    """Compute in ``dtype`` inside; float32 is no change."""
+    """Return torch's autocast to ``dtype``; float32 changes nothing."""
     return torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
 
 
 @contextmanager
-def computing(threads: int) -> Iterator[None]:
-    """Compute with so many threads, keep freed memory, and take denormal numbers (slow) for zero."""
+def configure_cpu(threads: int) -> Iterator[None]:
+    """Use so many threads, keep freed memory, and flush denormal numbers, which are slow, to zero."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    keep_freed()
+    keep_freed_memory()
     torch.set_flush_denormal(True)
     try:
         yield

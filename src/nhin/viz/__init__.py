@@ -1,1 +1,4 @@
-"""Looking inside attention: what there is, its formula in words, and its matrices as pictures."""
+"""What ``nhin list`` prints and ``nhin show`` draws: the catalogue of mechanisms, formulas as text, figures.
+May import everything of the library below studies; ``catalogue`` collects, ``listing`` prints, the others
+draw.
+"""

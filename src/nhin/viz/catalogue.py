@@ -1,4 +1,4 @@
-"""Everything attention is made of, as one list: mechanisms, positions, head sharing, states, presets."""
+"""The catalogue of the library: mechanisms, positions, head sharing, caches and presets, as one list."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,53 +7,52 @@ from functools import cache
 from inspect import Parameter, getmodule, signature
 from typing import Any
 
-from nhin.attention.base import ABILITIES, Facts, Room
-from nhin.attention.positions import POSITIONS
-from nhin.attention.registry import MECHANISMS, build
-from nhin.attention.states import STATES
+from nhin.attention.base import ABILITIES, CacheSpec, Facts
+from nhin.attention.position_registry import POSITIONS
+from nhin.attention.registry import CACHES, MECHANISMS, build
 from nhin.errors import UnknownName
+from nhin.layers.head_sharing import SHARING
 from nhin.layers.presets import PRESETS
-from nhin.layers.sharing import SHARING
-from nhin.viz.told import Told, arguments, taken_apart
+from nhin.viz.docstring import ParsedDocstring, parse_arguments, parse_docstring
 
 FAMILIES: Mapping[str, str] = {
-    "exact": "Exact: softmax attention, however it is computed",
+    "exact": "Exact: softmax attention",
     "scores": "Scores: other ways to compare a query with a key",
-    "reach": "Reach: how much of the source an alignment looks at",
-    "bias": "Bias: a number for the distance is added to the score",
-    "linear": "Linear: features instead of a softmax",
-    "low-rank": "Low rank: few mixtures stand for many keys",
+    "reach": "Reach: how much of the source an alignment model attends to",
+    "bias": "Bias: the score gets an addend that depends on the distance",
+    "linear": "Linear: feature maps instead of a softmax",
+    "low-rank": "Low rank: keys are compressed to a few",
     "sparse": "Sparse: a softmax over some of the keys",
 }
 KINDS: Mapping[str, str] = {
     "mechanism": "Mechanisms",
-    "position": "Positions: how a place is known",
+    "position": "Position encodings",
     "sharing": "Heads: how they share keys and values",
-    "state": "States: what decoding remembers",
+    "state": "Caches for decoding",
     "preset": "Presets: the attention of known models",
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that can be listed.
+    """One entry of the catalogue.
 
     Args:
         kind: A key of ``KINDS``.
-        name: What it is called in code.
-        title: Its name in plain words.
-        told: What its file says of it.
+        name: Its name in code.
+        title: Its name in words.
+        doc: The docstring of its module.
         use: When to choose it.
-        source: Where it comes from.
-        facts: What else is known of it as data, by name.
-        settings: Each setting with its default and what it means.
-        mechanism: The facts of a mechanism, for mechanisms.
+        source: Its paper.
+        facts: Further data, by name.
+        settings: Default and meaning of each setting.
+        mechanism: Facts of a mechanism; None for other kinds.
     """
 
     kind: str
     name: str
     title: str
-    told: Told
+    doc: ParsedDocstring
     use: str = ""
     source: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -62,105 +61,96 @@ class Entry:
 
 
 @cache
-def catalogue() -> tuple[Entry, ...]:
-    """Return everything there is, in the order of the tables."""
-    return (*_mechanisms(), *_positions(), *_sharing(), *_states(), *_presets())
+def list_entries() -> tuple[Entry, ...]:
+    """Return all entries, in the order of the tables."""
+    return (*_mechanisms(), *_positions(), *_sharing(), *_caches(), *_presets())
 
 
-def entry(name: str) -> Entry:
-    """Return one thing by name.
+def find_entry(name: str) -> Entry:
+    """Return one entry by name.
 
     Raises:
-        UnknownName: There is nothing of that name; the message has the nearest.
+        UnknownName: There is none of that name; the message has the nearest.
     """
-    known = {one.name: one for one in catalogue()}
+    known = {entry.name: entry for entry in list_entries()}
     if name not in known:
         raise UnknownName("mechanism, position, state or preset", name, known)
     return known[name]
 
 
-def as_data(one: Entry) -> dict[str, Any]:
-    """Return an entry for programs."""
-    data: dict[str, Any] = {"kind": one.kind, "name": one.name, "title": one.title, "source": one.source}
-    if one.mechanism is not None:
-        facts = one.mechanism
+def entry_to_dict(entry: Entry) -> dict[str, Any]:
+    """Return an entry as JSON data."""
+    data: dict[str, Any] = {name: getattr(entry, name) for name in ("kind", "name", "title", "source")}
+    if entry.mechanism is not None:
+        facts = entry.mechanism
         data |= {"family": facts.family, "time": facts.time, "memory": facts.memory, "exact": facts.exact}
         data |= {"state": facts.state, "abilities": [a for a in ABILITIES if a in facts.abilities]}
-    formulas = [line for formula in one.told.formulas for line in formula.lines]
     return data | {
-        **{key: value for key, value in one.facts.items() if key not in data},
-        "use": one.use,
-        "settings": {name: default for name, (default, _) in one.settings.items()},
-        "formula": formulas,
-        "differs": one.told.remarks.get("Differs", ""),
+        **{key: value for key, value in entry.facts.items() if key not in data},
+        "use": entry.use,
+        "settings": {name: default for name, (default, _) in entry.settings.items()},
+        "formula": [line for formula in entry.doc.formulas for line in formula.lines],
+        "differs": entry.doc.remarks.get("Differs", ""),
     }
 
 
-def settings_of(make: Callable[..., object]) -> dict[str, tuple[str, str]]:
-    """Return what a class or function may be given: the default of each, and what its docstring says."""
-    said: dict[str, str] = {}
+def list_settings(make: Callable[..., object]) -> dict[str, tuple[str, str]]:
+    """Return the default of each parameter of a class or function, and its description."""
+    meanings: dict[str, str] = {}
     for owner in reversed(getattr(make, "__mro__", (make,))):
-        said |= arguments(owner.__doc__)
-    kept = (p for p in signature(make).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+        meanings |= parse_arguments(owner.__doc__)
     return {
-        p.name: ("" if p.default is Parameter.empty else repr(p.default), said.get(p.name, "")) for p in kept
+        p.name: ("" if p.default is Parameter.empty else repr(p.default), meanings.get(p.name, ""))
+        for p in signature(make).parameters.values()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
 
 
-def _told(made: object) -> Told:
-    module = getmodule(made)
-    return taken_apart(None if module is None else module.__doc__)
+def _parse_module_doc(source: object) -> ParsedDocstring:
+    module = getmodule(source)
+    return parse_docstring(None if module is None else module.__doc__)
 
 
 def _mechanisms() -> Iterator[Entry]:
     for family in FAMILIES:
-        for name, made in MECHANISMS.items():
-            facts = made.facts
+        for name, mechanism in MECHANISMS.items():
+            facts = mechanism.facts
             if facts.family == family:
-                yield Entry(
-                    "mechanism",
-                    name,
-                    facts.title,
-                    _told(made),
-                    facts.use,
-                    facts.source,
-                    settings=settings_of(made),
-                    mechanism=facts,
-                )
+                doc, settings = _parse_module_doc(mechanism), list_settings(mechanism)
+                yield Entry("mechanism", name, facts.title, doc, facts.use, facts.source, {}, settings, facts)
 
 
 def _positions() -> Iterator[Entry]:
     for name, position in POSITIONS.items():
-        facts = {"where": position.where, "extends": position.extends}
-        told, settings = _told(position.make), settings_of(position.make)
-        # ALiBi and T5 are mechanisms too, and stand in the list once.
-        if name not in MECHANISMS:
-            yield Entry(
-                "position", name, position.title, told, position.use, position.source, facts, settings
-            )
+        if name in MECHANISMS:  # ALiBi and T5 are listed once
+            continue
+        doc, settings = _parse_module_doc(position.make), list_settings(position.make)
+        extends, use = (doc.remarks.pop(label, "") for label in ("Extends", "Use"))
+        facts = {"where": position.where, "extends": extends}
+        yield Entry("position", name, position.title, doc, use, _first_source(doc), facts, settings)
 
 
 def _sharing() -> Iterator[Entry]:
-    told = taken_apart(sys.modules["nhin.layers.sharing"].__doc__)
-    for name, way in SHARING.items():
-        facts = {"given": way.settings, "state": way.state}
-        yield Entry("sharing", name, way.title, told, way.use, way.source, facts)
+    doc = parse_docstring(sys.modules["nhin.layers.head_sharing"].__doc__)
+    for name, sharing in SHARING.items():
+        facts = {"given": sharing.settings, "state": sharing.state}
+        yield Entry("sharing", name, sharing.title, doc, sharing.use, sharing.source, facts)
 
 
-def _states() -> Iterator[Entry]:
+def _caches() -> Iterator[Entry]:
     used: dict[type, list[str]] = {}
-    for name, made in MECHANISMS.items():
-        if "decode" in made.facts.abilities:
-            state = build(name, heads=1, head_dim=2).new_state(Room(1, 1, 1, 2))
-            used.setdefault(type(state), []).append(name)
-    for name, kind in STATES.items():
-        told = _told(kind)
+    for name, mechanism in MECHANISMS.items():
+        if "decode" in mechanism.facts.abilities:
+            cache = build(name, heads=1, head_dim=2).init_cache(CacheSpec(1, 1, 1, 2))
+            used.setdefault(type(cache), []).append(name)
+    for name, kind in CACHES.items():
+        doc = _parse_module_doc(kind)
         facts = {"class": kind.__name__, "used by": ", ".join(used.get(kind, ()))}
-        yield Entry("state", name, told.title.rstrip("."), told, source=_first_source(told), facts=facts)
+        yield Entry("state", name, doc.title.rstrip("."), doc, source=_first_source(doc), facts=facts)
 
 
 def _presets() -> Iterator[Entry]:
-    told = taken_apart(sys.modules["nhin.layers.presets"].__doc__)
+    doc = parse_docstring(sys.modules["nhin.layers.presets"].__doc__)
     for name, preset in PRESETS.items():
         heads = {0: "all share one", 1: "one each"}.get(preset.group, f"{preset.group} share one")
         facts = {
@@ -171,31 +161,31 @@ def _presets() -> Iterator[Entry]:
             "causal": "yes" if preset.causal else "no",
             "outside": preset.outside,
         }
-        yield Entry("preset", name, preset.title, told, source=preset.source, facts=facts)
+        yield Entry("preset", name, preset.title, doc, source=preset.source, facts=facts)
 
 
-def _first_source(told: Told) -> str:
-    source = told.remarks.get("Source", "").rstrip(".")
+def _first_source(doc: ParsedDocstring) -> str:
+    source = doc.remarks.get("Source", "").rstrip(".")
     start = source.find("arXiv:")
     return source[start:].split(",")[0].split(" ")[0].rstrip(";,") if start >= 0 else source
 
 
-def chosen(entries: Iterable[Entry], family: str | None, able: str | None) -> list[Entry]:
-    """Return the mechanisms of a family that have some abilities, joined by commas; all entries for None.
+def filter_entries(entries: Iterable[Entry], family: str | None, abilities: str | None) -> list[Entry]:
+    """Return the mechanisms of a family with some abilities, joined by commas; all entries without either.
 
     Raises:
         UnknownName: There is no such family or ability.
     """
-    wanted = [] if able is None else [ability.strip() for ability in able.split(",")]
-    for kind, name, known in (("family", family, FAMILIES), *(("ability", a, ABILITIES) for a in wanted)):
+    needed = [] if abilities is None else [ability.strip() for ability in abilities.split(",")]
+    for kind, name, known in (("family", family, FAMILIES), *(("ability", a, ABILITIES) for a in needed)):
         if name is not None and name not in known:
             raise UnknownName(kind, name, known)
-    if family is None and able is None:
+    if family is None and abilities is None:
         return list(entries)
     return [
-        one
-        for one in entries
-        if one.mechanism is not None
-        and family in (None, one.mechanism.family)
-        and one.mechanism.abilities.issuperset(wanted)
+        entry
+        for entry in entries
+        if (facts := entry.mechanism) is not None
+        and family in (None, facts.family)
+        and facts.abilities.issuperset(needed)
     ]

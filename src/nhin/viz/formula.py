@@ -1,4 +1,4 @@
-r"""LaTeX as one reads it in a terminal: ``\frac{q^\top k}{\sqrt{D}}`` becomes ``(qᵀ k) / √D``."""
+r"""LaTeX as plain characters for a terminal: ``\frac{q^\top k}{\sqrt{D}}`` becomes ``(qᵀ k) / √D``."""
 
 import re
 
@@ -19,51 +19,51 @@ _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|tfrac|dfrac|displaystyle|lim
 _FONTS = ("mathrm", "mathbb", "mathcal", "mathbf", "text", "operatorname", "boldsymbol", "mathrel")
 
 
-def readable(latex: str) -> str:
-    """Return a displayed formula as one line of plain characters."""
+def latex_to_text(latex: str) -> str:
+    """Convert a displayed formula to one line of plain characters."""
     text = " ".join(latex.replace("\\\\", " ; ").replace("&", " ").split())
     text = re.sub(r"\\[td]frac(?![a-zA-Z])", r"\\frac", text)
     text = re.sub(r"\\(begin|end)\{\w+\}(\[\w+\])?", " ", text)
     text = _SIZES.sub("", _WIDE.sub("   ", _SPACES.sub(" ", text)))
     for font in _FONTS:
-        text = _unwrapped(text, font, "{}")
-    text = _unwrapped(_unwrapped(text, "bar", "{}̄"), "tilde", "{}̃")
-    text = _unwrapped(text, "hat", "{}̂")
-    text = _fractions(_unwrapped(text, "sqrt", "√{}", "√({})"))
+        text = _unwrap_command(text, font, "{}")
+    text = _unwrap_command(_unwrap_command(text, "bar", "{}̄"), "tilde", "{}̃")
+    text = _unwrap_command(text, "hat", "{}̂")
+    text = _replace_fractions(_unwrap_command(text, "sqrt", "√{}", "√({})"))
     text = re.sub(r"\\([a-zA-Z]+|\|)", lambda sign: _SIGNS.get(sign[1], sign[1]), text)
     text = text.replace("\\{", "{").replace("\\}", "}").replace("^ᵀ", "ᵀ").replace("{ᵀ}", "ᵀ")
     text = re.sub(r"(?<=[_^])\{(\w|[^\W\d_]+)\}", r"\1", text)
     return re.sub(r" {4,}", "   ", re.sub(r"(?<! )  (?! )", " ", text)).strip()
 
 
-def _unwrapped(text: str, command: str, one: str, many: str | None = None) -> str:
-    """Replace a command and its argument; ``many`` where the argument is longer than a word."""
+def _unwrap_command(text: str, command: str, short_form: str, long_form: str | None = None) -> str:
+    """Replace a command and its argument; ``long_form`` where the argument is longer than a word."""
     pattern = re.compile(rf"\\{command}(?![a-zA-Z])\s*")
     while found := pattern.search(text):
-        argument, end = _argument(text, found.end())
-        shape = one if many is None or re.fullmatch(r"\\?\w+", argument) else many
+        argument, end = _read_argument(text, found.end())
+        shape = short_form if long_form is None or re.fullmatch(r"\\?\w+", argument) else long_form
         text = text[: found.start()] + shape.format(argument) + text[end:]
     return text
 
 
-def _fractions(text: str) -> str:
+def _replace_fractions(text: str) -> str:
     while found := re.search(r"\\frac(?![a-zA-Z])\s*", text):
-        above, end = _argument(text, found.end())
-        below, end = _argument(text, end)
-        part = f"{_grouped(above)} / {_grouped(below)}"
-        # What follows would otherwise seem to stand below the line.
+        above, end = _read_argument(text, found.end())
+        below, end = _read_argument(text, end)
+        part = f"{_parenthesize(above)} / {_parenthesize(below)}"
+        # Without parentheses, what follows would seem to be part of the denominator.
         part = f"({part})" if re.match(r"\s*[\w(\\]", text[end:]) else part
         text = text[: found.start()] + part + text[end:]
     return text
 
 
-def _grouped(part: str) -> str:
+def _parenthesize(part: str) -> str:
     part = part.strip()
     return part if re.fullmatch(r"[\\√]?\w+", part) else f"({part})"
 
 
-def _argument(text: str, start: int) -> tuple[str, int]:
-    """Return what stands in braces at a place, or the one sign there, and where it ends."""
+def _read_argument(text: str, start: int) -> tuple[str, int]:
+    """Return the argument at ``start``, in braces or a single sign, and where it ends."""
     while text[start : start + 1].isspace():
         start += 1
     if text[start : start + 1] != "{":

@@ -1,7 +1,7 @@
-"""Queries and keys to look at mechanisms with: words as vectors of their letters, so that like finds like.
+"""Example queries and keys for figures: words embedded by their letters, without training.
 
-Nothing here is trained. Words that share letters share directions, so weights show words finding
-themselves and their kin, and what a mechanism adds to or takes from that.
+Words that share letters have similar embeddings, so weights show words attending to themselves and to similar
+ones, and how a mechanism changes that.
 """
 
 import unicodedata
@@ -17,18 +17,18 @@ from nhin.attention.base import Mechanism
 from nhin.attention.registry import build
 from nhin.errors import UsageError
 
-TEXT = "tôi nhìn ảnh rồi tôi đọc chữ trong ảnh và tôi nhìn lại ảnh có chữ".split()
+EXAMPLE_TEXT = "tôi nhìn ảnh rồi tôi đọc chữ trong ảnh và tôi nhìn lại ảnh có chữ".split()
 
-FEW = 256  # places: with fewer, windows of hundreds show nothing
+MAX_SMALL_LENGTH = 256  # up to here the default windows of hundreds of positions would hide nothing
 
-# Settings that show a pattern on a picture of some dozens of places.
-SMALL: dict[str, dict[str, object]] = {
+# Settings that show a pattern in a figure of some dozens of positions.
+SMALL_SETTINGS: dict[str, dict[str, object]] = {
     "local-m": {"reach": 4},
     "local-p": {"reach": 6},
     "window": {"window": 6},
     "dilated": {"window": 4, "dilation": 3},
     "sinks": {"window": 6, "sinks": 2},
-    "longformer": {"window": 5, "leaders": 2},
+    "longformer": {"window": 5, "global_tokens": 2},
     "strided": {"stride": 6},
     "fixed": {"stride": 6, "summary": 2},
     "interleaved": {"stride": 6},
@@ -42,53 +42,53 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-def words(count: int) -> list[str]:
-    """Return so many words of the example text, which begins again when it ends."""
-    return list(islice(cycle(TEXT), count))
+def list_example_words(count: int) -> list[str]:
+    """Return ``count`` words of the example text, repeated as needed."""
+    return list(islice(cycle(EXAMPLE_TEXT), count))
 
 
-def vectors(said: Sequence[str], heads: int, head_dim: int) -> Float[Tensor, "1 T H D"]:
-    """Return each word as a vector per head, about as long as the root of ``head_dim``.
+def embed_words(words: Sequence[str], heads: int, head_dim: int) -> Float[Tensor, "1 T H D"]:
+    """Embed each word once per head, with a norm of about the root of ``head_dim``.
 
-    Head 0 sees letters as they are, each further head through a matrix of its own.
+    Head 0 has the embedding itself, every other head a random projection of it.
     """
-    rows = [_vector(unicodedata.normalize("NFC", word).casefold(), head_dim) for word in said]
-    known = torch.stack(rows) if rows else torch.zeros(0, head_dim, dtype=torch.float64)
-    looks = [known]
+    rows = [_embed_word(unicodedata.normalize("NFC", word).casefold(), head_dim) for word in words]
+    embeddings = torch.stack(rows) if rows else torch.zeros(0, head_dim, dtype=torch.float64)
+    per_head = [embeddings]
     for head in range(1, heads):
-        drawn = torch.randn(head_dim, head_dim, generator=_seeded(f"head {head}"), dtype=torch.float64)
-        looks.append(known @ drawn * head_dim**-0.5)
-    return torch.stack(looks, 1)[None]
+        projection = _draw(f"head {head}", head_dim, head_dim)
+        per_head.append(embeddings @ projection * head_dim**-0.5)
+    return torch.stack(per_head, 1)[None]
 
 
-def settings_for(name: str, places: int) -> dict[str, object]:
-    """Return settings that show a pattern on so many places; none where its own show it too."""
-    return dict(SMALL.get(name, {})) if places <= FEW else {}
+def settings_for(name: str, length: int) -> dict[str, object]:
+    """Return settings that show the pattern of a mechanism at this length; empty where the defaults do."""
+    return dict(SMALL_SETTINGS.get(name, {})) if length <= MAX_SMALL_LENGTH else {}
 
 
-def made(name: str, heads: int, head_dim: int, settings: Mapping[str, object]) -> Mechanism:
-    """Build a mechanism, the same at every call.
+def build_mechanism(name: str, heads: int, head_dim: int, settings: Mapping[str, object]) -> Mechanism:
+    """Build a mechanism with the same weights at every call.
 
     Raises:
-        UnknownName: There is no such mechanism, or it has no such setting.
-        UsageError: A setting is of a kind the mechanism cannot use.
+        UnknownName: The mechanism or a setting does not exist.
+        UsageError: A setting has the wrong type.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
             return build(name, heads=heads, head_dim=head_dim, **settings).double().eval()
         except TypeError as why:
-            told = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-            raise UsageError(f"{name} cannot be built with {told}: {why}") from why
+            given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+            raise UsageError(f"{name} cannot be built with {given}: {why}") from why
 
 
-def _vector(word: str, head_dim: int) -> Float[Tensor, " D"]:
+def _embed_word(word: str, head_dim: int) -> Float[Tensor, " D"]:
     framed = f"^{word}$"
     parts = [framed[i : i + size] for size in (1, 2, 3) for i in range(len(framed) - size + 1)]
-    drawn = [torch.randn(head_dim, generator=_seeded(part), dtype=torch.float64) for part in parts]
-    whole = torch.stack(drawn).sum(0)
-    return whole * (head_dim**0.5 / whole.norm())
+    total = torch.stack([_draw(part, head_dim) for part in parts]).sum(0)
+    return total * (head_dim**0.5 / total.norm())
 
 
-def _seeded(text: str) -> torch.Generator:
-    return torch.Generator().manual_seed(crc32(text.encode()))
+def _draw(seed: str, *shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(crc32(seed.encode()))
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)

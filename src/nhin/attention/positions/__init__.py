@@ -1,18 +1,18 @@
-"""Ways to tell a mechanism where a query or a key stands."""
+"""Position information: embeddings added to the inputs, and rotations of the heads (rotary and variants).
 
-from nhin.attention.positions.interleaved import permute_heads
-from nhin.attention.positions.learned import Learned
+Biases of the scores are mechanisms: see ``bias``. May import the root of ``attention``; no other family.
+"""
+
+from nhin.attention.positions.learned import LearnedEmbedding
 from nhin.attention.positions.rotary import Rotary
 from nhin.attention.positions.rotary_2d import Rotary2d
+from nhin.attention.positions.rotary_interleaved import permute_heads
 from nhin.attention.positions.sinusoidal import sinusoidal
 from nhin.attention.positions.sinusoidal_2d import sinusoidal_2d
-from nhin.attention.positions.table import POSITIONS, Position
 from nhin.attention.positions.xpos import XPos
 
 __all__ = [
-    "POSITIONS",
-    "Learned",
-    "Position",
+    "LearnedEmbedding",
     "Rotary",
     "Rotary2d",
     "XPos",

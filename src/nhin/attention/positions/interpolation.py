@@ -1,45 +1,42 @@
-r"""Position interpolation: places are squeezed evenly into those that training knew.
+r"""Position interpolation: positions are scaled down evenly into the range seen in training.
 
 .. math::
     \mathrm{angle}_i(m) = \frac{m}{factor}\, \theta_i, \qquad \theta_i = base^{-2i/D}
 
-A model trained on 4,096 places and asked about 16,384 sees, with a factor of 4, no angle that is new; between
-two known places there are now four. That is learned in some hundred steps of further training and nearly
-right without. Near neighbours come to stand closer together than they ever did, which costs some of the
-skill with short texts; ``ntk`` and ``yarn`` spare the fast hands for that reason.
+A model trained on 4,096 positions and given 16,384 meets, with a factor of 4, no angle that is new. It needs
+some hundred steps of further training, and is nearly right without. Adjacent positions come closer together
+than in training, which costs some accuracy on short texts; ``ntk`` and ``yarn`` avoid that.
 
 Cost:    as ``rotary``.
 Source:  Chen et al. 2023, arXiv:2306.15595, eq. (3).
 Differs: nothing.
+Extends: To factor times the trained length, after some further training.
+Use:     To lengthen a rotary model evenly when it can be trained a little more.
 """
 
-from dataclasses import dataclass
+from nhin.attention.positions.rotary import Angles, Positions, Rotary, inv_freq
+from nhin.ranges import check_range
 
-from nhin.attention.positions.rotary import Angles, Places, Rotary, positive, rates
 
-
-@dataclass(frozen=True, slots=True)
-class Interpolation:
-    """Squeezes places.
+class Interpolation(Rotary):
+    """Rotary positions divided by ``factor``.
 
     Args:
-        factor: Length wanted over length trained on, at least 1.
+        factor: Wanted length over trained length, at least 1.
     """
 
-    factor: float = 4.0
-    gain: float = 1.0
+    def __init__(
+        self,
+        head_dim: int,
+        *,
+        factor: float = 4.0,
+        base: float = 10000.0,
+        context: int = 512,
+        pairs: str = "half",
+    ) -> None:
+        self.factor = check_range("factor", factor, 1)
+        super().__init__(head_dim, base=base, context=context, pairs=pairs)
 
-    def __post_init__(self) -> None:
-        """Refuse a factor that would stretch."""
-        positive("factor", self.factor, 1)
-
-    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
-        """See ``Far``."""
-        return (places / self.factor)[:, None] * rates(head_dim, base)
-
-
-def interpolated(
-    head_dim: int, *, factor: float = 4.0, base: float = 10000.0, context: int = 512, pairs: str = "half"
-) -> Rotary:
-    """Build rotary positions with places squeezed ``factor`` times; see ``Rotary``."""
-    return Rotary(head_dim, base=base, context=context, pairs=pairs, far=Interpolation(factor))
+    def angles(self, positions: Positions) -> Angles:
+        """Return the angle of each pair at each position, in float64."""
+        return (positions / self.factor)[:, None] * inv_freq(self.head_dim, self.base)

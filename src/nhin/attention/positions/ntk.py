@@ -1,50 +1,33 @@
-r"""NTK-aware rotary positions: the slow hands are slowed, the fast ones left alone.
+r"""NTK-aware rotary positions: slow pairs are slowed further, fast ones left alone.
 
 .. math::
     \mathrm{angle}_i(m) = m\, \bigl(base \cdot factor^{D/(D-2)}\bigr)^{-2i/D}
 
-The larger base slows the slowest pair by exactly ``factor`` and the fastest not at all, with everything
-between in proportion: near places stay as distinct as in training while far ones come within reach. It serves
-without further training, at some loss; a middle pair still turns somewhat past what it knew, so the length
-really reached is less than factor times the trained one.
+The larger base slows the slowest pair by exactly ``factor`` and the fastest not at all, and those between in
+proportion: near positions stay as distinct as in training while distant ones come within range. It works
+without further training, at some loss; a middle pair still turns somewhat past its trained angles, so the
+usable length is less than factor times the trained one.
 
 Cost:    as ``rotary``.
 Source:  bloc97 2023, as written down by Peng et al. 2023, arXiv:2309.00071, sec. 3.1.
 Differs: a head of two channels has no fast pair to spare and is left as it is.
+Extends: To somewhat less than factor times the trained length, without further training.
+Use:     To lengthen a rotary model that cannot be trained further.
 """
 
-from dataclasses import dataclass
-
-from nhin.attention.positions.rotary import Angles, Places, Rotary, positive, rates
-
-
-def slowing(factor: float, head_dim: int) -> float:
-    """Return by how much the base must grow to slow the slowest pair ``factor`` times."""
-    return factor ** (head_dim / (head_dim - 2)) if head_dim > 2 else 1.0
+from nhin.attention.positions.interpolation import Interpolation
+from nhin.attention.positions.rotary import Angles, Positions, inv_freq
 
 
-@dataclass(frozen=True, slots=True)
-class NTK:
-    """Slows the slow pairs.
+class NTK(Interpolation):
+    """Rotary positions whose slow pairs are slowed.
 
     Args:
-        factor: How many times the slowest is slowed, at least 1.
+        factor: How many times the slowest pair is slowed, at least 1.
     """
 
-    factor: float = 4.0
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a factor that would stretch."""
-        positive("factor", self.factor, 1)
-
-    def angles(self, places: Places, head_dim: int, base: float) -> Angles:
-        """See ``Far``."""
-        return places[:, None] * rates(head_dim, base * slowing(self.factor, head_dim))
-
-
-def ntk(
-    head_dim: int, *, factor: float = 4.0, base: float = 10000.0, context: int = 512, pairs: str = "half"
-) -> Rotary:
-    """Build rotary positions with the slow pairs slowed ``factor`` times; see ``Rotary``."""
-    return Rotary(head_dim, base=base, context=context, pairs=pairs, far=NTK(factor))
+    def angles(self, positions: Positions) -> Angles:
+        """Return the angle of each pair at each position, in float64."""
+        d = self.head_dim
+        growth = self.factor ** (d / (d - 2)) if d > 2 else 1.0
+        return positions[:, None] * inv_freq(d, self.base * growth)

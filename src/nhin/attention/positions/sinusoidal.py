@@ -1,4 +1,4 @@
-r"""Fixed waves, added to the inputs.
+r"""Sines and cosines of the position, added to the inputs.
 
 .. math::
     PE_{(pos, 2i)} = \sin(pos / 10000^{2i/C}), \qquad PE_{(pos, 2i+1)} = \cos(pos / 10000^{2i/C})
@@ -6,6 +6,8 @@ r"""Fixed waves, added to the inputs.
 Cost:    a table of L x C numbers.
 Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
 Differs: nothing; angles are taken in float64 and the table is float32.
+Extends: Defined for any length, but a model does poorly on positions it was not trained on.
+Use:     For encoders of bounded length that should have no parameters for positions.
 """
 
 import torch

@@ -1,15 +1,17 @@
-r"""Fixed waves on a grid, added to the inputs: the first channels know the row, the others the column.
+r"""Sines and cosines on a grid, added to the inputs: the first channels encode the row, the rest the column.
 
 .. math::
     PE(row, column) = [\, PE_{C_r}(row) ;\; PE_{C_c}(column) \,], \qquad C_r = \lceil C / 2 \rceil,
     \quad C_c = \lfloor C / 2 \rfloor
 
-with :math:`PE` the waves of ``sinusoidal``. For features of a picture, whose neighbours above and below are
-far away once the rows are laid end to end.
+with :math:`PE` that of ``sinusoidal``. For features of an image, whose neighbors above and below are far away
+in the flattened sequence.
 
 Cost:    a table of rows x columns x C numbers.
 Source:  Parmar et al. 2018, arXiv:1802.05751; Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
 Differs: sines and cosines alternate as in one dimension; an odd channel goes to the rows.
+Extends: Defined for any grid.
+Use:     For features of images, added once.
 """
 
 import torch

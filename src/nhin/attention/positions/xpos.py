@@ -5,18 +5,20 @@ r"""xPos: rotary positions whose scores also fade with the distance.
     \qquad \zeta_i = \frac{2i/D + \gamma}{1 + \gamma}
 
 so that the score of a pair at distance :math:`m - n` is that of ``rotary`` times
-:math:`\zeta_i^{(m - n)/decay} \le 1`. Fast hands, whose agreement far away is chance, fade first; the slow
-ones carry what is far. Only for looking backwards: to a later key the factor grows with the distance.
+:math:`\zeta_i^{(m - n)/decay} \le 1`. Fast pairs, whose match at a distance is chance, fade first; the slow
+ones carry distant keys. For causal attention only: to a later key the factor grows with the distance.
 
-The centre :math:`c` cancels, but not in what is stored: far behind it queries fade and keys swell. It is
-therefore one place for good, the middle of ``context``, and never moves with the length: a key in a cache
-stays valid however long the text becomes. Places whose factor would pass :math:`e^{40}` (:math:`e^8` in
-float16) are refused: with the defaults, places further than 16,348 (3,269) from the centre.
+The center :math:`c` cancels in scores, but not in a cache: far behind it queries fade and keys grow. So it is
+one constant position, the middle of ``context``, whatever the length: a cached key stays valid however long
+the text becomes. Positions whose factor would exceed :math:`e^{40}` (:math:`e^8` in float16) are refused:
+with the defaults, positions further than 16,348 (3,269) from the center.
 
 Cost:    as ``rotary``, and a table of context x D/2 factors.
 Source:  Sun et al. 2022, arXiv:2212.10554, algorithm 1; gamma 0.4 and decay 512 as there.
-Differs: pairs are halves unless asked otherwise; the centre is fixed, where the authors' code takes the
-         middle of each text, which a cache cannot.
+Differs: pairs are halves by default; the center is constant, where the authors' code takes the middle of each
+         text, which a cache cannot.
+Extends: Distant keys fade, so longer texts disturb less; a window helps further.
+Use:     For causal models trained short and read long.
 """
 
 import math
@@ -25,23 +27,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nhin.attention.positions.rotary import Grouped, Rotary, Turned, positive, rows_of
+from nhin.attention.positions.rotary import Rotary, RotaryKeys, RotaryQueries, table_rows
 from nhin.errors import UsageError
+from nhin.ranges import check_range
 
 LIMITS = {torch.float16: 8.0}
 LIMIT = 40.0
 
 
 class XPos(Rotary):
-    """Turns heads by their place and lets them fade; queries and keys fade the opposite way.
+    """Rotates heads by their position and lets scores fade; queries and keys are scaled oppositely.
 
     Args:
-        head_dim: Width of one head, even.
-        decay: Places over which the fading is as strong as zeta.
+        decay: Positions over which a score fades by the factor zeta.
         gamma: Evens out the fading of fast and slow pairs.
-        base: Slowest wavelength over 2 pi, in places.
-        context: Longest text expected, whose middle is the centre.
-        pairs: Which channels turn together; see ``Rotary``.
+        context: Longest text expected, whose middle is the center.
     """
 
     scale: Tensor
@@ -56,49 +56,53 @@ class XPos(Rotary):
         context: int = 4096,
         pairs: str = "half",
     ) -> None:
-        self.decay, self.gamma = positive("decay", decay), positive("gamma", gamma)
-        self.centre = context // 2
+        self.decay, self.gamma = check_range("decay", decay, above=0), check_range("gamma", gamma, above=0)
+        self.center = context // 2
         super().__init__(head_dim, base=base, context=context, pairs=pairs)
 
-    def forward(self, x: Turned, *, start: int | Sequence[int] = 0, key: bool = False) -> Turned:
-        """Turn and fade queries, or keys; see ``Rotary``.
+    def forward(
+        self, x: RotaryQueries, *, start: int | Sequence[int] = 0, key: bool = False
+    ) -> RotaryQueries:
+        """Rotate and scale queries, or keys; see ``Rotary``.
 
         Raises:
-            UsageError: A place is too far from the centre for the numbers of this dtype.
+            UsageError: A position is too far from the center for this dtype.
         """
-        self._within_reach(x, start)
-        self._grow(x, start)
-        cos, sin, scale = (rows_of(table, start, x.shape[1]) for table in (self.cos, self.sin, self.scale))
+        self._check_offset(x, start)
+        self._ensure_length(x, start)
+        cos, sin, scale = (table_rows(table, start, x.shape[1]) for table in (self.cos, self.sin, self.scale))
         scale = 1 / scale if key else scale
-        return self._turn(x, cos * scale, sin * scale)
+        return self._rotate(x, cos * scale, sin * scale)
 
-    def pair(self, q: Turned, k: Grouped, *, start: int | Sequence[int] = 0) -> tuple[Turned, Grouped]:
-        """Turn and fade queries and keys that stand at the same places."""
+    def rotate_qk(
+        self, q: RotaryQueries, k: RotaryKeys, *, start: int | Sequence[int] = 0
+    ) -> tuple[RotaryQueries, RotaryKeys]:
+        """Rotate and scale queries and keys of the same positions."""
         return self(q, start=start), self(k, start=start, key=True)
 
-    def reach(self, dtype: torch.dtype) -> int:
-        """Return how far from the centre a place may stand."""
+    def max_offset(self, dtype: torch.dtype) -> int:
+        """Return the maximum distance of a position from the center."""
         fastest = -math.log(self.gamma / (1 + self.gamma))
         return int(LIMITS.get(dtype, LIMIT) * self.decay / fastest)
 
-    def _within_reach(self, x: Tensor, start: int | Sequence[int]) -> None:
+    def _check_offset(self, x: Tensor, start: int | Sequence[int]) -> None:
         if torch.compiler.is_compiling() or not x.numel():
             return
         starts = (start,) if isinstance(start, int) else start
-        reach, last = self.reach(x.dtype), max(starts) + x.shape[1] - 1
-        for place in (min(starts), last):
-            if abs(place - self.centre) > reach:
+        limit, last = self.max_offset(x.dtype), max(starts) + x.shape[1] - 1
+        for position in (min(starts), last):
+            if abs(position - self.center) > limit:
                 raise UsageError(
-                    f"place {place} is more than {reach} from the centre {self.centre}, where {x.dtype} can "
-                    "no longer hold xPos's factors; build it with a larger decay or another context"
+                    f"position {position} is more than {limit} from the center {self.center}, and {x.dtype} "
+                    "cannot hold xPos's factors; build it with a larger decay or another context"
                 )
 
-    def _table(self, places: int, device: torch.device | None) -> None:
-        super()._table(places, device)
+    def _build_table(self, length: int, device: torch.device | None) -> None:
+        super()._build_table(length, device)
         with torch.inference_mode(False):
             share = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
             zeta = (share + self.gamma) / (1 + self.gamma)
-            power = (torch.arange(places, dtype=torch.float64)[:, None] - self.centre) / self.decay
-            # Places out of reach are refused; tabled, they need only be numbers.
+            power = (torch.arange(length, dtype=torch.float64)[:, None] - self.center) / self.decay
+            # Positions beyond the limit are refused; in the table they need only be finite.
             scale = (power * zeta.log()).clamp(-LIMIT, LIMIT).exp()
             self.register_buffer("scale", scale.float().to(device), persistent=False)

@@ -1,1 +1,4 @@
-"""Language models as Hugging Face lays them out, there and back."""
+"""Export a run to a Hugging Face folder and import one: config.json, safetensors, tokenizer.json.
+
+``gpt2`` and ``llama`` are the checkpoint formats; ``formats`` is what each must provide.
+"""

@@ -1,146 +1,112 @@
-"""GPT-2's layout: the classic block with layer norms, learned positions and biases.
+"""GPT-2's format: the classic block with layer norms, learned positions and biases.
 
-Its matrices stand the other way round than a linear layer's, queries, keys and values in one. A bias that our
-design does not have is zeros there.
+Its matrices are the transpose of a linear layer's, with queries, keys and values in one. A bias that nhin's
+model does not have is stored as zeros.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-from torch import Tensor
+from nhin.lm.huggingface.config_json import ConfigReader
+from nhin.lm.huggingface.formats import CheckpointFormat, WeightMapping, find_unsupported_settings
+from nhin.models.config import ModelConfig
 
-from nhin.lm.huggingface.config import Config
-from nhin.lm.huggingface.layout import Layout, Weights, in_the_way
-from nhin.models.design import Design
+EPS = 1e-5  # torch's default too
+_ACTIVATIONS = {"gelu": "gelu", "gelu-tanh": "gelu_new", "relu2": "relu2"}
+_ACTIVATIONS_FROM_HF = {theirs: ours for ours, theirs in _ACTIVATIONS.items()} | {
+    "gelu_pytorch_tanh": "gelu-tanh"
+}
+_NORMS = {"ln_1": ("norm",), "ln_2": ("mlp_norm",)}
+_LINEARS = {
+    "attn.c_attn": ("attention.query", "attention.key_value"),
+    "attn.c_proj": ("attention.out",),
+    "mlp.c_fc": ("mlp.up_proj",),
+    "mlp.c_proj": ("mlp.down_proj",),
+}
+_BLOCK_WEIGHTS = [
+    WeightMapping(
+        tuple(f"blocks.{{}}.{name}.{kind}" for name in ours),
+        (f"transformer.h.{{}}.{theirs}.{kind}",),
+        shares=(1, 2),  # queries; keys and values
+        is_transposed=theirs in _LINEARS and kind == "weight",
+    )
+    for theirs, ours in (_NORMS | _LINEARS).items()
+    for kind in ("weight", "bias")
+]
 
-EPS = 1e-5  # of torch's layer norm too
-_BENDS = {"gelu": "gelu", "gelu-tanh": "gelu_new", "relu2": "relu2"}
-_KNOWN = {theirs: ours for ours, theirs in _BENDS.items()} | {"gelu_pytorch_tanh": "gelu-tanh"}
-_WIDE = {"attention.out": "attn.c_proj", "feed.widen": "mlp.c_fc", "feed.narrow": "mlp.c_proj"}
-_NORMS = {"norm": "ln_1", "feed_norm": "ln_2"}
+
+def find_unsupported(config: ModelConfig) -> Iterator[str]:
+    """Yield the settings that GPT-2 does not support."""
+    requirements = {"norm": ("layer",), "positions": ("learned",), "mlp": tuple(_ACTIVATIONS)}
+    yield from find_unsupported_settings(config, requirements)
+    if config.kv_heads != config.heads:
+        yield f"kv_heads is {config.kv_heads}, not {config.heads}, the number of heads"
 
 
-def obstacles(design: Design) -> Iterator[str]:
-    """Say what of a design GPT-2 does not have."""
-    wanted: dict[str, tuple[object, ...]] = {
-        "norm": ("layer",),
-        "positions": ("learned",),
-        "feed": tuple(_BENDS),
-    }
-    yield from in_the_way(design, wanted)
-    if design.kv_heads != design.heads:
-        yield f"kv_heads is {design.kv_heads}, not {design.heads}, the number of heads"
-
-
-def config(design: Design) -> dict[str, Any]:
-    """Return the config.json of a design."""
+def to_hf_config(config: ModelConfig) -> dict[str, Any]:
+    """Return the config.json of a config."""
     return {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
-        "n_embd": design.dim,
-        "n_layer": design.depth,
-        "n_head": design.heads,
-        "n_positions": design.context,
-        "n_inner": design.inner or design.expand * (design.dim or 0),
-        "activation_function": _BENDS[design.feed],
-        "layer_norm_epsilon": design.eps or EPS,
-        "embd_pdrop": design.dropout,
-        "resid_pdrop": design.dropout,
+        "n_embd": config.dim,
+        "n_layer": config.depth,
+        "n_head": config.heads,
+        "n_positions": config.context,
+        "n_inner": config.hidden_dim or config.mlp_ratio * (config.dim or 0),
+        "activation_function": _ACTIVATIONS[config.mlp],
+        "layer_norm_epsilon": config.eps or EPS,
+        "embd_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
         "attn_pdrop": 0.0,
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
-        "tie_word_embeddings": design.tied,
+        "tie_word_embeddings": config.tie_embeddings,
     }
 
 
-def design(told: Config) -> Design:
-    """Return the design that a config.json describes.
+def from_hf_config(reader: ConfigReader) -> ModelConfig:
+    """Return the config that a config.json describes.
 
     Raises:
-        UsageError: It asks for what nhin does not have; the message names it.
-        CheckpointError: A value makes no sense.
+        UsageError: It needs something that nhin does not have; the message names it.
+        CheckpointError: A value is invalid.
     """
-    told.refuse(
+    reader.check_allowed(
         {
             "scale_attn_weights": [True],
             "scale_attn_by_inverse_layer_idx": [False],
             "add_cross_attention": [False],
         }
     )
-    dim, eps = told.whole("n_embd", 768), told.number("layer_norm_epsilon", EPS)
-    inner = told.whole("n_inner", 4 * dim)
-    return Design(
-        depth=told.whole("n_layer", 12),
+    dim, eps = reader.get_int("n_embd", 768), reader.get_float("layer_norm_epsilon", EPS)
+    inner = reader.get_int("n_inner", 4 * dim)
+    return ModelConfig(
+        depth=reader.get_int("n_layer", 12),
         dim=dim,
-        heads=told.whole("n_head", 12),
-        context=told.whole("n_positions", 1024),
+        heads=reader.get_int("n_head", 12),
+        context=reader.get_int("n_positions", 1024),
         positions="learned",
         norm="layer",
         eps=None if eps == EPS else eps,
-        feed=told.one_of("activation_function", _KNOWN, "gelu_new"),  # pyright: ignore[reportArgumentType]
-        inner=None if inner == 4 * dim else inner,
+        mlp=reader.get_choice("activation_function", _ACTIVATIONS_FROM_HF, "gelu_new"),  # pyright: ignore[reportArgumentType]
+        hidden_dim=None if inner == 4 * dim else inner,
         bias=True,
-        tied=told.yes("tie_word_embeddings", True),
-        dropout=told.share("resid_pdrop", 0.1),
+        tie_embeddings=reader.get_bool("tie_word_embeddings", True),
+        dropout=reader.get_fraction("resid_pdrop", 0.1),
     )
 
 
-def outward(ours: Weights, design: Design) -> dict[str, Tensor]:
-    """Return our weights by GPT-2's names."""
-    theirs = {
-        "transformer.wte.weight": ours["embedding.weight"],
-        "transformer.wpe.weight": ours["positions.table"],
-        "transformer.ln_f.weight": ours["norm.weight"],
-        "transformer.ln_f.bias": ours["norm.bias"],
-    }
-    if not design.tied:
-        theirs["lm_head.weight"] = ours["head.weight"]
-    for layer in range(design.depth):
-        here, there = f"blocks.{layer}", f"transformer.h.{layer}"
-        for name, other in _NORMS.items():
-            for kind in ("weight", "bias"):
-                theirs[f"{there}.{other}.{kind}"] = ours[f"{here}.{name}.{kind}"]
-        looks = [_linear(ours, f"{here}.attention.{name}") for name in ("query", "key_value")]
-        theirs[f"{there}.attn.c_attn.weight"] = torch.cat([weight for weight, _ in looks], 1)
-        theirs[f"{there}.attn.c_attn.bias"] = torch.cat([bias for _, bias in looks])
-        for name, other in _WIDE.items():
-            weight, bias = _linear(ours, f"{here}.{name}")
-            theirs |= {f"{there}.{other}.weight": weight, f"{there}.{other}.bias": bias}
-    return theirs
-
-
-def inward(theirs: Weights, design: Design) -> dict[str, Tensor]:
-    """Return GPT-2's weights by our names; the design has a bias everywhere."""
-    ours = {
-        "embedding.weight": theirs["transformer.wte.weight"],
-        "positions.table": theirs["transformer.wpe.weight"],
-        "norm.weight": theirs["transformer.ln_f.weight"],
-        "norm.bias": theirs["transformer.ln_f.bias"],
-    }
-    if not design.tied:
-        ours["head.weight"] = theirs["lm_head.weight"]
-    dim = design.dim or 0
-    for layer in range(design.depth):
-        here, there = f"blocks.{layer}", f"transformer.h.{layer}"
-        for name, other in _NORMS.items():
-            for kind in ("weight", "bias"):
-                ours[f"{here}.{name}.{kind}"] = theirs[f"{there}.{other}.{kind}"]
-        weight, bias = (theirs[f"{there}.attn.c_attn.{kind}"] for kind in ("weight", "bias"))
-        for name, place in (("query", slice(dim)), ("key_value", slice(dim, None))):
-            ours[f"{here}.attention.{name}.weight"] = weight[:, place].T
-            ours[f"{here}.attention.{name}.bias"] = bias[place]
-        for name, other in _WIDE.items():
-            ours[f"{here}.{name}.weight"] = theirs[f"{there}.{other}.weight"].T
-            ours[f"{here}.{name}.bias"] = theirs[f"{there}.{other}.bias"]
-    return ours
-
-
-def _linear(ours: Weights, name: str) -> tuple[Tensor, Tensor]:
-    """Return a linear layer as GPT-2 has it: turned, and with a bias."""
-    weight = ours[f"{name}.weight"]
-    bias = ours.get(f"{name}.bias")
-    return weight.T, weight.new_zeros(weight.shape[0]) if bias is None else bias
-
-
-GPT2 = Layout("gpt2", obstacles, config, design, outward, inward, (".attn.bias", ".attn.masked_bias"))
+GPT2 = CheckpointFormat(
+    "gpt2",
+    find_unsupported,
+    to_hf_config,
+    from_hf_config,
+    {
+        "embedding.weight": "transformer.wte.weight",
+        "positions.table": "transformer.wpe.weight",
+        "norm.weight": "transformer.ln_f.weight",
+        "norm.bias": "transformer.ln_f.bias",
+    },
+    _BLOCK_WEIGHTS,
+    (".attn.bias", ".attn.masked_bias"),
+)

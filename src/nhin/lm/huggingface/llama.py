@@ -1,156 +1,121 @@
-"""Llama's layout: RMS norms, rotary positions in halves, SwiGLU, grouped heads, no bias.
+"""Llama's format: RMS norms, rotary positions in halves, SwiGLU, grouped heads, no bias.
 
-Our gate stands before what it lets through in one matrix, keys before values in another; there each has its
-own.
+nhin stores keys and values in one matrix, the gate and what it multiplies in another; Llama stores four.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nhin.errors import UsageError
-from nhin.layers.feedforward import inner_width
-from nhin.lm.huggingface.config import Config
-from nhin.lm.huggingface.layout import Layout, Weights, in_the_way
-from nhin.models.design import Design
+from nhin.layers.mlp import compute_hidden_dim
+from nhin.lm.huggingface.config_json import ConfigReader
+from nhin.lm.huggingface.formats import CheckpointFormat, WeightMapping, find_unsupported_settings
+from nhin.models.config import ModelConfig
 
-EPS = torch.finfo(torch.float32).eps  # of torch's RMS norm that was given none
-BASE = 10000.0
-MOST_ANGLES = 2**30  # every layer has a table of them
-_SAME = {
-    "norm": "input_layernorm",
-    "feed_norm": "post_attention_layernorm",
-    "attention.query": "self_attn.q_proj",
-    "attention.out": "self_attn.o_proj",
-    "feed.narrow": "mlp.down_proj",
-}
-_HALVES = {
+EPS = torch.finfo(torch.float32).eps  # torch's default for RMS norms
+ROPE_BASE = 10000.0
+MAX_ANGLES = 2**30  # of the tables of all layers
+_LAYERS = {
+    "norm": ("input_layernorm",),
+    "mlp_norm": ("post_attention_layernorm",),
+    "attention.query": ("self_attn.q_proj",),
+    "attention.out": ("self_attn.o_proj",),
+    "mlp.down_proj": ("mlp.down_proj",),
     "attention.key_value": ("self_attn.k_proj", "self_attn.v_proj"),
-    "feed.widen": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.up_proj": ("mlp.gate_proj", "mlp.up_proj"),
 }
+_BLOCK_WEIGHTS = [
+    WeightMapping(
+        (f"blocks.{{}}.{ours}.weight",), tuple(f"model.layers.{{}}.{name}.weight" for name in theirs), (1, 1)
+    )
+    for ours, theirs in _LAYERS.items()
+]
 
 
-def obstacles(design: Design) -> Iterator[str]:
-    """Say what of a design Llama does not have."""
-    wanted: dict[str, tuple[object, ...]] = {
-        "norm": ("rms",),
-        "positions": ("rotary",),
-        "feed": ("swiglu",),
-        "bias": (False,),
-    }
-    yield from in_the_way(design, wanted)
-    for name, value in design.position.items():
+def find_unsupported(config: ModelConfig) -> Iterator[str]:
+    """Yield the settings that Llama does not support."""
+    requirements = {"norm": ("rms",), "positions": ("rotary",), "mlp": ("swiglu",), "bias": (False,)}
+    yield from find_unsupported_settings(config, requirements)
+    for name, value in config.position.items():
         if (name, value) != ("pairs", "half") and name not in ("base", "context"):
             yield f"position has {name} = {value!r}"
 
 
-def config(design: Design) -> dict[str, Any]:
-    """Return the config.json of a design."""
-    dim, heads, base = design.dim or 0, design.heads or 1, float(design.position.get("base", BASE))
+def to_hf_config(config: ModelConfig) -> dict[str, Any]:
+    """Return the config.json of a config."""
+    dim, heads, base = config.dim or 0, config.heads or 1, float(config.position.get("base", ROPE_BASE))
     return {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
         "hidden_size": dim,
-        "intermediate_size": design.inner or inner_width(dim, design.expand, design.feed),
-        "num_hidden_layers": design.depth,
+        "intermediate_size": config.hidden_dim or compute_hidden_dim(dim, config.mlp_ratio, config.mlp),
+        "num_hidden_layers": config.depth,
         "num_attention_heads": heads,
-        "num_key_value_heads": design.kv_heads,
+        "num_key_value_heads": config.kv_heads,
         "head_dim": dim // heads,
-        "max_position_embeddings": design.context,
+        "max_position_embeddings": config.context,
         "hidden_act": "silu",
-        "rms_norm_eps": design.eps or EPS,
-        # The one is what transformers read before version 5, the other since.
+        "rms_norm_eps": config.eps or EPS,
+        # transformers before version 5 reads the one, later versions the other.
         "rope_theta": base,
         "rope_parameters": {"rope_type": "default", "rope_theta": base},
         "attention_bias": False,
         "mlp_bias": False,
         "attention_dropout": 0.0,
-        "tie_word_embeddings": design.tied,
+        "tie_word_embeddings": config.tie_embeddings,
     }
 
 
-def design(told: Config) -> Design:
-    """Return the design that a config.json describes.
+def from_hf_config(reader: ConfigReader) -> ModelConfig:
+    """Return the config that a config.json describes.
 
     Raises:
-        UsageError: It asks for what nhin does not have; the message names it.
-        CheckpointError: A value makes no sense.
+        UsageError: It needs something that nhin does not have; the message names it.
+        CheckpointError: A value is invalid.
     """
-    told.refuse({"hidden_act": ["silu", "swish"], "attention_bias": [False], "mlp_bias": [False]})
-    dim, heads = told.whole("hidden_size", 4096), told.whole("num_attention_heads", 32)
-    told.refuse({"head_dim": [dim // heads]})
-    depth, context = told.whole("num_hidden_layers", 32), told.whole("max_position_embeddings", 2048)
-    if depth * context * dim // heads > MOST_ANGLES:
+    reader.check_allowed({"hidden_act": ["silu", "swish"], "attention_bias": [False], "mlp_bias": [False]})
+    dim, heads = reader.get_int("hidden_size", 4096), reader.get_int("num_attention_heads", 32)
+    reader.check_allowed({"head_dim": [dim // heads]})
+    depth, context = reader.get_int("num_hidden_layers", 32), reader.get_int("max_position_embeddings", 2048)
+    if depth * context * dim // heads > MAX_ANGLES:
         raise UsageError(
-            f"max_position_embeddings is {context}: angles of so many places would take gigabytes"
+            f"max_position_embeddings is {context}: a table of so many positions would take gigabytes"
         )
-    inner, eps, base = told.whole("intermediate_size", 11008), told.number("rms_norm_eps", 1e-6), _base(told)
-    return Design(
+    inner, base = reader.get_int("intermediate_size", 11008), _read_rope_base(reader)
+    eps = reader.get_float("rms_norm_eps", 1e-6)
+    return ModelConfig(
         depth=depth,
         dim=dim,
         heads=heads,
-        kv_heads=told.whole("num_key_value_heads", heads),
+        kv_heads=reader.get_int("num_key_value_heads", heads),
         context=context,
-        position={} if base == BASE else {"base": base},
+        position={} if base == ROPE_BASE else {"base": base},
         eps=None if eps == EPS else eps,
-        feed="swiglu",
-        inner=None if inner == inner_width(dim, 4, "swiglu") else inner,
-        tied=told.yes("tie_word_embeddings", False),
+        mlp="swiglu",
+        hidden_dim=None if inner == compute_hidden_dim(dim, 4, "swiglu") else inner,
+        tie_embeddings=reader.get_bool("tie_word_embeddings", False),
     )
 
 
-def _base(told: Config) -> float:
-    """Return the base of plain rotary positions, wherever this version keeps it."""
-    turned = told.number("rope_theta", BASE)
+def _read_rope_base(reader: ConfigReader) -> float:
+    """Return the base of plain rotary positions, from whichever key this version stores it in."""
+    base = reader.get_float("rope_theta", ROPE_BASE)
     for name in ("rope_scaling", "rope_parameters"):
-        part = told.part(name)
-        part.refuse(
-            {
-                "rope_type": ["default"],
-                "type": ["default"],
-                "partial_rotary_factor": [1.0, 1],
-                "factor": [1.0, 1],
-            }
-        )
-        turned = part.number("rope_theta", turned)
-    return turned
+        part = reader.get_section(name)
+        plain = {"rope_type": ["default"], "type": ["default"]}
+        part.check_allowed(plain | {"partial_rotary_factor": [1.0, 1], "factor": [1.0, 1]})
+        base = part.get_float("rope_theta", base)
+    return base
 
 
-def outward(ours: Weights, design: Design) -> dict[str, Tensor]:
-    """Return our weights by Llama's names."""
-    theirs = {
-        "model.embed_tokens.weight": ours["embedding.weight"],
-        "model.norm.weight": ours["norm.weight"],
-    }
-    if not design.tied:
-        theirs["lm_head.weight"] = ours["head.weight"]
-    for layer in range(design.depth):
-        here, there = f"blocks.{layer}", f"model.layers.{layer}"
-        for name, other in _SAME.items():
-            theirs[f"{there}.{other}.weight"] = ours[f"{here}.{name}.weight"]
-        for name, others in _HALVES.items():
-            for other, half in zip(others, ours[f"{here}.{name}.weight"].chunk(2), strict=True):
-                theirs[f"{there}.{other}.weight"] = half
-    return theirs
-
-
-def inward(theirs: Weights, design: Design) -> dict[str, Tensor]:
-    """Return Llama's weights by our names."""
-    ours = {
-        "embedding.weight": theirs["model.embed_tokens.weight"],
-        "norm.weight": theirs["model.norm.weight"],
-    }
-    if not design.tied:
-        ours["head.weight"] = theirs["lm_head.weight"]
-    for layer in range(design.depth):
-        here, there = f"blocks.{layer}", f"model.layers.{layer}"
-        for name, other in _SAME.items():
-            ours[f"{here}.{name}.weight"] = theirs[f"{there}.{other}.weight"]
-        for name, others in _HALVES.items():
-            ours[f"{here}.{name}.weight"] = torch.cat([theirs[f"{there}.{other}.weight"] for other in others])
-    return ours
-
-
-LLAMA = Layout("llama", obstacles, config, design, outward, inward, (".rotary_emb.inv_freq",))
+LLAMA = CheckpointFormat(
+    "llama",
+    find_unsupported,
+    to_hf_config,
+    from_hf_config,
+    {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"},
+    _BLOCK_WEIGHTS,
+    (".rotary_emb.inv_freq",),
+)

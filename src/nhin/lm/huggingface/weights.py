@@ -1,6 +1,6 @@
-"""The tensors of a folder of safetensors, one file or several with an index, read one by one.
+"""Read the tensors of a folder of safetensors, in one file or several with an index.
 
-Names, shapes and kinds are known from the headers before a single tensor is taken into memory.
+Headers give names, shapes and dtypes before a tensor is loaded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,55 +12,57 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nhin.errors import CheckpointError, UsageError
-from nhin.lm.huggingface.config import read_json
+from nhin.lm.huggingface.config_json import read_json
 
-ONE, INDEX = "model.safetensors", "model.safetensors.index.json"
-MOST_INDEX, MOST_FILES = 2**26, 4096
-_KINDS = {"F32", "F16", "BF16", "F64"}
+SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+MAX_INDEX_BYTES, MAX_FILES = 2**26, 4096
+_DTYPES = {"F32", "F16", "BF16", "F64"}
 
 
-class Foreign(Mapping[str, Tensor]):
-    """Tensors by name, as float32; each is read when it is asked for.
+class SafetensorsFolder(Mapping[str, Tensor]):
+    """Tensors by name, as float32; each is loaded when accessed.
 
     Args:
         folder: Holds ``model.safetensors``, or the files that ``model.safetensors.index.json`` names.
-        prefix: What names may lack at their beginning.
-        tables: Endings of names that are no weights.
+        prefix: Added to names that lack it.
+        buffer_suffixes: Endings of the names of tensors that are not weights.
 
     Raises:
-        CheckpointError: There are none, or they are torn or foreign.
+        CheckpointError: There are none, or they are damaged or foreign.
         UsageError: There are only pickled weights.
     """
 
-    def __init__(self, folder: Path, prefix: str = "", tables: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, prefix: str = "", buffer_suffixes: tuple[str, ...] = ()) -> None:
         self.folder = folder
-        self._places: dict[str, tuple[Any, str]] = {}
+        self._tensors: dict[str, tuple[Any, str]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        for file, named in _files(folder).items():
-            held = _opened(folder / file)
-            names = set(held.keys())
+        for file, named in _list_files(folder).items():
+            opened = _open_file(folder / file)
+            names = set(opened.keys())
             if missing := (named or names) - names:
                 raise CheckpointError(
                     f"{folder / file} lacks the tensor {min(missing)}, which the index names"
                 )
             for name in sorted(names if named is None else named):
-                if name.endswith(tables):
+                if name.endswith(buffer_suffixes):
                     continue
-                part = held.get_slice(name)
-                if part.get_dtype() not in _KINDS:
-                    raise CheckpointError(f"{folder / file}: {name} is {part.get_dtype()}; nhin reads floats")
-                known = name if name.startswith((prefix, "lm_head.")) else prefix + name
-                self._places[known], self.shapes[known] = (held, name), tuple(part.get_shape())
+                header = opened.get_slice(name)
+                if header.get_dtype() not in _DTYPES:
+                    raise CheckpointError(
+                        f"{folder / file}: {name} is {header.get_dtype()}; nhin reads floats"
+                    )
+                full = name if name.startswith((prefix, "lm_head.")) else prefix + name
+                self._tensors[full], self.shapes[full] = (opened, name), tuple(header.get_shape())
 
     def __getitem__(self, name: str) -> Tensor:
-        """Read a tensor.
+        """Load a tensor.
 
         Raises:
-            CheckpointError: It is torn, or holds NaN or infinity.
+            CheckpointError: It is damaged, or holds NaN or infinity.
         """
-        held, there = self._places[name]
+        file, stored_name = self._tensors[name]
         try:
-            tensor = held.get_tensor(there).to(torch.float32)
+            tensor = file.get_tensor(stored_name).to(torch.float32)
         except (SafetensorError, OSError) as why:
             raise CheckpointError(f"{self.folder} is torn: {why}") from why
         if not bool(tensor.isfinite().all()):
@@ -69,23 +71,23 @@ class Foreign(Mapping[str, Tensor]):
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names."""
-        return iter(self._places)
+        return iter(self._tensors)
 
     def __len__(self) -> int:
         """Count the tensors."""
-        return len(self._places)
+        return len(self._tensors)
 
-    def check(self, wanted: Mapping[str, tuple[int, ...]], spare: tuple[str, ...] = ()) -> None:
-        """Refuse tensors that are missing, of another shape, or strange.
+    def check_shapes(self, expected: Mapping[str, tuple[int, ...]], optional: tuple[str, ...] = ()) -> None:
+        """Refuse tensors that are missing, of another shape, or unexpected.
 
         Args:
-            wanted: Shapes by name.
-            spare: Names that may be there and are not read.
+            expected: Shapes by name.
+            optional: Names that may be present and are ignored.
 
         Raises:
             CheckpointError: The message names the first.
         """
-        for name, shape in wanted.items():
+        for name, shape in expected.items():
             if name not in self.shapes:
                 raise CheckpointError(f"{self.folder} lacks the tensor {name}")
             if self.shapes[name] != shape:
@@ -93,40 +95,40 @@ class Foreign(Mapping[str, Tensor]):
                     f"{self.folder}: {name} has shape {self.shapes[name]}; its config.json means {shape}"
                 )
         for name in self.shapes:
-            if name not in wanted and name not in spare:
+            if name not in expected and name not in optional:
                 raise CheckpointError(
                     f"{self.folder} has a tensor {name}, of which its config.json knows nothing"
                 )
 
 
-def _files(folder: Path) -> dict[str, set[str] | None]:
-    """Return the files of a folder with the tensors each should hold; None for all it does."""
-    if (folder / ONE).is_file():
-        return {ONE: None}
-    if not (folder / INDEX).is_file():
+def _list_files(folder: Path) -> dict[str, set[str] | None]:
+    """Return the files of a folder and the tensors to read from each; None for all."""
+    if (folder / SINGLE_FILE).is_file():
+        return {SINGLE_FILE: None}
+    if not (folder / INDEX_FILE).is_file():
         if any(folder.glob("*.bin")):
             raise UsageError(
                 f"{folder} holds pickled weights (.bin), which can run code; convert them to safetensors"
             )
-        raise CheckpointError(f"there is no {ONE} in {folder}")
-    placed = read_json(folder / INDEX, MOST_INDEX).get("weight_map")
-    if not isinstance(placed, dict) or not placed:
-        raise CheckpointError(f"{folder / INDEX} places no tensors")
+        raise CheckpointError(f"there is no {SINGLE_FILE} in {folder}")
+    weight_map = read_json(folder / INDEX_FILE, MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{folder / INDEX_FILE} places no tensors")
     files: dict[str, set[str] | None] = {}
-    for name, file in placed.items():
+    for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
             raise CheckpointError(
-                f"{folder / INDEX}: {name} is in {str(file)[:80]!r}, which is no file of this folder"
+                f"{folder / INDEX_FILE}: {name} is in {str(file)[:80]!r}, which is no file of this folder"
             )
-        held = files.setdefault(file, set())
-        assert held is not None
-        held.add(name)
-    if len(files) > MOST_FILES:
-        raise CheckpointError(f"{folder / INDEX} names {len(files)} files; at most {MOST_FILES} are read")
+        names = files.setdefault(file, set())
+        assert names is not None
+        names.add(name)
+    if len(files) > MAX_FILES:
+        raise CheckpointError(f"{folder / INDEX_FILE} names {len(files)} files; at most {MAX_FILES} are read")
     return files
 
 
-def _opened(path: Path) -> Any:
+def _open_file(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as why:

@@ -1,93 +1,96 @@
-"""Tokenizers by name: ``char``, ``byte`` and ``bpe:N``; learned from texts, or read back from a tree."""
+"""Tokenizers by name: ``char``, ``byte`` and ``bpe:N``; trained on texts, or read back from a dict.
+
+Imports errors only; the ``tokenizers`` package is loaded when a BPE tokenizer is first used.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
-from nhin.text.tokenizers.base import Streamer, Tokenizer
-from nhin.text.tokenizers.pairs import BytePairs, learn_pairs
-from nhin.text.tokenizers.plain import Bytes, Characters, learn_characters
+from nhin.text.tokenizers.base import StreamDecoder, Tokenizer
+from nhin.text.tokenizers.bpe import BPETokenizer, train_bpe
+from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer, train_char
 
-__all__ = ["Streamer", "Tokenizer", "check_spec", "learn", "tokenizer_of"]
+__all__ = ["StreamDecoder", "Tokenizer", "check_spec", "tokenizer_from_dict", "train_tokenizer"]
 
 KINDS = ("char", "byte", "bpe:8192")
-SMALLEST, LARGEST = 257, 2**20
+MIN_VOCAB, MAX_VOCAB = 257, 2**20
 
 
 def check_spec(spec: str) -> int:
-    """Return how many ids a tokenizer shall learn, 0 where that is not for us to say.
+    """Return the vocabulary size that a name asks for, 0 where the texts decide it.
 
     Raises:
         UnknownName: There is no such kind.
-        UsageError: The number after bpe: is none, or out of bounds.
+        UsageError: The number after bpe: is missing or out of range.
     """
     kind, colon, number = spec.partition(":")
     if spec in ("char", "byte"):
         return 0
     if kind != "bpe":
         raise UnknownName("tokenizer", spec, KINDS)
-    if not colon or not (number.isascii() and number.isdigit() and len(number) <= len(str(LARGEST))):
-        raise UsageError(f"byte pairs are asked for with their number, such as bpe:8192, not {spec!r}")
-    if not SMALLEST <= int(number) <= LARGEST:
-        raise UsageError(f"bpe:{number}: there can be {SMALLEST} to {LARGEST} byte pairs")
+    if not colon or not (number.isascii() and number.isdigit() and len(number) <= len(str(MAX_VOCAB))):
+        raise UsageError(f"give the vocabulary size of BPE, such as bpe:8192, not {spec!r}")
+    if not MIN_VOCAB <= int(number) <= MAX_VOCAB:
+        raise UsageError(f"bpe:{number}: give a vocabulary of {MIN_VOCAB} to {MAX_VOCAB}")
     return int(number)
 
 
-def learn(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
-    """Make the tokenizer that ``spec`` names.
+def train_tokenizer(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
+    """Train a tokenizer.
 
     Args:
-        spec: ``char``, ``byte`` or ``bpe:N``, N ids in all (bytes and the end of a document among them).
-        texts: Gives the texts to learn from, in pieces; not asked for bytes.
+        spec: ``char``, ``byte`` or ``bpe:N``; N is the vocabulary size, with bytes and end of document.
+        texts: Returns the training texts, in pieces; not called for bytes.
 
     Raises:
         UnknownName: There is no such kind.
-        UsageError: N is out of bounds.
+        UsageError: N is out of range.
         DataError: There is no text to take characters from.
-        MissingExtra: Byte pairs were asked for and the ``tokenizers`` package is not installed.
+        MissingExtra: BPE needs the ``tokenizers`` package, which is not installed.
     """
     vocab = check_spec(spec)
     if spec == "byte":
-        return Bytes()
-    return learn_pairs(texts(), vocab) if vocab else learn_characters(texts())
+        return ByteTokenizer()
+    return train_bpe(texts(), vocab) if vocab else train_char(texts())
 
 
-def tokenizer_of(tree: object) -> Tokenizer:
-    """Read back what ``as_tree`` told.
+def tokenizer_from_dict(tree: object) -> Tokenizer:
+    """Build a tokenizer from the result of ``Tokenizer.to_dict``.
 
     Raises:
-        CheckpointError: It is torn, foreign or of impossible size.
+        CheckpointError: It is torn, foreign or too large.
     """
     kind = tree.get("kind") if isinstance(tree, Mapping) else None
-    made = _MAKERS.get(kind) if isinstance(kind, str) else None
-    if made is None or not isinstance(tree, Mapping):
+    build = _FROM_DICT.get(kind) if isinstance(kind, str) else None
+    if build is None or not isinstance(tree, Mapping):
         raise CheckpointError(f"this is no tokenizer of nhin: its kind is {str(kind)[:40]!r}")
     try:
-        tokenizer = made(tree)
+        tokenizer = build(tree)
     except NhinError as why:
         raise CheckpointError(f"the {kind} tokenizer is torn: {why}") from why
-    if dict(tree) != tokenizer.as_tree():
-        raise CheckpointError(f"the {kind} tokenizer is torn: it holds what nhin never writes")
+    if dict(tree) != tokenizer.to_dict():
+        raise CheckpointError(f"the {kind} tokenizer is torn: it contains what nhin never writes")
     return tokenizer
 
 
-def _characters(tree: Mapping[str, object]) -> Tokenizer:
+def _char_from_dict(tree: Mapping[str, object]) -> Tokenizer:
     chars = tree.get("chars")
     if not isinstance(chars, str) or not chars:
-        raise CheckpointError("it names no characters")
-    return Characters(chars)
+        raise CheckpointError("it has no characters")
+    return CharTokenizer(chars)
 
 
-def _pairs(tree: Mapping[str, object]) -> Tokenizer:
+def _bpe_from_dict(tree: Mapping[str, object]) -> Tokenizer:
     merges = tree.get("merges")
-    if not isinstance(merges, list) or len(merges) > LARGEST:
-        raise CheckpointError(f"it has no list of at most {LARGEST} merges")
+    if not isinstance(merges, list) or len(merges) > MAX_VOCAB:
+        raise CheckpointError(f"it has no list of at most {MAX_VOCAB} merges")
     if not all(isinstance(m, list) and len(m) == 2 and all(type(i) is int for i in m) for m in merges):
         raise CheckpointError("a merge is not two ids")
-    return BytePairs([(left, right) for left, right in merges])
+    return BPETokenizer([(left, right) for left, right in merges])
 
 
-_MAKERS: dict[str, Callable[[Mapping[str, object]], Tokenizer]] = {
-    "char": _characters,
-    "byte": lambda tree: Bytes(),
-    "bpe": _pairs,
+_FROM_DICT: dict[str, Callable[[Mapping[str, object]], Tokenizer]] = {
+    "char": _char_from_dict,
+    "byte": lambda tree: ByteTokenizer(),
+    "bpe": _bpe_from_dict,
 }

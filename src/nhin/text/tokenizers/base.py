@@ -1,7 +1,7 @@
-"""What every tokenizer does: text into ids and back, and itself as plain values.
+"""The interface of tokenizers: text into ids and back, and the tokenizer itself as plain values.
 
-Every id stands for some bytes of UTF-8, so decoding is the same for all; the last id is the end of a
-document, which stands for none.
+Every id stands for some bytes of UTF-8, so decoding is the same for all; the last id, the end of a document,
+stands for none.
 """
 
 import codecs
@@ -16,39 +16,39 @@ from nhin.errors import DataError, UsageError
 
 
 class Tokenizer(ABC):
-    """Text into ids and back; ``pieces`` are the bytes of each id, ``name`` is what made it."""
+    """Turns text into ids and back; ``pieces`` are the bytes of each id, ``name`` is what it is built by."""
 
     name: str
     pieces: tuple[bytes, ...]
 
     @property
     def vocab(self) -> int:
-        """How many ids there are, the end of a document included."""
+        """Number of ids, the end of a document included."""
         return len(self.pieces)
 
     @property
-    def end(self) -> int:
-        """The id that ends a document; it prints as nothing."""
+    def eos_id(self) -> int:
+        """The id that ends a document; it decodes to nothing."""
         return len(self.pieces) - 1
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Turn text into ids, without an end.
+        """Turn text into ids, without the end of a document.
 
         Raises:
             UsageError: A character has no id; the message names it.
         """
 
     @abstractmethod
-    def as_tree(self) -> dict[str, Any]:
-        """Return all there is to know as plain values, fit for JSON; ``tokenizer_of`` reads it back."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tokenizer as plain values, fit for JSON; see ``tokenizer_from_dict``."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids into text; bytes that make no character come out as U+FFFD."""
-        return self.raw(ids).decode("utf-8", "replace")
+        """Turn ids into text, with U+FFFD for invalid bytes."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
 
-    def raw(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes that ids stand for.
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Return the bytes of ids.
 
         Raises:
             DataError: There is no such id.
@@ -56,45 +56,46 @@ class Tokenizer(ABC):
         out = []
         for i in ids:
             if not 0 <= i < len(self.pieces):
-                raise DataError(f"there is no token {i}: the {self.name} tokenizer has 0 to {self.end}")
+                raise DataError(f"there is no token {i}: the {self.name} tokenizer has 0 to {self.eos_id}")
             out.append(self.pieces[i])
         return b"".join(out)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The SHA-256 of the tree: two tokenizers with one fingerprint do the same."""
-        words = json.dumps(self.as_tree(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(words.encode()).hexdigest()
+        """SHA-256 of ``to_dict``: tokenizers with the same fingerprint are equal."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Streamer:
-    """Turns ids into text as they come; a character is told when it is whole, never half of it."""
+class StreamDecoder:
+    """Turns a stream of ids into text, one complete character after another."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, *ids: int) -> str:
-        """Return the text that these ids complete, which may be none."""
-        return self._decoder.decode(self._tokenizer.raw(ids))
+        """Return the text that these ids complete, possibly none."""
+        return self._decoder.decode(self._tokenizer.decode_bytes(ids))
 
     def finish(self) -> str:
-        """Return what is left at the end: U+FFFD for a character that was never completed."""
+        """Return U+FFFD for an incomplete character at the end, else nothing."""
         return self._decoder.decode(b"", final=True)
 
 
-def utf8(text: str) -> bytes:
+def encode_utf8(text: str) -> bytes:
     """Return text as UTF-8.
 
     Raises:
-        UsageError: It holds half a character, which no UTF-8 can.
+        UsageError: It contains half of a surrogate pair, which UTF-8 cannot encode.
     """
     try:
         return text.encode()
     except UnicodeEncodeError as why:
-        raise UsageError(f"{named(text[why.start])} is half a character: no UTF-8 can hold it") from None
+        char = describe_char(text[why.start])
+        raise UsageError(f"{char} is half a character: UTF-8 cannot encode it") from None
 
 
-def named(char: str) -> str:
-    """Name a character so that a person finds it, seen or not."""
+def describe_char(char: str) -> str:
+    """Return a character and its code point, so that invisible ones can be found too."""
     return f"{char!r} (U+{ord(char):04X})"

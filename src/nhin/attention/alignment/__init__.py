@@ -1,0 +1,3 @@
+"""Attention of encoder-decoder models: the scores of Bahdanau and Luong, over all keys or around one
+position. May import the root of ``attention``; no other family.
+"""

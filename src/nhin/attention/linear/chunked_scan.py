@@ -1,0 +1,278 @@
+r"""Running sums of keys and values, chunk by chunk: what makes causal attention linear in length.
+
+.. math::
+    o_t = \frac{\phi(q_t)^\top S_t}{\phi(q_t)^\top Z_t}, \qquad
+    S_t = \sum_{s \le t} \phi(k_s) v_s^\top, \qquad Z_t = \sum_{s \le t} \phi(k_s)
+
+Inside a chunk the products of features are formed and masked; earlier chunks are one carried state. The
+backward pass forms them again, and carries the sums over later queries the other way:
+:math:`R_s = \sum_{t \ge s} \phi(q_t) \bar g_t^\top`. Memory is linear in length.
+
+Exponential features are stored relative to the largest logarithm so far, channel by channel: this cancels
+between numerator and denominator, cannot overflow, and depends on no later chunk. Within a chunk it depends
+on later keys, which may underflow; where a channel rises that steeply the chunks shrink, to one position at
+worst.
+
+Forward and backward are custom operators, so that a compiler neither unrolls nor specializes their loops.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+CHUNK = 128
+FLOOR = -1e30  # below any logarithm, and finite, so that differences are not NaN
+MAX_RISE = 60.0  # exp(-60) is far from underflow in float32
+
+QueryInputs = Float[Tensor, "B T H M"]
+KeyInputs = Float[Tensor, "B S G M"]
+Values = Float[Tensor, "B S G D"]
+ChunkRows = Float[Tensor, "groups _ _"]  # of a chunk; groups are key heads of all rows of the batch
+Sums = Float[Tensor, "groups M D"]
+Mass = Float[Tensor, "groups M"]
+ScanState = tuple[Sums, Mass, Mass]  # sums, masses, and the largest logarithm of each channel
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of sums over many keys: half precision would stop growing at a few hundred."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def features(feature_map: str, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return positive features of queries or keys; those of minus infinity are zeros.
+
+    ``elu`` is elu(x) + 1 without the cancellation that loses small features.
+    """
+    if feature_map == "relu":
+        return x.relu()
+    return x.clamp(max=0).exp() + x.relu()
+
+
+def round_to_power_of_two(logs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Round logarithms up to those of powers of two: dividing by such a power is exact.
+
+    Otherwise a later key of the same chunk would change how earlier outputs are rounded.
+    """
+    # At the floor even neighboring numbers lie far apart.
+    return torch.where(logs > FLOOR / 2, (logs / math.log(2)).ceil() * math.log(2), logs)
+
+
+def features_grad(feature_map: str, x: ChunkRows, mapped: ChunkRows) -> ChunkRows:
+    """Return the derivative of ``features``."""
+    if feature_map == "exp":
+        return mapped
+    if feature_map == "relu":
+        return (x > 0).to(x.dtype)
+    return mapped.clamp(max=1)
+
+
+class _Chunk(NamedTuple):
+    """One chunk: queries and keys before and after the feature map, and values."""
+
+    raw_q: ChunkRows
+    raw_k: ChunkRows
+    q: ChunkRows
+    k: ChunkRows
+    v: ChunkRows
+
+
+class _ChunkLoop:
+    """The tensors of a call by group, divided into chunks."""
+
+    def __init__(self, q: QueryInputs, k: KeyInputs, v: Values, feature_map: str, chunk: int) -> None:
+        self.group_size = q.shape[2] // k.shape[2]
+        self.q = self.by_head(q)
+        self.k, self.v = (rearrange(x, "b s g d -> b g s d") for x in (k, v))
+        self.feature_map, self.dtype = feature_map, v.dtype
+        self.spans = [slice(a, min(a + chunk, k.shape[1])) for a in range(0, k.shape[1], chunk)]
+
+    def by_head(self, x: QueryInputs) -> Float[Tensor, "B G each T M"]:
+        """Return a view by key head and query head of its group, to read and to write."""
+        return rearrange(x, "b t (g each) m -> b g each t m", each=self.group_size)
+
+    def query_rows(self, x: Float[Tensor, "B G each T M"], span: slice) -> ChunkRows:
+        """Return the chunk of a tensor of the queries, the heads of a group one after the other."""
+        return rearrange(x[:, :, :, span], "b g each t m -> (b g) (each t) m")
+
+    def write_rows(self, x: Float[Tensor, "B G each T M"], span: slice, rows: ChunkRows) -> None:
+        """Write what ``query_rows`` reads."""
+        b, g = x.shape[:2]
+        x[:, :, :, span] = rearrange(rows, "(b g) (each t) m -> b g each t m", b=b, g=g, each=self.group_size)
+
+    def key_rows(self, x: Float[Tensor, "B G S D"], span: slice) -> ChunkRows:
+        """Return the chunk of a tensor of the keys."""
+        return rearrange(x[:, :, span], "b g s d -> (b g) s d")
+
+    def load_chunk(self, span: slice, top: Mass) -> _Chunk:
+        """Map the features of a chunk; exponentials relative to ``top``."""
+        q, k = self.query_rows(self.q, span), self.key_rows(self.k, span)
+        if self.feature_map == "exp":
+            lifted = q + top[:, None]
+            fq = (lifted - round_to_power_of_two(lifted.amax(-1, keepdim=True))).exp_()
+            fk = (k - top[:, None]).exp_()
+        else:
+            fq, fk = features(self.feature_map, q), features(self.feature_map, k)
+        return _Chunk(q, k, fq.to(self.dtype), fk.to(self.dtype), self.key_rows(self.v, span))
+
+    def masked_products(
+        self, x: ChunkRows, y: ChunkRows, add: Float[Tensor, "groups rows 1"] | None = None
+    ) -> ChunkRows:
+        """Return the products of every query with the visible keys of its chunk, zeros elsewhere."""
+        y = y.transpose(1, 2)
+        products = torch.bmm(x, y) if add is None else torch.baddbmm(add, x, y)
+        rearrange(products, "bg (each t) s -> bg each t s", each=self.group_size).tril_()
+        return products
+
+
+FiveTensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+# The types of the operators are plain tensors: their schemas are read from the annotations.
+
+
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, start: list[Tensor], feature_map: str, chunk: int, save_states: bool
+) -> FiveTensors:
+    """Answer every position and return the state after the last, or (``save_states``) at every chunk.
+
+    Returns:
+        Outputs; their denominators; sums, masses and tops. With ``save_states`` these three hold the state
+        before each chunk and then the last one; tops begin with the start.
+    """
+    loop = _ChunkLoop(q, k, v, feature_map, chunk)
+    s, z, top = start[0].clone(), start[1].clone(), start[2]
+    out = torch.empty(*q.shape[:3], v.shape[-1], dtype=v.dtype, device=v.device)
+    mass = torch.empty(*q.shape[:3], 1, dtype=s.dtype, device=v.device)
+    outs, masses = loop.by_head(out), loop.by_head(mass)
+    states: tuple[list[Tensor], ...] = ([], [], [top])
+    for span in loop.spans:
+        if feature_map == "exp":
+            old, top = top, torch.maximum(top, round_to_power_of_two(loop.key_rows(loop.k, span).amax(1)))
+            shrink = (old - top).exp_()
+            s *= shrink[..., None]
+            z *= shrink
+        if save_states:
+            for saved, x in zip(states, (s.clone(), z.clone(), top), strict=True):
+                saved.append(x)
+        c = loop.load_chunk(span, top)
+        near = loop.masked_products(c.q, c.k)
+        above = torch.bmm(near, c.v).baddbmm_(c.q, s.to(c.q.dtype))
+        below = near.sum(-1, dtype=z.dtype, keepdim=True) + torch.bmm(c.q, z[..., None].to(c.q.dtype))
+        loop.write_rows(masses, span, below)
+        loop.write_rows(outs, span, (above / below.masked_fill(below == 0, 1)).to(v.dtype))
+        _accumulate(s, c.k, c.v)
+        z += c.k.sum(1, dtype=z.dtype)
+    if not save_states:
+        return out, mass, s[None], z[None], top.clone()[None]
+    s, z, top = (torch.stack([*saved, x]) for saved, x in zip(states, (s, z, top), strict=True))
+    return out, mass, s, z, top
+
+
+def _accumulate(sums: Sums, left: ChunkRows, right: ChunkRows) -> None:
+    """Add the products of two chunks to sums, whose dtype may be wider."""
+    if sums.dtype == right.dtype:
+        sums.baddbmm_(left.transpose(1, 2), right)
+    else:
+        sums += torch.bmm(left.transpose(1, 2), right)
+
+
+def _backward(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk: int) -> FiveTensors:
+    """Return the gradients of queries, keys, values, and of the sums and masses of the start."""
+    q, k, v, out, mass, *states = saved_tensors
+    loop, dtype = _ChunkLoop(q, k, v, feature_map, chunk), v.dtype
+    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    dqs, outs, gs, masses = (loop.by_head(x) for x in (dq, out, grad, mass))
+    r, y = torch.zeros_like(states[0][0]), torch.zeros_like(states[1][0])
+    for n, span in reversed(list(enumerate(loop.spans))):
+        s, z, top = states[0][n].to(dtype), states[1][n].to(dtype), states[2][n + 1]
+        c = loop.load_chunk(span, top)
+        below = loop.query_rows(masses, span)
+        above = loop.query_rows(gs, span) / below.masked_fill(below == 0, float("inf"))
+        down = (above * loop.query_rows(outs, span)).sum(-1, keepdim=True).neg_().to(dtype)
+        above = above.to(dtype)
+        near, change = loop.masked_products(c.q, c.k), loop.masked_products(above, c.v, down)
+        gq = torch.bmm(change, c.k).baddbmm_(above, s.transpose(1, 2)).add_(down * z[:, None])
+        loop.write_rows(dqs, span, gq * features_grad(feature_map, c.raw_q, c.q))
+        gk = torch.bmm(change.transpose(1, 2), c.q).baddbmm_(c.v, r.to(dtype).transpose(1, 2))
+        gk = gk.add_(y[:, None].to(dtype)) * features_grad(feature_map, c.raw_k, c.k)
+        gv = torch.bmm(near.transpose(1, 2), above).baddbmm_(c.k, r.to(dtype))
+        for x, part in ((dk, gk), (dv, gv)):
+            x[:, span] = rearrange(part, "(b g) s d -> b s g d", g=k.shape[2])
+        _accumulate(r, c.q, above)
+        y += torch.bmm(c.q.transpose(1, 2), down)[..., 0]
+        if feature_map == "exp":
+            shrink = (states[2][n] - top).exp_()
+            r *= shrink[..., None]
+            y *= shrink
+    return dq, dk, dv, r, y
+
+
+def _forward_shapes(
+    q: Tensor, k: Tensor, v: Tensor, start: list[Tensor], feature_map: str, chunk: int, save_states: bool
+) -> FiveTensors:
+    count = (k.shape[1] + chunk - 1) // chunk + 1 if save_states else 1
+    s, z, top = (x.new_empty(count + (save_states and n == 2), *x.shape) for n, x in enumerate(start))
+    out, mass = v.new_empty(*q.shape[:3], v.shape[-1]), start[0].new_empty(*q.shape[:3], 1)
+    return out, mass, s, z, top
+
+
+def _backward_shapes(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk: int) -> FiveTensors:
+    dq, dk, dv = (x.new_empty(x.shape) for x in saved_tensors[:3])
+    r, y = (x.new_empty(x.shape[1:]) for x in saved_tensors[5:7])
+    return dq, dk, dv, r, y
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    q, k, v, _, ctx.feature_map, ctx.chunk, _ = inputs
+    ctx.save_for_backward(q, k, v, *output)
+
+
+def _op_backward(ctx, g, *_):
+    q, k, v, r, y = _backward_op(g, list(ctx.saved_tensors), ctx.feature_map, ctx.chunk)
+    return q, k, v, [r, y, None], None, None, None
+
+
+_forward_op = torch.library.custom_op("nhin::running", _forward, mutates_args=())
+_backward_op = torch.library.custom_op("nhin::running_backward", _backward, mutates_args=())
+_forward_op.register_fake(_forward_shapes)
+_backward_op.register_fake(_backward_shapes)
+_forward_op.register_autograd(_op_backward, setup_context=_setup_context)
+
+
+def scan(
+    q: QueryInputs, k: KeyInputs, v: Values, start: ScanState, feature_map: str, chunk: int = CHUNK
+) -> tuple[Float[Tensor, "B T H D"], ScanState]:
+    """Answer as many queries as keys, continuing from ``start``.
+
+    Args:
+        q: Queries, or the logarithms of their features when ``feature_map`` is exp.
+        k: Keys likewise; minus infinity where hidden.
+        v: Values; finite.
+        start: The state after earlier keys.
+        feature_map: elu, relu or exp.
+        chunk: Positions in a chunk.
+
+    Returns:
+        Outputs, zeros where no key is visible, and the state after the last key.
+    """
+    save_states = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *start))
+    while feature_map == "exp" and chunk > 1 and _would_underflow(k, start[2], chunk):
+        chunk = (chunk + 7) // 8
+    out, _, s, z, top = _forward_op(q, k, v, list(start), feature_map, chunk, save_states)
+    return out, (s[-1], z[-1], top[-1])
+
+
+def _would_underflow(k: KeyInputs, top: Mass, chunk: int) -> bool:
+    """Tell whether a channel rises so far within a chunk that its first queries would underflow."""
+    if torch.compiler.is_compiling() or k.numel() == 0:
+        return False
+    k, top, rises = k.detach(), rearrange(top, "(b g) m -> b g m", b=k.shape[0]), []
+    for part in k.split(chunk, 1):
+        least = part.masked_fill(part == float("-inf"), float("inf")).amin(1)
+        most = part.amax(1)
+        rises.append((most - torch.maximum(top, least)).amax())
+        top = torch.maximum(top, most)
+    return bool(torch.stack(rises).amax() > MAX_RISE)

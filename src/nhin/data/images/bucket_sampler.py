@@ -1,0 +1,153 @@
+"""Batches of crops of similar width, with a fixed budget of pixels, resumable at any position.
+
+``StreamPosition`` is the whole state of the stream: the batches from a position on are the same whether
+training started there or arrived there step by step.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nhin.data.images.chunk_cache import Chunk
+from nhin.data.images.workers import ChunkLoader
+from nhin.image.preprocess import HEIGHT
+
+BATCH_PIXELS = 128 * HEIGHT * 64
+_MIN_WIDTH_SHARE = 0.8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """The next batch of the stream: pass over the chunks, chunk, batch in the chunk."""
+
+    sweep: int = 0
+    chunk: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBatch:
+    """Crops of similar width, batch x height x width; ``after`` is the position of the next batch."""
+
+    pictures: NDArray[np.uint8]
+    texts: list[str]
+    after: StreamPosition
+
+
+@dataclass(frozen=True, slots=True)
+class BatchConfig:
+    """How to make batches of chunks.
+
+    ``pixels`` is the budget of a batch: narrow crops come in larger batches than wide ones. ``cycle`` is
+    the number of chunks in a pass, 0 for an endless stream. ``jitter`` scales the augmentation that makes
+    each use of a chunk differ; 0 is none.
+    """
+
+    seed: int = 0
+    pixels: int = BATCH_PIXELS
+    cycle: int = 0
+    jitter: float = 1.0
+
+
+def make_batches(chunk: Chunk, config: BatchConfig, sweep: int, number: int) -> list[NDArray[np.int64]]:
+    """Return the indices of the crops in each batch of a chunk, batches in random order."""
+    rng = np.random.default_rng([config.seed, sweep, number])
+    shuffled = rng.permutation(len(chunk))
+    widest_first = shuffled[np.argsort(-chunk.widths[shuffled], kind="stable")]
+    batches, first = [], 0
+    while first < len(widest_first):
+        width = chunk.widths[widest_first[first]]
+        size = max(1, config.pixels // (chunk.height * int(width)))
+        batch = widest_first[first : first + size]
+        # Crops nearly as wide are padded to join: batches of one rare width would be tiny and noisy.
+        batch = batch[chunk.widths[batch] >= _MIN_WIDTH_SHARE * width]
+        batches.append(batch)
+        first += len(batch)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def collate(chunk: Chunk, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Stack pictures of a chunk, padded on the right with the gray of their last column."""
+    widths, starts = chunk.widths[indices], chunk.starts()[indices]
+    out = np.empty((len(indices), chunk.height, int(widths.max())), np.uint8)
+    for row, (width, start) in enumerate(zip(widths, starts, strict=True)):
+        picture = chunk.pixels[start : start + width * chunk.height].reshape(chunk.height, width)
+        out[row, :, :width] = picture
+        if width < out.shape[2]:
+            out[row, :, width:] = np.median(picture[:, -1])
+    return out
+
+
+def augment(
+    pictures: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0
+) -> NDArray[np.uint8]:
+    """Shift, invert, add noise to and change the contrast of each picture of a batch.
+
+    Args:
+        pictures: batch x height x width.
+        rng: The random generator.
+        strength: Scales the probabilities and the sizes; 0 changes nothing.
+    """
+    if not strength:
+        return pictures
+    count, height, width = pictures.shape
+    shape = (count, 1, 1)
+    down = rng.integers(-2, 3, shape) * (rng.random(shape) < 0.5 * strength)
+    right = rng.integers(-2, 3, shape) * (rng.random(shape) < 0.5 * strength)
+    rows = np.clip(np.arange(height)[None, :, None] + down, 0, height - 1)
+    columns = np.clip(np.arange(width)[None, None, :] + right, 0, width - 1)
+    moved = pictures[np.arange(count)[:, None, None], rows, columns].astype(np.float32)
+    gain = 1 - 0.4 * strength * rng.random(shape, np.float32) * (rng.random(shape) < 0.4)
+    gain = np.where(rng.random(shape) < 0.15 * min(1.0, strength), -gain, gain).astype(np.float32)
+    offset = 20 * strength * (rng.random(shape, np.float32) - 0.5)
+    out = (moved - 127.5) * gain + (127.5 + offset)
+    noisy = np.flatnonzero(rng.random(count) < 0.3 * strength)
+    noise = rng.standard_normal((len(noisy), height, width), np.float32)
+    out[noisy] += noise * (12 * strength * rng.random((len(noisy), 1, 1), np.float32))
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def iter_batches(
+    loader: ChunkLoader, config: BatchConfig, start: StreamPosition | None = None
+) -> Iterator[PictureBatch]:
+    """Yield batches forever from a position on; every pass is shuffled and augmented differently."""
+    at = start or StreamPosition()
+    while True:
+        chunk = loader.get(at.chunk, _next_chunks(at.chunk, loader.prefetch, config.cycle))
+        batches = make_batches(chunk, config, at.sweep, at.chunk)
+        ends_pass = config.cycle and at.chunk + 1 >= config.cycle
+        next_chunk = StreamPosition(at.sweep + 1) if ends_pass else StreamPosition(at.sweep, at.chunk + 1)
+        for number in range(at.batch, len(batches)):
+            rng = np.random.default_rng([config.seed, at.sweep, at.chunk, number, 1])
+            pictures = augment(collate(chunk, batches[number]), rng, config.jitter)
+            last = number + 1 == len(batches)
+            after = next_chunk if last else StreamPosition(at.sweep, at.chunk, number + 1)
+            yield PictureBatch(pictures, [chunk.texts[i] for i in batches[number]], after)
+        at = next_chunk
+
+
+def _next_chunks(chunk: int, count: int, cycle: int) -> tuple[int, ...]:
+    """Return the numbers of the chunks that follow, without repeats."""
+    numbers = (chunk + i for i in range(1, count + 1))
+    return tuple(dict.fromkeys(n % cycle if cycle else n for n in numbers))
+
+
+def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
+    """Draw items in a background thread, at most ``depth`` ahead, and raise what it raises."""
+    end = object()
+    pool = ThreadPoolExecutor(1, "prefetch")
+    pending = deque(pool.submit(next, items, end) for _ in range(depth))
+    try:
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, items, end))
+            yield item  # type: ignore[misc] # pyright: ignore[reportReturnType]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for future in pending if not future.cancelled()], timeout=1.0)

@@ -1,0 +1,140 @@
+"""Atomic writes of files and folders, folder locks and file hashes."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from nhin.errors import CheckpointError, NhinError, UsageError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def explain_os_error(action: str, error: type[NhinError] = CheckpointError) -> Iterator[None]:
+    """Turn an OSError into ``error``: "cannot ACTION: the reason"."""
+    try:
+        yield
+    except OSError as why:
+        raise error(f"cannot {action}: {why.strerror or why}") from why
+
+
+def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = CheckpointError) -> None:
+    """Write a file beside its place, flush it to the disk, then rename it; text is written as UTF-8.
+
+    Raises:
+        CheckpointError: There is no room or no permission (``error``, if given); what was there is intact.
+    """
+    new = path.with_name(f".{path.name}.new")
+    with explain_os_error(f"write {path}", error):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with new.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def write_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that replaces ``folder`` at the end, flushed to the disk.
+
+    After a kill at any moment ``find_folder`` finds the complete old folder or the complete new one. After
+    an exception nothing of the new one is left.
+    """
+    new, old = beside(folder)
+    try:
+        _remove(new)
+        new.mkdir(parents=True)
+        yield new
+        for path in [*new.rglob("*"), new]:
+            flush(path)
+        swap(folder, new, old)
+    except (Exception, KeyboardInterrupt):
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def find_folder(folder: Path) -> Path | None:
+    """Find a folder of ``write_folder``, which a kill between two renames leaves under another name."""
+    return next((path for path in (folder, beside(folder)[1]) if path.is_dir()), None)
+
+
+def beside(folder: Path) -> tuple[Path, Path]:
+    """Return the paths where ``write_folder`` builds the new folder and moves the old one."""
+    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+
+
+def swap(folder: Path, new: Path, old: Path) -> None:
+    """Rename ``folder`` to ``old``, then ``new`` to ``folder``; one of the two is always complete."""
+    if folder.exists():
+        _remove(old)
+        folder.rename(old)
+    new.rename(folder)
+    flush(folder.parent)
+    _remove(old)
+
+
+def flush(path: Path) -> None:
+    """Flush a file or a folder from buffers to the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def lock_folder(folder: Path, busy: str, error: type[NhinError] = CheckpointError) -> Iterator[None]:
+    """Make a folder and lock it; the lock ends with the process, however it ends.
+
+    Raises:
+        UsageError: Another process has locked it; the message is ``busy``.
+        CheckpointError: It cannot be made or written to (``error``, if given).
+    """
+    with explain_os_error(f"write in {folder}", error):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    with lock:
+        _lock(lock, busy)
+        yield
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Make a file and lock it, waiting for another process to unlock it."""
+    with path.open("w") as file:
+        _lock(file)
+        yield
+
+
+def _lock(file: IO[str], busy: str = "") -> None:
+    """Lock an open file; wait for it, or fail with the message ``busy``."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock: its user starts one process for each folder
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+    except BlockingIOError as why:
+        raise UsageError(busy) from why
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""Import a folder in one of Hugging Face's formats as a run: weights checked, token ids in nhin's order."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nhin.errors import CheckpointError, UnknownName, UsageError
+from nhin.files import write_atomic
+from nhin.lm.huggingface.config_json import ConfigReader, read_json
+from nhin.lm.huggingface.export import FORMATS
+from nhin.lm.huggingface.formats import HEAD, CheckpointFormat
+from nhin.lm.huggingface.tokenizer import MAX_BYTES, from_hf_tokenizer
+from nhin.lm.huggingface.weights import SafetensorsFolder
+from nhin.lm.loading import check_weights
+from nhin.lm.recipe import LMDataConfig, LMRecipe
+from nhin.models.config import ModelConfig, resolve
+from nhin.models.gpt import GPT
+from nhin.text.tokenizers import Tokenizer
+from nhin.training.checkpoint import Checkpoint, save
+
+_TOKEN_ROWS = ("embedding.weight", "head.weight")  # one row for each token
+
+
+@dataclass(frozen=True, slots=True)
+class HFImport:
+    """What an import read: format, config, tokenizer and the number of weights."""
+
+    format: str
+    config: ModelConfig
+    tokenizer: Tokenizer
+    weights: int
+
+
+def import_folder(folder: Path, out: Path) -> HFImport:
+    """Make a run from a folder in one of Hugging Face's formats; nothing is downloaded, no code is run.
+
+    Args:
+        folder: Holds config.json, safetensors and tokenizer.json.
+        out: The run's folder; new or empty.
+
+    Raises:
+        UsageError: nhin does not support the model, or the run's folder holds something else.
+        CheckpointError: The folder is damaged, foreign or not finite, or the run cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already; name a new folder for the run")
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}")
+    format, reader = _read_config(folder)
+    config = resolve(format.from_hf_config(reader))
+    tokenizer, ids = from_hf_tokenizer(
+        read_json(folder / "tokenizer.json", MAX_BYTES), str(folder / "tokenizer.json")
+    )
+    vocab = reader.get_int("vocab_size", tokenizer.vocab)
+    if vocab != tokenizer.vocab:
+        raise UsageError(f"{folder}: vocab_size is {vocab}, but the tokenizer has {tokenizer.vocab} tokens")
+    model = _load_model(folder, format, config, ids)
+    _save_run(out, model, tokenizer)
+    return HFImport(format.name, model.config, tokenizer, sum(w.numel() for w in model.parameters()))
+
+
+def _read_config(folder: Path) -> tuple[CheckpointFormat, ConfigReader]:
+    where = str(folder / "config.json")
+    tree = read_json(folder / "config.json")
+    kind = str(tree.get("model_type"))[:80]
+    if kind not in FORMATS:
+        raise UnknownName("model_type", kind, FORMATS)
+    reader = ConfigReader(tree, where)
+    reader.check_allowed({"quantization_config": []})
+    return FORMATS[kind], reader
+
+
+def _load_model(folder: Path, format: CheckpointFormat, config: ModelConfig, ids: list[int]) -> GPT:
+    """Build a model from the weights in a folder; every shape is compared before anything is allocated."""
+    with torch.device("meta"):
+        ours = GPT(len(ids), config).state_dict()
+        shapes = {name: tuple(tensor.shape) for name, tensor in format.to_hf_weights(ours, config).items()}
+    foreign = SafetensorsFolder(folder, _find_prefix(shapes), format.buffer_suffixes)
+    foreign.check_shapes(shapes, optional=(HEAD,) if config.tie_embeddings else ())
+    weights = format.from_hf_weights(foreign, config)
+    order = torch.tensor(ids)
+    for name in _TOKEN_ROWS:
+        if name in weights:
+            weights[name] = weights[name][order]
+    model = GPT(len(ids), config).eval()
+    check_weights(model, weights, str(folder))
+    model.load_state_dict(weights)
+    return model
+
+
+def _find_prefix(shapes: dict[str, Any]) -> str:
+    """Return the prefix of all names but the head's, which checkpoints of the bare model lack."""
+    return next(iter(shapes)).partition(".")[0] + "."
+
+
+def _save_run(out: Path, model: GPT, tokenizer: Tokenizer) -> None:
+    """Write a run of 0 steps."""
+    recipe = asdict(LMRecipe(model=model.config, data=LMDataConfig(tokenizer=tokenizer.name)))
+    values = {"recipe": recipe, "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
+    weights: dict[str, Tensor] = model.state_dict()
+    save(out / "checkpoint", Checkpoint({"model": weights}, values))
+    write_atomic(out / "recipe.json", json.dumps(recipe, ensure_ascii=False, indent=1).encode())

@@ -1,1 +1,0 @@
-"""The ladder: every rung from n-grams to deep stacks on one text, and what each buys."""

@@ -1,0 +1,98 @@
+"""Open the run of a language model: its network or n-grams, tokenizer and recipe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nhin.config import from_dict
+from nhin.errors import CheckpointError, NhinError, UsageError
+from nhin.lm.ngram import NGram
+from nhin.lm.recipe import LMRecipe
+from nhin.models.build import build_lm
+from nhin.models.gpt import GPT
+from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
+from nhin.training import checkpoint as checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class LMRun:
+    """A trained network with its tokenizer and recipe."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    recipe: LMRecipe
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class NGramRun:
+    """Counted n-grams with their tokenizer and recipe."""
+
+    model: NGram
+    tokenizer: Tokenizer
+    recipe: LMRecipe
+    step: int
+
+
+def open_run(path: Path) -> LMRun:
+    """Load the network from the folder of a run or of a checkpoint.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged, foreign or not finite.
+        UsageError: It is a run of n-grams.
+    """
+    run = open_any_run(path)
+    if isinstance(run, NGramRun):
+        raise UsageError(f"{path} holds counted n-grams, and this needs a network; nhin train makes one")
+    return run
+
+
+def open_any_run(path: Path) -> LMRun | NGramRun:
+    """Load a network or n-grams from the folder of a run or of a checkpoint.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged, foreign or not finite.
+    """
+    folder = path / "checkpoint" if checkpoints.exists(path / "checkpoint") else path
+    checkpoint = checkpoints.load(folder)
+    try:
+        recipe = from_dict(LMRecipe, checkpoint.values["recipe"], str(folder))
+        tokenizer = tokenizer_from_dict(checkpoint.values["tokenizer"])
+        step = int(checkpoint.values["trainer"]["step"])
+        weights = dict(checkpoint.tensors.get("ema") or checkpoint.tensors["model"])
+    except (KeyError, TypeError, ValueError) as why:
+        if isinstance(why, NhinError) and not isinstance(why, KeyError):
+            raise
+        raise CheckpointError(f"{folder} is not a language model: {why}") from why
+    if recipe.ngram:
+        tables = {name: tensor.numpy() for name, tensor in weights.items()}
+        return NGramRun(NGram.from_tensors(tokenizer.vocab, tables, str(folder)), tokenizer, recipe, step)
+    # Shapes first: a foreign recipe may need more memory than there is.
+    with torch.device("meta"):
+        check_weights(build_lm(tokenizer.vocab, recipe.model), weights, str(folder))
+    model = build_lm(tokenizer.vocab, recipe.model)
+    model.load_state_dict(weights)
+    return LMRun(model.eval(), tokenizer, recipe, step)
+
+
+def check_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
+    """Refuse weights that are missing, unknown, of another shape than the model's, or not finite.
+
+    Raises:
+        CheckpointError: The message names the first.
+    """
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise CheckpointError(f"{where} lacks the tensor {name}")
+        if weights[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{where}: {name} has shape {tuple(weights[name].shape)}; "
+                f"the recipe wants {tuple(tensor.shape)}"
+            )
+    for name, tensor in weights.items():
+        if name not in expected:
+            raise CheckpointError(f"{where} has a tensor {name}, which the recipe does not")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{where}: {name} holds NaN or infinity; resume from an earlier checkpoint")

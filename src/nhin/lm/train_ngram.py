@@ -1,0 +1,90 @@
+"""Train an n-gram model into a run folder, as a network would be."""
+
+import json
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nhin.config import to_dict
+from nhin.errors import DataError, UsageError
+from nhin.files import write_atomic
+from nhin.lm.ngram import check_sizes, count_ngrams
+from nhin.lm.recipe import LMRecipe
+from nhin.text.tokenizers import Tokenizer
+from nhin.training import checkpoint as checkpoints
+from nhin.training.logger import Log
+from nhin.training.run_dir import lock_run_dir
+
+MAX_BYTES = 2**32
+_BYTES_PER_GRAM = 32
+
+
+class TokenReader(Protocol):
+    """A sequence of tokens, read in slices."""
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        ...
+
+    def read(self, start: int, stop: int, /) -> NDArray[np.int64]:
+        """Return the tokens from ``start`` to before ``stop``."""
+        ...
+
+
+def train_ngram(
+    recipe: LMRecipe,
+    split: TokenReader,
+    tokenizer: Tokenizer,
+    out: Path | str,
+    resume: bool = False,
+    screen: TextIO | None = None,
+) -> Path:
+    """Count the n-grams of a text into a run folder: recipe.json, log.jsonl and checkpoint/.
+
+    Args:
+        recipe: Its ``ngram`` is the order.
+        split: The tokens to count.
+        tokenizer: Their tokenizer.
+        out: The run's folder; made when missing.
+        resume: Leave a run in the folder as it is; counting has no partial state.
+        screen: Where the readable line goes; standard error when None.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        UsageError: The folder holds a run and resume is off, or another process trains in it.
+        ShapeError: The order or the vocabulary is out of range.
+        DataError: There are more tokens than can be counted here.
+        CheckpointError: There is no room to save.
+    """
+    out, order = Path(out), recipe.ngram
+    folder = out / "checkpoint"
+    check_sizes(tokenizer.vocab, order)
+    if (limit := max_countable_tokens(order)) < len(split):
+        raise DataError(
+            f"{len(split)} tokens are too many to count in memory with ngram={order}; "
+            f"give {limit} at most, or a smaller order"
+        )
+    with lock_run_dir(out):
+        if checkpoints.exists(folder):
+            if not resume:
+                raise UsageError(f"{out} already holds a run; name another folder")
+            return folder
+        model = count_ngrams(split.read(0, len(split)), tokenizer.vocab, order)
+        write_atomic(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1))
+        tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
+        values = {"recipe": to_dict(recipe), "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
+        checkpoints.save(folder, checkpoints.Checkpoint({"model": tensors}, values))
+        log, grams = Log(out / "log.jsonl", 0, screen=screen), sum(len(table.keys) for table in model.tables)
+        log.event("counted", 0, tokens=len(split), order=order, grams=grams)
+        log.say(f"{grams} different n-grams in {len(split)} tokens; saved in {folder}")
+    return folder
+
+
+def max_countable_tokens(order: int) -> int:
+    """Return how many tokens fit in memory: each may end a new n-gram of every order."""
+    return MAX_BYTES // (_BYTES_PER_GRAM * order)

@@ -1,0 +1,112 @@
+"""Train the recognizer from a recipe."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nhin.data.images.bucket_sampler import PictureBatch, StreamPosition, iter_batches, prefetch
+from nhin.data.images.workers import ChunkLoader
+from nhin.image.preprocess import to_batch
+from nhin.models.recognizer import RecognizerNet
+from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_source, load_model
+from nhin.ocr.validation import ValidationSet, load_validation_set, score_validation_set
+from nhin.text.charset import VIETNAMESE
+from nhin.training.distributed import ProcessGroup
+from nhin.training.ema import init_ema
+from nhin.training.logger import Log
+from nhin.training.optimizers import build_adamw
+from nhin.training.train_state import TrainState
+from nhin.training.trainer import Task, Trainer
+
+_PREFETCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OCRBatch:
+    """A training batch; ``samples`` counts the crops of all processes."""
+
+    pictures: Tensor
+    ids: list[list[int]]
+    after: StreamPosition
+    samples: int
+
+
+class RecognizerTask(Task):
+    """Trains the recognizer on synthetic or real crops.
+
+    Args:
+        recipe: The settings.
+        data: Labeled crops for validation, in any format of ``open_crops``.
+    """
+
+    recipe: OCRRecipe
+    unit = "crops"
+
+    def __init__(self, recipe: OCRRecipe, data: Path | str | None = None) -> None:
+        self.recipe, self.charset, self.data = recipe, VIETNAMESE, data
+        self.files: Mapping[str, Any] = {"charset": {"chars": self.charset.chars}}
+        self._validation: ValidationSet | None = None
+
+    def init_state(self, group: ProcessGroup) -> TrainState:
+        """Build a network, its EMA and its optimizer; load the validation set."""
+        recipe, config = self.recipe, self.recipe.training
+        model = build_model(recipe, self.charset)
+        if config.start:
+            model.load_state_dict(load_model(Path(config.start))[0].state_dict())
+        if self.data is not None and self._validation is None:
+            self._validation = load_validation_set(self.data, config.validate_crops, model.height)
+        optimizer = build_adamw(model, recipe.schedule.rate, config.weight_decay)
+        return TrainState(model, init_ema(model), optimizer, StreamPosition())
+
+    @contextmanager
+    def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[OCRBatch]]:
+        """Yield an iterator over this process's batches, prepared in a background thread."""
+
+        def prepare(dealt: tuple[PictureBatch, PictureBatch]) -> OCRBatch:
+            own, last = dealt
+            ids = [self.charset.encode(text) for text in own.texts]
+            pictures = torch.from_numpy(to_batch(list(own.pictures)))
+            return OCRBatch(pictures, ids, last.after, len(ids) * group.world)
+
+        data = self.recipe.data
+        with ChunkLoader(
+            build_source(data),
+            size=data.chunk,
+            height=state.model.height,
+            cache=data.cache,
+            workers=data.workers,
+            prefetch=data.prefetch,
+        ) as chunks:
+            dealt = group.deal(iter_batches(chunks, build_batch_config(self.recipe), state.position))
+            with closing(prefetch(map(prepare, dealt), _PREFETCH)) as stream:
+                yield stream
+
+    def loss(self, model: nn.Module, batch: OCRBatch) -> Mapping[str, Tensor]:
+        """Return the loss of both heads."""
+        assert isinstance(model, RecognizerNet)
+        return model.loss(batch.pictures, batch.ids)
+
+    def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
+        """Score the EMA weights on the validation crops and log the scores."""
+        if self._validation is None or state.ema is None or log is None:
+            return True
+        scores = score_validation_set(state.ema, self._validation, self.charset)
+        log.event("validation", state.step, **asdict(scores))
+        examples = "  ".join(f"{label}→{text}" for label, text in scores.examples)
+        log.say(
+            f"validation  ctc {scores.ctc:.2%}  decoder {scores.decoder:.2%}  "
+            f"of {scores.crops} words    {examples}"
+        )
+        return True
+
+
+def train_recognizer(
+    recipe: OCRRecipe, out: Path | str, resume: bool = False, data: Path | str | None = None
+) -> Path:
+    """Train into a run folder; for the arguments see ``Trainer.fit`` and ``RecognizerTask``."""
+    return Trainer(RecognizerTask(recipe, data), out).fit(resume)

@@ -1,0 +1,34 @@
+"""One way to open an ONNX network: on the CPU, quiet, with threads that do not spin while they wait."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nhin.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+def open_session(path: Path, threads: int, reuse_memory: bool = True) -> "InferenceSession":
+    """Open an ONNX file.
+
+    Args:
+        path: The file.
+        threads: Threads of one call; spinning ones would slow down other processes.
+        reuse_memory: Keep memory between calls; it only grows if every input has its own shape.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = reuse_memory
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as why:  # its own errors share no public base class
+        raise CheckpointError(f"{path} cannot be loaded: {why}") from why

@@ -1,0 +1,69 @@
+"""The results of reading, from the picture down to the character; frozen dataclasses."""
+
+from dataclasses import dataclass
+
+Point = tuple[float, float]
+Box = tuple[Point, Point, Point, Point]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One character of a crop: its confidence (0 to 1), and its left and right edge in crop pixels."""
+
+    text: str
+    confidence: float
+    left: float
+    right: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """The text of one crop. A blank crop has no text, no characters and confidence 0.
+
+    ``rotation`` is the clockwise rotation of the crop when it was read (0, 90 or -90 degrees). Spans are
+    measured along the rotated crop: with 90 from the bottom of the crop upwards, with -90 from its top down.
+    """
+
+    text: str
+    confidence: float
+    chars: tuple[Span, ...] = ()
+    rotation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Char:
+    """One character of a picture; ``box`` is its corners in picture pixels, clockwise from top left."""
+
+    text: str
+    confidence: float
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a picture; ``box`` is its corners in picture pixels, clockwise from top left."""
+
+    text: str
+    confidence: float
+    box: Box
+    chars: tuple[Char, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The text of one picture, in reading order; width and height in pixels, after EXIF rotation."""
+
+    lines: tuple[Line, ...]
+    width: int
+    height: int
+
+    @property
+    def text(self) -> str:
+        """The texts of the lines, joined by newlines."""
+        return "\n".join(line.text for line in self.lines)
+
+    @property
+    def confidence(self) -> float:
+        """The mean confidence of the lines, weighted by length; 0 without lines."""
+        letters = sum(len(line.text) for line in self.lines)
+        return sum(line.confidence * len(line.text) for line in self.lines) / letters if letters else 0.0

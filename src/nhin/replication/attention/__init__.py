@@ -1,1 +1,0 @@
-"""The families with attention: matrices of one spike, classes and a constant column."""

@@ -1,1 +1,0 @@
-"""The family without attention: softmax regression on one vector."""

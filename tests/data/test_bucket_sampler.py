@@ -1,0 +1,104 @@
+"""Batches: every sample once a pass, within the budget, in an order that a position determines."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from fakes import Fake
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nhin.data.images.bucket_sampler import (
+    BatchConfig,
+    StreamPosition,
+    augment,
+    collate,
+    iter_batches,
+    make_batches,
+    prefetch,
+)
+from nhin.data.images.chunk_cache import render_chunk
+from nhin.data.images.workers import ChunkLoader
+
+CHUNK = render_chunk(Fake(), 0, 64)
+ORDER = BatchConfig(seed=3, pixels=8 * 40 * 64, cycle=3)
+
+
+def take(count, start=None, order=ORDER, size=32):
+    with ChunkLoader(Fake(), size=size, workers=0) as chunks:
+        return list(islice(iter_batches(chunks, order, start), count))
+
+
+@settings(max_examples=20, deadline=None)
+@given(sweep=st.integers(0, 5), number=st.integers(0, 5), pixels=st.integers(1, 10**6))
+def test_every_sample_comes_once_and_within_the_budget(sweep, number, pixels):
+    parts = make_batches(CHUNK, BatchConfig(pixels=pixels), sweep, number)
+    assert sorted(np.concatenate(parts)) == list(range(len(CHUNK)))
+    for part in parts:
+        widths = CHUNK.widths[part]
+        assert len(part) == 1 or widths.max() * CHUNK.height * len(part) <= pixels
+        assert widths.min() >= 0.8 * widths.max()
+
+
+def test_a_picture_and_its_text_stay_together():
+    for part in make_batches(CHUNK, ORDER, 0, 0):
+        stacked = collate(CHUNK, part)
+        for picture, i in zip(stacked, part, strict=True):
+            start, width = CHUNK.starts()[i], CHUNK.widths[i]
+            want = CHUNK.pixels[start : start + 40 * width].reshape(40, width)
+            assert np.array_equal(picture[:, :width], want)
+            assert len(np.unique(picture[:, width:])) <= 1
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 20])
+def test_starting_at_a_position_gives_what_follows_it(at):
+    batches = take(30)
+    rest = take(30 - at, batches[at - 1].after if at else None)
+    for a, b in zip(batches[at:], rest, strict=True):
+        assert a.texts == b.texts
+        assert a.after == b.after
+        assert np.array_equal(a.pictures, b.pictures)
+
+
+def test_a_second_pass_has_the_same_samples_in_another_order():
+    texts = [text for batch in take(150) for text in batch.texts]
+    first, second = texts[:96], texts[96:192]
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+def test_without_a_cycle_nothing_comes_twice():
+    texts = [text for batch in take(60, order=BatchConfig(pixels=8 * 40 * 64)) for text in batch.texts]
+    assert len(texts) == len(set(texts)) > 64
+
+
+def test_augmentation_of_strength_0_changes_nothing():
+    stacked = collate(CHUNK, make_batches(CHUNK, ORDER, 0, 0)[0])
+    assert np.array_equal(augment(stacked, np.random.default_rng(0), 0.0), stacked)
+    moved = augment(stacked, np.random.default_rng(0))
+    assert moved.shape == stacked.shape
+    assert moved.dtype == np.uint8
+    assert not np.array_equal(moved, stacked)
+
+
+def test_a_position_past_the_end_of_its_chunk_goes_on_with_the_next():
+    assert take(1, StreamPosition(0, 0, 10_000))[0].texts == take(1, StreamPosition(0, 1, 0))[0].texts
+
+
+def test_prefetch_gives_the_same_items_and_raises_what_was_raised():
+    def items():
+        yield from range(10)
+        raise ValueError("the end")
+
+    got = []
+    with pytest.raises(ValueError, match="the end"):
+        got.extend(prefetch(items(), 2))
+    assert got == list(range(10))
+
+
+def test_prefetch_runs_no_further_ahead_than_its_depth_and_ends_when_closed():
+    drawn = []
+    stream = prefetch(iter(lambda: drawn.append(0) or len(drawn), None), 3)
+    assert next(stream) == 1
+    stream.close()
+    assert len(drawn) <= 6

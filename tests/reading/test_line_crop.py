@@ -1,0 +1,156 @@
+"""A line is cut out whole, without its neighbours, and every place in it leads back to the picture."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import nhin
+from nhin.image.load import load_picture
+from nhin.reading import line_crop
+from nhin.reading.line_crop import LineCrop, locate_line, tight_box, whole_picture
+from nhin.reading.result import Recognition, Span
+
+SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
+
+
+def quad(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+
+
+def cut(picture: np.ndarray, box: np.ndarray) -> LineCrop:
+    """Crop a line that exists."""
+    crop = line_crop.crop_line(picture, box)
+    assert crop is not None
+    return crop
+
+
+def lettering(*letters: tuple[int, int, int, int], size: tuple[int, int] = (400, 200)) -> np.ndarray:
+    """White paper with dark bars: left, top, right, bottom."""
+    picture = np.full((size[1], size[0], 3), 240, np.uint8)
+    for left, top, right, bottom in letters:
+        picture[top:bottom, left:right] = (30, 20, 60)
+    return picture
+
+
+WORD = tuple((x, 80, x + 12, 120) for x in range(100, 300, 25))
+
+
+def extent(crop: LineCrop) -> tuple[float, float, float, float]:
+    corners = np.array(crop.box())
+    return (*corners.min(axis=0), *corners.max(axis=0))
+
+
+def test_marks_the_detector_cut_off_stay_in_the_crop():
+    """A tilde above and a dot below, beyond the box found."""
+    picture = lettering(*WORD, (150, 66, 165, 72), (200, 126, 208, 133))
+    left, top, right, bottom = extent(cut(picture, quad(98, 74, 290, 127)))
+    assert top <= 66
+    assert bottom >= 133
+    assert left <= 100
+    assert right >= 287
+
+
+def test_neighbors_that_enter_the_box_are_left_out():
+    picture = lettering(*WORD, *((x, 20, x + 12, 68) for x in range(100, 300, 25)))
+    _, top, _, bottom = extent(cut(picture, quad(95, 72, 295, 128)))
+    assert 68 <= top <= 80
+    assert 120 <= bottom <= 130
+
+
+def test_a_small_row_close_above_is_left_out_even_where_it_fits_in_whole():
+    """The detector's boxes of large rows reach over the small print beside them."""
+    picture = lettering(*WORD, *((x, 42, x + 6, 57) for x in range(120, 260, 12)))
+    _, top, _, bottom = extent(cut(picture, quad(95, 56, 295, 144)))
+    assert 62 <= top <= 80
+    assert 120 <= bottom <= 130
+
+
+def test_a_loose_box_is_trimmed_to_its_ink():
+    left, top, right, bottom = extent(cut(lettering(*WORD), quad(80, 65, 310, 135)))
+    for value, ink in ((left, 100), (top, 80), (right, 287), (bottom, 120)):
+        assert value == pytest.approx(ink, abs=10)
+
+
+def test_the_rim_of_a_sign_beside_the_line_is_left_out():
+    picture = lettering(*WORD, (88, 0, 91, 200), (297, 0, 301, 200))
+    left, top, right, bottom = extent(cut(picture, quad(93, 72, 294, 128)))
+    assert 91 <= left <= 100
+    assert 287 <= right <= 297
+    assert top >= 72
+    assert bottom <= 128
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_texture_without_clear_ink_keeps_the_box_and_a_little_more(seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (200, 400, 3), dtype=np.uint8)
+    left, top, right, bottom = extent(cut(noise, quad(100, 80, 300, 120)))
+    assert 70 <= top <= 80
+    assert 120 <= bottom <= 130
+    assert left <= 100
+    assert right >= 300
+
+
+@pytest.mark.parametrize("degrees", [-20, 0, 5, 45])
+def test_a_tilted_line_is_rectified_and_mapped_back(degrees):
+    turn = cv2.getRotationMatrix2D((200, 100), degrees, 1)
+    picture = np.asarray(
+        cv2.warpAffine(lettering(*WORD), turn, (400, 200), borderValue=(240, 240, 240)), np.uint8
+    )
+    corners = np.hstack([quad(95, 75, 292, 125), np.ones((4, 1))]) @ turn.T
+    crop = cut(picture, corners.astype(np.float32))
+    dark = crop.pixels[:, :, 0] < 128
+    assert dark.any(axis=1).mean() > 0.8
+    middle = np.array(crop.box()).mean(axis=0)
+    np.testing.assert_allclose(middle, turn @ (193.5, 100, 1), atol=4)
+
+
+def test_spans_in_a_crop_are_mapped_to_the_letters_in_the_picture():
+    crop = cut(lettering(*WORD), quad(95, 75, 292, 125))
+    columns = np.flatnonzero((crop.pixels[:, :, 0] < 128).any(axis=0))
+    box = np.array(crop.box(float(columns[0]), float(columns[0] + 12)))
+    np.testing.assert_allclose(box[:, 0], [100, 112, 112, 100], atol=1.5)
+
+
+@pytest.mark.parametrize(
+    ("turn", "first"), [(0, (10, 20, 0, 40)), (90, (0, 100, 20, 30)), (-90, (0, 100, 10, 20))]
+)
+def test_rotated_readings_are_mapped_to_their_letters(turn, first):
+    """Crop 100 wide, 40 high; a span from 10 to 20 of the rotated crop."""
+    line = locate_line(
+        whole_picture(np.zeros((40, 100, 3), np.uint8)),
+        Recognition("a", 0.5, (Span("a", 0.5, 10, 20),), turn),
+    )
+    corners = np.array(line.chars[0].box)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    assert (low[0], high[0], low[1], high[1]) == first
+    assert {tuple(point) for point in line.box} == {(0, 0), (100, 0), (100, 40), (0, 40)}
+
+
+def test_tall_boxes_stay_upright():
+    picture = np.ascontiguousarray(lettering(*WORD).swapaxes(0, 1))
+    crop = cut(picture, quad(75, 95, 125, 292))
+    assert crop.pixels.shape[0] > 3 * crop.pixels.shape[1]
+
+
+@pytest.mark.parametrize(
+    "box", [quad(-50, -20, 30, 20), quad(380, 190, 500, 260), quad(10, 10, 11, 11), quad(0, 0, 400, 200)]
+)
+def test_boxes_over_the_edge_never_fail(box):
+    crop = line_crop.crop_line(lettering(*WORD), box)
+    assert crop is None or min(crop.pixels.shape[:2]) >= 1
+
+
+def test_boxes_outside_the_picture_give_nothing():
+    assert line_crop.crop_line(lettering(), quad(900, 900, 950, 920)) is None
+
+
+def test_the_sign_is_cut_close_to_its_letters():
+    """The large row with marks above and below: between 95 and 130 pixels high, by eye 98."""
+    crop = cut(load_picture(SIGN), quad(100, 160, 905, 285))
+    assert 95 <= crop.pixels.shape[0] <= 125
+
+
+def test_paper_without_ink_has_no_box():
+    assert tight_box(np.full((40, 200, 3), 250, np.uint8)) is None
