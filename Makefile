@@ -24,8 +24,8 @@ read: ## read the bundled street sign, or IMAGE="photo.jpg more.jpg" (ARGS="--fo
 
 test: ## run every test (adds torch and the tools to .venv)
 	@$(VENV) test
-	@$(RUN) -m pytest -q -n 2 --dist worksteal -m compiled $(ARGS) || test $$? -eq 5  # 5: ARGS chose none of these
-	@$(RUN) -m pytest -q -n 2 --dist worksteal -m "not compiled" --jaxtyping-packages=$(SHAPES) $(ARGS)
+	@$(RUN) -m pytest -q -n 2 --dist worksteal -m shapes --jaxtyping-packages=$(SHAPES) $(ARGS) || test $$? -eq 5  # 5: ARGS chose none of these
+	@$(RUN) -m pytest -q -n 2 --dist worksteal -m "not shapes" $(ARGS) || test $$? -eq 5
 
 oracles: ## compare with libraries written by others, fetched into .oracles (torch stays the one of .venv)
 	@$(VENV) test

@@ -59,7 +59,19 @@ def same_randomness(request):
         sys.modules["torch"].manual_seed(seed)
 
 
+CHECKED = tuple(
+    f"{TESTS}{os.sep}{folder}{os.sep}" for folder in ("attention", "contract", "layers", "models")
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Refuse names that hold an address: they differ from process to process, and tests run in two."""
+    """Mark the tests that run with shape checks, and refuse names that hold an address.
+
+    Such a name differs from process to process, and tests run in two.
+    """
+    for item in items:
+        if str(item.path).startswith(CHECKED) and not item.get_closest_marker("compiled"):
+            item.add_marker("shapes")
     if named := [item.nodeid for item in items if " at 0x" in item.nodeid]:
         raise pytest.UsageError("give these cases ids of their own: " + ", ".join(named))

@@ -8,6 +8,7 @@ nothing. The laws of states are in ``state_laws``.
 from copy import deepcopy
 from dataclasses import replace
 
+import pytest
 import torch
 from cases import draw, gradients, law, same, some_keys, ways
 from einops import repeat
@@ -195,10 +196,14 @@ def half_precision_errs_at_most_twice_as_much_as_a_plain_computation(make, n):
     for way in ways(n, make().facts):
         if "keep" in way:
             continue
-        (done, plain), want = (
-            (make(torch.bfloat16)(*inputs, **way), plainly(make, inputs, way)),
-            plainly(make, exact, way),
-        )
+        try:
+            done = make(torch.bfloat16)(*inputs, **way)
+        except RuntimeError as why:
+            if "avx512" not in str(why):
+                raise
+            # ATEN_CPU_CAPABILITY hides it from torch 2.13, which chooses a kernel for it all the same.
+            pytest.skip(f"torch's own attention fails here in bfloat16: {why}")
+        plain, want = plainly(make, inputs, way), plainly(make, exact, way)
         truth = (want, *gradients(want, exact))
         plainly_done, well_done = ((out, *gradients(out, inputs)) for out in (plain, done))
         for true, reference, got in zip(truth, plainly_done, well_done, strict=True):
