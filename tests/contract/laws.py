@@ -206,9 +206,13 @@ def half_precision_errs_at_most_twice_as_much_as_a_plain_computation(make, n):
         plain, want = plainly(make, inputs, way), plainly(make, exact, way)
         truth = (want, *gradients(want, exact))
         plainly_done, well_done = ((out, *gradients(out, inputs)) for out in (plain, done))
-        for true, reference, got in zip(truth, plainly_done, well_done, strict=True):
-            allowed = 2 * (reference.double() - true).norm() + 1e-3 * true.norm()
-            assert (got.double() - true).norm() <= allowed
+        # Taken together: a gradient that is nearly zero may be right by luck in one of them. Where plain is
+        # right by luck in all, the answers may still be rounded once, by half of eps.
+        true, reference, got = (
+            torch.cat([x.double().flatten() for x in parts]) for parts in (truth, plainly_done, well_done)
+        )
+        once = torch.finfo(torch.bfloat16).eps / 2 * true.norm()
+        assert (got - true).norm() <= 2 * (reference - true).norm() + once
 
 
 def plainly(make, inputs, way):
