@@ -58,6 +58,7 @@ def filter_slowly(scores, sampling, read):
 @given(scores=tables, sampling=samplings, data=st.data())
 def test_filters_are_their_definitions_in_their_order(scores, sampling, data):
     assume(np.isfinite(scores.max()) and not sampling.is_greedy)
+    scores = np.round(scores, 3) + 0.0  # scores closer than exp can tell have no order
     read = data.draw(st.sets(st.integers(0, len(scores) - 1)))
     # A sum that lies on the edge of top-p up to rounding may go either way.
     sampling = replace(sampling, top_p=min(1.0, sampling.top_p + 1e-7))
