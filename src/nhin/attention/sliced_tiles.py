@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nhin.attention.base import Keep, Keys, Queries
-from nhin.attention.tiled_softmax import LOG2E, Bias, Columns, Rows, Scores, TiledSoftmax, to_autocast
+from nhin.attention.masked_softmax import autocast_inputs
+from nhin.attention.tiled_softmax import LOG2E, Bias, Columns, Rows, Scores, TiledSoftmax
 from nhin.attention.tiles import Tile, TileBuilder, TiledPattern
 
 CACHED = 2**18  # scores computed at a time: more would leave the cache between product and softmax
@@ -48,7 +49,7 @@ def attend(
         bias: Added to the scores, by head and distance.
     """
     groups = k.shape[2]
-    packed = pack(*to_autocast(q, k, v))
+    packed = pack(*autocast_inputs(q, k, v))
     cut = TileBuilder(q.shape[1], k.shape[1], causal)
     source = SlicedTiles(pattern, cut, packed[0].shape[:2], q.device, groups, pack_keep(keep, groups))
     return unpack(TiledSoftmax.apply(*packed, bias, source), groups)  # pyright: ignore[reportArgumentType] # a tensor

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nhin.attention.masked_softmax import upcast
 from nhin.errors import UsageError
 
 Rows = Float[Tensor, "M R _"]  # of one tile; M heads, batch rows or buckets at a time
@@ -102,7 +103,7 @@ class TiledSoftmax(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise UsageError(
                 "attention in tiles has no second derivative (create_graph=True); naive has one, "
-                "and so has slowly(...)"
+                "and so has forward_reference(...)"
             )
         *inputs, out, log = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3]
@@ -185,16 +186,3 @@ def backward(
             if dbias is not None:
                 tile.add_bias(dbias, change)
     return *(x.to(like.dtype) for x, like in zip((dq, dk, dv), given, strict=True)), dbias
-
-
-def upcast(x: Tensor) -> Tensor:
-    """Return it in float32 at least."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def to_autocast(*inputs: Tensor) -> tuple[Tensor, ...]:
-    """Return them in the dtype of autocast, where that is on."""
-    kind = inputs[0].device.type
-    if not torch.is_autocast_enabled(kind):
-        return inputs
-    return tuple(x.to(torch.get_autocast_dtype(kind)) for x in inputs)

@@ -16,7 +16,7 @@ VECTOR = 16  # float32 numbers
 
 @dataclass(frozen=True)
 class BandTiles:
-    """Cuts a band into tiles; see ``_pieces.Planned``."""
+    """Cuts a band into tiles; see ``tiles.TiledPattern``."""
 
     band: Band
 

@@ -11,11 +11,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nhin.attention.base import Keep, Keys, Queries, WeightRows
-from nhin.attention.masked_softmax import all_finite, mask_keys, propagate_nan, zero_nonfinite
+from nhin.attention.masked_softmax import (
+    all_finite,
+    autocast_inputs,
+    mask_keys,
+    propagate_nan,
+    zero_nonfinite,
+)
 from nhin.attention.masks import KeyPositions, QueryPositions
 from nhin.attention.sliced_tiles import attend
 from nhin.attention.softmax_base import SoftmaxAttention
-from nhin.attention.tiled_softmax import to_autocast
 from nhin.attention.tiles import TileGrid
 
 QUERY_BLOCK, KEY_BLOCK = 128, 256  # of a tile
@@ -44,7 +49,7 @@ class BiasedAttention(SoftmaxAttention):
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
         if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or 0 in (q.numel(), k.numel()):
             return self.forward_reference(q, k, v, causal=causal, keep=keep)
-        q, k, v = to_autocast(q, k, v)
+        q, k, v = autocast_inputs(q, k, v)
         k, v, broken = mask_keys(k, keep), mask_keys(v, keep), None
         if causal and q.shape[1] != 1 and not all_finite(k, v):
             k, v, broken = zero_nonfinite(k, v)

@@ -12,6 +12,7 @@ from nhin.attention.base import Keep, Keys, Queries
 from nhin.attention.masked_softmax import (
     all_finite,
     attention_weights,
+    autocast_inputs,
     mask_keys,
     weighted_sum,
     zero_nonfinite,
@@ -19,7 +20,6 @@ from nhin.attention.masked_softmax import (
 from nhin.attention.masks import Pattern
 from nhin.attention.sliced_tiles import as_slice, attend, index_keys, mask_parts, take_keys
 from nhin.attention.softmax_base import SoftmaxAttention
-from nhin.attention.tiled_softmax import to_autocast
 from nhin.attention.tiles import TileBuilder, TiledPattern
 
 
@@ -31,7 +31,7 @@ class SparseAttention(SoftmaxAttention):
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
         if torch.compiler.is_compiling():
             return self.forward_reference(q, k, v, causal=causal, keep=keep)
-        q, k, v = to_autocast(q, k, v)
+        q, k, v = autocast_inputs(q, k, v)
         if q.shape[1] == 1:
             return attend_last_query(q, k, v, self.pattern, keep)
         k, v, broken = mask_keys(k, keep), mask_keys(v, keep), None
