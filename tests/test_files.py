@@ -6,7 +6,16 @@ import pytest
 
 from nhin import files
 from nhin.errors import CheckpointError, UsageError
-from nhin.files import find_folder, hash_file, lock_folder, write_atomic, write_folder
+from nhin.files import (
+    find_folder,
+    hash_file,
+    lock_folder,
+    parse_json,
+    read_bytes,
+    read_json,
+    write_atomic,
+    write_folder,
+)
 
 
 def test_a_file_is_written_whole_and_nothing_is_left_beside_it(tmp_path):
@@ -73,3 +82,35 @@ def test_a_folder_is_locked_by_one_and_free_again_afterwards(tmp_path):
             lock_folder(folder, "in use"),
         ):
             pass
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("{", "not JSON"),
+        (b"\xff\xfe{", "not JSON"),
+        ("[NaN]", "NaN is not a number of JSON"),
+        ("[-Infinity]", "-Infinity is not a number"),
+        ("9" * 5000, "not JSON"),
+    ],
+)
+def test_json_of_a_stranger_is_refused_in_one_line(text, why):
+    with pytest.raises(UsageError, match=why) as refused:
+        parse_json(text, "x.json", UsageError)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_a_file_is_read_up_to_a_number_of_bytes(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": [1.5, "ệ"]}', encoding="utf-8")
+    assert read_json(path) == {"a": [1.5, "ệ"]}
+    assert read_bytes(path, path.stat().st_size) == path.read_bytes()
+    with pytest.raises(CheckpointError, match="larger than 7 bytes"):
+        read_json(path, max_bytes=7)
+    with pytest.raises(UsageError, match="not a file"):
+        read_json(tmp_path, UsageError)
+    with pytest.raises(CheckpointError, match="No such file"):
+        read_json(tmp_path / "b")

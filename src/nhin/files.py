@@ -1,16 +1,18 @@
-"""Atomic writes of files and folders, folder locks and file hashes."""
+"""Atomic writes of files and folders, bounded reads, folder locks and file hashes."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from nhin.errors import CheckpointError, NhinError, UsageError
 
 LOCK = ".lock"
+_MAX_JSON = 64 * 2**20
 
 
 @contextmanager
@@ -132,6 +134,49 @@ def _lock(file: IO[str], busy: str = "") -> None:
         fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
     except BlockingIOError as why:
         raise UsageError(busy) from why
+
+
+def read_bytes(path: Path, max_bytes: int, error: type[NhinError] = CheckpointError) -> bytes:
+    """Read a file that a stranger may have made.
+
+    Raises:
+        CheckpointError: It cannot be read, is no regular file or is too large (``error``, if given).
+    """
+    with explain_os_error(f"read {path}", error):
+        if path.exists() and not path.is_file():
+            raise error(f"cannot read {path}: it is not a file")
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise error(f"{path} is larger than {max_bytes:,} bytes, the most that is read")
+    return data
+
+
+def read_json(path: Path, error: type[NhinError] = CheckpointError, max_bytes: int = _MAX_JSON) -> Any:
+    """Read a JSON file that a stranger may have made.
+
+    Raises:
+        CheckpointError: It cannot be read, is too large or is not JSON (``error``, if given).
+    """
+    return parse_json(read_bytes(path, max_bytes, error), str(path), error)
+
+
+def parse_json(text: str | bytes, where: str, error: type[NhinError] = CheckpointError) -> Any:
+    """Parse JSON, without the NaN and Infinity that Python allows.
+
+    Raises:
+        CheckpointError: It is not JSON, or nested too deeply (``error``, if given).
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise error(f"{where} is nested too deeply") from None
+    except ValueError as why:  # UnicodeDecodeError and numbers of too many digits are ValueErrors too
+        raise error(f"{where} is not JSON: {str(why)[:120]}") from None
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is not a number of JSON")
 
 
 def hash_file(path: Path) -> str:
