@@ -1,6 +1,8 @@
 """Sizes, inputs and comparisons that laws are made of, and the table they enter themselves in."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -80,6 +82,31 @@ def ways(n: Sizes, facts: Facts) -> Iterator[dict]:
         yield {"keep": some_keys(n)}
     if {"causal", "keep"} <= facts.abilities:
         yield {"causal": True, "keep": some_keys(n)}
+
+
+@contextmanager
+def fresh_memory_holds_nan():
+    """Let ``torch.empty`` hold NaN (the largest number where there is none), not whatever was there."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def by_way_of_meta(model: torch.nn.Module, build: Callable[[], torch.nn.Module]) -> Iterator[torch.nn.Module]:
+    """Yield copies of a model that had no numbers for a while, as large models are built."""
+    state = model.state_dict()
+    with fresh_memory_holds_nan():
+        for assign in (False, True):
+            with torch.device("meta"):
+                empty = build()
+            empty = empty if assign else empty.to_empty(device="cpu")
+            empty.load_state_dict(state, assign=assign)
+            yield empty
+        returned = deepcopy(model).to("meta").to_empty(device="cpu")
+        returned.load_state_dict(state)
+        yield returned
 
 
 def at_any_length(function):

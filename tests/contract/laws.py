@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import draw, gradients, law, same, some_keys, ways
+from cases import by_way_of_meta, draw, gradients, law, same, some_keys, ways
 from einops import repeat
 from torch.testing import assert_close
 
@@ -285,6 +285,16 @@ def a_copy_and_a_reloaded_state_answer_alike(make, n):
         torch.nn.init.normal_(parameter)
     other.load_state_dict(mechanism.state_dict())
     assert_close(other(q, k, v), want)
+
+
+@law()
+def built_without_numbers_and_loaded_it_answers_bit_for_bit(make, n):
+    """Tables that are not in the state are computed again."""
+    mechanism = make()
+    q, k, v = draw(n)
+    for other in by_way_of_meta(mechanism, make):
+        for way in ways(n, mechanism.facts):
+            assert torch.equal(other(q, k, v, **way), mechanism(q, k, v, **way))
 
 
 @law()

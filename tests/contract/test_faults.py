@@ -163,6 +163,17 @@ class ForgetsWhenCopied(Naive):
         return Unscaled()
 
 
+class LosesItsTable(Naive):
+    """Has a number that is neither a parameter nor saved nor computed again."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", torch.ones(()), persistent=False)
+
+    def forward(self, q, k, v, *, causal=False, keep=None):
+        return super().forward(q, k, v, causal=causal, keep=keep) * self.scale
+
+
 class OverflowsInHalf(Naive):
     """Is far off only where autocast has narrowed what it multiplies."""
 
@@ -279,6 +290,7 @@ FAULTS = {
     "the_answer_is_the_values_mixed_with_the_weights_shown": [ShowsOtherWeights, LeaksBackwards],
     "the_explanation_ends_in_the_answer": [ExplainsAnother],
     "a_copy_and_a_reloaded_state_answer_alike": [ForgetsWhenCopied],
+    "built_without_numbers_and_loaded_it_answers_bit_for_bit": [LosesItsTable],
     "a_change_of_dtype_and_back_keeps_the_answer": [DriftsWhenCast],
     "autocast_agrees_with_full_precision_roughly": [OverflowsInHalf],
     "all_at_once_in_chunks_and_step_by_step_are_one": [OneShort],

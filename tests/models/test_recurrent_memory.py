@@ -47,8 +47,7 @@ def by_hand(model, t):
     memory, out, m = model.memory.expand(len(t), -1, -1), [], model.config.memory
     for piece in t.split(SEGMENT, 1):
         x = torch.cat([memory, model.embedding(piece), memory], 1)
-        table = model.position_table if model.positions is None else model.positions.table
-        x = x if table is None else x + table[: x.shape[1]]
+        x = x if model.positions is None else x + model.positions.table[: x.shape[1]]
         for one in model.blocks:
             x = one(x, causal=True)
         out.append(model.logits(x[:, m:-m]))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nhin.attention.tables import ComputedTables
 from nhin.text.charset import SPECIALS, Charset
 from nhin.text.letters import factor
 
@@ -28,7 +29,7 @@ def build_factor_matrix(charset: Charset) -> Float[Tensor, "V parts"]:
     return table
 
 
-class FactoredCharLinear(nn.Module):
+class FactoredCharLinear(ComputedTables):
     """A linear layer whose weight of an id is the sum of those of its parts and its own.
 
     Differs: the factors are summed into one weight; no separate softmax over marks or tones.
@@ -38,14 +39,19 @@ class FactoredCharLinear(nn.Module):
 
     def __init__(self, charset: Charset, dim: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.register_buffer("parts", build_factor_matrix(charset), persistent=False)
+        self._charset = charset
+        self.build_tables()
         self.own = nn.Parameter(torch.randn(len(charset), dim) * 0.02)
         self.shared = nn.Parameter(torch.randn(self.parts.shape[1], dim) * 0.02)
         self.bias = nn.Parameter(torch.zeros(len(charset))) if bias else None
 
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return the parts of every id."""
+        return {"parts": build_factor_matrix(self._charset)}
+
     def weight(self) -> Float[Tensor, "V C"]:
         """Return the weights of all ids."""
-        return self.own + self.parts @ self.shared
+        return self.own + self.parts.to(self.shared.dtype) @ self.shared
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest V"]:
         """Return the logits of every id."""

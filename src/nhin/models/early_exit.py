@@ -46,7 +46,7 @@ class EarlyExitGPT(GPT):
             raise UsageError("exits need blocks; give a depth of 1 or more")
         super().__init__(vocab, config)
         self._confidence = NEVER_EXIT
-        self.depth_counts = torch.zeros(config.depth + 1, dtype=torch.long)
+        self.depth_counts = torch.zeros(config.depth + 1, dtype=torch.long, device="cpu")
 
     @property
     def confidence(self) -> float:

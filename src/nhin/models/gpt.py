@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nhin.attention.base import Cache
-from nhin.attention.positions import LearnedEmbedding, sinusoidal
+from nhin.attention.positions import LearnedEmbedding, SinusoidalEmbedding
 from nhin.errors import ShapeError
 from nhin.layers.block import Block, deepnorm
 from nhin.layers.mlp import MLP
@@ -60,11 +60,8 @@ class GPT(nn.Module):
         self.dim, self.context = config.dim or 0, config.context
         positions = resolve_positions(config)
         self.embedding = nn.Embedding(vocab, self.dim)
-        learned, size = positions.inputs == "learned", config.max_positions
-        self.positions = LearnedEmbedding(size, self.dim) if learned else None
-        table = sinusoidal(size, self.dim) if positions.inputs == "sinusoidal" else None
-        self.register_buffer("position_table", table, persistent=False)
-        self.position_table: Tensor | None
+        embed = {"learned": LearnedEmbedding, "sinusoidal": SinusoidalEmbedding}.get(positions.inputs or "")
+        self.positions = None if embed is None else embed(config.max_positions, self.dim)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(build_block(config, positions, layer) for layer in range(config.depth))
         self.norm = build_norm(config.norm, self.dim, config.eps) if config.final_norm else nn.Identity()
@@ -104,9 +101,9 @@ class GPT(nn.Module):
 
     def add_positions(self, x: Hidden, starts: Sequence[int] = (0,)) -> Hidden:
         """Add position embeddings; ``starts`` is the first position, one for all rows or one for each."""
-        table = self.position_table if self.positions is None else self.positions.table
-        if table is None or not len(starts):
+        if self.positions is None or not len(starts):
             return self.drop(x)
+        table = self.positions.table
         stop = starts[0] + x.shape[1]
         if len(set(starts)) == 1 and stop <= table.shape[0]:
             return self.drop(x + table[starts[0] : stop].to(x.dtype))

@@ -22,7 +22,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nhin.attention.positions import sinusoidal
+from nhin.attention.positions import SinusoidalEmbedding
 from nhin.errors import ShapeError
 from nhin.image.preprocess import HEIGHT
 from nhin.layers.backbones import HEIGHT_STRIDE, Pictures, build_backbone
@@ -92,14 +92,13 @@ class RecognizerNet(nn.Module):
         )
         self.decoder_norm = nn.LayerNorm(dim)
         self.head = FactoredCharLinear(charset, dim)
-        self.register_buffer("position_table", sinusoidal(max(MAX_FRAMES, MAX_TOKENS), dim), persistent=False)
-        self.position_table: Tensor
+        self.positions = SinusoidalEmbedding(max(MAX_FRAMES, MAX_TOKENS), dim)
 
     def encode(self, pictures: Pictures) -> tuple[Memory, Float[Tensor, "B F V"]]:
         """Encode crops (values in [-1, 1]); return the memory for the decoder and the CTC logits."""
         features = rearrange(self.backbone(pictures), "b c rows frames -> b frames (c rows)")
         frames = self.settle(self.flatten(features))
-        frames = frames + self.position_table[: frames.shape[1]].to(frames.dtype)
+        frames = frames + self.positions.table[: frames.shape[1]].to(frames.dtype)
         for block in self.encoder:
             frames = block(frames)
         memory = self.encoder_norm(frames)
@@ -108,7 +107,7 @@ class RecognizerNet(nn.Module):
     def decode(self, memory: Memory, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
         """Return the logits of the letter after each token; ``tokens`` start with ``<SOS>``."""
         x = self.embedding(tokens) * self.embedding.own.shape[1] ** 0.5
-        x = x + self.position_table[: tokens.shape[1]].to(x.dtype)
+        x = x + self.positions.table[: tokens.shape[1]].to(x.dtype)
         for block in self.decoder:
             x = block(x, context=memory, causal=True)
         return self.head(self.decoder_norm(x))

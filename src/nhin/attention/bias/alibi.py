@@ -21,8 +21,6 @@ Differs: also usable not causally, where the penalty grows on both sides alike; 
 Extends: Reads longer texts than trained on with little loss; distant keys fade.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,6 +28,7 @@ from torch import Tensor
 from nhin.attention.base import ABILITIES
 from nhin.attention.bias.kernel import BiasedAttention, Gap
 from nhin.attention.softmax_base import softmax_facts
+from nhin.attention.tables import ComputedTables
 from nhin.ranges import check_size
 
 
@@ -41,7 +40,7 @@ def head_slopes(heads: int) -> list[float]:
     return steps + between[: heads - below]
 
 
-class ALiBi(BiasedAttention):
+class ALiBi(BiasedAttention, ComputedTables):
     """Scores fall with the distance, in every head at its own rate.
 
     Args:
@@ -62,18 +61,13 @@ class ALiBi(BiasedAttention):
 
     def __init__(self, heads: int) -> None:
         super().__init__(check_size("heads", heads))
-        self._set_slopes(heads, None)
+        self._slopes = heads
+        self.build_tables()
 
     def bias(self, gap: Gap) -> Float[Tensor, "H *shape"]:
         """Return minus the slope times the distance."""
         return -self.slope.reshape(-1, *[1] * gap.ndim) * gap.abs()
 
-    def _set_slopes(self, heads: int, device: torch.device | None) -> None:
-        slope = torch.tensor(head_slopes(heads), dtype=torch.float32, device=device)
-        self.register_buffer("slope", slope, persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ALiBi":
-        """Follow ``.to(device)`` but not ``.to(dtype)``: rounded slopes misplace distant keys."""
-        super()._apply(fn, recurse)
-        self._set_slopes(len(self.slope), self.slope.device)
-        return self
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return the slopes of all heads."""
+        return {"slope": torch.tensor(head_slopes(self._slopes), dtype=torch.float32)}

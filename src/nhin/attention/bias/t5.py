@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from nhin.attention.base import ABILITIES
 from nhin.attention.bias.kernel import BiasedAttention, Gap
 from nhin.attention.softmax_base import softmax_facts
+from nhin.attention.tables import ComputedTables
 from nhin.errors import ShapeError
 from nhin.ranges import check_size
 
@@ -47,7 +48,7 @@ def bucket_edges(buckets: int, distance: int) -> list[int]:
     return edges
 
 
-class T5(BiasedAttention):
+class T5(BiasedAttention, ComputedTables):
     """Scores get a learned bias by the range of their distance.
 
     Args:
@@ -82,8 +83,13 @@ class T5(BiasedAttention):
                 f"distance is {distance}; give more than {self.buckets // 2}, the number of distances "
                 "with a bucket of their own"
             )
-        self.register_buffer("edges", torch.tensor(bucket_edges(self.buckets, distance)), persistent=False)
+        self.distance = distance
+        self.build_tables()
         self.table = nn.Parameter(torch.randn(heads, buckets) * 0.02)
+
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return the distances at which the bucket changes."""
+        return {"edges": torch.tensor(bucket_edges(self.buckets, self.distance))}
 
     def bucket_of(self, gap: Gap) -> Int[Tensor, "*shape"]:
         """Return the column of the table for keys ``gap`` positions before the query."""

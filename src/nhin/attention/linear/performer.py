@@ -21,7 +21,6 @@ Differs: logarithms of keys are relative to their largest so far, feature by fea
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -30,10 +29,11 @@ from torch import Tensor
 from nhin.attention.base import Queries
 from nhin.attention.linear import chunked_scan
 from nhin.attention.linear.base import FeatureInputs, KernelizedAttention, linear_facts
+from nhin.attention.tables import ComputedTables
 from nhin.ranges import check_size
 
 
-class Performer(KernelizedAttention):
+class Performer(KernelizedAttention, ComputedTables):
     """Softmax attention in linear time, approximately.
 
     Args:
@@ -44,6 +44,7 @@ class Performer(KernelizedAttention):
 
     feature_map = "exp"
     projection: Float[Tensor, "D M"]
+    save_tables = True
     facts = linear_facts(
         "performer",
         "Performer (FAVOR+)",
@@ -63,7 +64,12 @@ class Performer(KernelizedAttention):
             features = max(1, math.ceil(head_dim * math.log(head_dim)))
         self.features = check_size("features", features)
         self.seed = check_size("seed", seed, 0)
-        self.register_buffer("projection", draw_directions(head_dim, features, seed))
+        self._draw = head_dim, features, seed
+        self.build_tables()
+
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return the random directions."""
+        return {"projection": draw_directions(*self._draw)}
 
     def project(self, x: Queries) -> FeatureInputs:
         """Return the logarithms of the features, in float32 at least: they are exponents."""
@@ -74,20 +80,14 @@ class Performer(KernelizedAttention):
         """Return the number of features."""
         return self.features
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "Performer":
-        # A cast to half precision and back would change the directions: only the device may change.
-        exact = self.projection
-        super()._apply(fn, recurse)
-        self.projection = exact.to(self.projection.device)
-        return self
-
 
 def draw_directions(head_dim: int, features: int, seed: int) -> Float[Tensor, "D M"]:
     """Draw directions in orthogonal blocks, with the lengths of Gaussian vectors; in float64."""
+    # On the CPU everywhere, for the same numbers.
     generator = torch.Generator().manual_seed(seed)
     blocks = []
     for _ in range(0, features, head_dim):
-        drawn = torch.randn(2, head_dim, head_dim, generator=generator, dtype=torch.float64)
+        drawn = torch.randn(2, head_dim, head_dim, generator=generator, dtype=torch.float64, device="cpu")
         basis, upper = torch.linalg.qr(drawn[0])
         # The signs of QR are LAPACK's choice; these make the basis unique and uniform.
         basis = basis * upper.diagonal().sign()

@@ -30,8 +30,6 @@ Differs: buckets are exact. The paper sorts positions by bucket, divides them in
          reference. No second derivative of the fast path.
 """
 
-from collections.abc import Callable
-
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float, Int
@@ -43,13 +41,14 @@ from nhin.attention.lsh.cache import Buckets, LSHCache
 from nhin.attention.masked_softmax import ScoreMask, autocast_inputs, mask_keys, shield_inputs
 from nhin.attention.masks import KeyPositions, QueryPositions
 from nhin.attention.softmax_base import SoftmaxAttention
+from nhin.attention.tables import ComputedTables
 from nhin.errors import ShapeError
 from nhin.ranges import check_size
 
 MAX_DENSE_PAIRS = 200_000  # queries times keys up to which the table is faster than sorting
 
 
-class LSH(SoftmaxAttention):
+class LSH(SoftmaxAttention, ComputedTables):
     """Softmax over the keys that share a bucket with the query in any round, and its own key.
 
     Args:
@@ -60,6 +59,7 @@ class LSH(SoftmaxAttention):
     """
 
     directions: Float[Tensor, "rounds D half"]
+    save_tables = True
     facts = Facts(
         "lsh",
         "LSH attention (Reformer)",
@@ -81,7 +81,12 @@ class LSH(SoftmaxAttention):
             raise ShapeError(f"buckets is {buckets}; give an even number: every direction makes two")
         self.rounds = check_size("rounds", rounds)
         self.seed = check_size("seed", seed, 0)
-        self.register_buffer("directions", draw_directions(rounds, head_dim, buckets // 2, seed))
+        self._draw = rounds, head_dim, buckets // 2, seed
+        self.build_tables()
+
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return the random directions."""
+        return {"directions": draw_directions(*self._draw)}
 
     def hash_buckets(self, x: Queries) -> Buckets:
         """Return the bucket of every vector in every round; zeros fall into the first."""
@@ -125,13 +130,6 @@ class LSH(SoftmaxAttention):
         buckets = {"query_buckets": self.hash_buckets(q), "key_buckets": key_buckets}
         return buckets | super()._explain(q, k, v, causal, keep)
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "LSH":
-        # A cast to half precision and back would change the directions: only the device may change.
-        exact = self.directions
-        super()._apply(fn, recurse)
-        self.directions = exact.to(self.directions.device)
-        return self
-
 
 def bucket_of(x: Float[Tensor, "B _ _ half"]) -> Int[Tensor, "B _ _"]:
     """Return which of the directions and, after them, of their opposites is closest."""
@@ -141,5 +139,6 @@ def bucket_of(x: Float[Tensor, "B _ _ half"]) -> Int[Tensor, "B _ _"]:
 
 def draw_directions(rounds: int, head_dim: int, half: int, seed: int) -> Float[Tensor, "rounds D half"]:
     """Draw directions; in float64."""
+    # On the CPU everywhere, for the same numbers.
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(rounds, head_dim, half, generator=generator, dtype=torch.float64)
+    return torch.randn(rounds, head_dim, half, generator=generator, dtype=torch.float64, device="cpu")

@@ -19,12 +19,13 @@ Extends: Defined for any length; outputs worsen soon after the trained length.
 Use:     By default: every layer knows the distance, and caches stay valid.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Float64
-from torch import Tensor, nn
+from torch import Tensor
 
+from nhin.attention.tables import ComputedTables
 from nhin.errors import ShapeError, UnknownName
 from nhin.ranges import check_range
 
@@ -40,7 +41,7 @@ def inv_freq(head_dim: int, base: float) -> Float64[Tensor, " pairs"]:
     return base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
 
 
-class Rotary(nn.Module):
+class Rotary(ComputedTables):
     """Rotates heads by their position; the tables stay float32 when the module is cast.
 
     Args:
@@ -64,7 +65,8 @@ class Rotary(nn.Module):
         if pairs not in PAIRS:
             raise UnknownName("pairs", pairs, PAIRS)
         self.head_dim, self.base, self.pairs = head_dim, check_range("base", base, above=0), pairs
-        self._build_table(max(context, 1), None)
+        self.table_length = max(context, 1)
+        self.build_tables()
 
     def forward(self, x: RotaryQueries, *, start: int | Sequence[int] = 0) -> RotaryQueries:
         """Rotate queries or keys at positions ``start``, ``start + 1``, ... without changing the dtype.
@@ -122,21 +124,14 @@ class Rotary(nn.Module):
         stop = x.shape[1] + (start if isinstance(start, int) else max(start, default=0))
         # A compiled or exported graph cannot grow a table; slicing it too long fails there instead.
         if not torch.compiler.is_compiling() and stop > self.cos_sin.shape[1]:
-            self._build_table(max(stop, 2 * self.cos_sin.shape[1]), self.cos_sin.device)
+            self.table_length = max(stop, 2 * self.table_length)
+            self.build_tables(self.cos_sin.device)
 
-    def _build_table(self, length: int, device: torch.device | None) -> None:
-        with torch.inference_mode(False):
-            angles = self.angles(torch.arange(length, dtype=torch.float64))
-            cos, sin = ((self.attention_scale * x).float() for x in (angles.cos(), angles.sin()))
-            # The factors of every channel and of its partner.
-            table = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
-            self.register_buffer("cos_sin", table.to(device), persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
-        """Follow ``.to(device)`` but not ``.to(dtype)``: rounded tables misplace distant tokens."""
-        super()._apply(fn, recurse)
-        self._build_table(self.cos.shape[0], self.cos.device)
-        return self
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return the factors of every channel and of its partner, at every position."""
+        angles = self.angles(torch.arange(self.table_length, dtype=torch.float64))
+        cos, sin = ((self.attention_scale * x).float() for x in (angles.cos(), angles.sin()))
+        return {"cos_sin": torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])}
 
 
 def table_rows(table: Tensor, start: int | Sequence[int], length: int) -> Float[Tensor, "#B L 1 pairs"]:

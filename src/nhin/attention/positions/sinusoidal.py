@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nhin.attention.tables import ComputedTables
 from nhin.errors import ShapeError
 
 
@@ -26,3 +27,18 @@ def sinusoidal(length: int, dim: int) -> Float[Tensor, "L C"]:
     rates = 10000.0 ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim].float()
+
+
+class SinusoidalEmbedding(ComputedTables):
+    """The table of ``length`` positions, as a module of a network."""
+
+    table: Float[Tensor, "L C"]
+
+    def __init__(self, length: int, dim: int) -> None:
+        super().__init__()
+        self.sizes = length, dim
+        self.build_tables()
+
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return the table."""
+        return {"table": sinusoidal(*self.sizes)}

@@ -97,12 +97,11 @@ class XPos(Rotary):
                     "cannot hold xPos's factors; build it with a larger decay or another context"
                 )
 
-    def _build_table(self, length: int, device: torch.device | None) -> None:
-        super()._build_table(length, device)
-        with torch.inference_mode(False):
-            share = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
-            zeta = (share + self.gamma) / (1 + self.gamma)
-            power = (torch.arange(length, dtype=torch.float64)[:, None] - self.center) / self.decay
-            # Positions beyond the limit are refused; in the table they need only be finite.
-            scale = (power * zeta.log()).clamp(-LIMIT, LIMIT).exp()
-            self.register_buffer("scale", scale.float().to(device), persistent=False)
+    def compute_tables(self) -> dict[str, Tensor]:
+        """Return those of ``Rotary`` and the scale of queries at every position."""
+        share = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
+        zeta = (share + self.gamma) / (1 + self.gamma)
+        power = (torch.arange(self.table_length, dtype=torch.float64)[:, None] - self.center) / self.decay
+        # Positions beyond the limit are refused; in the table they need only be finite.
+        scale = (power * zeta.log()).clamp(-LIMIT, LIMIT).exp()
+        return super().compute_tables() | {"scale": scale.float()}
