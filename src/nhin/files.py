@@ -4,15 +4,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from nhin.errors import CheckpointError, NhinError, UsageError
 
+T = TypeVar("T")
+
 LOCK = ".lock"
 _MAX_JSON = 64 * 2**20
+_MAX_READ_SECONDS = 60.0
 
 
 @contextmanager
@@ -39,8 +43,9 @@ def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = Checkpo
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
-        except OSError:
-            new.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
             raise
 
 
@@ -66,12 +71,66 @@ def write_folder(folder: Path) -> Iterator[Path]:
 
 def find_folder(folder: Path) -> Path | None:
     """Find a folder of ``write_folder``, which a kill between two renames leaves under another name."""
-    return next((path for path in (folder, beside(folder)[1]) if path.is_dir()), None)
+    # Again at the end: the second rename may come between the first look and the second.
+    return next((path for path in (folder, beside(folder)[1], folder) if path.is_dir()), None)
+
+
+def read_folder(folder: Path, read: Callable[[Path], T]) -> T | None:
+    """Read a folder of ``write_folder`` as it was at one moment, though another process may replace it.
+
+    Args:
+        folder: The folder.
+        read: Called with its path; called again if the folder was replaced meanwhile.
+
+    Returns:
+        What ``read`` returned; None where there is no folder.
+
+    Raises:
+        CheckpointError: It is replaced again and again, faster than it can be read.
+    """
+    deadline = time.monotonic() + _MAX_READ_SECONDS
+    while (path := find_folder(folder)) is not None:
+        with _hold_folder(path) as held:
+            try:
+                result = read(path)
+            except Exception:
+                if _is_at(path, held) and find_folder(folder) == path:
+                    raise
+            else:
+                if _is_at(path, held) and find_folder(folder) == path:
+                    return result
+        if time.monotonic() > deadline:
+            raise CheckpointError(f"{folder} is replaced again and again, faster than it can be read")
+    return None
+
+
+@contextmanager
+def _hold_folder(path: Path) -> Iterator[os.stat_result | None]:
+    """Yield which folder is at a path; until the end no other folder can have its number."""
+    try:
+        # Windows cannot open a folder, and does not use the number of a removed one again.
+        handle = None if os.name == "nt" else os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield path.stat() if handle is None else os.fstat(handle)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _is_at(path: Path, held: os.stat_result | None) -> bool:
+    """Return whether the folder at a path is the one that is held."""
+    try:
+        return held is not None and os.path.samestat(path.stat(), held)
+    except FileNotFoundError:
+        return False
 
 
 def beside(folder: Path) -> tuple[Path, Path]:
     """Return the paths where ``write_folder`` builds the new folder and moves the old one."""
-    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    return folder.parent / f".{folder.name}.new", folder.parent / f".{folder.name}.old"
 
 
 def swap(folder: Path, new: Path, old: Path) -> None:
@@ -81,7 +140,7 @@ def swap(folder: Path, new: Path, old: Path) -> None:
         folder.rename(old)
     new.rename(folder)
     flush(folder.parent)
-    _remove(old)
+    shutil.rmtree(old, ignore_errors=True)  # what stays is removed at the next write
 
 
 def flush(path: Path) -> None:
@@ -96,7 +155,9 @@ def flush(path: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         shutil.rmtree(folder)
 
 
@@ -112,7 +173,8 @@ def lock_folder(folder: Path, busy: str, error: type[NhinError] = CheckpointErro
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     with lock:
-        _lock(lock, busy)
+        with explain_os_error(f"lock {folder}", error):
+            _lock(lock, busy)
         yield
 
 

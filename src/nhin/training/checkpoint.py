@@ -1,25 +1,39 @@
 """A checkpoint: a folder of safetensors and JSON, which ``files.write_folder`` replaces as a whole.
 
 Loading one runs no code of it. Where weights are sharded each process writes its rows,
-``model-00001-of-00002.safetensors``; ``load`` joins them for any number of processes.
+``model-00001-of-00002.safetensors``; ``load`` joins them for any number of processes. The metadata of every
+safetensors file say to which checkpoint it belongs, as which file and which part; ``id.json`` holds the same
+id, made from the contents.
 """
 
+import hashlib
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from nhin.errors import CheckpointError
-from nhin.files import beside, find_folder, write_folder
+from nhin.files import (
+    beside,
+    explain_os_error,
+    find_folder,
+    parse_json,
+    read_bytes,
+    read_folder,
+    read_json,
+    write_folder,
+)
 from nhin.training.distributed import ProcessGroup
 from nhin.training.fsdp import shard_like
 
@@ -37,6 +51,8 @@ _NEW_NAMES = {
 }
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _MAX_PARTS = 4096
+_MAX_JSON_BYTES = 256 * 2**20
+_ID, _MARK = "id", "nhin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +75,59 @@ def save(folder: Path, checkpoint: Checkpoint, group: ProcessGroup | None = None
         CheckpointError: No room or no permission; the one in ``folder`` is intact.
     """
     group = group or ProcessGroup()
-    suffix = f"-{group.rank + 1:05}-of-{group.world:05}" if group.world > 1 else ""
+    part = f"{group.rank + 1:05}-of-{group.world:05}" if group.world > 1 else ""
     try:
         with write_folder(folder) if group.is_first else nullcontext(beside(folder)[0]) as new:
-            group.barrier()
-            for name, tensors in checkpoint.tensors.items():
-                # safetensors refuses tensors that share memory, as tied weights do; hence clone.
-                clones = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
-                save_file(clones, new / f"{name}{suffix}.safetensors")
-            group.barrier()
             if group.is_first:
-                for name, value in ({"format": FORMAT} | dict(checkpoint.values)).items():
-                    text = json.dumps(value, ensure_ascii=False, indent=1)
-                    (new / f"{name}.json").write_text(text, encoding="utf-8")
+                _write_values(new, checkpoint)
+            group.barrier()
+            owner = {"checkpoint": read_json(new / f"{_ID}.json"), "step": _find_step(checkpoint)}
+            for name, tensors in checkpoint.tensors.items():
+                path = new / f"{name}{'-' if part else ''}{part}.safetensors"
+                # One entry of metadata only: safetensors writes several in any order.
+                mark = json.dumps(owner | {"file": name, "part": part})
+                write_tensors(path, tensors, {_MARK: mark})
+            group.barrier()
         group.barrier()
     except (OSError, SafetensorError) as why:
         reason = getattr(why, "strerror", None) or why
         kept = "; the one before it is intact" if exists(folder) else ""
         raise CheckpointError(f"cannot save a checkpoint in {folder.parent}: {reason}{kept}") from why
+
+
+def _write_values(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the JSON files, and an id computed from them and from the tensors."""
+    values = {"format": FORMAT} | dict(checkpoint.values)
+    texts = {name: json.dumps(value, ensure_ascii=False, indent=1) for name, value in values.items()}
+    sums = [_checksum(x) for tensors in checkpoint.tensors.values() for x in tensors.values()]
+    digest = hashlib.sha256(repr((texts, sums)).encode()).hexdigest()[:32]
+    for name, text in (texts | {_ID: json.dumps(digest)}).items():
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _checksum(x: Tensor) -> int:
+    values: Any = x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return zlib.crc32(values)
+
+
+def _find_step(checkpoint: Checkpoint) -> object:
+    trainer = checkpoint.values.get("trainer")
+    return trainer.get("step") if isinstance(trainer, Mapping) else None
+
+
+def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with the permissions of any other new file.
+
+    Raises:
+        OSError: No room or no permission (or SafetensorError).
+    """
+    path.touch()
+    mode = S_IMODE(path.stat().st_mode)
+    # safetensors refuses tensors that share memory, as tied weights do; hence clone.
+    clones = {name: x.detach().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()}
+    save_file(clones, path, dict(metadata))
+    if S_IMODE(path.stat().st_mode) != mode:  # safetensors lets only the owner read it
+        path.chmod(mode)
 
 
 def exists(folder: Path) -> bool:
@@ -90,19 +141,23 @@ def load(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: There is none, or it is damaged.
     """
-    path = find_folder(folder)
-    if path is None:
+    try:
+        with explain_os_error(f"read the checkpoint {folder}"):
+            read = read_folder(folder, _read_files)
+    except SafetensorError as why:
+        raise CheckpointError(f"the checkpoint {folder} is torn: {why}") from why
+    if read is None:
         raise CheckpointError(f"there is no checkpoint in {folder}")
     try:
-        tensors = _load_tensors(path)
-        values = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")}
-    except (OSError, SafetensorError, ValueError, RuntimeError) as why:
-        raise CheckpointError(f"the checkpoint {path} is torn: {why}") from why
+        values = {name: parse_json(text, f"{name}.json") for name, text in read[1].items()}
+        tensors = _join_parts(read[0], values.pop(_ID, None))
+    except (ValueError, RuntimeError) as why:
+        raise CheckpointError(f"the checkpoint {folder} is torn: {why}") from why
     if not tensors:
-        raise CheckpointError(f"{path} is not a checkpoint: it holds no safetensors")
+        raise CheckpointError(f"{folder} is not a checkpoint: it holds no safetensors")
     version = values.pop("format", 1)
     if version not in range(1, FORMAT + 1):
-        raise CheckpointError(f"{path} has format {version!r}; this nhin reads format 1 to {FORMAT}")
+        raise CheckpointError(f"{folder} has format {version!r}; this nhin reads format 1 to {FORMAT}")
     return Checkpoint(_rename_weights(tensors) if version == 1 else tensors, values)
 
 
@@ -116,19 +171,46 @@ def _rename_weights(tensors: Mapping[str, Tensors]) -> dict[str, Tensors]:
     }
 
 
-def _load_tensors(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Read all tensors, and join the rows that several processes wrote."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        part = _PART.fullmatch(path.stem)
-        files.setdefault(part[1] if part else path.stem, []).append(path)
-        if part and not 1 <= int(part[2]) <= int(part[3]) <= _MAX_PARTS:
-            raise ValueError(f"{path.name} is no part of a whole")
-    for name, paths in files.items():
-        part = _PART.fullmatch(paths[0].stem)
-        if len(paths) != (int(part[3]) if part else 1):
-            raise ValueError(f"of {name} there are {len(paths)} parts")
-    return {name: _join_rows([load_file(path) for path in paths]) for name, paths in files.items()}
+_File = tuple[dict[str, Tensor], dict[str, str]]  # tensors and metadata
+
+
+def _read_files(folder: Path) -> tuple[dict[str, _File], dict[str, bytes]]:
+    """Read every file of a checkpoint, by name; the tensors are mapped into memory, not read."""
+    names = sorted(path.name for path in folder.iterdir())
+    texts = {
+        name.removesuffix(".json"): read_bytes(folder / name, _MAX_JSON_BYTES)
+        for name in names
+        if name.endswith(".json")
+    }
+    files: dict[str, _File] = {}
+    for name in names:
+        if name.endswith(".safetensors"):
+            with safe_open(folder / name, "pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+                files[name.removesuffix(".safetensors")] = tensors, file.metadata() or {}
+    return files, texts
+
+
+def _join_parts(files: Mapping[str, _File], owner: Any) -> dict[str, dict[str, Tensor]]:
+    """Join the rows that several processes wrote; refuse files of another checkpoint than ``owner``."""
+    parts: dict[str, list[str]] = {}
+    for stem, (_, metadata) in files.items():
+        match = _PART.fullmatch(stem)
+        if match and not 1 <= int(match[2]) <= int(match[3]) <= _MAX_PARTS:
+            raise ValueError(f"{stem}.safetensors is no part of a whole")
+        name, part = (match[1], stem.removeprefix(f"{match[1]}-")) if match else (stem, "")
+        parts.setdefault(name, []).append(stem)
+        expected = {"checkpoint": owner, "file": name, "part": part}
+        # Old checkpoints have no marks, nor have weights that other programs wrote.
+        mark = parse_json(metadata.get(_MARK, "null"), f"the mark of {stem}.safetensors")
+        fits = isinstance(mark, dict) and expected.items() <= mark.items()
+        if not fits and (mark is not None or (owner and match)):
+            raise ValueError(f"{stem}.safetensors is another file, or of another checkpoint")
+    for name, stems in parts.items():
+        match = _PART.fullmatch(stems[0])
+        if len(stems) != (int(match[3]) if match else 1):
+            raise ValueError(f"of {name} there are {len(stems)} parts")
+    return {name: _join_rows([files[stem][0] for stem in stems]) for name, stems in parts.items()}
 
 
 def _join_rows(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
