@@ -67,6 +67,10 @@ def test_a_reader_has_the_weights_of_its_file():
     assert recipe.data.prefetch == 1
 
 
+# Settings that came later, with the value that changes nothing.
+ADDED = {"head_dim": None, "qk_gain": False, "bias_parts": "all"}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_setting_keeps_its_value(name):
     """Values in order: names alone have changed."""
@@ -74,6 +78,7 @@ def test_every_setting_keeps_its_value(name):
     after = to_dict(recipe_of(OLD / name))
     assert before["model"].pop("settings") != {"leaders": 1}
     settings = after["model"].pop("settings")
+    assert {name: after["model"].pop(name) for name in ADDED} == ADDED
     assert settings == ({"window": 4, "global_tokens": 1} if name == "lm-longformer" else {})
     assert list(before["model"].values()) == list(after["model"].values())
     assert before["model"].keys() - after["model"].keys() == {

@@ -14,6 +14,7 @@ from nhin.attention.position_registry import POSITIONS, build_rotary
 from nhin.attention.positions import Rotary, Rotary2d, XPos, permute_heads
 from nhin.attention.positions.dynamic_ntk import DynamicNTK
 from nhin.attention.positions.interpolation import Interpolation
+from nhin.attention.positions.llama3 import Llama3Rotary
 from nhin.attention.positions.ntk import NTK
 from nhin.attention.positions.rotary import inv_freq
 from nhin.attention.positions.rotary_interleaved import rotary_interleaved
@@ -143,6 +144,17 @@ def test_dynamic_ntk_is_plain_up_to_the_trained_length_and_never_turns_the_slowe
     assert angles[:, -1].max() <= 40 * inv_freq(8, 10000.0)[-1]
 
 
+def test_llama3_divides_pairs_by_the_turns_they_make_in_the_trained_length():
+    speeds = inv_freq(32, 10000.0)
+    turns = 100 * speeds / (2 * torch.pi)
+    angles = Llama3Rotary(32, factor=8.0, trained=100, fast=4.0, slow=1.0).angles(torch.ones(1).double())[0]
+    assert_close(angles[turns >= 4], speeds[turns >= 4])
+    assert_close(angles[turns <= 1], speeds[turns <= 1] / 8)
+    between = (turns > 1) & (turns < 4)
+    assert between.any()
+    assert_close(angles[between], speeds[between] * (1 / 8 + 7 / 8 * (turns[between] - 1) / 3))
+
+
 def test_yarn_leaves_fast_pairs_squeezes_slow_ones_and_lengthens():
     yarn = YaRN(128, factor=8.0, trained=4096)
     places = torch.tensor([1.0], dtype=torch.float64)
@@ -253,6 +265,7 @@ def test_turning_compiles_at_any_length(name):
         (lambda: NTK(8, factor=0.0), "factor is 0.0; give at least 1"),
         (lambda: DynamicNTK(8, trained=0), "trained is 0"),
         (lambda: YaRN(8, fast=1.0, slow=2.0), "fast is 1.0 and slow is 2.0; give more turns"),
+        (lambda: Llama3Rotary(8, fast=1.0, slow=2.0), "fast is 1.0 and slow is 2.0; give more turns"),
         (lambda: YaRN(8, temperature=0.0), "temperature is 0.0; give more than 0"),
         (lambda: XPos(8, decay=-1.0), "decay is -1.0"),
         (lambda: Rotary(8, base=0.0), "base is 0.0"),

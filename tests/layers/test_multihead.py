@@ -231,8 +231,30 @@ def test_normalized_queries_and_keys_bound_the_logits_whatever_the_weights():
     assert_close(layer(x, causal=True), layer.out(out.flatten(2)))
 
 
-def test_normalized_keys_are_cached_normalized():
-    layer = MultiHead(16, 4, qk_norm=True, rotary=True).eval()
+def test_gains_scale_the_channels_of_normalized_queries_and_keys():
+    layer, x = MultiHead(16, 4, qk_norm=True, qk_gain=True), torch.randn(2, 5, 16)
+    plain = MultiHead(16, 4, qk_norm=True)
+    plain.load_state_dict({name: x for name, x in layer.state_dict().items() if "_norm" not in name})
+    with torch.no_grad():
+        layer.query_norm.weight.copy_(torch.arange(4.0))
+        layer.key_norm.weight.copy_(torch.arange(4.0) - 2)
+    (q, k, v), (plain_q, plain_k, plain_v) = layer.project_qkv(x), plain.project_qkv(x)
+    assert_close(q, plain_q * torch.arange(4.0))
+    assert_close(k, plain_k * (torch.arange(4.0) - 2))
+    assert_close(v, plain_v)
+
+
+def test_a_head_may_be_wider_or_narrower_than_its_share_of_the_model():
+    layer = MultiHead(10, 4, kv_heads=2, head_dim=6, rotary=True, bias=True, out_bias=False).eval()
+    q, k, v = layer.project_qkv(torch.randn(2, 5, 10))
+    assert (q.shape, k.shape, v.shape) == ((2, 5, 4, 6), (2, 5, 2, 6), (2, 5, 2, 6))
+    assert (layer.query.bias is None, layer.out.bias is None) == (False, True)
+    assert layer(torch.randn(2, 5, 10), causal=True).shape == (2, 5, 10)
+
+
+@pytest.mark.parametrize("gain", [False, True])
+def test_normalized_keys_are_cached_normalized(gain):
+    layer = MultiHead(16, 4, qk_norm=True, qk_gain=gain, rotary=True).eval()
     x = 5 * torch.randn(2, 6, 16)
     with torch.inference_mode():
         cache = layer.new_cache(2, 6)

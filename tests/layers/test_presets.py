@@ -96,7 +96,12 @@ def test_an_unknown_preset_or_argument_names_the_nearest():
 
 @pytest.mark.parametrize("name", [name for name, p in POSITIONS.items() if p.where == "heads"])
 def test_every_position_of_heads_decodes_in_a_layer_step_by_step_as_all_at_once(name):
-    settings = {"dynamic-ntk": {"trained": 3}, "yarn": {"trained": 16}, "rotary-2d": {"columns": 3}}
+    settings = {
+        "dynamic-ntk": {"trained": 3},
+        "yarn": {"trained": 16},
+        "rotary-2d": {"columns": 3},
+        "llama3": {"trained": 9},
+    }
     wanted = {"name": name, **settings.get(name, {})}
     layer = MultiHead(32, 4, kv_heads=2, rotary=wanted).double().eval()
     x = torch.randn(2, 8, 32, dtype=torch.float64)

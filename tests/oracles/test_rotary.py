@@ -16,6 +16,7 @@ from nhin.attention.bias.t5 import T5
 from nhin.attention.positions import Rotary, XPos
 from nhin.attention.positions.dynamic_ntk import DynamicNTK
 from nhin.attention.positions.interpolation import Interpolation
+from nhin.attention.positions.llama3 import Llama3Rotary
 from nhin.attention.positions.rotary_interleaved import rotary_interleaved
 from nhin.attention.positions.yarn import YaRN
 
@@ -85,10 +86,20 @@ def hugging_face(kind, **settings):
             "yarn",
             {"factor": 8.0, "original_max_position_embeddings": 512, "trained": 4096},
         ),
+        (
+            Llama3Rotary(D, factor=8.0, trained=512),
+            "llama3",
+            {
+                "factor": 8.0,
+                "original_max_position_embeddings": 512,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+            },
+        ),
         (DynamicNTK(D, trained=64, factor=2.0), "dynamic", {"factor": 2.0, "trained": 64}),
     ],
 )
-def test_halves_linear_and_yarn_are_those_of_hugging_face(ours, kind, theirs):
+def test_halves_linear_yarn_and_llama3_are_those_of_hugging_face(ours, kind, theirs):
     q, _ = heads()
     assert_close(ours(q), hugging_face(kind, **theirs)(q), atol=1e-5, rtol=1e-5)
 

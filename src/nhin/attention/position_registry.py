@@ -16,6 +16,7 @@ from nhin.attention.bias.t5 import T5
 from nhin.attention.positions.dynamic_ntk import DynamicNTK
 from nhin.attention.positions.interpolation import Interpolation
 from nhin.attention.positions.learned import LearnedEmbedding
+from nhin.attention.positions.llama3 import Llama3Rotary
 from nhin.attention.positions.ntk import NTK
 from nhin.attention.positions.rotary import Rotary
 from nhin.attention.positions.rotary_2d import Rotary2d
@@ -45,6 +46,7 @@ POSITIONS: dict[str, PositionEntry] = {
     "ntk": PositionEntry("NTK-aware rotary", "heads", NTK),
     "dynamic-ntk": PositionEntry("Dynamic NTK", "heads", DynamicNTK),
     "yarn": PositionEntry("YaRN", "heads", YaRN),
+    "llama3": PositionEntry("Llama 3's rotary", "heads", Llama3Rotary),
     "xpos": PositionEntry("xPos: rotary that fades", "heads", XPos),
     "alibi": PositionEntry("ALiBi: linear biases", "scores", ALiBi),
     "t5": PositionEntry("T5's relative bias", "scores", T5),

@@ -23,7 +23,7 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
     crops: int | None = None,
     last: bool = False,
     whole: bool = False,
-    format: Literal["auto", "gpt2", "llama"] | None = None,
+    format: Literal["auto", "gpt2", "llama", "qwen2", "qwen3"] | None = None,
 ) -> int:
     """Export a reader's checkpoint to the ONNX pair that reading uses, or a language model to a folder.
 
@@ -40,7 +40,8 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
         last: Readers: export the last weights instead of their moving average.
         whole: Readers: store weights in single precision, twice as large.
         format: Language models: gpt2 has layer norms and learned positions, llama RMS norms, rotary positions
-            and SwiGLU; auto, the default, takes the one that fits.
+            and SwiGLU, qwen2 also biases of queries, keys and values, qwen3 norms of queries and keys; auto,
+            the default, takes the one that fits.
     """
     from nhin.lm.run_dir import is_run
 

@@ -3,7 +3,8 @@
 Source:  Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; grouped heads: Ainslie et al. 2023,
          arXiv:2305.13245; norms of queries and keys: Henry et al. 2020, arXiv:2010.04245.
 Differs: dropout acts on the output, not on the attention weights, which many mechanisms never compute;
-         queries and keys are divided by their root mean square, without a learned temperature.
+         queries and keys are divided by their root mean square, without a learned temperature (``qk_gain``
+         scales each channel, as Qwen 3 does).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,14 +30,18 @@ class MultiHead(nn.Module):
 
     Args:
         dim: Width of inputs and outputs.
-        heads: Query heads; divides ``dim``.
+        heads: Query heads; divides ``dim`` unless a ``head_dim`` is given.
         kv_heads: Key/value heads; divides ``heads``. ``heads`` when None; 1 is multi-query attention.
+        head_dim: Width of one head; ``dim`` over ``heads`` when None.
         mechanism: A name in ``attention.registry.MECHANISMS``.
         settings: The mechanism's own settings.
         rotary: Rotate queries and keys by their position, except in cross-attention. True, or a rotary name
             of ``attention.position_registry.POSITIONS``, or ``{"name": NAME, **its settings}``.
         qk_norm: Divide queries and keys of the self-attention by their root mean square, to bound the logits.
+        qk_gain: Scale each channel of them by a learned gain, shared by all heads.
+        eps: Added inside the norms of ``qk_gain``; the least of float32 when None.
         bias: Give the projections a bias.
+        out_bias: Give the output's projection one; as ``bias`` when None.
         dropout: Probability of dropping an output channel.
     """
 
@@ -46,24 +51,30 @@ class MultiHead(nn.Module):
         heads: int,
         *,
         kv_heads: int | None = None,
+        head_dim: int | None = None,
         mechanism: str = "softmax",
         settings: Mapping[str, object] | None = None,
         rotary: bool | str | Mapping[str, object] = False,
         qk_norm: bool = False,
+        qk_gain: bool = False,
+        eps: float | None = None,
         bias: bool = False,
+        out_bias: bool | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
-        if heads < 1 or dim % heads:
+        if heads < 1 or (dim % heads and head_dim is None):
             raise ShapeError(f"heads is {heads}, which does not divide dim {dim}; choose a divisor")
         if kv_heads < 1 or heads % kv_heads:
             raise ShapeError(f"kv_heads is {kv_heads}, which does not divide heads {heads}; choose a divisor")
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
-        self.query = nn.Linear(dim, dim, bias=bias)
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim or dim // heads
+        self.query = nn.Linear(dim, heads * self.head_dim, bias=bias)
         self.key_value = nn.Linear(dim, 2 * kv_heads * self.head_dim, bias=bias)
-        self.out = nn.Linear(dim, dim, bias=bias)
+        self.out = nn.Linear(heads * self.head_dim, dim, bias=bias if out_bias is None else out_bias)
         self.qk_norm = qk_norm
+        self.query_norm = nn.RMSNorm(self.head_dim, eps) if qk_gain else None
+        self.key_norm = nn.RMSNorm(self.head_dim, eps) if qk_gain else None
         self.rotary = build_rotary(rotary, self.head_dim)
         self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim, **(settings or {}))
         self.dropout = nn.Dropout(dropout)
@@ -125,7 +136,9 @@ class MultiHead(nn.Module):
         self, q: Float[Tensor, "B T H D"], k: Keys, cache: Cache | None
     ) -> tuple[Float[Tensor, "B T H D"], Keys]:
         """Normalize queries and keys, and rotate them by their position."""
-        if self.qk_norm:
+        if self.query_norm is not None and self.key_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        elif self.qk_norm:
             q, k = F.rms_norm(q, (self.head_dim,)), F.rms_norm(k, (self.head_dim,))
         if self.rotary is None:
             return q, k

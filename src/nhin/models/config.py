@@ -18,10 +18,13 @@ from nhin.ranges import check_range, check_size
 WIDTH_PER_BLOCK, SMALL_HEAD, LARGE_HEAD, LARGE_HEAD_FROM = 48, 32, 64, 128
 MLPType = Literal["none", "gelu", "gelu-tanh", "relu2", "swiglu"]
 Init = Literal["small", "zero"]
+BiasParts = Literal["all", "attention", "qkv", "mlp"]
+_BIASES = (("attention", "qkv"), ("attention",), ("mlp",))
 _SIZES = {
     "depth": (0, 1024),
     "dim": (1, 2**16),
     "heads": (1, 1024),
+    "head_dim": (1, 2**16),
     "context": (1, 2**22),
     "mlp_ratio": (1, 64),
     "hidden_dim": (1, 2**16),
@@ -41,6 +44,7 @@ class ModelConfig:
         heads: Query heads; when None, the most that divide ``dim`` and are at least 32 wide (64 from a
             ``dim`` of 128 on).
         kv_heads: Key/value heads; ``heads`` when None.
+        head_dim: Width of one head; ``dim`` over ``heads`` when None.
         context: Longest sequence in tokens; with ``memory``, that of one segment.
         mechanism: A name in ``attention.registry.MECHANISMS`` that can be causal.
         settings: The mechanism's own settings.
@@ -52,6 +56,7 @@ class ModelConfig:
         norm_order: Position of the norms; see ``layers.block.Block``.
         final_norm: Put a norm before the head.
         qk_norm: Normalize queries and keys.
+        qk_gain: Scale the channels of normalized queries and keys by learned gains.
         mlp: Activation of the MLP, a name in ``layers.mlp.ACTIVATIONS``; "none" for no MLP.
         mlp_ratio: Hidden width of the MLP over ``dim``.
         hidden_dim: Hidden width of the MLP, instead of ``mlp_ratio``.
@@ -59,6 +64,8 @@ class ModelConfig:
         top_k: Experts per token.
         balance_loss: Weight of the loss that balances the use of experts.
         bias: Give linear layers a bias; those of experts have none.
+        bias_parts: Which linear layers have one, with ``bias``: "all", those of "attention" or of the "mlp"
+            alone, or "qkv" for queries, keys and values.
         tie_embeddings: The head shares the weights of the embedding.
         init: Initialization: "small" as GPT-2's, "zero" with sublayers that output zeros.
         dropout: Probability of dropping a channel.
@@ -84,6 +91,7 @@ class ModelConfig:
     dim: int | None = None
     heads: int | None = None
     kv_heads: int | None = None
+    head_dim: int | None = None
     context: int = 256
     mechanism: str = "softmax"
     settings: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +103,7 @@ class ModelConfig:
     norm_order: NormOrder = "pre"
     final_norm: bool = True
     qk_norm: bool = False
+    qk_gain: bool = False
     mlp: MLPType = "gelu"
     mlp_ratio: int = 4
     hidden_dim: int | None = None
@@ -102,6 +111,7 @@ class ModelConfig:
     top_k: int = 2
     balance_loss: float = 0.01
     bias: bool = False
+    bias_parts: BiasParts = "all"
     tie_embeddings: bool = True
     init: Init = "small"
     dropout: float = 0.0
@@ -109,6 +119,11 @@ class ModelConfig:
     memory: int = 0
     segments: int = 2
     exits: bool = False
+
+    @property
+    def has_biases(self) -> tuple[bool, bool, bool]:
+        """Whether queries, keys and values have a bias, whether the attention's output, whether the MLP."""
+        return tuple(self.bias and self.bias_parts in ("all", *parts) for parts in _BIASES)  # pyright: ignore[reportReturnType]
 
     @property
     def max_positions(self) -> int:
@@ -138,7 +153,7 @@ def resolve(config: ModelConfig) -> ModelConfig:
             check_size(name, size, minimum, maximum)
     dim = WIDTH_PER_BLOCK * max(2, config.depth) if config.dim is None else config.dim
     heads = _default_heads(dim) if config.heads is None else config.heads
-    if dim % heads:
+    if dim % heads and config.head_dim is None:
         raise ShapeError(f"heads is {heads}, which does not divide dim {dim}; choose a divisor")
     config = _apply_preset(replace(config, dim=dim, heads=heads), heads)
     config = config if config.kv_heads is not None else replace(config, kv_heads=heads)
@@ -182,6 +197,7 @@ def _check_names(config: ModelConfig) -> None:
         ("mlp", config.mlp, ("none", *ACTIVATIONS)),
         ("norm_order", config.norm_order, get_args(NormOrder)),
         ("init", config.init, get_args(Init)),
+        ("bias_parts", config.bias_parts, get_args(BiasParts)),
         ("position", config.positions, (*POSITIONS, "none")),
     ):
         if name not in known:
@@ -198,6 +214,8 @@ def _check_combinations(config: ModelConfig) -> None:
         check_range("top_k", config.top_k, 1, config.experts)
         if config.mlp == "none":
             raise UsageError("experts are MLPs; give mlp='gelu', 'relu2' or 'swiglu'")
+    if config.qk_gain and not config.qk_norm:
+        raise UsageError("qk_gain scales normalized queries and keys; give qk_norm=true with it")
     if config.memory and config.exits:
         raise UsageError("memory and exits do not go together; give one of them")
     if (config.memory or config.exits) and not config.depth:

@@ -197,8 +197,12 @@ def build_block(config: ModelConfig, positions: PositionConfig, layer: int) -> B
         mechanism=config.mechanism,
         settings=settings,
         rotary=positions.rotary,
+        head_dim=config.head_dim,
         qk_norm=config.qk_norm,
-        bias=config.bias,
+        qk_gain=config.qk_gain,
+        eps=config.eps,
+        bias=config.has_biases[0],
+        out_bias=config.has_biases[1],
         dropout=config.dropout,
     )
     return Block(
@@ -225,7 +229,7 @@ def build_mlp(config: ModelConfig) -> nn.Module | None:
     }
     if config.experts:
         return MixtureOfExperts(dim, config.experts, top_k=config.top_k, **shared)
-    return MLP(dim, bias=config.bias, **shared)
+    return MLP(dim, bias=config.has_biases[2], **shared)
 
 
 def cross_entropy(logits: Logits, targets: Tokens) -> Float[Tensor, ""]:

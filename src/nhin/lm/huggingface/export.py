@@ -15,13 +15,13 @@ from nhin.errors import CheckpointError, UnknownName, UsageError
 from nhin.lm.huggingface.config_json import read_json
 from nhin.lm.huggingface.formats import CheckpointFormat
 from nhin.lm.huggingface.gpt2 import GPT2
-from nhin.lm.huggingface.llama import LLAMA
+from nhin.lm.huggingface.llama import LLAMA, QWEN2, QWEN3
 from nhin.lm.huggingface.tokenizer import build_tokenizer_config, to_hf_tokenizer
 from nhin.lm.huggingface.weights import SINGLE_FILE
 from nhin.lm.loading import LMRun
 from nhin.models.config import ModelConfig
 
-FORMATS = {format.name: format for format in (GPT2, LLAMA)}
+FORMATS = {format.name: format for format in (GPT2, LLAMA, QWEN2, QWEN3)}
 EXPORT_MARK = "exported_by"
 
 

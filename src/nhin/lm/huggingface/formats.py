@@ -13,6 +13,20 @@ from nhin.models.config import ModelConfig
 
 Weights = Mapping[str, Tensor]
 HEAD = "lm_head.weight"
+# What configs of all models may say without changing what one computes: names, sampling, training.
+COMMON_KEYS = frozenset(
+    """
+    model_type architectures vocab_size tie_word_embeddings use_cache torch_dtype dtype
+    transformers_version _name_or_path name_or_path exported_by initializer_range pretraining_tp
+    bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id unk_token_id
+    return_dict output_attentions output_hidden_states torchscript is_decoder tokenizer_class
+    id2label label2id problem_type finetuning_task task_specific_params prefix _commit_hash
+    max_length min_length do_sample early_stopping num_beams num_beam_groups temperature top_k top_p
+    typical_p repetition_penalty length_penalty diversity_penalty no_repeat_ngram_size
+    encoder_no_repeat_ngram_size num_return_sequences _attn_implementation attn_implementation
+    _attn_implementation_autoset chunk_size_feed_forward unsloth_version unsloth_fixed
+""".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +69,8 @@ class CheckpointFormat:
         to_hf_config: Its config.json, without the keys that all formats share.
         from_hf_config: The config that a config.json describes.
         weights: Its names for weights outside of blocks, the embedding first.
-        block_weights: Its names for the weights of a block.
+        block_weights: Its names for the weights of a block of a config.
+        keys: The keys of its config.json that nhin reads, or that change nothing.
         buffer_suffixes: Endings of the names of tensors that are not weights.
     """
 
@@ -64,11 +79,14 @@ class CheckpointFormat:
     to_hf_config: Callable[[ModelConfig], dict[str, Any]]
     from_hf_config: Callable[[ConfigReader], ModelConfig]
     weights: Mapping[str, str]
-    block_weights: Sequence[WeightMapping]
+    block_weights: Callable[[ModelConfig], Sequence[WeightMapping]]
+    keys: frozenset[str]
     buffer_suffixes: tuple[str, ...]
 
     def to_hf_weights(self, ours: Weights, config: ModelConfig) -> dict[str, Tensor]:
         """Return weights by the checkpoint's names."""
+        if config.qk_norm and not config.qk_gain:
+            ours = _add_gains(ours, config)
         theirs: dict[str, Tensor] = {}
         for mapping, layer in self._iter_mappings(config):
             theirs |= mapping.to_hf(ours, layer)
@@ -86,7 +104,16 @@ class CheckpointFormat:
         for ours, theirs in (dict(self.weights) | head).items():
             yield WeightMapping((ours,), (theirs,)), 0
         for layer in range(config.depth):
-            yield from ((mapping, layer) for mapping in self.block_weights)
+            yield from ((mapping, layer) for mapping in self.block_weights(config))
+
+
+def _add_gains(ours: Weights, config: ModelConfig) -> Weights:
+    """Return weights with gains of 1 for normalized queries and keys."""
+    gain = torch.ones(config.head_dim or (config.dim or 0) // (config.heads or 1))
+    names = (
+        f"blocks.{layer}.attention.{x}_norm.weight" for layer in range(config.depth) for x in ("query", "key")
+    )
+    return {**ours, **dict.fromkeys(names, gain)}
 
 
 def _weight_or_zeros(ours: Weights, name: str) -> Tensor:
@@ -111,6 +138,7 @@ def find_unsupported_settings(
         "norm_order": ("pre",),
         "final_norm": (True,),
         "qk_norm": (False,),
+        "head_dim": (None, (config.dim or 0) // (config.heads or 1)),
         "experts": (0,),
         "memory": (0,),
     }

@@ -23,6 +23,14 @@ _LINEARS = {
     "mlp.c_fc": ("mlp.up_proj",),
     "mlp.c_proj": ("mlp.down_proj",),
 }
+_KEYS = frozenset(
+    """
+    n_embd n_layer n_head n_positions n_ctx n_inner activation_function layer_norm_epsilon
+    embd_pdrop resid_pdrop attn_pdrop scale_attn_weights scale_attn_by_inverse_layer_idx
+    reorder_and_upcast_attn summary_type summary_use_proj summary_activation summary_proj_to_labels
+    summary_first_dropout gradient_checkpointing
+""".split()
+)
 _BLOCK_WEIGHTS = [
     WeightMapping(
         tuple(f"blocks.{{}}.{name}.{kind}" for name in ours),
@@ -107,6 +115,7 @@ GPT2 = CheckpointFormat(
         "norm.weight": "transformer.ln_f.weight",
         "norm.bias": "transformer.ln_f.bias",
     },
-    _BLOCK_WEIGHTS,
+    lambda config: _BLOCK_WEIGHTS,
+    _KEYS,
     (".attn.bias", ".attn.masked_bias"),
 )

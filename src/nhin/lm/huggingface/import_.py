@@ -12,7 +12,7 @@ from nhin.errors import CheckpointError, UnknownName, UsageError
 from nhin.files import write_atomic
 from nhin.lm.huggingface.config_json import ConfigReader, read_json
 from nhin.lm.huggingface.export import FORMATS
-from nhin.lm.huggingface.formats import HEAD, CheckpointFormat
+from nhin.lm.huggingface.formats import COMMON_KEYS, HEAD, CheckpointFormat
 from nhin.lm.huggingface.tokenizer import MAX_BYTES, from_hf_tokenizer
 from nhin.lm.huggingface.weights import SafetensorsFolder
 from nhin.lm.loading import check_weights
@@ -70,7 +70,7 @@ def _read_config(folder: Path) -> tuple[CheckpointFormat, ConfigReader]:
     if kind not in FORMATS:
         raise UnknownName("model_type", kind, FORMATS)
     reader = ConfigReader(tree, where)
-    reader.check_allowed({"quantization_config": []})
+    reader.check_keys(COMMON_KEYS | FORMATS[kind].keys)
     return FORMATS[kind], reader
 
 
