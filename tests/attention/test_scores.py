@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from nhin.attention import pair_scores
 from nhin.attention.alignment import base
 from nhin.attention.alignment.base import SCORES, additive_scores
 from nhin.attention.alignment.global_attention import GlobalAttention
@@ -150,9 +151,9 @@ def test_blocks_of_queries_change_nothing_and_hold_little(monkeypatch):
         made_at_once.append(q.shape[1])
         return pairs(q, k, vector)
 
-    pairs = base._pair_scores
-    monkeypatch.setattr(base, "_pair_scores", counted)
-    monkeypatch.setattr(base, "MAX_TABLE_ENTRIES", 2 * 2 * 2 * 7 * D)
+    pairs = base.additive_scores
+    monkeypatch.setattr(base, "additive_scores", counted)
+    monkeypatch.setattr(pair_scores, "MAX_TABLE_ENTRIES", 2 * 2 * 2 * 7 * D)
     assert_close(torch.autograd.grad(mechanism(*inputs).sin().sum(), learned), want)
     assert max(made_at_once) == 2
     assert sum(made_at_once) == 2 * 9  # once forward, once more for gradients
@@ -160,10 +161,10 @@ def test_blocks_of_queries_change_nothing_and_hold_little(monkeypatch):
 
 def test_a_long_sum_keeps_no_table_of_hidden_units(monkeypatch):
     kept = []
-    monkeypatch.setattr(base, "MAX_TABLE_ENTRIES", 2**12)
+    monkeypatch.setattr(pair_scores, "MAX_TABLE_ENTRIES", 2**12)
     q, k = (torch.randn(1, 64, 1, 16, requires_grad=True) for _ in range(2))
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        additive_scores(q, k, torch.randn(16))
+        pair_scores.score_pairs(additive_scores, q, k, torch.randn(16))
     assert max(kept) < 64 * 64
 
 

@@ -14,6 +14,8 @@ from cases import by_way_of_meta, draw, gradients, law, same, some_keys, ways
 from einops import repeat
 from torch.testing import assert_close
 
+from nhin.attention.base import CacheSpec
+
 
 def obvious(q, k, v, *, causal=False, keep=None):
     """Softmax attention by hand: one query, one head, one batch row at a time, over visible keys only."""
@@ -163,6 +165,42 @@ def what_a_later_key_holds_never_leaks(make, n):
             assert_close(out[:, :early], clean)
             assert_close(gradients(out[:, :early], spoilt), wanted)
             assert poison == poison or out[:, -1].isnan().all(), "what may be seen must show"
+
+
+SPREADS = ((1.0, 1e-3), (1.0, 60.0), (1.0, 1e3), (15.0, 1e-3), (15.0, 1e3))
+
+
+@law("causal")
+def later_keys_of_any_size_leave_earlier_rows_alone(make, n):
+    """In every form, for keys and values: no number is taken relative to one that may not be seen."""
+    early = n.t // 2
+    later = max(0, n.s - n.t + early)
+    mechanism = make(torch.float32)
+    for deviation, size in SPREADS:
+        q, k, v = (x.detach() * deviation for x in draw(n, torch.float32))
+        forms = list(causal_forms(mechanism, q, k, v, early))
+        k[:, later:] *= size
+        v[:, later:] *= size
+        for got, want in zip(causal_forms(mechanism, q, k, v, early), forms, strict=True):
+            assert_close(got, want, rtol=1e-2, atol=1e-2 * deviation)
+
+
+def causal_forms(mechanism, q, k, v, early):
+    """Yield the early rows of every form of the answer."""
+    yield mechanism(q, k, v, causal=True)[:, :early]
+    if hasattr(mechanism, "forward_reference"):
+        yield mechanism.forward_reference(q, k, v, causal=True)[:, :early]
+    told = mechanism.explain(q, k, v, causal=True)
+    for weights in (mechanism.weights(q, k, causal=True), told.get("weights")):
+        if weights is not None:
+            yield weights[:, :, :early]
+    if {"numerator", "denominator"} <= told.keys():
+        denominator = told["denominator"][..., None]
+        yield (told["numerator"] / denominator.masked_fill(denominator == 0, 1.0))[:, :early]
+    if "decode" in mechanism.facts.abilities and q.shape[1] <= k.shape[1]:
+        own = [x[:, -q.shape[1] :] for x in (k, v)]
+        cache = mechanism.init_cache(CacheSpec(q.shape[0], q.shape[1], k.shape[2], q.shape[3]))
+        yield cache.prefill(q, *own)[:, :early]
 
 
 @law("exact")

@@ -41,6 +41,17 @@ class IgnoresKeep(Naive):
         return super().forward(q, k, v, causal=causal)
 
 
+class MeasuresAgainstHiddenKeys(Naive):
+    """Takes exponentials relative to the largest score of all keys, those that are hidden included."""
+
+    def _weights_and_mask(self, q, k, causal, keep, rows):
+        scores, mask = self._scores_and_mask(q, k, causal, keep, rows)
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        weights = weights if mask is None else weights.masked_fill(~mask, 0.0)
+        total = weights.sum(-1, keepdim=True)
+        return weights / total.masked_fill(total == 0, 1.0), mask
+
+
 class HidesByMultiplying(Naive):
     """Zeroes hidden values by a product, so NaN stays NaN."""
 
@@ -275,6 +286,7 @@ FAULTS = {
     "a_query_that_sees_nothing_gives_zeros_and_takes_no_gradient": [EmptyRowsAreMeans, LeaksBackwards],
     "what_a_hidden_key_holds_never_leaks": [HidesByMultiplying, IgnoresKeep],
     "what_a_later_key_holds_never_leaks": [LeaksLaterValues],
+    "later_keys_of_any_size_leave_earlier_rows_alone": [MeasuresAgainstHiddenKeys],
     "exact_means_equal_to_the_formula_by_hand": [
         Unscaled,
         FromTheStart,

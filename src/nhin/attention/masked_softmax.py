@@ -31,6 +31,11 @@ def make_mask(
     return mask
 
 
+def is_transformed() -> bool:
+    """Tell whether ``torch.func`` (vmap, grad, jvp) runs the code: it can take plain operations only."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
 def repeat_heads(x: Shaped[Tensor, "B S G D"], heads: int) -> Shaped[Tensor, "B S H D"]:
     """Copy keys, values or features of every key/value head for each of its query heads."""
     return repeat(x, "b s g d -> b s (g n) d", n=heads // x.shape[2])

@@ -10,16 +10,14 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nhin.attention.base import ABILITIES, Keep, Keys, Queries, WeightRows
 from nhin.attention.masked_softmax import repeat_heads
 from nhin.attention.masks import KeyPositions, QueryPositions
+from nhin.attention.pair_scores import add_pairs, score_pairs
 from nhin.attention.softmax_base import SoftmaxAttention, softmax_facts
 from nhin.errors import ShapeError, UnknownName
 from nhin.ranges import check_size
-
-MAX_TABLE_ENTRIES = 2**18  # of the T x S x D table of hidden units: a block that fits a processor's cache
 
 score_facts = partial(softmax_facts, memory="O(T·S)", source="arXiv:1508.04025", family="scores")
 reach_facts = partial(score_facts, abilities=frozenset(ABILITIES) - {"unordered"}, family="reach")
@@ -69,7 +67,7 @@ class AdditiveScore(nn.Module):
     def forward(self, q: Queries, k: Keys, s: KeyPositions) -> WeightRows:
         """Score every key for every query."""
         q, k = self.project_pair(q, k)
-        return additive_scores(q, repeat_heads(k, q.shape[2]), self.vector)
+        return score_pairs(additive_scores, q, repeat_heads(k, q.shape[2]), self.vector)
 
 
 class ConcatScore(AdditiveScore):
@@ -149,24 +147,5 @@ class AlignmentAttention(SoftmaxAttention):
 def additive_scores(
     q: Queries, k: Float[Tensor, "B S H D"], vector: Float[Tensor, " D"]
 ) -> Float[Tensor, "B H T S"]:
-    """Return v . tanh(q + k) of every pair, a block of queries at a time.
-
-    The table of hidden units is T x S x D; a block of it is freed once summed, and computed again for
-    gradients. A block is one query at least, and all of them while ``torch.compile`` traces.
-    """
-    b, t, h, d = q.shape
-    if torch.compiler.is_compiling():
-        return _pair_scores(q, k, vector)
-    rows = max(1, MAX_TABLE_ENTRIES // max(1, b * h * k.shape[1] * d))
-    if rows >= t:
-        return _pair_scores(q, k, vector)
-    needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, vector))
-    score = partial(checkpoint, _pair_scores, use_reentrant=False) if needs_grad else _pair_scores
-    return torch.cat([score(part, k, vector) for part in q.split(rows, 1)], 2)
-
-
-def _pair_scores(
-    q: Queries, k: Float[Tensor, "B S H D"], vector: Float[Tensor, " D"]
-) -> Float[Tensor, "B H T S"]:
-    hidden = q.transpose(1, 2)[:, :, :, None] + k.transpose(1, 2)[:, :, None]
-    return hidden.tanh_() @ vector
+    """Return v . tanh(q + k) of every pair."""
+    return add_pairs(q, k).tanh_() @ vector

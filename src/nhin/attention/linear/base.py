@@ -19,13 +19,16 @@ from nhin.attention.linear.chunked_scan import (
 )
 from nhin.attention.linear.recurrent_state import RecurrentState
 from nhin.attention.masked_softmax import (
+    is_transformed,
     make_mask,
     mask_keys,
+    masked_softmax,
     propagate_nan,
     repeat_heads,
     shield_inputs,
     weighted_sum,
 )
+from nhin.attention.pair_scores import add_pairs, score_pairs
 from nhin.ranges import check_size
 
 LINEAR_ABILITIES = frozenset({"causal", "keep", "cross", "grouped", "unordered", "decode"})
@@ -108,15 +111,16 @@ class KernelizedAttention(Mechanism):
         self, q: Queries, k: Keys, v: Keys, *, causal: bool = False, keep: Keep | None = None
     ) -> Queries:
         """Mix values with all weights at once, as the formula says: the reference of the fast paths."""
-        return weighted_sum(self.weights(q, k, causal=causal, keep=keep), mask_keys(v, keep))
+        # Not causally, a key that is not finite spreads to every query by itself.
+        k, v, nonfinite = shield_inputs(k, v, keep, nonfinite=causal)
+        return propagate_nan(weighted_sum(self.weights(q, k, causal=causal, keep=keep), v), nonfinite)
 
     def init_cache(self, spec: CacheSpec) -> Cache:
         """Build an empty cache: the sums, whose size does not depend on the context."""
         return RecurrentState(spec, self, self.feature_count(spec.head_dim))
 
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
-        if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
-            return self.forward_reference(q, k, v, causal=causal, keep=keep)
+        traced = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or is_transformed()
         device, dtype = q.device.type, q.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
@@ -124,14 +128,19 @@ class KernelizedAttention(Mechanism):
         inner = accumulation_dtype(dtype) if dtype == torch.float16 or self.feature_map == "exp" else dtype
         attend = self._forward_causal if causal and q.shape[1] != 1 else self._forward_bidirectional
         with torch.autocast(device, enabled=False):
-            return attend(q.to(inner), k.to(inner), v.to(inner), keep).to(dtype)
+            q, k, v = q.to(inner), k.to(inner), v.to(inner)
+            if traced:
+                return self.forward_reference(q, k, v, causal=causal, keep=keep).to(dtype)
+            return attend(q, k, v, keep).to(dtype)
 
     def _weights(self, q: Queries, k: Keys, causal: bool, keep: Keep | None, rows: slice) -> WeightRows:
         """Return the matrix that the formula implies: products of features, each row over its sum."""
-        scores = self._scores(*self._map_features(q[:, rows], k, keep))
         mask = make_mask((q.shape[1], k.shape[1]), q.device, causal, keep)
-        if mask is not None:
-            scores = scores.masked_fill(~(mask[:, :, rows] if causal else mask), 0.0)
+        mask = mask[:, :, rows] if mask is not None and causal else mask
+        if self.feature_map == "exp":
+            return masked_softmax(self._log_scores(q[:, rows], k, keep), mask).to(q.dtype)
+        scores = self._scores(*self._map_features(q[:, rows], k, keep))
+        scores = scores if mask is None else scores.masked_fill(~mask, 0.0)
         mass = scores.sum(-1, keepdim=True)
         return scores / mass.masked_fill(mass == 0, 1.0)
 
@@ -139,18 +148,26 @@ class KernelizedAttention(Mechanism):
         """Return features, the sums S and Z over all keys, numerator, denominator and weights.
 
         Causally, numerator and denominator are of each query's own running sums; S and Z are the last ones.
+        Exponential features are relative to the largest of their channel, causally so far; numerator and
+        denominator to the query's largest weight. All of these cancel.
         """
         fq, fk = self._map_features(q, k, keep)
-        values = mask_keys(v, keep)
-        scores = self._scores(fq, fk)
+        values, last = mask_keys(v, keep), fk
+        if causal and self.feature_map == "exp":
+            fq, fk = self._running_features(q, k, keep)
         mask = make_mask((q.shape[1], k.shape[1]), q.device, causal, keep)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, 0.0)
+        if self.feature_map == "exp":
+            scores = self._weights(q, k, causal, keep, slice(None))
+            top = scores.detach().amax(-1, keepdim=True) if k.shape[1] else scores.sum(-1, keepdim=True)
+            scores = scores / top.masked_fill(top == 0, 1.0)
+        else:
+            scores = self._scores(fq, fk)
+            scores = scores if mask is None else scores.masked_fill(~mask, 0.0)
         return {
             "phi(q)": fq,
             "phi(k)": fk,
-            "S": torch.einsum("bsgm,bsgd->bgmd", fk, values),
-            "Z": fk.sum(1),
+            "S": torch.einsum("bsgm,bsgd->bgmd", last, values),
+            "Z": last.sum(1),
             "numerator": weighted_sum(scores, values),
             "denominator": rearrange(scores.sum(-1), "b h t -> b t h"),
             "weights": self._weights(q, k, causal, keep, slice(None)),
@@ -170,6 +187,21 @@ class KernelizedAttention(Mechanism):
         x = x + repeat(top, "b g m -> b 1 (g n) m", n=q.shape[2] // k.shape[2])
         fq = (x - round_to_power_of_two(x.detach().amax(-1, keepdim=True))).exp()
         return fq.to(q.dtype), (y - top[:, None]).exp().to(q.dtype)
+
+    def _running_features(self, q: Queries, k: Keys, keep: Keep | None) -> tuple[QueryFeatures, KeyFeatures]:
+        """Return exponential features relative to the largest of their channel so far."""
+        x, y = self.project(q), self._key_inputs(mask_keys(k, keep), keep)
+        top = y.detach().cummax(1).values.clamp(min=FLOOR)
+        before = top.new_full((len(y), max(0, x.shape[1] - y.shape[1]), *y.shape[2:]), FLOOR)
+        own = torch.cat([before, top], 1)[:, -x.shape[1] :] if x.shape[1] else before
+        x = x + repeat_heads(own, q.shape[2])
+        fq = (x - x.detach().amax(-1, keepdim=True)).exp()
+        return fq.to(q.dtype), (y - top).exp().to(q.dtype)
+
+    def _log_scores(self, q: Queries, k: Keys, keep: Keep | None) -> Float[Tensor, "B H T S"]:
+        """Return the logarithms of products of exponential features, of which none can underflow."""
+        q, k = (x.to(accumulation_dtype(x.dtype)) for x in (q, mask_keys(k, keep)))
+        return score_pairs(_log_products, self.project(q), repeat_heads(self.project(k), q.shape[2]))
 
     def _scores(self, fq: QueryFeatures, fk: KeyFeatures) -> Float[Tensor, "B H T S"]:
         return torch.einsum("bthm,bshm->bhts", fq, repeat_heads(fk, fq.shape[2]))
@@ -208,6 +240,10 @@ class KernelizedAttention(Mechanism):
         sums = *_sum_keys(fk, mask_keys(v, keep)), top
         s, z, top = (rearrange(x, "b g ... -> (b g) ...").to(dtype) for x in sums)
         return s, z, top
+
+
+def _log_products(x: QueryFeatures, y: QueryFeatures) -> Float[Tensor, "B H T S"]:
+    return add_pairs(x, y).logsumexp(-1)
 
 
 def _sum_keys(fk: KeyFeatures, v: Keys) -> tuple[Float[Tensor, "B G M D"], Float[Tensor, "B G M"]]:
