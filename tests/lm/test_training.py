@@ -282,3 +282,10 @@ def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(corpus, tmp_path):
     with pytest.raises(Diverged):
         train_language_model(recipe(9, schedule={"rate": 1e38}), corpus, tmp_path / "run", resume=True)
     assert same(end_of(tmp_path / "run"), before)
+
+
+@pytest.mark.parametrize(("batch", "world", "accumulate", "sizes"), [(20, 2, 4, [2] * 5), (4, 2, 4, [1, 1])])
+def test_parts_are_of_equal_size_however_rows_are_shared(corpus, batch, world, accumulate, sizes):
+    task = LanguageModelTask(recipe(data={"batch": batch, "accumulate": accumulate}), corpus)
+    with task.open_batches(task.init_state(ProcessGroup()), ProcessGroup(1, world)) as stream:
+        assert [len(part.tokens) for part in task.split_batch(next(stream))] == sizes

@@ -144,8 +144,13 @@ class LanguageModelTask(Task):
         return model.loss(batch.tokens, batch.targets)
 
     def split_batch(self, batch: LMBatch) -> list[LMBatch]:
-        """Split a batch into the parts whose gradients are accumulated."""
-        count = min(self.recipe.data.accumulate, len(batch.tokens))
+        """Split a batch into parts of equal size, whose gradients are accumulated.
+
+        Where ``accumulate`` does not divide the rows of this process there are more parts, and smaller ones.
+        """
+        rows = len(batch.tokens)
+        wanted = min(self.recipe.data.accumulate, rows)
+        count = next(count for count in range(wanted, rows + 1) if rows % count == 0)
         parts = zip(batch.tokens.chunk(count), batch.targets.chunk(count), strict=True)
         return [LMBatch(tokens, targets, batch.after, batch.samples) for tokens, targets in parts]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -67,9 +68,13 @@ def all_reduce_mean(
     return [count > 0 for count in counts.tolist()], dict(zip(losses, means, strict=True))
 
 
-def seed_step(seed: int, step: int, rank: int = 0, world: int = 1) -> None:
-    """Seed torch for one step of one process, whatever was drawn before."""
-    torch.manual_seed((seed * 1_000_003 + step) * world + rank)
+def seed_step(seed: int, step: int, rank: int = 0, world: int = 1, part: int = 0) -> None:
+    """Seed torch for one part of one process's batch in one step, whatever was drawn before."""
+    if part:
+        words = np.random.SeedSequence([seed, step, rank, world, part]).generate_state(1, np.uint64)
+        torch.manual_seed(int(words[0]))
+    else:
+        torch.manual_seed((seed * 1_000_003 + step) * world + rank)
 
 
 @contextmanager

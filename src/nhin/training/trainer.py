@@ -219,9 +219,9 @@ class Trainer:
         """Compute the gradients of a batch, part by part; return the mean losses."""
         totals: dict[str, float] = {}
         parts = self.task.split_batch(batch)
-        for part in parts:
-            with self._ddp.no_sync() if self._ddp and part is not parts[-1] else nullcontext():
-                seed_step(self.recipe.seed, number, self.group.rank, self.group.world)
+        for i, part in enumerate(parts):
+            with self._ddp.no_sync() if self._ddp and i + 1 < len(parts) else nullcontext():
+                seed_step(self.recipe.seed, number, self.group.rank, self.group.world, i)
                 with autocast(self._dtype, self._device):
                     losses = self._ddp(part) if self._ddp else self.task.loss(self.state.model, part)
                 for name, value in losses.items():
