@@ -9,6 +9,7 @@ from nhin.attention.linear import chunked_scan
 from nhin.attention.linear.linear import Linear
 from nhin.attention.linear.linear_exp import LinearExp
 from nhin.attention.linear.linear_relu import LinearReLU
+from nhin.attention.registry import build
 from nhin.errors import ShapeError
 
 MAPS = {
@@ -173,3 +174,36 @@ def test_the_explanation_holds_every_part_of_the_formula():
     assert_close(told["numerator"] / told["denominator"][..., None], told["output"])
     last = torch.einsum("bhm,bhmd->bhd", told["phi(q)"][:, -1], told["S"].repeat_interleave(2, 1))
     assert_close(last, told["numerator"][:, -1])
+
+
+@pytest.mark.parametrize("name", ["linear-exp", "performer"])
+def test_chunks_with_steep_rises_are_halved_and_pass_the_right_gradients(name, monkeypatch):
+    """One key far above the others, one far below, in the midst of chunks."""
+    mechanism = build(name, head_dim=5, chunk=16).double()
+    q, k, v = draw(40, 40)
+    with torch.no_grad():
+        k *= 15
+        k[:, 21] *= 40
+        k[:, 27] = 0
+    keep = torch.arange(40).expand(len(k), 40) % 9 != 4
+    sizes = []
+    load = chunked_scan._ChunkLoop.load_chunk
+    monkeypatch.setattr(
+        chunked_scan._ChunkLoop,
+        "load_chunk",
+        lambda self, span, top: sizes.append(span.stop - span.start) or load(self, span, top),
+    )
+    out = mechanism(q, k, v, causal=True, keep=keep)
+    assert min(sizes) < 16
+    same(out, mechanism.forward_reference(q, k, v, causal=True, keep=keep), (q, k, v))
+
+
+@pytest.mark.parametrize("name", ["linear-exp", "performer"])
+def test_every_intermediate_of_a_causal_explanation_is_causal(name):
+    mechanism = build(name, head_dim=5)
+    q, k, v = (x.detach().float() * 15 for x in draw(12, 12))
+    k[:, -1] = 0.0
+    told, before = (mechanism.explain(*(x[:, :n] for x in (q, k, v)), causal=True) for n in (12, 11))
+    for step in ("phi(q)", "phi(k)", "numerator", "denominator", "output"):
+        assert_close(told[step][:, :11], before[step])
+    assert_close(told["weights"][..., :11, :11], before["weights"])

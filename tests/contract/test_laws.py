@@ -94,6 +94,10 @@ def test_a_compiled_mechanism_answers_alike_at_any_length(name):
         n = fitted(Sizes(t=t, s=t + 2, d=HEAD_DIM, groups=HEADS // 2, group_size=2), mechanism.facts)
         n = n if n.group_size == 2 else Sizes(n.b, n.t, n.s, HEADS, 1, n.d)
         inputs = draw(n, torch.float32)
+        if mechanism.facts.family == "linear":
+            # Logarithms of features that rise steeply: a compiled call cannot branch on values.
+            inputs[1].data *= 30.0
+            inputs[1].data[:, -1] = 0.0
         called = way | ({"keep": some_keys(n)} if "keep" in known else {})
         out, want = compiled(*inputs, **called), mechanism(*inputs, **called)
         torch.testing.assert_close(out, want)

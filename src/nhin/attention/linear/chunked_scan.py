@@ -10,18 +10,20 @@ backward pass forms them again, and carries the sums over later queries the othe
 
 Exponential features are stored relative to the largest logarithm so far, channel by channel: this cancels
 between numerator and denominator, cannot overflow, and depends on no later chunk. Within a chunk it depends
-on later keys, which may underflow; where a channel rises that steeply the chunks shrink, to one position at
-worst.
+on later keys, against which earlier ones may underflow: a chunk in which a channel rises that steeply is
+halved, to one position at worst.
 
-Forward and backward are custom operators, so that a compiler neither unrolls nor specializes their loops.
+Forward and backward are custom operators, so that a compiler neither unrolls nor specializes their loops, and
+does not see that they branch on values.
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 CHUNK = 128
@@ -107,6 +109,55 @@ class _ChunkLoop:
         """Return the chunk of a tensor of the keys."""
         return rearrange(x[:, :, span], "b g s d -> (b g) s d")
 
+    def find_steep(self, top: Mass) -> tuple[Bool[Tensor, " chunks"], list[Mass]]:
+        """Return in which chunks a channel rises too far, and the largest logarithms before each."""
+        tops, rises = [], [top.new_empty(0)]
+        for span in self.spans if self.feature_map == "exp" and top.numel() else ():
+            tops.append(top)
+            rise, top = self._measure_rise(span, top)
+            rises.append(rise[None])
+        return torch.cat(rises) > MAX_RISE, tops
+
+    def divide(self, steep: Bool[Tensor, " chunks"], tops: list[Mass]) -> list[list[slice]]:
+        """Return the parts of each chunk: one where no channel rises too far."""
+        if not bool(steep.any()):
+            return [[span] for span in self.spans]
+        chunks = zip(self.spans, tops, steep.tolist(), strict=True)
+        return [self._halve(span, top) if too_far else [span] for span, top, too_far in chunks]
+
+    def _halve(self, span: slice, top: Mass) -> list[slice]:
+        """Return parts within which no channel rises too far."""
+        rise, _ = self._measure_rise(span, top)
+        if span.stop - span.start == 1 or rise <= MAX_RISE:
+            return [span]
+        middle = (span.start + span.stop) // 2
+        first, second = slice(span.start, middle), slice(middle, span.stop)
+        return self._halve(first, top) + self._halve(second, self._measure_rise(first, top)[1])
+
+    def _measure_rise(self, span: slice, top: Mass) -> tuple[Float[Tensor, ""], Mass]:
+        """Return how far a channel rises within a span at most, and the largest logarithms so far."""
+        k = self.key_rows(self.k, span)
+        least, most = k.masked_fill(k == float("-inf"), float("inf")).amin(1), k.amax(1)
+        return (most - torch.maximum(top, least)).amax(), torch.maximum(top, most)
+
+    def raise_top(self, span: slice, s: Sums, z: Mass, top: Mass) -> Mass:
+        """Return the largest logarithms once a span is added, and rescale the sums to them in place."""
+        if self.feature_map != "exp":
+            return top
+        old, top = top, torch.maximum(top, round_to_power_of_two(self.key_rows(self.k, span).amax(1)))
+        _shrink(s, z, old, top)
+        return top
+
+    def states_within(self, parts: list[slice], s: Sums, z: Mass, top: Mass) -> list[tuple[slice, ScanState]]:
+        """Return the parts of a chunk, each with the sums before it, from those before the first."""
+        states = [(parts[0], (s, z, top))]
+        for before, part in pairwise(parts):
+            c, s, z = self.load_chunk(before, top), s.clone(), z.clone()
+            _accumulate(s, z, c)
+            top = self.raise_top(part, s, z, top)
+            states.append((part, (s, z, top)))
+        return states
+
     def load_chunk(self, span: slice, top: Mass) -> _Chunk:
         """Map the features of a chunk; exponentials relative to ``top``."""
         q, k = self.query_rows(self.q, span), self.key_rows(self.k, span)
@@ -129,18 +180,19 @@ class _ChunkLoop:
 
 
 FiveTensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+SixTensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 # The types of the operators are plain tensors: their schemas are read from the annotations.
 
 
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, start: list[Tensor], feature_map: str, chunk: int, save_states: bool
-) -> FiveTensors:
+) -> SixTensors:
     """Answer every position and return the state after the last, or (``save_states``) at every chunk.
 
     Returns:
-        Outputs; their denominators; sums, masses and tops. With ``save_states`` these three hold the state
-        before each chunk and then the last one; tops begin with the start.
+        Outputs; their denominators; sums, masses and tops; which chunks are steep. With ``save_states`` sums,
+        masses and tops are those before each chunk and then the last ones; tops begin with the start.
     """
     loop = _ChunkLoop(q, k, v, feature_map, chunk)
     s, z, top = start[0].clone(), start[1].clone(), start[2]
@@ -148,13 +200,11 @@ def _forward(
     mass = torch.empty(*q.shape[:3], 1, dtype=s.dtype, device=v.device)
     outs, masses = loop.by_head(out), loop.by_head(mass)
     states: tuple[list[Tensor], ...] = ([], [], [top])
-    for span in loop.spans:
-        if feature_map == "exp":
-            old, top = top, torch.maximum(top, round_to_power_of_two(loop.key_rows(loop.k, span).amax(1)))
-            shrink = (old - top).exp_()
-            s *= shrink[..., None]
-            z *= shrink
-        if save_states:
+    steep, tops = loop.find_steep(top)
+    parts = [(n == 0, span) for chunk in loop.divide(steep, tops) for n, span in enumerate(chunk)]
+    for begins_chunk, span in parts:
+        top = loop.raise_top(span, s, z, top)
+        if save_states and begins_chunk:
             for saved, x in zip(states, (s.clone(), z.clone(), top), strict=True):
                 saved.append(x)
         c = loop.load_chunk(span, top)
@@ -163,15 +213,27 @@ def _forward(
         below = near.sum(-1, dtype=z.dtype, keepdim=True) + torch.bmm(c.q, z[..., None].to(c.q.dtype))
         loop.write_rows(masses, span, below)
         loop.write_rows(outs, span, (above / below.masked_fill(below == 0, 1)).to(v.dtype))
-        _accumulate(s, c.k, c.v)
-        z += c.k.sum(1, dtype=z.dtype)
+        _accumulate(s, z, c)
     if not save_states:
-        return out, mass, s[None], z[None], top.clone()[None]
+        return out, mass, s[None], z[None], top.clone()[None], steep
     s, z, top = (torch.stack([*saved, x]) for saved, x in zip(states, (s, z, top), strict=True))
-    return out, mass, s, z, top
+    return out, mass, s, z, top, steep
 
 
-def _accumulate(sums: Sums, left: ChunkRows, right: ChunkRows) -> None:
+def _shrink(s: Sums, z: Mass, old: Mass, new: Mass) -> None:
+    """Make sums relative to other logarithms, in place."""
+    factor = (old - new).exp_()
+    s *= factor[..., None]
+    z *= factor
+
+
+def _accumulate(s: Sums, z: Mass, c: _Chunk) -> None:
+    """Add the keys and values of a chunk to the sums."""
+    _add_products(s, c.k, c.v)
+    z += c.k.sum(1, dtype=z.dtype)
+
+
+def _add_products(sums: Sums, left: ChunkRows, right: ChunkRows) -> None:
     """Add the products of two chunks to sums, whose dtype may be wider."""
     if sums.dtype == right.dtype:
         sums.baddbmm_(left.transpose(1, 2), right)
@@ -181,13 +243,19 @@ def _accumulate(sums: Sums, left: ChunkRows, right: ChunkRows) -> None:
 
 def _backward(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk: int) -> FiveTensors:
     """Return the gradients of queries, keys, values, and of the sums and masses of the start."""
-    q, k, v, out, mass, *states = saved_tensors
+    q, k, v, out, mass, *states, steep = saved_tensors
     loop, dtype = _ChunkLoop(q, k, v, feature_map, chunk), v.dtype
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     dqs, outs, gs, masses = (loop.by_head(x) for x in (dq, out, grad, mass))
     r, y = torch.zeros_like(states[0][0]), torch.zeros_like(states[1][0])
-    for n, span in reversed(list(enumerate(loop.spans))):
-        s, z, top = states[0][n].to(dtype), states[1][n].to(dtype), states[2][n + 1]
+    tops = loop.find_steep(states[2][0])[1] if bool(steep.any()) else []
+    chunks = enumerate(loop.divide(steep, tops))
+    begun = ((parts, states[0][n], states[1][n], states[2][n + 1]) for n, parts in reversed(list(chunks)))
+    later = None
+    for span, (s, z, top) in (part for chunk in begun for part in reversed(loop.states_within(*chunk))):
+        if feature_map == "exp" and later is not None:
+            _shrink(r, y, top, later)
+        later, s, z = top, s.to(dtype), z.to(dtype)
         c = loop.load_chunk(span, top)
         below = loop.query_rows(masses, span)
         above = loop.query_rows(gs, span) / below.masked_fill(below == 0, float("inf"))
@@ -201,22 +269,21 @@ def _backward(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk
         gv = torch.bmm(near.transpose(1, 2), above).baddbmm_(c.k, r.to(dtype))
         for x, part in ((dk, gk), (dv, gv)):
             x[:, span] = rearrange(part, "(b g) s d -> b s g d", g=k.shape[2])
-        _accumulate(r, c.q, above)
+        _add_products(r, c.q, above)
         y += torch.bmm(c.q.transpose(1, 2), down)[..., 0]
-        if feature_map == "exp":
-            shrink = (states[2][n] - top).exp_()
-            r *= shrink[..., None]
-            y *= shrink
+    if feature_map == "exp" and later is not None:
+        _shrink(r, y, states[2][0], later)
     return dq, dk, dv, r, y
 
 
 def _forward_shapes(
     q: Tensor, k: Tensor, v: Tensor, start: list[Tensor], feature_map: str, chunk: int, save_states: bool
-) -> FiveTensors:
+) -> SixTensors:
     count = (k.shape[1] + chunk - 1) // chunk + 1 if save_states else 1
     s, z, top = (x.new_empty(count + (save_states and n == 2), *x.shape) for n, x in enumerate(start))
     out, mass = v.new_empty(*q.shape[:3], v.shape[-1]), start[0].new_empty(*q.shape[:3], 1)
-    return out, mass, s, z, top
+    steep = k.new_empty((k.shape[1] + chunk - 1) // chunk * (feature_map == "exp"), dtype=torch.bool)
+    return out, mass, s, z, top, steep
 
 
 def _backward_shapes(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk: int) -> FiveTensors:
@@ -259,20 +326,5 @@ def scan(
         Outputs, zeros where no key is visible, and the state after the last key.
     """
     save_states = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *start))
-    while feature_map == "exp" and chunk > 1 and _would_underflow(k, start[2], chunk):
-        chunk = (chunk + 7) // 8
-    out, _, s, z, top = _forward_op(q, k, v, list(start), feature_map, chunk, save_states)
+    out, _, s, z, top, _ = _forward_op(q, k, v, list(start), feature_map, chunk, save_states)
     return out, (s[-1], z[-1], top[-1])
-
-
-def _would_underflow(k: KeyInputs, top: Mass, chunk: int) -> bool:
-    """Tell whether a channel rises so far within a chunk that its first queries would underflow."""
-    if torch.compiler.is_compiling() or k.numel() == 0:
-        return False
-    k, top, rises = k.detach(), rearrange(top, "(b g) m -> b g m", b=k.shape[0]), []
-    for part in k.split(chunk, 1):
-        least = part.masked_fill(part == float("-inf"), float("inf")).amin(1)
-        most = part.amax(1)
-        rises.append((most - torch.maximum(top, least)).amax())
-        top = torch.maximum(top, most)
-    return bool(torch.stack(rises).amax() > MAX_RISE)

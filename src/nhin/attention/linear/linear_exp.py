@@ -15,8 +15,8 @@ Causal:  the sums run over s <= t only, rescaled when a channel's largest grows,
 Cost:    time O((T + S) D^2); memory O(D^2), causally O(T D^2 / chunk) to train.
 Source:  Katharopoulos et al. 2020, arXiv:2006.16236, eq. (5); online rescaling: Milakov and Gimelshein
          2018, arXiv:1805.02867.
-Differs: a query without visible keys gives zeros, where the formula gives 0/0. A compiled call cannot
-         branch on values: channels that rise by more than 80 within one chunk may underflow there.
+Differs: a query without visible keys gives zeros, where the formula gives 0/0. Exported graphs, and
+         calls under ``torch.func``, compute the weights of all pairs and hold T x S x D numbers.
 """
 
 from nhin.attention.linear.base import KernelizedAttention, linear_facts

@@ -16,8 +16,8 @@ Cost:    time O((T + S) m D); memory O(m D), causally O(T m D / chunk) to train.
 Source:  Choromanski et al. 2020, arXiv:2009.14794, lemma 1, eq. (5) and section 2.4.
 Differs: logarithms of keys are relative to their largest so far, feature by feature, where the authors' code
          takes one maximum over all keys, which is not causal, and adds an epsilon, which biases. The factor
-         1/sqrt(m) cancels and is left out. Features are not drawn again during training. A compiled call
-         cannot branch on values: logarithms that rise by more than 80 within one chunk may underflow there.
+         1/sqrt(m) cancels and is left out. Features are not drawn again during training. Exported graphs, and
+         calls under ``torch.func``, compute the weights of all pairs and hold T x S x m numbers.
 """
 
 import math
