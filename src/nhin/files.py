@@ -86,8 +86,13 @@ def read_folder(folder: Path, read: Callable[[Path], T]) -> T | None:
         What ``read`` returned; None where there is no folder.
 
     Raises:
-        CheckpointError: It is replaced again and again, faster than it can be read.
+        CheckpointError: It cannot be read, or is replaced again and again, faster than it can be read.
     """
+    with explain_os_error(f"read {folder}"):
+        return _read_folder(folder, read)
+
+
+def _read_folder(folder: Path, read: Callable[[Path], T]) -> T | None:
     deadline = time.monotonic() + _MAX_READ_SECONDS
     while (path := find_folder(folder)) is not None:
         with _hold_folder(path) as held:
@@ -179,10 +184,17 @@ def lock_folder(folder: Path, busy: str, error: type[NhinError] = CheckpointErro
 
 
 @contextmanager
-def lock_file(path: Path) -> Iterator[None]:
-    """Make a file and lock it, waiting for another process to unlock it."""
-    with path.open("w") as file:
-        _lock(file)
+def lock_file(path: Path, error: type[NhinError] = CheckpointError) -> Iterator[None]:
+    """Make a file and lock it, waiting for another process to unlock it.
+
+    Raises:
+        CheckpointError: It cannot be made or locked (``error``, if given).
+    """
+    with explain_os_error(f"lock {path}", error):
+        file = path.open("w")
+    with file:
+        with explain_os_error(f"lock {path}", error):
+            _lock(file)
         yield
 
 

@@ -115,7 +115,7 @@ def test_a_folder_that_is_replaced_all_the_time_is_read_whole(tmp_path):
 
 def test_a_file_that_the_folder_lacks_is_missed_at_once(tmp_path):
     (tmp_path / "f").mkdir()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(CheckpointError, match="No such file"):
         read_folder(tmp_path / "f", lambda path: (path / "a").read_text())
     assert read_folder(tmp_path / "g", lambda path: path) is None
 

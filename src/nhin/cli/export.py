@@ -74,9 +74,9 @@ def _export_reader(
     from nhin.ocr.export import export as write
     from nhin.ocr.export import sample_crops
     from nhin.ocr.recipe import load_model
+    from nhin.training.run_dir import find_checkpoint
 
-    folder = checkpoint / "checkpoint" if (checkpoint / "checkpoint").is_dir() else checkpoint
-    model, charset, recipe = load_model(folder, use_ema=use_ema)
+    model, charset, recipe = load_model(find_checkpoint(checkpoint), use_ema=use_ema)
     labeled = open_crops(data) if data else ()
     count = min(crops, len(labeled))
     pictures = [labeled[i * len(labeled) // count].picture for i in range(count)] or sample_crops(crops)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nhin.errors import NhinError, UsageError
+from nhin.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,20 +82,9 @@ def show_progress(total: int, description: str) -> Iterator[Callable[[int], None
         yield lambda count: progress.advance(task, count)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under another name and rename it: it is complete or absent."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file, make its folder if missing, and print its path."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data)
-    except OSError as why:
-        raise UsageError(f"{path} cannot be written: {why.strerror or why}") from why
+    """Write a file atomically, make its folder if missing, and print its path."""
+    write_atomic(path, data, UsageError)
     sys.stdout.write(f"{path}\n")
     sys.stdout.flush()
 

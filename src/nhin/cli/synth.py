@@ -1,19 +1,23 @@
 """``nhin synth``: synthetic pictures."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from nhin.cli.output import with_progress, write_atomic
+from nhin.cli.output import with_progress
 from nhin.errors import UsageError
+from nhin.files import explain_os_error, read_bytes, read_json, write_atomic
 
 if TYPE_CHECKING:
     from nhin.data.images.synthetic import Sample
 
 LABELS, MANIFEST = "labels.tsv", "synth.json"
+_HALF_WRITTEN = re.compile(r"\.(synth\.json|labels\.tsv|\d{7,}\.(png|jpg))(\.new)?")  # what a kill leaves
+_MAX_BYTES = 2**30
 _SAVING = {"png": {"format": "PNG", "compress_level": 3}, "jpg": {"format": "JPEG", "quality": 92}}
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
 
@@ -50,42 +54,43 @@ def synth(
         out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint}
     )
     done = _repair_labels(out / LABELS)
-    with (out / LABELS).open("a", encoding="utf-8", newline="\n") as labels:
-        for index in with_progress(range(done, count), "drawing"):
-            name = f"{index:07d}.{format}"
-            sample = source.sample(index)
-            _save_picture(sample, out / name, format)
-            # After the picture, so that a row never names a missing one.
-            labels.write(f"{name}\t{sample.text}\n")
-            labels.flush()
+    for index in with_progress(range(done, count), "drawing"):
+        name = f"{index:07d}.{format}"
+        sample = source.sample(index)
+        _save_picture(sample, out / name, format)
+        # After the picture, so that a row never names a missing one.
+        row = f"{name}\t{sample.text}\n".encode()
+        with explain_os_error(f"write {out / LABELS}", UsageError), (out / LABELS).open("ab") as labels:
+            labels.write(row)
     sys.stdout.write(f"{max(done, count)} pictures in {out}, {max(0, count - done)} of them new\n")
     return 0
 
 
 def _reserve_folder(out: Path, manifest: dict[str, object]) -> None:
     """Claim the folder with a manifest, or refuse one with other files."""
-    try:
+    with explain_os_error(f"use {out}", UsageError):
         out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in out.iterdir()}
-        if MANIFEST in names:
-            if json.loads((out / MANIFEST).read_text(encoding="utf-8")) != manifest:
-                raise UsageError(f"{out} holds pictures made with other settings; choose another folder")
-        elif names - {f".{MANIFEST}"}:
-            raise UsageError(f"{out} is not empty and was not made by nhin synth; choose another folder")
-        else:
-            write_atomic(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as why:
-        raise UsageError(f"{out} cannot be used: {getattr(why, 'strerror', None) or why}") from None
+    if MANIFEST in names:
+        if read_json(out / MANIFEST, UsageError) != manifest:
+            raise UsageError(f"{out} holds pictures made with other settings; choose another folder")
+    elif not all(map(_HALF_WRITTEN.fullmatch, names)):
+        raise UsageError(f"{out} is not empty and was not made by nhin synth; choose another folder")
+    else:
+        write_atomic(out / MANIFEST, json.dumps(manifest, indent=2) + "\n", UsageError)
+    with explain_os_error(f"use {out}", UsageError):
+        for name in filter(_HALF_WRITTEN.fullmatch, names):
+            (out / name).unlink()
 
 
 def _repair_labels(labels: Path) -> int:
     """Count the complete rows of a label file, and remove one that a crash left incomplete."""
     if not labels.exists():
         return 0
-    data = labels.read_bytes()
+    data = read_bytes(labels, _MAX_BYTES, UsageError)
     complete = data[: data.rfind(b"\n") + 1]
     if complete != data:
-        write_atomic(labels, complete)
+        write_atomic(labels, complete, UsageError)
     return complete.count(b"\n")
 
 
@@ -96,4 +101,4 @@ def _save_picture(sample: "Sample", path: Path, format: str) -> None:
 
     data = io.BytesIO()
     Image.fromarray(sample.picture).save(data, **_SAVING[format])
-    write_atomic(path, data.getvalue())
+    write_atomic(path, data.getvalue(), UsageError)

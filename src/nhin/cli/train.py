@@ -3,7 +3,6 @@
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,10 +129,13 @@ def _train_lm(
 
 def _keep_fitted_schedule(tree: dict[str, Any], out: Path) -> dict[str, Any]:
     """Keep the schedule of a run being resumed, if it was fitted to a budget."""
-    path = out / "recipe.json"
-    try:
-        former = loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        kept = {"schedule": former["schedule"], "fitted": True} if former.get("fitted") else {}
-    except (OSError, ValueError, KeyError, AttributeError) as why:
-        raise CheckpointError(f"{path} is torn: {why}; give a budget or --set schedule.steps=...") from why
-    return tree | kept
+    from nhin.training.run_dir import read_run_recipe
+
+    before = read_run_recipe(out)
+    if not before.get("fitted"):
+        return tree
+    if "schedule" not in before:
+        raise CheckpointError(
+            f"the recipe in {out} has no schedule; give a budget or --set schedule.steps=..."
+        )
+    return tree | {"schedule": before["schedule"], "fitted": True}

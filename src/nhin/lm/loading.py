@@ -13,6 +13,7 @@ from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
 from nhin.training import checkpoint as checkpoints
+from nhin.training.run_dir import find_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def open_any_run(path: Path) -> LMRun | NGramRun:
     Raises:
         CheckpointError: There is none, or it is damaged, foreign or not finite.
     """
-    folder = path / "checkpoint" if checkpoints.exists(path / "checkpoint") else path
+    folder = find_checkpoint(path)
     checkpoint = checkpoints.load(folder)
     try:
         recipe = from_dict(LMRecipe, checkpoint.values["recipe"], str(folder))

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from nhin.files import read_folder
+from nhin.training.run_dir import find_checkpoint
+
 
 def is_run(path: Path) -> bool:
     """Return whether the folder of a run, or of a checkpoint, holds a language model."""
-    # A process killed while replacing a checkpoint leaves the former one under its other name.
-    folders = (path / "checkpoint", path / ".checkpoint.old", path)
-    return any((folder / "tokenizer.json").is_file() for folder in folders)
+    checkpoint = find_checkpoint(path)
+    return bool(read_folder(checkpoint, lambda folder: (folder / "tokenizer.json").is_file()))

@@ -12,6 +12,7 @@ from typing import Any
 
 from nhin.data.images.datasets import Crop
 from nhin.errors import CheckpointError, UnknownName
+from nhin.files import read_folder
 from nhin.metrics.calibration import Calibration
 from nhin.metrics.char_errors import Breakdown
 from nhin.metrics.error_rates import Score
@@ -19,6 +20,7 @@ from nhin.reading.onnx_model import DEFAULT_THREADS, bundled_models, is_onnx_mod
 from nhin.reading.reader import RecognizerProtocol
 from nhin.reading.recognizer import BATCH_SIZE, Mode, Recognizer
 from nhin.text.letters import nfc
+from nhin.training.run_dir import find_checkpoint
 
 CROPS_AT_ONCE = 8 * BATCH_SIZE
 """Crops opened at a time: enough for batches of equal width, few enough for memory."""
@@ -69,8 +71,8 @@ def open_reader(weights: str | Path, mode: Mode = "both", threads: int = DEFAULT
         return load_recognizer(weights, mode=mode, threads=threads)
     if not path.exists():
         raise UnknownName("weights", str(weights), bundled_models())
-    checkpoint = next((p for p in (path, path / "checkpoint") if any(p.glob("*.safetensors"))), None)
-    if checkpoint is None:
+    checkpoint = find_checkpoint(path)
+    if not read_folder(checkpoint, lambda folder: any(folder.glob("*.safetensors"))):
         raise CheckpointError(f"{path} holds neither exported weights (model.json) nor a checkpoint")
     return _from_checkpoint(checkpoint, mode, threads)
 

@@ -26,7 +26,6 @@ from torch.optim import Optimizer
 from nhin.errors import CheckpointError
 from nhin.files import (
     beside,
-    explain_os_error,
     find_folder,
     parse_json,
     read_bytes,
@@ -99,8 +98,12 @@ def _write_values(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the JSON files, and an id computed from them and from the tensors."""
     values = {"format": FORMAT} | dict(checkpoint.values)
     texts = {name: json.dumps(value, ensure_ascii=False, indent=1) for name, value in values.items()}
-    sums = [_checksum(x) for tensors in checkpoint.tensors.values() for x in tensors.values()]
-    digest = hashlib.sha256(repr((texts, sums)).encode()).hexdigest()[:32]
+    sums = {
+        (file, name): _checksum(x)
+        for file, tensors in checkpoint.tensors.items()
+        for name, x in tensors.items()
+    }
+    digest = hashlib.sha256(repr((sorted(texts.items()), sorted(sums.items()))).encode()).hexdigest()[:32]
     for name, text in (texts | {_ID: json.dumps(digest)}).items():
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
@@ -142,8 +145,7 @@ def load(folder: Path) -> Checkpoint:
         CheckpointError: There is none, or it is damaged.
     """
     try:
-        with explain_os_error(f"read the checkpoint {folder}"):
-            read = read_folder(folder, _read_files)
+        read = read_folder(folder, _read_files)
     except SafetensorError as why:
         raise CheckpointError(f"the checkpoint {folder} is torn: {why}") from why
     if read is None:

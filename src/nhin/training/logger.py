@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from nhin.errors import CheckpointError
-from nhin.files import write_atomic
+from nhin.files import explain_os_error, read_bytes, write_atomic
 from nhin.format import format_duration
+
+_MAX_BYTES = 2**28
 
 
 class Log:
     """Writes means over the steps since the last line, every few seconds.
 
     Args:
-        path: The JSONL file; lines after step ``done``, left by a killed run, are dropped.
+        path: The JSONL file; lines after step ``done`` and torn lines, left by a killed run, are dropped.
         total: Steps of the budget.
         done: Steps done before.
         every: Seconds between two lines.
         unit: The name of samples.
         screen: Where the readable lines go; standard error when None.
+
+    Raises:
+        CheckpointError: The file cannot be read or written.
     """
 
     def __init__(
@@ -36,7 +40,8 @@ class Log:
     ) -> None:
         self.path, self.total, self.every, self.unit = path, total, every, unit
         self.screen = sys.stderr if screen is None else screen
-        _drop_lines_after(path, done)
+        if damaged := _drop_lines_after(path, done):
+            self.say(f"dropped {damaged} damaged lines of {path}")
         self._sums: dict[str, float] = {}
         self._steps = self._samples = 0
         self._since = time.monotonic()
@@ -68,11 +73,9 @@ class Log:
     def event(self, kind: str, step: int, **values: Any) -> None:
         """Append one line to ``log.jsonl``."""
         line = {"event": kind, "step": step, "time": round(time.time(), 1), **values}
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as why:
-            raise CheckpointError(f"cannot write {self.path}: {why.strerror or why}") from why
+        text = json.dumps(line, ensure_ascii=False) + "\n"
+        with explain_os_error(f"write {self.path}"), self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
 
     def say(self, message: str) -> None:
         """Write one line to the screen."""
@@ -80,15 +83,33 @@ class Log:
         self.screen.flush()
 
 
-def _drop_lines_after(path: Path, done: int) -> None:
-    """Keep the complete lines up to step ``done``."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        write_atomic(path, "".join(f"{line}\n" for line in lines if _is_up_to(line, done)))
+def parse_log(path: Path) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
+    """Read a ``log.jsonl``: its whole lines with their values, and the number of damaged ones.
+
+    A last line without an end, which is being written or was torn by a kill, is left out and not counted.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is too large.
+    """
+    *lines, _ = read_bytes(path, _MAX_BYTES).split(b"\n")
+    rows = [(line, row) for line in lines if (row := _parse_line(line)) is not None]
+    return rows, len(lines) - len(rows)
 
 
-def _is_up_to(line: str, step: int) -> bool:
+def _parse_line(line: bytes) -> dict[str, Any] | None:
     try:
-        return json.loads(line)["step"] <= step
-    except (ValueError, KeyError, TypeError):
-        return False
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+
+
+def _drop_lines_after(path: Path, done: int) -> int:
+    """Keep the whole lines up to step ``done``; return how many are damaged."""
+    if not path.exists():
+        return 0
+    rows, damaged = parse_log(path)
+    kept = b"".join(line + b"\n" for line, row in rows if row["step"] <= done)
+    if len(kept) != path.stat().st_size:
+        write_atomic(path, kept)
+    return damaged

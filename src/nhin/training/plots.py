@@ -1,28 +1,26 @@
 """Plot a run's log: training loss, validation and learning rate over steps."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nhin.training.logger import parse_log
+
 _COLORS = ("#3b5b92", "#c1653a", "#4f8f5b", "#8a5aa0")
 _HIDDEN = ("event", "step", "time", "rate", "samples_per_second", "grad_norm", "cpu_seconds")
+_MAX_NUMBER = 1e100  # Matplotlib cannot draw larger ones
 
 Rows = list[dict[str, Any]]
 
 
 def read_log(path: Path) -> Rows:
-    """Read a ``log.jsonl``; a line that is not complete is left out."""
-    rows: Rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+    """Read a ``log.jsonl``; damaged lines, and a last one that is not complete, are left out.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is too large.
+    """
+    return [row for _, row in parse_log(path)[0]]
 
 
 def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
@@ -42,8 +40,7 @@ def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     for event, style in (("step", "-"), ("validation", "o-")):
         matching = [row for row in rows if row.get("event") == event]
         for name in _numbers(matching):
-            steps = [row["step"] for row in matching if name in row]
-            values = [row[name] for row in matching if name in row]
+            steps, values = _points(matching, name)
             label = f"{event if event == 'validation' else 'training'} {name}"
             losses.plot(steps, values, style, color=_COLORS[count % 4], label=label, markersize=3, lw=1.2)
             count += 1
@@ -55,9 +52,8 @@ def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     losses.grid(alpha=0.25)
     if count:
         losses.legend(frameon=False, fontsize=8)
-    steps_with_rate = [row for row in rows if row.get("event") == "step" and "rate" in row]
-    x, y = ([row[key] for row in steps_with_rate] for key in ("step", "rate"))
-    rates.plot(x, y, color=_COLORS[0], lw=1.2)
+    step_rows = [row for row in rows if row.get("event") == "step"]
+    rates.plot(*_points(step_rows, "rate"), color=_COLORS[0], lw=1.2)
     rates.set_ylabel("rate")
     rates.set_xlabel("step")
     rates.grid(alpha=0.25)
@@ -66,7 +62,19 @@ def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     return out.getvalue()
 
 
+def _points(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """Return the steps and the values of the rows that have a number of this name."""
+    points = [
+        (row["step"], row[name]) for row in rows if _is_number(row.get(name)) and _is_number(row["step"])
+    ]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and abs(x) < _MAX_NUMBER
+
+
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the numbers to plot, in order of first appearance."""
-    names = dict.fromkeys(name for row in rows for name, x in row.items() if isinstance(x, int | float))
+    names = dict.fromkeys(name for row in rows for name, x in row.items() if _is_number(x))
     return [name for name in names if name not in _HIDDEN]

@@ -27,7 +27,7 @@ from nhin.training.fsdp import full_tensor, is_sharded
 from nhin.training.logger import Log
 from nhin.training.lr_schedule import compute_lr
 from nhin.training.precision import autocast, configure_cpu, resolve_dtype
-from nhin.training.run_dir import lock_run_dir
+from nhin.training.run_dir import lock_run_dir, read_run_recipe
 from nhin.training.signals import StopSignal, catch_stop_signals
 from nhin.training.train_state import TrainState
 
@@ -248,8 +248,8 @@ class Trainer:
         log_path = self.out / "log.jsonl"
         self.log = Log(log_path, steps, state.step, every, unit=self.task.unit, screen=self.screen)
         now = json.loads(json.dumps(to_dict(recipe)))
-        if state.step and path.exists():
-            before = to_dict(from_dict(type(recipe), json.loads(path.read_text(encoding="utf-8")), str(path)))
+        if state.step:
+            before = to_dict(from_dict(type(recipe), read_run_recipe(self.out), str(self.folder)))
             settings = _flatten(now)
             for name, old in _flatten(json.loads(json.dumps(before))).items():
                 if settings.get(name) != old:

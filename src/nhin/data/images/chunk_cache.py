@@ -138,7 +138,7 @@ def load_or_render(
         return render_chunk(source, number, size, height)
     if chunk := cache.load(number):
         return chunk
-    with lock_file(cache.path(number).with_suffix(".lock")):
+    with lock_file(cache.path(number).with_suffix(".lock"), DataError):
         chunk = cache.load(number)
         if chunk is None:
             chunk = render_chunk(source, number, size, height)

@@ -1,6 +1,5 @@
 """Prepared tokens, memory-mapped on demand; everything read from disk is checked first."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from nhin.data.text.manifest import (
 )
 from nhin.data.text.splits import SPLITS
 from nhin.errors import DataError, NhinError, UnknownName
-from nhin.files import explain_os_error, hash_file
+from nhin.files import explain_os_error, hash_file, read_json
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
 
 _MAX_JSON_BYTES = 256 * 2**20
@@ -97,6 +96,8 @@ class Split:
         """
         shard, dtype = self.info.shards[number], little_endian(self.dtype)
         path, expected = self.folder / shard.name, npy_header(dtype, shard.tokens)
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is not a file")
         with _explain_read_error(path), path.open("rb") as file:
             header, size = file.read(len(expected)), path.stat().st_size
         if header != expected or size != len(expected) + shard.tokens * dtype.itemsize:
@@ -137,13 +138,13 @@ def open_tokens(folder: Path | str) -> Corpus:
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise DataError(f"{folder} holds no tokens: there is no {MANIFEST}; nhin prepare makes them")
-    tree = _read_json(folder / MANIFEST)
+    tree = read_json(folder / MANIFEST, DataError, _MAX_JSON_BYTES)
     version = tree.get("format") if isinstance(tree, dict) else None
     if not isinstance(tree, dict) or version not in range(1, FORMAT + 1):
         raise DataError(f"{folder / MANIFEST} has format {version}; this nhin reads format 1 to {FORMAT}")
     try:
         manifest = from_dict(Manifest, tree, str(folder / MANIFEST))
-        tokenizer = tokenizer_from_dict(_read_json(folder / VOCABULARY))
+        tokenizer = tokenizer_from_dict(read_json(folder / VOCABULARY, DataError, _MAX_JSON_BYTES))
     except NhinError as why:
         raise DataError(f"{folder} is torn: {why}") from why
     if (manifest.tokenizer, manifest.vocab) != (tokenizer.fingerprint, tokenizer.vocab):
@@ -167,13 +168,6 @@ def _check_info(info: SplitInfo, name: str, folder: Path) -> None:
     counts = [info.characters, info.bytes, *(shard.tokens for shard in info.shards)]
     if min(counts) < 0 or info.tokens != sum(shard.tokens for shard in info.shards):
         raise DataError(f"{folder} is torn: the tokens of {name} do not add up")
-
-
-def _read_json(path: Path) -> Any:
-    with _explain_read_error(path):
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise DataError(f"{path} is over {_MAX_JSON_BYTES >> 20} MiB, which nhin never writes")
-        return json.loads(path.read_text(encoding="utf-8"))
 
 
 @contextmanager

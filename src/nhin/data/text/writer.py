@@ -59,11 +59,13 @@ class TokenWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self._close_shard()
-        elif self._file is not None:
-            with suppress(OSError):  # a full disk fails again here; the first failure is already raised
-                self._file.close()
+        try:
+            if kind is None:
+                self._close_shard()
+        finally:
+            if self._file is not None:
+                with suppress(OSError):  # a full disk fails again here; the first failure is already raised
+                    self._file.close()
 
     def add(self, ids: Sequence[int], texts: Sequence[str]) -> None:
         """Write the tokens of some texts."""

@@ -1,17 +1,16 @@
 """Export a run to a folder that Hugging Face's libraries read: config, weights, tokenizer."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from nhin import __version__
 from nhin.errors import CheckpointError, UnknownName, UsageError
+from nhin.files import explain_os_error, write_folder
 from nhin.lm.huggingface.config_json import read_json
 from nhin.lm.huggingface.formats import CheckpointFormat
 from nhin.lm.huggingface.gpt2 import GPT2
@@ -20,6 +19,7 @@ from nhin.lm.huggingface.tokenizer import build_tokenizer_config, to_hf_tokenize
 from nhin.lm.huggingface.weights import SINGLE_FILE
 from nhin.lm.loading import LMRun
 from nhin.models.config import ModelConfig
+from nhin.training.checkpoint import write_tensors
 
 FORMATS = {format.name: format for format in (GPT2, LLAMA, QWEN2, QWEN3)}
 EXPORT_MARK = "exported_by"
@@ -50,26 +50,22 @@ def export_folder(run: LMRun, out: Path, format: str = "auto") -> HFExport:
     if not _is_replaceable(out):
         raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
     weights = {
-        name: tensor.detach().to("cpu", torch.float32).clone(memory_format=torch.contiguous_format)
+        name: tensor.detach().to("cpu", torch.float32)
         for name, tensor in target.to_hf_weights(run.model.state_dict(), run.model.config).items()
     }
-    beside = out.with_name(f".{out.name}.new")
+    texts = {
+        name: json.dumps(tree, ensure_ascii=False, indent=1)
+        for name, tree in _build_json_files(run, target).items()
+    }
+    texts["tokenizer.json"] = to_hf_tokenizer(run.tokenizer)
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        save_file(weights, beside / SINGLE_FILE, metadata={"format": "pt"})
-        (beside / SINGLE_FILE).chmod(0o644)  # safetensors makes it readable by its owner alone
-        for name, tree in _build_json_files(run, target).items():
-            _write_text(beside / name, json.dumps(tree, ensure_ascii=False, indent=1))
-        _write_text(beside / "tokenizer.json", to_hf_tokenizer(run.tokenizer))
-        size = sum(path.stat().st_size for path in beside.iterdir())
-        if out.exists():
-            shutil.rmtree(out)
-        beside.rename(out)
-    except (OSError, SafetensorError) as why:
-        raise CheckpointError(f"cannot write {out}: {getattr(why, 'strerror', None) or why}") from why
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        with explain_os_error(f"write {out}"), write_folder(out) as folder:
+            write_tensors(folder / SINGLE_FILE, weights, {"format": "pt"})
+            for name, text in texts.items():
+                _write_text(folder / name, text)
+            size = sum(path.stat().st_size for path in folder.iterdir())
+    except SafetensorError as why:
+        raise CheckpointError(f"cannot write {out}: {why}") from why
     return HFExport(target.name, len(weights), size)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nhin.errors import CheckpointError, UnknownName, UsageError
-from nhin.files import write_atomic
+from nhin.files import explain_os_error, write_atomic, write_folder
 from nhin.lm.huggingface.config_json import ConfigReader, read_json
 from nhin.lm.huggingface.export import FORMATS
 from nhin.lm.huggingface.formats import COMMON_KEYS, HEAD, CheckpointFormat
@@ -98,9 +98,10 @@ def _find_prefix(shapes: dict[str, Any]) -> str:
 
 
 def _save_run(out: Path, model: GPT, tokenizer: Tokenizer) -> None:
-    """Write a run of 0 steps."""
+    """Write a run of 0 steps; the folder appears whole or not at all."""
     recipe = asdict(LMRecipe(model=model.config, data=LMDataConfig(tokenizer=tokenizer.name)))
     values = {"recipe": recipe, "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
     weights: dict[str, Tensor] = model.state_dict()
-    save(out / "checkpoint", Checkpoint({"model": weights}, values))
-    write_atomic(out / "recipe.json", json.dumps(recipe, ensure_ascii=False, indent=1).encode())
+    with explain_os_error(f"write {out}"), write_folder(out) as new:
+        save(new / "checkpoint", Checkpoint({"model": weights}, values))
+        write_atomic(new / "recipe.json", json.dumps(recipe, ensure_ascii=False, indent=1))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nhin.config import from_dict
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
+from nhin.files import explain_os_error
 from nhin.ranges import check_float, check_int
 from nhin.studies.files import MAX_BYTES, check_folder, write_json
 from nhin.studies.separation.config import AttentionConfig
@@ -185,7 +186,8 @@ def _read_runs(path: Path) -> Iterator[StudyRun]:
     data = path.read_bytes()
     complete = data[: data.rfind(b"\n") + 1]
     if len(complete) < len(data):
-        os.truncate(path, len(complete))
+        with explain_os_error(f"write {path}"):
+            os.truncate(path, len(complete))
     for number, line in enumerate(complete.splitlines(), 1):
         where = f"{path}:{number}"
         try:
@@ -206,7 +208,7 @@ def _parse_object(where: object, data: bytes) -> dict:
 
 
 def _append_run(path: Path, run: StudyRun) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with explain_os_error(f"write {path}"), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(run), allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
