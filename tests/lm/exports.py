@@ -21,7 +21,7 @@ DESIGNS = {
     "llama far": replace(MODERN, position={"base": 300.0, "pairs": "half"}, mlp_ratio=3),
     "llama narrow": replace(MODERN, head_dim=6, bias=True),
     "llama biased": replace(MODERN, bias=True, bias_parts="mlp", mlp_ratio=3),
-    "qwen2": replace(MODERN, bias=True, bias_parts="qkv"),
+    "llama without a bias of outputs": replace(MODERN, bias=True, bias_parts="qkv", mlp_ratio=3),
     "qwen3": replace(MODERN, qk_norm=True, qk_gain=True, head_dim=8, eps=1e-2),
     "qwen3 without gains": replace(MODERN, qk_norm=True, tie_embeddings=False),
 } | {

@@ -19,6 +19,7 @@ from nhin.lm.huggingface.export import export_folder, select_format
 from nhin.lm.huggingface.import_ import import_folder
 from nhin.lm.loading import open_run
 from nhin.models.config import resolve
+from nhin.text.tokenizers import train_tokenizer
 
 each = pytest.mark.parametrize("name", DESIGNS)
 
@@ -62,6 +63,12 @@ def test_a_tied_head_is_left_out_and_its_tying_told(name, tmp_path):
 def test_each_design_goes_to_the_format_that_fits_it():
     assert select_format(resolve(CLASSIC)).name == "gpt2"
     assert select_format(resolve(MODERN)).name == "llama"
+    qkv = resolve(replace(MODERN, bias=True, bias_parts="qkv"))
+    assert select_format(qkv).name == "qwen2"
+    byte = train_tokenizer("byte", tuple)
+    assert select_format(qkv, tokenizer=byte).name == "llama"
+    with pytest.raises(UsageError, match="not qwen2: its texts are always split as those of Qwen 2"):
+        select_format(qkv, "qwen2", byte)
     with pytest.raises(
         UsageError, match="not llama: norm is 'layer', not 'rms', positions is 'learned', not"
     ):
@@ -71,7 +78,7 @@ def test_each_design_goes_to_the_format_that_fits_it():
 @pytest.mark.parametrize(
     ("design", "message"),
     [
-        (replace(CLASSIC, qk_norm=True), "not gpt2: qk_norm is True, not False; not llama"),
+        (replace(CLASSIC, qk_norm=True), "not gpt2: qk_norm is True, not False; not qwen2"),
         (replace(CLASSIC, norm_order="post"), "norm_order is 'post', not 'pre'"),
         (replace(CLASSIC, final_norm=False), "final_norm is False, not True"),
         (replace(CLASSIC, experts=2), "experts is 2, not 0"),
@@ -81,10 +88,6 @@ def test_each_design_goes_to_the_format_that_fits_it():
         (replace(CLASSIC, kv_heads=1), "kv_heads is 1, not 2, the number of heads"),
         (replace(CLASSIC, mechanism="window"), "mechanism is 'window', not 'softmax'"),
         (replace(CLASSIC, positions="alibi"), "mechanism is 'alibi'"),
-        (
-            replace(MODERN, bias=True, bias_parts="qkv", qk_norm=True),
-            "the layers with a bias are qkv, not none",
-        ),
         (replace(MODERN, mlp="relu2", qk_norm=True), "not qwen3: mlp is 'relu2', not 'swiglu'"),
         (replace(MODERN, qk_norm=True, eps=1e-3), "not qwen3: eps is 0.001, and norms of queries and keys"),
         (

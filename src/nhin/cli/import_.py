@@ -7,8 +7,8 @@ from pathlib import Path
 def import_(folder: Path, /, *, out: Path) -> int:
     """Import a language model from a Hugging Face folder as a run, to sample from, measure and inspect.
 
-    GPT-2 and Llama are supported, with byte pairs and GPT-2's pre-tokenizer. Only config.json, tokenizer.json
-    and safetensors are read; nothing is downloaded, and no code in the folder is run.
+    GPT-2, Llama, Qwen 2 and Qwen 3 are supported, with tokenizers of byte pairs. Only JSON and safetensors
+    are read; nothing is downloaded, and no code in the folder is run. nhin train RUN trains on from it.
 
     Args:
         folder: The model's folder.
@@ -20,6 +20,7 @@ def import_(folder: Path, /, *, out: Path) -> int:
     config = result.config
     sys.stdout.write(
         f"{out}: {result.format}, {result.weights:,} weights, depth {config.depth}, dim {config.dim}, "
-        f"context {config.context}, {result.tokenizer.vocab} tokens\n"
+        f"context {config.context}, {result.tokenizer.vocab} tokens"
+        + (f"; {result.unused_rows} rows beyond them are left out\n" if result.unused_rows else "\n")
     )
     return 0

@@ -85,7 +85,7 @@ def sample(  # noqa: PLR0913  # every option is one word of the command line
     prompt = _read_prompt() if prompt == "-" else prompt
     loaded = _load_run(run, threads, confidence)
     tokenizer = loaded.tokenizer
-    prompt_ids = tokenizer.encode(prompt) or [tokenizer.eos_id]
+    prompt_ids = tokenizer.encode_prompt(prompt)
     texts = _generate_texts(loaded, prompt_ids, sampling, tokens, cache=not no_cache)
     is_live = sys.stdout.isatty() if stream is None else stream
     for number, text in zip(range(count), texts, strict=False):
@@ -155,7 +155,7 @@ def _generate_texts(
     from nhin.lm.generate import beam_search, generate
     from nhin.lm.ngram import NGram, NGramScorer
 
-    stop = {run.tokenizer.eos_id}
+    stop = run.tokenizer.stop_ids
     model = NGramScorer(run.model) if isinstance(run.model, NGram) else run.model
     if isinstance(sampling, BeamSearchConfig):
         if isinstance(model, NGramScorer):
@@ -193,7 +193,7 @@ def _stream_text(ids: Iterable[int], tokenizer: "Tokenizer") -> Iterator[str]:
 
 def _write_json(prompt: str, text: GeneratedText, tokenizer: "Tokenizer") -> None:
     ids = list(text.ids)
-    ended = ids[-1] == tokenizer.eos_id
+    ended = ids[-1] in tokenizer.stop_ids
     ids = ids[:-1] if ended else ids
     tree = {"prompt": prompt, "text": tokenizer.decode(ids), "ids": ids, "ended": ended, **text.details}
     sys.stdout.write(dumps(tree, ensure_ascii=False) + "\n")

@@ -38,7 +38,8 @@ def sample_text(model: GPT, tokenizer: Tokenizer, max_tokens: int) -> str:
     """Sample a text with a fixed seed."""
     was_training = model.training
     model.eval()
-    sampling, eos = SamplingParams(temperature=_TEMPERATURE, seed=0), tokenizer.eos_id
-    ids = list(generate(model, [eos], tokens=max_tokens, sampling=sampling, stop={eos}))
+    sampling, stop = SamplingParams(temperature=_TEMPERATURE, seed=0), tokenizer.stop_ids
+    prompt = tokenizer.encode_prompt("")
+    ids = list(generate(model, prompt, tokens=max_tokens, sampling=sampling, stop=stop))
     model.train(was_training)
-    return tokenizer.decode([i for i in ids if i != eos])
+    return tokenizer.decode([i for i in ids if i not in stop])

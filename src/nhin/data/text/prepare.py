@@ -135,13 +135,14 @@ def _encode_blocks(
     source: CorpusSource, plan: SplitPlan, tokenizer: Tokenizer, writers: Sequence[TokenWriter]
 ) -> str:
     """Write the tokens of each block to its split; return the SHA-256 of the text."""
-    stats = CorpusStats()
+    stats, begins = CorpusStats(), True
     for number, block in enumerate(iter_blocks(source, plan.block_size, plan.borders)):
         stats.add(block)
         if number < len(plan.split_ids):  # there are more only if the source changed; its SHA-256 will differ
             ids: list[int] = []
             for text, ends in block:
-                ids += tokenizer.encode(text)
+                ids += [*(tokenizer.start_ids if begins else ()), *tokenizer.encode(text)]
+                begins = ends
                 if ends and not source.single:
                     ids.append(tokenizer.eos_id)
             writers[plan.split_ids[number]].add(ids, [text for text, _ in block])

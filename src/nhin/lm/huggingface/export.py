@@ -15,13 +15,14 @@ from nhin.lm.huggingface.config_json import read_json
 from nhin.lm.huggingface.formats import CheckpointFormat
 from nhin.lm.huggingface.gpt2 import GPT2
 from nhin.lm.huggingface.llama import LLAMA, QWEN2, QWEN3
-from nhin.lm.huggingface.tokenizer import build_tokenizer_config, to_hf_tokenizer
+from nhin.lm.huggingface.tokenizer import build_generation_config, build_tokenizer_config, to_hf_tokenizer
 from nhin.lm.huggingface.weights import SINGLE_FILE
 from nhin.lm.loading import LMRun
 from nhin.models.config import ModelConfig
+from nhin.text.tokenizers import Tokenizer
 from nhin.training.checkpoint import write_tensors
 
-FORMATS = {format.name: format for format in (GPT2, LLAMA, QWEN2, QWEN3)}
+FORMATS = {format.name: format for format in (GPT2, QWEN2, LLAMA, QWEN3)}
 EXPORT_MARK = "exported_by"
 
 
@@ -46,7 +47,7 @@ def export_folder(run: LMRun, out: Path, format: str = "auto") -> HFExport:
         UsageError: No format fits the config, and the message says why; or the folder holds something else.
         CheckpointError: The folder cannot be written; nothing is left behind.
     """
-    target = select_format(run.model.config, format)
+    target = select_format(run.model.config, format, run.tokenizer)
     if not _is_replaceable(out):
         raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
     weights = {
@@ -69,8 +70,10 @@ def export_folder(run: LMRun, out: Path, format: str = "auto") -> HFExport:
     return HFExport(target.name, len(weights), size)
 
 
-def select_format(config: ModelConfig, format: str = "auto") -> CheckpointFormat:
-    """Return the format that fits a resolved config.
+def select_format(
+    config: ModelConfig, format: str = "auto", tokenizer: Tokenizer | None = None
+) -> CheckpointFormat:
+    """Return the format that fits a resolved config, and a tokenizer if one is given.
 
     Raises:
         UnknownName: There is no format of this name.
@@ -81,6 +84,9 @@ def select_format(config: ModelConfig, format: str = "auto") -> CheckpointFormat
     reasons = []
     for candidate in FORMATS.values() if format == "auto" else [FORMATS[format]]:
         unsupported = list(candidate.find_unsupported(config))
+        splitting = getattr(tokenizer, "splitting", None)
+        if not unsupported and tokenizer is not None and candidate.splitting not in (None, splitting):
+            unsupported.append(f"its texts are always split as those of {candidate.splitting}")
         if not unsupported:
             return candidate
         reasons.append(f"not {candidate.name}: {', '.join(unsupported)}")
@@ -96,14 +102,13 @@ def _is_replaceable(out: Path) -> bool:
 
 def _build_json_files(run: LMRun, format: CheckpointFormat) -> dict[str, Any]:
     """Return the JSON files of an export, except the tokenizer."""
-    config, eos = run.model.config, run.tokenizer.eos_id
-    ends = {"bos_token_id": eos, "eos_token_id": eos}
+    config, ends = run.model.config, build_generation_config(run.tokenizer)
     common = {"vocab_size": run.model.vocab, **ends, "torch_dtype": "float32", "use_cache": True}
     mark = {EXPORT_MARK: f"nhin {__version__}"}
     return {
         "config.json": format.to_hf_config(config) | common | mark,
         "generation_config.json": ends,
-        "tokenizer_config.json": build_tokenizer_config(config.context),
+        "tokenizer_config.json": build_tokenizer_config(run.tokenizer, config.context),
     }
 
 

@@ -72,6 +72,7 @@ class CheckpointFormat:
         block_weights: Its names for the weights of a block of a config.
         keys: The keys of its config.json that nhin reads, or that change nothing.
         buffer_suffixes: Endings of the names of tensors that are not weights.
+        splitting: How transformers splits texts for it, whatever tokenizer.json says; None for as it says.
     """
 
     name: str
@@ -82,6 +83,7 @@ class CheckpointFormat:
     block_weights: Callable[[ModelConfig], Sequence[WeightMapping]]
     keys: frozenset[str]
     buffer_suffixes: tuple[str, ...]
+    splitting: str | None = None
 
     def to_hf_weights(self, ours: Weights, config: ModelConfig) -> dict[str, Tensor]:
         """Return weights by the checkpoint's names."""

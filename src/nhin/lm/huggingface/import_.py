@@ -1,6 +1,7 @@
 """Import a folder in one of Hugging Face's formats as a run: weights checked, token ids in nhin's order."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from nhin.files import explain_os_error, write_atomic, write_folder
 from nhin.lm.huggingface.config_json import ConfigReader, read_json
 from nhin.lm.huggingface.export import FORMATS
 from nhin.lm.huggingface.formats import COMMON_KEYS, HEAD, CheckpointFormat
-from nhin.lm.huggingface.tokenizer import MAX_BYTES, from_hf_tokenizer
+from nhin.lm.huggingface.token_files import read_tokenizer
 from nhin.lm.huggingface.weights import SafetensorsFolder
 from nhin.lm.loading import check_weights
 from nhin.lm.recipe import LMDataConfig, LMRecipe
@@ -27,12 +28,21 @@ _TOKEN_ROWS = ("embedding.weight", "head.weight")  # one row for each token
 
 @dataclass(frozen=True, slots=True)
 class HFImport:
-    """What an import read: format, config, tokenizer and the number of weights."""
+    """What an import read.
+
+    Args:
+        format: Its name.
+        config: The model's.
+        tokenizer: Its tokenizer.
+        weights: How many there are.
+        unused_rows: Rows of the embedding beyond the tokenizer, which are left out.
+    """
 
     format: str
     config: ModelConfig
     tokenizer: Tokenizer
     weights: int
+    unused_rows: int = 0
 
 
 def import_folder(folder: Path, out: Path) -> HFImport:
@@ -52,15 +62,14 @@ def import_folder(folder: Path, out: Path) -> HFImport:
         raise CheckpointError(f"there is no folder {folder}")
     format, reader = _read_config(folder)
     config = resolve(format.from_hf_config(reader))
-    tokenizer, ids = from_hf_tokenizer(
-        read_json(folder / "tokenizer.json", MAX_BYTES), str(folder / "tokenizer.json")
-    )
-    vocab = reader.get_int("vocab_size", tokenizer.vocab)
-    if vocab != tokenizer.vocab:
-        raise UsageError(f"{folder}: vocab_size is {vocab}, but the tokenizer has {tokenizer.vocab} tokens")
-    model = _load_model(folder, format, config, ids)
+    tokenizer, ids = read_tokenizer(folder, reader)
+    rows = reader.get_int("vocab_size", tokenizer.vocab)
+    if rows < tokenizer.vocab:
+        raise UsageError(f"{folder}: vocab_size is {rows}, but the tokenizer has {tokenizer.vocab} tokens")
+    model = _load_model(folder, format, config, rows, ids)
     _save_run(out, model, tokenizer)
-    return HFImport(format.name, model.config, tokenizer, sum(w.numel() for w in model.parameters()))
+    weights = sum(w.numel() for w in model.parameters())
+    return HFImport(format.name, model.config, tokenizer, weights, rows - tokenizer.vocab)
 
 
 def _read_config(folder: Path) -> tuple[CheckpointFormat, ConfigReader]:
@@ -74,10 +83,20 @@ def _read_config(folder: Path) -> tuple[CheckpointFormat, ConfigReader]:
     return FORMATS[kind], reader
 
 
-def _load_model(folder: Path, format: CheckpointFormat, config: ModelConfig, ids: list[int]) -> GPT:
-    """Build a model from the weights in a folder; every shape is compared before anything is allocated."""
+def _load_model(
+    folder: Path, format: CheckpointFormat, config: ModelConfig, rows: int, ids: Sequence[int]
+) -> GPT:
+    """Build a model from the weights in a folder; every shape is compared before anything is allocated.
+
+    Args:
+        folder: Holds the weights.
+        format: Its format.
+        config: The model's settings.
+        rows: Rows of its embedding.
+        ids: The rows to take, in the order of the tokenizer.
+    """
     with torch.device("meta"):
-        ours = GPT(len(ids), config).state_dict()
+        ours = GPT(rows, config).state_dict()
         shapes = {name: tuple(tensor.shape) for name, tensor in format.to_hf_weights(ours, config).items()}
     foreign = SafetensorsFolder(folder, _find_prefix(shapes), format.buffer_suffixes)
     foreign.check_shapes(shapes, optional=(HEAD,) if config.tie_embeddings else ())

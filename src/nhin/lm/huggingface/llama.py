@@ -54,6 +54,7 @@ class _Relative:
         qk_norm: Whether it normalizes queries and keys.
         defaults: Values of keys that a file may leave out, where they differ from Llama's.
         keys: Keys of its config.json besides those of all.
+        splitting: How transformers splits texts for it; see ``CheckpointFormat``.
     """
 
     name: str
@@ -63,6 +64,7 @@ class _Relative:
     qk_norm: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
     keys: frozenset[str] = frozenset()
+    splitting: str | None = None
 
     def find_unsupported(self, config: ModelConfig) -> Iterator[str]:
         """Yield the settings that this format does not support."""
@@ -74,16 +76,15 @@ class _Relative:
         }
         yield from find_unsupported_settings(config, requirements | {"head_dim": (config.head_dim,)})
         yield from find_unsupported_rope(config)
-        if (parts := _bias_parts(config)) not in self.biases.values():
+        if self._find_bias_flags(config) is None:
             allowed = " or ".join(x or "none" for x in self.biases.values())
-            yield f"the layers with a bias are {parts or 'none'}, not {allowed}"
+            yield f"the layers with a bias are {_bias_parts(config) or 'none'}, not {allowed}"
         if config.qk_norm and not config.qk_gain and config.eps is not None:
             yield f"eps is {config.eps}, and norms of queries and keys without gains have their own"
 
     def to_hf_config(self, config: ModelConfig) -> dict[str, Any]:
         """Return the config.json of a config."""
         dim, heads = config.dim or 0, config.heads or 1
-        flags = next(flags for flags, parts in self.biases.items() if parts == _bias_parts(config))
         return {
             "model_type": self.name,
             "architectures": [self.architecture],
@@ -96,7 +97,7 @@ class _Relative:
             "hidden_act": "silu",
             "rms_norm_eps": config.eps or EPS,
             **write_rope(config),
-            **dict(zip(self.bias_keys, flags, strict=True)),
+            **dict(zip(self.bias_keys, self._find_bias_flags(config) or (), strict=True)),
             "attention_dropout": 0.0,
             "tie_word_embeddings": config.tie_embeddings,
         }
@@ -153,11 +154,22 @@ class _Relative:
             self._map_block,
             _KEYS | self.keys | {*self.bias_keys},
             (".rotary_emb.inv_freq",),
+            self.splitting,
         )
+
+    def _find_bias_flags(self, config: ModelConfig) -> tuple[bool, ...] | None:
+        """Return the values of ``bias_keys`` for a config; None where there are none.
+
+        A format of which all of the attention can have a bias stores a zero for the one of its output.
+        """
+        parts = _bias_parts(config)
+        stored = "attention" if parts == "qkv" and "qkv" not in self.biases.values() else parts
+        return next((flags for flags, known in self.biases.items() if known == stored), None)
 
     def _map_block(self, config: ModelConfig) -> Sequence[WeightMapping]:
         """Return the names of the weights and biases of a block."""
         qkv, out, mlp = config.has_biases
+        out |= qkv and "qkv" not in self.biases.values()
         biased = {"attention.query": qkv, "attention.key_value": qkv, "attention.out": out}
         biased |= {"mlp.up_proj": mlp, "mlp.down_proj": mlp}
         return [
@@ -182,7 +194,7 @@ LLAMA = _Relative(
     (_ATTENTION_BIAS, _MLP_BIAS),
 ).build_format()
 QWEN2 = _Relative(
-    "qwen2", "Qwen2ForCausalLM", {(): "qkv"}, defaults=_QWEN_DEFAULTS, keys=_WINDOW_KEYS
+    "qwen2", "Qwen2ForCausalLM", {(): "qkv"}, defaults=_QWEN_DEFAULTS, keys=_WINDOW_KEYS, splitting="Qwen 2"
 ).build_format()
 QWEN3 = _Relative(
     "qwen3",

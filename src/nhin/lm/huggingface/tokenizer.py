@@ -1,7 +1,9 @@
 """Convert tokenizers to and from the ``tokenizer.json`` of the ``tokenizers`` library.
 
 ``bpe`` and ``byte`` become byte pairs with GPT-2's pre-tokenizer; ``char`` becomes a word list of single
-letters. Foreign files may order the same pieces differently, so their ids are returned too.
+letters. In nhin's own tokenizers the name of a special token in a text is ordinary text, which
+``split_special_tokens`` in tokenizer_config.json asks the library for; only a file with it becomes one of
+them again, with its ids in nhin's order. Every other file is kept as it is, ids included.
 """
 
 import json
@@ -12,6 +14,7 @@ from nhin.errors import CheckpointError, DataError, UsageError
 from nhin.text.tokenizers import Tokenizer
 from nhin.text.tokenizers.bpe import ALPHABET, BPETokenizer
 from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer
+from nhin.text.tokenizers.foreign import ForeignTokenizer
 
 EOS = "<|endoftext|>"
 MAX_BYTES, MAX_TOKENS = 2**26, 2**20
@@ -20,6 +23,8 @@ _SUPPORTED = "nhin reads byte pairs with GPT-2's pre-tokenizer, and characters a
 
 def to_hf_tokenizer(tokenizer: Tokenizer) -> str:
     """Return the text of a ``tokenizer.json``."""
+    if isinstance(tokenizer, ForeignTokenizer):
+        return json.dumps(tokenizer.file, ensure_ascii=False)
     if isinstance(tokenizer, BPETokenizer):
         return tokenizer.to_hf()
     if isinstance(tokenizer, ByteTokenizer):
@@ -48,16 +53,31 @@ def to_hf_tokenizer(tokenizer: Tokenizer) -> str:
     return json.dumps(tree, ensure_ascii=False)
 
 
-def build_tokenizer_config(context: int) -> dict[str, Any]:
+def build_tokenizer_config(tokenizer: Tokenizer, context: int) -> dict[str, Any]:
     """Return the ``tokenizer_config.json`` beside it."""
+    bos: str | None = EOS
+    eos, splits_special = EOS, True
+    if isinstance(tokenizer, ForeignTokenizer):
+        words = {i: word for word, i in tokenizer.vocabulary.items()}
+        eos, splits_special = words[tokenizer.eos_id], tokenizer.roles.splits_special
+        bos = None if tokenizer.roles.bos_id is None else words[tokenizer.roles.bos_id]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": EOS,
-        "eos_token": EOS,
+        "bos_token": bos,
+        "eos_token": eos,
         "unk_token": None,
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
+        "split_special_tokens": splits_special,
     }
+
+
+def build_generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the ids of the first and last token of a text, for config.json and generation_config.json."""
+    bos, ends = tokenizer.eos_id, sorted(tokenizer.stop_ids)
+    if isinstance(tokenizer, ForeignTokenizer):
+        bos, ends = tokenizer.roles.bos_id, list(tokenizer.roles.stop_ids)
+    return {"bos_token_id": bos, "eos_token_id": ends[0] if len(ends) == 1 else ends or None}
 
 
 def from_hf_tokenizer(tree: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[int]]:

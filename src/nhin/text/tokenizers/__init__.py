@@ -1,5 +1,7 @@
 """Tokenizers by name: ``char``, ``byte`` and ``bpe:N``; trained on texts, or read back from a dict.
 
+Those of Hugging Face come with an imported model.
+
 Imports errors only; the ``tokenizers`` package is loaded when a BPE tokenizer is first used.
 """
 
@@ -9,6 +11,7 @@ from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
 from nhin.text.tokenizers.base import StreamDecoder, Tokenizer
 from nhin.text.tokenizers.bpe import BPETokenizer, train_bpe
 from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer, train_char
+from nhin.text.tokenizers.foreign import ForeignTokenizer, TokenRoles
 
 __all__ = ["StreamDecoder", "Tokenizer", "check_spec", "tokenizer_from_dict", "train_tokenizer"]
 
@@ -89,8 +92,23 @@ def _bpe_from_dict(tree: Mapping[str, object]) -> Tokenizer:
     return BPETokenizer([(left, right) for left, right in merges])
 
 
+def _hf_from_dict(tree: Mapping[str, object]) -> Tokenizer:
+    file, stop_ids, splits = tree.get("file"), tree.get("stop_ids"), tree.get("splits_special")
+    eos_id, bos_id = tree.get("eos_id"), tree.get("bos_id")
+    if not (isinstance(file, dict) and isinstance(stop_ids, list) and isinstance(splits, bool)):
+        raise CheckpointError(
+            "it has no file, no list of ids that end a text, or does not say what it splits"
+        )
+    if not (type(eos_id) is int and (bos_id is None or type(bos_id) is int)):
+        raise CheckpointError("the end or the beginning of a text is no id")
+    if not all(type(i) is int for i in stop_ids):
+        raise CheckpointError("an id that ends a text is no whole number")
+    return ForeignTokenizer(file, TokenRoles(eos_id, tuple(stop_ids), bos_id, splits))
+
+
 _FROM_DICT: dict[str, Callable[[Mapping[str, object]], Tokenizer]] = {
     "char": _char_from_dict,
     "byte": lambda tree: ByteTokenizer(),
     "bpe": _bpe_from_dict,
+    "hf": _hf_from_dict,
 }

@@ -1,7 +1,7 @@
 """The interface of tokenizers: text into ids and back, and the tokenizer itself as plain values.
 
 Every id stands for some bytes of UTF-8, so decoding is the same for all; the last id, the end of a document,
-stands for none.
+stands for none. A tokenizer of Hugging Face may have several such ids, anywhere.
 """
 
 import codecs
@@ -31,6 +31,16 @@ class Tokenizer(ABC):
         """The id that ends a document; it decodes to nothing."""
         return len(self.pieces) - 1
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end a sampled text."""
+        return frozenset([self.eos_id])
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """The ids before every document."""
+        return ()
+
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Turn text into ids, without the end of a document.
@@ -38,6 +48,10 @@ class Tokenizer(ABC):
         Raises:
             UsageError: A character has no id; the message names it.
         """
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the ids of a text to continue, at least one: the end of the document before a new text."""
+        return self.encode(text) or [self.eos_id]
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -56,7 +70,7 @@ class Tokenizer(ABC):
         out = []
         for i in ids:
             if not 0 <= i < len(self.pieces):
-                raise DataError(f"there is no token {i}: the {self.name} tokenizer has 0 to {self.eos_id}")
+                raise DataError(f"there is no token {i}: the {self.name} tokenizer has 0 to {self.vocab - 1}")
             out.append(self.pieces[i])
         return b"".join(out)
 

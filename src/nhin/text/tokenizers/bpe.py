@@ -81,7 +81,7 @@ class BPETokenizer(Tokenizer):
 
     @cached_property
     def _hf_tokenizer(self) -> Any:
-        tokenizers = _import_tokenizers()
+        tokenizers = import_tokenizers()
         words = [_to_letters(piece) for piece in self.pieces[:-1]]
         merges = [(words[left], words[right]) for left, right in self.merges]
         model = tokenizers.models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=merges)
@@ -96,7 +96,7 @@ def train_bpe(texts: Iterable[str], vocab: int) -> BPETokenizer:
     Raises:
         MissingExtra: The ``tokenizers`` package is not installed.
     """
-    tokenizers = _import_tokenizers()
+    tokenizers = import_tokenizers()
     library = _byte_level(tokenizers.models.BPE())
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab - 1,
@@ -126,13 +126,14 @@ def _to_letters(piece: bytes) -> str:
 
 def _byte_level(model: Any) -> Any:
     """Return a tokenizer with GPT-2's splitting into words."""
-    tokenizers = _import_tokenizers()
+    tokenizers = import_tokenizers()
     library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     return library
 
 
-def _import_tokenizers() -> Any:
+def import_tokenizers() -> Any:
+    """Import the ``tokenizers`` package, or say how to install it."""
     try:
         import tokenizers
     except ImportError as why:
