@@ -1,12 +1,59 @@
 """Parse numbers and check their ranges; the error says what was given and what is allowed."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+from reprlib import Repr
 from typing import TypeVar
 
 from nhin.errors import NhinError, ShapeError, UsageError
 
 Number = TypeVar("Number", int, float)
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers that a setting allows, declared beside its type: ``Annotated[int, Range(1, 1024)]``.
+
+    ``config`` checks it, and so does cyclopts as the validator of an option. For the bounds see
+    ``check_range``.
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def check(self, name: str, value: Number, error: type[NhinError] = UsageError) -> Number:
+        """Return a number, or refuse it; see ``check_range``."""
+        return check_range(
+            name, value, self.minimum, self.maximum, above=self.above, below=self.below, error=error
+        )
+
+    def __call__(self, kind: object, value: float | None) -> None:
+        """Check the value of an option of the command line; None is one that is not given."""
+        if value is not None:
+            self.check("it", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How many characters or items a setting may have, declared as a ``Range`` is."""
+
+    minimum: int = 0
+    maximum: int = 4096
+
+    def check(self, name: str, value: Sized, error: type[NhinError] = UsageError) -> None:
+        """Refuse a text or a list that is too short or too long."""
+        if not self.minimum <= len(value) <= self.maximum:
+            what = "characters" if isinstance(value, str) else "items"
+            raise error(f"{name} has {len(value)} {what}; give {self.minimum} to {self.maximum}")
+
+
+THREADS, SEED = Range(1, 1024), Range(0, 2**63 - 1)
 
 
 def check_range(
@@ -45,7 +92,15 @@ def check_range(
         allowed = " and ".join(
             f"{words} {_format_bound(bound)}" for words, bound in bounds if bound is not None
         )
-    raise error(f"{name} is {value}; give {allowed or 'a finite number'}")
+    raise error(f"{name} is {show_value(value)}; give {allowed or 'a finite number'}")
+
+
+def show_value(value: object) -> str:
+    """Return a value as a short text for an error message, whatever its size and depth."""
+    try:
+        return _SHORT.repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of over 4,300 digits
+        return f"a value too long to show ({type(value).__name__})"
 
 
 def check_size(name: str, value: int, minimum: int = 1, maximum: int | None = None) -> int:

@@ -105,9 +105,9 @@ NAMES = {
     "no setting of rotary named 'bas'; did you mean base": {"position": {"bas": 3}},
     "no preset named 'gtp2'; did you mean gpt2": {"preset": "gtp2"},
     "no norm named 'lyer'; did you mean layer": {"norm": "lyer"},
-    "no mlp named 'gleu'; did you mean gelu": {"mlp": "gleu"},
-    "no norm_order named 'prep'; did you mean pre": {"norm_order": "prep"},
-    "no init named 'zeros'; did you mean zero": {"init": "zeros"},
+    "no choice mlp named 'gleu'; did you mean gelu": {"mlp": "gleu"},
+    "no choice norm_order named 'prep'; did you mean pre": {"norm_order": "prep"},
+    "no choice init named 'zeros'; did you mean zero": {"init": "zeros"},
 }
 USES = {
     "preset bert is bidirectional; a language model needs a causal one": {"preset": "bert"},
@@ -128,7 +128,7 @@ USES = {
     "dropout is 1.0; give at least 0 and less than 1": {"dropout": 1.0},
     "dropout is nan": {"dropout": float("nan")},
     "top_k is 3; give 1 to 2": {"experts": 2, "top_k": 3},
-    "top_k is 0; give 1 to 2": {"experts": 2, "top_k": 0},
+    "top_k is 0; give 1 to 4096": {"experts": 2, "top_k": 0},
     "experts are MLPs; give mlp=": {"experts": 2, "mlp": "none"},
     "eps is 0.0; give more than 0": {"eps": 0.0},
     "eps is nan": {"eps": float("nan")},
@@ -137,7 +137,7 @@ USES = {
 }
 WRONG = [
     (error, words, config)
-    for error, table in ((ShapeError, SIZES), (UnknownName, NAMES), (UsageError, USES))
+    for error, table in (((ShapeError, UsageError), SIZES), (UnknownName, NAMES), (UsageError, USES))
     for words, config in table.items()
 ]
 

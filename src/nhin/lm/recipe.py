@@ -1,9 +1,11 @@
 """The recipe of a language model."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from nhin.lm.ngram import MAX_ORDER
 from nhin.models.config import ModelConfig
+from nhin.ranges import Length, Range
 from nhin.training.config import Recipe, TrainerConfig
 
 
@@ -15,10 +17,10 @@ class LMDataConfig:
     sources of Python's standard library. A step takes ``batch`` sequences, in ``accumulate`` parts.
     """
 
-    path: str | None = None
-    tokenizer: str = "bpe:4096"
-    batch: int = 16
-    accumulate: int = 1
+    path: Annotated[str | None, Length(1)] = None
+    tokenizer: Annotated[str, Length(1, 64)] = "bpe:4096"
+    batch: Annotated[int, Range(1, 2**20)] = 16
+    accumulate: Annotated[int, Range(1, 2**20)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,18 @@ class LMTrainConfig(TrainerConfig):
     share of them (fsdp). A validation takes ``validate_tokens``, the last one all tokens.
     """
 
-    weight_decay: float = 0.1
-    save_seconds: float = 120.0
-    log_seconds: float = 5.0
-    validate_steps: int = 250
+    weight_decay: Annotated[float, Range(0, 1e3)] = 0.1
+    save_seconds: Annotated[float, Range(0, 1e9)] = 120.0
+    log_seconds: Annotated[float, Range(0, 1e9)] = 5.0
+    validate_steps: Annotated[int, Range(0, 10**12)] = 250
     device: Literal["auto", "cpu", "cuda"] = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
     optimizer: Literal["adamw", "muon"] = "adamw"
-    muon_rate: float = 1.0
-    betas: tuple[float, ...] = (0.9, 0.95)
-    patience: int = 0
-    validate_tokens: int = 65536
+    muon_rate: Annotated[float, Range(0, 1e6)] = 1.0
+    betas: Annotated[tuple[Annotated[float, Range(0, below=1)], ...], Length(2, 2)] = (0.9, 0.95)
+    patience: Annotated[int, Range(0, 10**9)] = 0
+    validate_tokens: Annotated[int, Range(2, 10**12)] = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class LMRecipe(Recipe):
     """
 
     workflow: Literal["lm"] = "lm"
-    ngram: int = 0
+    ngram: Annotated[int, Range(0, MAX_ORDER)] = 0
     fitted: bool = False
     model: ModelConfig = ModelConfig()  # noqa: RUF009 - frozen
     data: LMDataConfig = LMDataConfig()

@@ -3,35 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from nhin.attention.base import missing_ability
 from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
+from nhin.config import check_fields
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.layers.block import NormOrder
-from nhin.layers.mlp import ACTIVATIONS
 from nhin.layers.norm import NORMS
 from nhin.layers.presets import PRESETS
-from nhin.ranges import check_range, check_size
+from nhin.ranges import Range, check_range
 
 WIDTH_PER_BLOCK, SMALL_HEAD, LARGE_HEAD, LARGE_HEAD_FROM = 48, 32, 64, 128
 MLPType = Literal["none", "gelu", "gelu-tanh", "relu2", "swiglu"]
 Init = Literal["small", "zero"]
 BiasParts = Literal["all", "attention", "qkv", "mlp"]
 _BIASES = (("attention", "qkv"), ("attention",), ("mlp",))
-_SIZES = {
-    "depth": (0, 1024),
-    "dim": (1, 2**16),
-    "heads": (1, 1024),
-    "head_dim": (1, 2**16),
-    "context": (1, 2**22),
-    "mlp_ratio": (1, 64),
-    "hidden_dim": (1, 2**16),
-    "experts": (0, 4096),
-    "memory": (0, 2**16),
-    "segments": (1, 2**16),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,37 +75,37 @@ class ModelConfig:
         "settings.leaders": "global_tokens",
     }
 
-    depth: int = 4
-    dim: int | None = None
-    heads: int | None = None
-    kv_heads: int | None = None
-    head_dim: int | None = None
-    context: int = 256
+    depth: Annotated[int, Range(0, 1024)] = 4
+    dim: Annotated[int | None, Range(1, 2**16)] = None
+    heads: Annotated[int | None, Range(1, 1024)] = None
+    kv_heads: Annotated[int | None, Range(1, 1024)] = None
+    head_dim: Annotated[int | None, Range(1, 2**16)] = None
+    context: Annotated[int, Range(1, 2**22)] = 256
     mechanism: str = "softmax"
     settings: dict[str, Any] = field(default_factory=dict)
     positions: str = "rotary"
     position: dict[str, Any] = field(default_factory=dict)
     preset: str | None = None
     norm: str = "rms"
-    eps: float | None = None
+    eps: Annotated[float | None, Range(above=0, maximum=1)] = None
     norm_order: NormOrder = "pre"
     final_norm: bool = True
     qk_norm: bool = False
     qk_gain: bool = False
     mlp: MLPType = "gelu"
-    mlp_ratio: int = 4
-    hidden_dim: int | None = None
-    experts: int = 0
-    top_k: int = 2
-    balance_loss: float = 0.01
+    mlp_ratio: Annotated[int, Range(1, 64)] = 4
+    hidden_dim: Annotated[int | None, Range(1, 2**16)] = None
+    experts: Annotated[int, Range(0, 4096)] = 0
+    top_k: Annotated[int, Range(1, 4096)] = 2
+    balance_loss: Annotated[float, Range(0, 1e6)] = 0.01
     bias: bool = False
     bias_parts: BiasParts = "all"
     tie_embeddings: bool = True
     init: Init = "small"
-    dropout: float = 0.0
+    dropout: Annotated[float, Range(0, below=1)] = 0.0
     checkpointing: bool = False
-    memory: int = 0
-    segments: int = 2
+    memory: Annotated[int, Range(0, 2**16)] = 0
+    segments: Annotated[int, Range(1, 2**16)] = 2
     exits: bool = False
 
     @property
@@ -144,13 +132,11 @@ def resolve(config: ModelConfig) -> ModelConfig:
 
     Raises:
         UnknownName: A mechanism, position, preset, norm or another name is unknown.
-        ShapeError: Sizes are out of range or do not divide.
-        UsageError: The mechanism cannot be causal, or settings contradict each other.
+        ShapeError: Sizes do not divide.
+        UsageError: A value is out of range, the mechanism is not causal, or settings contradict each other.
     """
+    check_fields(config)
     _check_names(config)
-    for name, (minimum, maximum) in _SIZES.items():
-        if (size := getattr(config, name)) is not None:
-            check_size(name, size, minimum, maximum)
     dim = WIDTH_PER_BLOCK * max(2, config.depth) if config.dim is None else config.dim
     heads = _default_heads(dim) if config.heads is None else config.heads
     if dim % heads and config.head_dim is None:
@@ -194,10 +180,6 @@ def _check_names(config: ModelConfig) -> None:
     """Refuse unknown names."""
     for kind, name, known in (
         ("norm", config.norm, NORMS),
-        ("mlp", config.mlp, ("none", *ACTIVATIONS)),
-        ("norm_order", config.norm_order, get_args(NormOrder)),
-        ("init", config.init, get_args(Init)),
-        ("bias_parts", config.bias_parts, get_args(BiasParts)),
         ("position", config.positions, (*POSITIONS, "none")),
     ):
         if name not in known:
@@ -205,11 +187,7 @@ def _check_names(config: ModelConfig) -> None:
 
 
 def _check_combinations(config: ModelConfig) -> None:
-    """Refuse values out of range, and settings that contradict each other."""
-    check_range("dropout", config.dropout, 0, below=1)
-    check_range("balance_loss", config.balance_loss, 0)
-    if config.eps is not None:
-        check_range("eps", config.eps, above=0, maximum=1)
+    """Refuse settings that contradict each other."""
     if config.experts:
         check_range("top_k", config.top_k, 1, config.experts)
         if config.mlp == "none":

@@ -15,6 +15,7 @@ Differs: pre-norm blocks, rotary self-attention over frames, output weights shar
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from nhin.layers.block import Block
 from nhin.layers.factored_char import FactoredCharEmbedding, FactoredCharLinear
 from nhin.layers.mlp import MLP
 from nhin.layers.multihead import MultiHead
+from nhin.ranges import Range
 from nhin.text.charset import EOS, PAD, SOS, VIETNAMESE, Charset
 
 MAX_FRAMES = 320
@@ -60,14 +62,14 @@ class RecognizerNet(nn.Module):
         charset: Charset = VIETNAMESE,
         *,
         backbone: str = "lean",
-        height: int = HEIGHT,
-        dim: int = 256,
-        depth: int = 3,
-        decoder_depth: int = 2,
-        heads: int = 4,
-        dropout: float = 0.0,
-        ctc: float = 0.5,
-        token_noise: float = 0.05,
+        height: Annotated[int, Range(HEIGHT_STRIDE, 1024)] = HEIGHT,
+        dim: Annotated[int, Range(1, 2**14)] = 256,
+        depth: Annotated[int, Range(0, 256)] = 3,
+        decoder_depth: Annotated[int, Range(0, 256)] = 2,
+        heads: Annotated[int, Range(1, 1024)] = 4,
+        dropout: Annotated[float, Range(0, below=1)] = 0.0,
+        ctc: Annotated[float, Range(0, 1e6)] = 0.5,
+        token_noise: Annotated[float, Range(0, 1)] = 0.05,
     ) -> None:
         super().__init__()
         if height % HEIGHT_STRIDE:

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from nhin.config import from_dict
+from nhin.config import check_arguments, from_dict
 from nhin.data.images.bucket_sampler import BATCH_PIXELS, BatchConfig
 from nhin.data.images.chunk_cache import CHUNK_SIZE, SampleSource
 from nhin.data.images.datasets import MixedSource, ShuffledSource, open_crops
 from nhin.data.images.synthetic import SyntheticSource
-from nhin.errors import CheckpointError, RecipeError
+from nhin.errors import CheckpointError
 from nhin.models.recognizer import RecognizerNet
+from nhin.ranges import SEED, Length, Range
 from nhin.text.charset import VIETNAMESE, Charset
 from nhin.training.checkpoint import Checkpoint, load
 from nhin.training.config import Recipe, TrainerConfig
@@ -34,15 +35,15 @@ class OCRDataConfig:
 
     fonts: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     synth: dict[str, Any] = field(default_factory=dict)
     real: tuple[str, ...] = ()
-    real_share: float = 0.0
-    chunk: int = CHUNK_SIZE
-    cycle: int = 0
-    cache: str | None = None
-    workers: int = 1
-    prefetch: int = 2
+    real_share: Annotated[float, Range(0, 1)] = 0.0
+    chunk: Annotated[int, Range(1, 2**16)] = CHUNK_SIZE
+    cycle: Annotated[int, Range(0, 10**9)] = 0
+    cache: Annotated[str | None, Length(1)] = None
+    workers: Annotated[int, Range(0, 1024)] = 1
+    prefetch: Annotated[int, Range(0, 1024)] = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,11 @@ class OCRTrainConfig(TrainerConfig):
     checkpoint with initial weights. A validation takes ``validate_crops``.
     """
 
-    ema_decay: float = 0.999
-    batch_pixels: int = BATCH_PIXELS
-    jitter: float = 1.0
-    start: str | None = None
-    validate_crops: int = 1000
+    ema_decay: Annotated[float, Range(0, below=1)] = 0.999
+    batch_pixels: Annotated[int, Range(1, 2**26)] = BATCH_PIXELS
+    jitter: Annotated[float, Range(0, 1e3)] = 1.0
+    start: Annotated[str | None, Length(1)] = None
+    validate_crops: Annotated[int, Range(1, 10**7)] = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,7 @@ class OCRRecipe(Recipe):
 
 def build_model(recipe: OCRRecipe, charset: Charset = VIETNAMESE) -> RecognizerNet:
     """Build the network of a recipe, with random weights."""
-    try:
-        return RecognizerNet(charset, **recipe.model)
-    except TypeError as why:
-        raise RecipeError(f"model: {str(why).replace('RecognizerNet.__init__() ', '')}") from why
+    return RecognizerNet(charset, **check_arguments(RecognizerNet.__init__, recipe.model, "model"))
 
 
 def build_source(data: OCRDataConfig) -> SampleSource:
@@ -91,10 +89,8 @@ def build_source(data: OCRDataConfig) -> SampleSource:
     )
     if real is not None and data.real_share >= 1.0:
         return real
-    try:
-        synth = SyntheticSource(fonts=data.fonts, words=data.words, seed=data.seed, **data.synth)
-    except TypeError as why:
-        raise RecipeError(f"data.synth: {str(why).replace('SyntheticSource.__init__() ', '')}") from why
+    settings = check_arguments(SyntheticSource.__init__, data.synth, "data.synth")
+    synth = SyntheticSource(**{"fonts": data.fonts, "words": data.words, "seed": data.seed} | settings)
     return synth if real is None else MixedSource(synth, real, data.real_share, data.seed)
 
 

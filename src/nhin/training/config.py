@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from nhin.ranges import SEED, THREADS, Range
 from nhin.training.lr_schedule import LRSchedule
 from nhin.training.precision import Precision
 
@@ -21,20 +22,20 @@ class TrainerConfig:
         "average": "ema_decay",
     }
 
-    threads: int = 2
+    threads: Annotated[int, THREADS] = 2
     precision: Precision = "auto"
-    grad_clip: float = 1.0
-    weight_decay: float = 0.05
-    ema_decay: float = 0.0
-    save_seconds: float = 180.0
-    log_seconds: float = 10.0
-    validate_steps: int = 1000
+    grad_clip: Annotated[float, Range(above=0, maximum=1e9)] = 1.0
+    weight_decay: Annotated[float, Range(0, 1e3)] = 0.05
+    ema_decay: Annotated[float, Range(0, below=1)] = 0.0
+    save_seconds: Annotated[float, Range(0, 1e9)] = 180.0
+    log_seconds: Annotated[float, Range(0, 1e9)] = 10.0
+    validate_steps: Annotated[int, Range(0, 10**12)] = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The settings of one run; a workflow adds those of its model and its data."""
 
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     schedule: LRSchedule = LRSchedule()
     training: TrainerConfig = TrainerConfig()

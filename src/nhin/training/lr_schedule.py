@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from nhin.ranges import Range
 
 Shape = Literal["cosine", "sqrt", "constant"]
 
@@ -23,12 +25,12 @@ class LRSchedule:
     fraction of the budget, in which the rate falls, and ``floor`` the fraction of the peak at its end.
     """
 
-    rate: float = 1e-3
-    steps: int = 10_000
-    warmup: int = 500
+    rate: Annotated[float, Range(0, 1e3)] = 1e-3
+    steps: Annotated[int, Range(1, 10**12)] = 10_000
+    warmup: Annotated[int, Range(0, 10**12)] = 500
     shape: Shape = "cosine"
-    decay: float = 1.0
-    floor: float = 0.01
+    decay: Annotated[float, Range(0, 1)] = 1.0
+    floor: Annotated[float, Range(0, 1)] = 0.01
 
 
 def compute_lr(schedule: LRSchedule, step: int) -> float:

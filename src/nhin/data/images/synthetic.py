@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from nhin.image.augment import degrade, random_perspective, warp
 from nhin.image.fonts import Face, find_faces
 from nhin.image.preprocess import Pixels
 from nhin.image.render import Mask, Rng, Style, draw_background, draw_glyphs, paint, random_colors
+from nhin.ranges import SEED, Range
 from nhin.text.charset import VIETNAMESE
 from nhin.text.letters import nfc
 
@@ -51,10 +53,10 @@ class SyntheticSource:
         self,
         fonts: Sequence[str | Path] = (),
         words: Sequence[str | Path] = (),
-        seed: int = 0,
-        lines: float = 0.1,
-        blanks: float = 0.02,
-        longest: int = 32,
+        seed: Annotated[int, SEED] = 0,
+        lines: Annotated[float, Range(0, 1)] = 0.1,
+        blanks: Annotated[float, Range(0, 1)] = 0.02,
+        longest: Annotated[int, Range(1, 256)] = 32,
     ) -> None:
         self.seed, self.lines, self.blanks, self.longest = seed, lines, blanks, longest
         self.text_generator = TextGenerator([read_words(path) for path in words])

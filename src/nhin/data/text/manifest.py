@@ -10,14 +10,18 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from nhin.data.text.splits import SplitConfig
+from nhin.ranges import Length, Range
 
 FORMAT = 2  # 1 called the split ``cut``
 MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
+
+Count = Annotated[int, Range(0, 2**62)]
+Hash = Annotated[str, Length(64, 64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +29,18 @@ class Shard:
     """One file of tokens."""
 
     name: str
-    tokens: int
-    sha256: str
+    tokens: Count
+    sha256: Hash
 
 
 @dataclass(frozen=True, slots=True)
 class SplitInfo:
     """The size of one split in tokens, in characters and in bytes of UTF-8, and its shards."""
 
-    tokens: int
-    characters: int
-    bytes: int
-    shards: tuple[Shard, ...]
+    tokens: Count
+    characters: Count
+    bytes: Count
+    shards: Annotated[tuple[Shard, ...], Length(0, 2**17)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,9 @@ class Origin:
     """The source: its name, a SHA-256 of all its documents, their number, and files left out by reason."""
 
     name: str
-    sha256: str
-    documents: int
-    skipped: dict[str, int]
+    sha256: Hash
+    documents: Count
+    skipped: dict[str, Count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,12 @@ class Manifest:
         "cut": "split",
     }
 
-    format: int
+    format: Annotated[int, Range(1, FORMAT)]
     source: Origin
     asked: str
     split: SplitConfig
     tokenizer: str
-    vocab: int
+    vocab: Annotated[int, Range(1, 2**22)]
     dtype: Literal["uint16", "uint32"]
     splits: ManifestSplits
 

@@ -8,16 +8,17 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nhin.config import check_fields
 from nhin.data.text.sources import CorpusSource
-from nhin.errors import DataError, UnknownName, UsageError
+from nhin.errors import DataError, UsageError
+from nhin.ranges import SEED, Range
 
 SPLITS = ("train", "validation", "test")
-SPLIT_METHODS = ("blocks", "tail")
 _MIN_BLOCK = 16
 _MIN_BLOCKS_PER_SPLIT = 4  # in the smallest split, so that shares come out nearly right
 
@@ -35,11 +36,11 @@ class SplitConfig:
     """
 
     split: Literal["blocks", "tail"] = "blocks"
-    validation: float = 0.05
-    test: float = 0.05
-    block: int = 2**16
-    shard_tokens: int = 2**26
-    seed: int = 0
+    validation: Annotated[float, Range(0, below=1)] = 0.05
+    test: Annotated[float, Range(0, below=1)] = 0.05
+    block: Annotated[int, Range(1, 2**28)] = 2**16
+    shard_tokens: Annotated[int, Range(1, 2**40)] = 2**26
+    seed: Annotated[int, SEED] = 0
 
     def check(self) -> None:
         """Check the settings.
@@ -48,15 +49,9 @@ class SplitConfig:
             UnknownName: ``split`` is not a method.
             UsageError: A number is out of range.
         """
-        if self.split not in SPLIT_METHODS:
-            raise UnknownName("way to split", self.split, SPLIT_METHODS)
-        for name, share in zip(SPLITS[1:], self.fractions[1:], strict=True):
-            if not 0 <= share < 1:
-                raise UsageError(f"{name} is a share from 0 up to 1, not {share}")
+        check_fields(self)
         if self.fractions[0] <= 0:
             raise UsageError(f"validation {self.validation} and test {self.test} leave nothing to train on")
-        if self.block < 1 or self.shard_tokens < 1 or self.seed < 0:
-            raise UsageError("block and shard_tokens must be at least 1, seed at least 0")
 
     @property
     def fractions(self) -> tuple[float, float, float]:

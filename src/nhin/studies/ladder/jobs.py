@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from nhin.errors import CheckpointError, Diverged
 from nhin.lm.evaluate import evaluate
@@ -16,6 +17,7 @@ from nhin.lm.loading import LMRun, NGramRun, open_any_run
 from nhin.lm.recipe import LMRecipe
 from nhin.lm.task import LanguageModelTask, LMBatch
 from nhin.lm.train_ngram import max_countable_tokens, train_ngram
+from nhin.ranges import Range
 from nhin.studies.files import load_dataclass, save_dataclass
 from nhin.studies.ladder.plan import TRIED_RATES, LadderPlan
 from nhin.studies.ladder.settings import LadderData, LadderModel, Prefix
@@ -29,18 +31,21 @@ FACTOR = 3.0
 MAX_EXTRA = 4
 
 
+Count = Annotated[int, Range(0, 2**62)]
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """The result of a run."""
 
     finished: bool  # trained to the end and evaluated; False if it was stopped
-    steps: int = 0
-    parameters: int = 0  # weights, or n-grams counted
-    nats: float | None = None  # per token; None where training diverged
-    bits_per_byte: float | None = None
-    tokens: int = 0  # tokens it was evaluated on
-    cpu_seconds: float = 0.0  # of training alone
-    spent: float = 0.0  # CPU-seconds of everything, as the budget counts them
+    steps: Count = 0
+    parameters: Count = 0  # weights, or n-grams counted
+    nats: Annotated[float | None, Range(0)] = None  # per token; None where training diverged
+    bits_per_byte: Annotated[float | None, Range(0)] = None
+    tokens: Count = 0  # tokens it was evaluated on
+    cpu_seconds: Annotated[float, Range(0)] = 0.0  # of training alone
+    spent: Annotated[float, Range(0)] = 0.0  # CPU-seconds of everything, as the budget counts them
 
 
 Scores = Mapping[str, RunResult]  # by the name of the job

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated
 
-from nhin.errors import CheckpointError, UsageError
+from nhin.errors import UsageError
 from nhin.format import format_duration
 from nhin.lm.evaluate import evaluate
 from nhin.lm.loading import LMRun
 from nhin.lm.ngram import count_ngrams
 from nhin.lm.task import LanguageModelTask
+from nhin.ranges import Length, Range
 from nhin.studies.files import load_dataclass, save_dataclass
 from nhin.studies.ladder.settings import LadderData, LadderModel, LadderSettings, Prefix
 from nhin.training.distributed import ProcessGroup
@@ -35,7 +37,7 @@ class TimedModel:
     """The CPU-seconds of a model's steps, one per round."""
 
     rung: str
-    seconds: tuple[float, ...]
+    seconds: Annotated[tuple[Annotated[float, Range(above=0, maximum=1e12)], ...], Length(1)]
 
     @property
     def step(self) -> float:
@@ -50,8 +52,8 @@ class LadderPlan:
     settings: LadderSettings
     text: str  # SHA-256 of the text
     tokenizer: str  # fingerprint of the tokenizer
-    steps: int  # of every full run
-    spent: float  # CPU-seconds of making the plan
+    steps: Annotated[int, Range(1, 10**12)]  # of every full run
+    spent: Annotated[float, Range(0, 1e12)]  # CPU-seconds of making the plan
     times: tuple[TimedModel, ...]
 
     @property
@@ -76,10 +78,7 @@ def count_tries(settings: LadderSettings) -> int:
 
 def load_plan(out: Path) -> LadderPlan | None:
     """Return the plan of the ladder in a folder, or None."""
-    plan = load_dataclass(LadderPlan, out / _NAME)
-    if plan is not None and (plan.steps < 1 or any(min(one.seconds, default=0) <= 0 for one in plan.times)):
-        raise CheckpointError(f"{out / _NAME} is torn: its numbers cannot be")
-    return plan
+    return load_dataclass(LadderPlan, out / _NAME)
 
 
 def make_plan(settings: LadderSettings, data: LadderData, models: Sequence[LadderModel]) -> LadderPlan:

@@ -1,24 +1,22 @@
 """The settings of a ladder, and what they stand for: its text and its networks."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.config import load_recipe
+from nhin.config import check_fields, load_recipe
 from nhin.data.text.token_dataset import Corpus
 from nhin.errors import DataError, UsageError
 from nhin.lm.budget import scale_schedule
 from nhin.lm.recipe import LMDataConfig, LMRecipe
 from nhin.lm.train_data import open_corpus
 from nhin.lm.train_ngram import TokenReader
-from nhin.ranges import check_int
+from nhin.ranges import THREADS, Length, Range
 
-_MAX = {"seeds": 100, "dim": 2**14, "heads": 1024, "context": 2**16, "batch": 2**16, "threads": 1024}
-_MAX_LISTED = 16
+_LISTED = Length(1, 16)
 SEARCH_TOKENS = 2**15
 # Family and default learning rate: those of one depth, and those that come in several.
 SINGLE = {"lm-bigram": 1e-2, "lm-one-head": 3e-3, "lm-one-block": 3e-3}
@@ -43,38 +41,27 @@ class LadderSettings:
     """
 
     data: str | None = None
-    tokenizer: str = "bpe:2048"
-    budget: float = 1800.0
-    seeds: int = 3
-    depths: tuple[int, ...] = (2, 4, 8)
-    rates: tuple[float, ...] = ()
-    orders: tuple[int, ...] = (1, 2, 3, 4, 5)
-    dim: int = 128
-    heads: int = 4
-    context: int = 64
-    batch: int = 32
-    steps: int | None = None
-    threads: int = 1
+    tokenizer: Annotated[str, Length(1, 64)] = "bpe:2048"
+    budget: Annotated[float, Range(above=0, maximum=3600 * 10**4)] = 1800.0
+    seeds: Annotated[int, Range(1, 100)] = 3
+    depths: Annotated[tuple[Annotated[int, Range(1, 256)], ...], _LISTED] = (2, 4, 8)
+    rates: Annotated[tuple[Annotated[float, Range(above=0, maximum=1e3)], ...], Length(0, 16)] = ()
+    orders: Annotated[tuple[Annotated[int, Range(1, 8)], ...], _LISTED] = (1, 2, 3, 4, 5)
+    dim: Annotated[int, Range(1, 2**14)] = 128
+    heads: Annotated[int, Range(1, 1024)] = 4
+    context: Annotated[int, Range(1, 2**16)] = 64
+    batch: Annotated[int, Range(1, 2**16)] = 32
+    steps: Annotated[int | None, Range(1, 10**9)] = None
+    threads: Annotated[int, THREADS] = 1
 
     def __post_init__(self) -> None:
-        for name, high in _MAX.items():
-            check_int(name, getattr(self, name), 1, high)
+        check_fields(self)
         if self.dim % self.heads:
             raise UsageError(f"heads is {self.heads}, which does not divide dim {self.dim}; choose a divisor")
-        if self.steps is not None:
-            check_int("steps", self.steps, 1, 10**9)
-        if not 0 < self.budget <= 3600 * 10**4:
-            raise UsageError(f"the budget is {self.budget:g} seconds; give more than 0, 10000h at most")
-        for name, high in (("depths", 256), ("orders", 8)):
+        for name in ("depths", "orders", "rates"):
             values = getattr(self, name)
-            if not 1 <= len(values) <= _MAX_LISTED or list(values) != sorted(set(values)):
-                raise UsageError(f"{name} are {values}; give each once, rising, {_MAX_LISTED} at most")
-            for value in values:
-                check_int(f"each of {name}", value, 1, high)
-        if len(self.rates) > _MAX_LISTED or any(not 0 < rate < math.inf for rate in self.rates):
-            raise UsageError(f"give {_MAX_LISTED} rates at most, each above 0")
-        if list(self.rates) != sorted(set(self.rates)):
-            raise UsageError(f"rates are {self.rates}; give each once, rising")
+            if list(values) != sorted(set(values)):
+                raise UsageError(f"{name} are {values}; give each once, rising")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,28 +2,28 @@
 
 import math
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated
 
-from nhin.errors import UnknownName, UsageError
-from nhin.ranges import check_float, check_int
+from nhin.config import check_fields
+from nhin.errors import UsageError
+from nhin.ranges import Range
 from nhin.studies.separation.options import Inner, Kind, Rounding, Weights
 
 LOW, HIGH, SPIKE = 1.0, 1.4, 4.0
+_SIZE = Range(0, 1e3)  # of entries
 
 
 @dataclass(frozen=True, slots=True)
 class RegressionConfig:
     """Definitions 3.2 to 3.8: u = Ax / ln n is uniform on [1, 1.4]; in D1 one random entry is 4."""
 
-    n: int = 1000  # entries, 10 or more
-    m: int = 7  # random columns y of the last layer
-    tau: float = 0.25  # the threshold
+    n: Annotated[int, Range(10, 10**7)] = 1000  # entries, 10 or more
+    m: Annotated[int, Range(1, 10**4)] = 7  # random columns y of the last layer
+    tau: Annotated[float, Range(0, 1)] = 0.25  # the threshold
     weights: Weights = "shared"  # "shared": one y for the four networks; "independent": one for each
 
     def __post_init__(self) -> None:
-        check_int("n", self.n, 10, 10**7)
-        check_int("m", self.m, 1, 10**4)
-        check_float("tau", self.tau, 0.0, 1.0)
+        check_fields(self)
 
     @property
     def log_n(self) -> float:
@@ -58,24 +58,20 @@ def columns_for(n: int, rounding: Rounding) -> int:
 class AttentionConfig:
     """Definitions 6.1 and C.1 to C.6: an n x d matrix of one spike, K = d - 2 classes, a constant column."""
 
-    n: int = 200  # rows, a multiple of d - 2
-    d: int = 22  # columns, 3 or more
-    m: int = 15  # random columns y of the last layer
-    a0: float = 0.01  # spike of D0, in units of sqrt(ln n), as b and c are
-    a1: float = 1.2  # spike of D1
-    b: float = 0.2  # the entry in the column of a row's class
-    c: float = 0.8  # the constant column
-    margin: float = 0.1  # the threshold is (c + margin) sqrt(ln n)
+    n: Annotated[int, Range(2, 10**9)] = 200  # rows, a multiple of d - 2
+    d: Annotated[int, Range(3, 4098)] = 22  # columns, 3 or more
+    m: Annotated[int, Range(1, 10**6)] = 15  # random columns y of the last layer
+    a0: Annotated[float, _SIZE] = 0.01  # spike of D0, in units of sqrt(ln n), as b and c are
+    a1: Annotated[float, _SIZE] = 1.2  # spike of D1
+    b: Annotated[float, _SIZE] = 0.2  # the entry in the column of a row's class
+    c: Annotated[float, _SIZE] = 0.8  # the constant column
+    margin: Annotated[float, _SIZE] = 0.1  # the threshold is (c + margin) sqrt(ln n)
     inner: Inner = "eye"  # X of A1 X A2^T: "eye" for vec(I_d), "ones" for all ones
     kind: Kind = "self"  # "self", or how the queries of cross-attention differ; see ``options.KINDS``
     weights: Weights = "shared"  # "shared": one y for the four networks; "independent": one for each
 
     def __post_init__(self) -> None:
-        check_int("n", self.n, 2, 10**9)
-        check_int("d", self.d, 3, 4098)
-        check_int("m", self.m, 1, 10**6)
-        for name in ("a0", "a1", "b", "c", "margin"):
-            check_float(name, getattr(self, name), 0.0, 1e3)
+        check_fields(self)
         if self.b + self.c <= 0:
             raise UsageError("b and c are 0: linear attention would divide by zero, so make one larger")
         if self.n % self.classes:
@@ -85,9 +81,6 @@ class AttentionConfig:
                 f"n is {self.n} and d - 2 is {self.classes}: every class needs equally many rows, so make n "
                 f"a multiple of d - 2, such as {near}"
             )
-        for name, kind in (("inner", Inner), ("kind", Kind), ("weights", Weights)):
-            if getattr(self, name) not in get_args(kind):
-                raise UnknownName(name, str(getattr(self, name)), get_args(kind))
 
     @property
     def classes(self) -> int:

@@ -1,9 +1,10 @@
 """The choices that the paper leaves open: every one has a name and is recorded in the manifest."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from nhin.ranges import check_float
+from nhin.config import check_fields
+from nhin.ranges import Range
 
 Inner = Literal["eye", "ones"]
 Kind = Literal["self", "c1", "c1perm", "c2", "c3", "c4"]
@@ -28,8 +29,8 @@ KINDS = {
 class Variant:
     """A choice for everything that the paper leaves open; see ``AMBIGUITIES``."""
 
-    tau: float = 0.25  # threshold of the regression
-    margin: float = 0.1  # the threshold of attention is (c + margin) sqrt(ln n)
+    tau: Annotated[float, Range(0, 1)] = 0.25  # threshold of the regression
+    margin: Annotated[float, Range(0, 1e3)] = 0.1  # the threshold of attention is (c + margin) sqrt(ln n)
     rounding: Rounding = "ceil"  # how m = log n becomes a whole number
     tied: bool = False  # b is 1 - c, not .2
     weights: Weights = "shared"  # whether the four networks share y
@@ -37,8 +38,7 @@ class Variant:
     independent: bool = False  # every point of the sweep over m of the regression has draws of its own
 
     def __post_init__(self) -> None:
-        check_float("tau", self.tau, 0.0, 1.0)
-        check_float("margin", self.margin, 0.0, 1e3)
+        check_fields(self)
 
 
 # (what is open or wrong in the document, what is done here), in the order of the document.

@@ -7,12 +7,14 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from nhin import __version__
+from nhin.config import check_fields
 from nhin.format import Cell, format_csv
-from nhin.ranges import check_int
+from nhin.ranges import SEED, Range
 from nhin.studies.files import atomic_folder
 from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.measure import (
@@ -41,14 +43,12 @@ class SweepRequest:
     inners: tuple[Inner, ...] = INNERS  # which X of the families with attention
     sweep: str = "all"  # one of them, or "all"
     method: Method = "mc"  # "exact" samples nothing; "mc" and "dense" use the same samples
-    repeats: int | None = None  # samples of every point; the paper's number when None
-    seed: int = 0
+    repeats: Annotated[int | None, Range(1, 10**7)] = None  # samples of a point; the paper's number when None
+    seed: Annotated[int, SEED] = 0
     variant: Variant = DEFAULT  # a choice for what the paper leaves open
 
     def __post_init__(self) -> None:
-        check_int("seed", self.seed, 0, 2**63)
-        if self.repeats is not None:
-            check_int("repeats", self.repeats, 1, 10**7)
+        check_fields(self)
 
     def points(self, family: Family) -> list[SweepPoint]:
         """Return the points of a family."""

@@ -22,18 +22,21 @@ Differs: thresholds of the other three are chosen on examples of their own.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 from numpy.random import SeedSequence
 
+from nhin.config import check_fields
 from nhin.errors import UsageError
-from nhin.ranges import check_float, check_int
+from nhin.ranges import Range, check_int
 from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.outcomes import Values
 from nhin.studies.separation.samples import spawn_generators
 
 NOISY_KINDS = {"self": "queries and keys are one matrix", "c2": "cross: the queries have no spike"}
-_MAX_N = 4096
+MAX_N = 4096
+SIGMA = Range(0, 100)
 MAX_NUMBERS = 1 << 26  # drawn at once: half a gigabyte
 MIN_SIGMA = 1e-6  # below it the formula is replaced by its limit
 
@@ -43,16 +46,16 @@ class NoisyTask:
     """One task: the data, whose thresholds do not matter, and the noise in units of sqrt(ln n)."""
 
     setting: AttentionConfig = field(default_factory=lambda: AttentionConfig(n=96, d=14))
-    sigma: float = 0.2
+    sigma: Annotated[float, SIGMA] = 0.2
 
     def __post_init__(self) -> None:
-        check_float("sigma", self.sigma, 0.0, 100.0)
+        check_fields(self)
         if self.setting.kind not in NOISY_KINDS:
             raise UsageError(f"kind is {self.setting.kind}; with noise there are {' and '.join(NOISY_KINDS)}")
         if self.setting.inner != "eye" or self.setting.weights != "shared":
             raise UsageError("the task with noise has X = I to begin with and one y; leave both as they are")
-        if self.setting.n > _MAX_N:
-            raise UsageError(f"n is {self.setting.n}; with noise it may be {_MAX_N} at most")
+        if self.setting.n > MAX_N:
+            raise UsageError(f"n is {self.setting.n}; with noise it may be {MAX_N} at most")
 
 
 def first_columns(task: NoisyTask, examples: int, seed: SeedSequence) -> Values:

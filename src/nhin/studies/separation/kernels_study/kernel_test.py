@@ -9,14 +9,16 @@ the largest inner product is larger on D1 than on D0, which does not.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
+from nhin.config import check_fields
 from nhin.errors import UsageError
-from nhin.ranges import check_int
+from nhin.ranges import SEED, Range
 from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study.attention_kernels import Attend, select_kernels
 from nhin.studies.separation.outcomes import GUARD
@@ -34,17 +36,15 @@ class KernelTest:
     """The settings of the test."""
 
     setting: AttentionConfig = field(default_factory=AttentionConfig)  # its a1 is not used
-    spikes: tuple[float, ...] = (0.8, 1.2, 2.0, 3.0)  # the sizes a1 in the table
-    curve: tuple[float, ...] = _CURVE  # further ones in the figure
-    draws: int = 10  # how often rows of spikes and random features are drawn
-    ys: int = 100  # how many y are drawn for each
+    spikes: tuple[Annotated[float, Range(0, 1e3)], ...] = (0.8, 1.2, 2.0, 3.0)  # the sizes a1 in the table
+    curve: tuple[Annotated[float, Range(0, 1e3)], ...] = _CURVE  # further ones in the figure
+    draws: Annotated[int, Range(1, 1000)] = 10  # how often rows of spikes and random features are drawn
+    ys: Annotated[int, Range(1, 10**5)] = 100  # how many y are drawn for each
     names: tuple[str, ...] = ()  # the kernels; all when empty
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        check_int("draws", self.draws, 1, 1000)
-        check_int("ys", self.ys, 1, 10**5)
-        check_int("seed", self.seed, 0, 2**63)
+        check_fields(self)
         if not 1 <= len(self.spikes) + len(self.curve) <= _MAX_SPIKES:
             raise UsageError(f"give 1 to {_MAX_SPIKES} sizes of the spike")
         for a1 in self.all_spikes:

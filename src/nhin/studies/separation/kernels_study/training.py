@@ -19,6 +19,7 @@ Differs: the paper's last layer adds all up and compares with zero: its w is 1 a
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,8 +28,9 @@ from numpy.random import SeedSequence
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from nhin.config import check_fields
 from nhin.errors import Diverged, UnknownName, UsageError
-from nhin.ranges import check_float, check_int
+from nhin.ranges import Range, check_int
 from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
 from nhin.studies.separation.kernels_study.detectors import NoisyTask
 from nhin.studies.separation.reference import build_matrix
@@ -44,17 +46,15 @@ MAX_BATCH_SCORES = 1 << 26
 class StudyTrainConfig:
     """Settings of training and test; batches and test matrices are half of D1 and half of D0."""
 
-    steps: int = 1200
-    batch: int = 48
-    rate: float = 0.02  # falls to zero along half a cosine
-    tried: int = 2000  # matrices of the test
+    steps: Annotated[int, Range(1, 10**6)] = 1200
+    batch: Annotated[int, Range(2, 10**4)] = 48
+    rate: Annotated[float, Range(1e-9, 10)] = 0.02  # falls to zero along half a cosine
+    tried: Annotated[int, Range(2, 10**6)] = 2000  # matrices of the test
 
     def __post_init__(self) -> None:
-        check_int("steps", self.steps, 1, 10**6)
-        check_float("rate", self.rate, 1e-9, 10.0)
-        for name, high in (("batch", 10**4), ("tried", 10**6)):
-            value = check_int(name, getattr(self, name), 2, high)
-            if value % 2:
+        check_fields(self)
+        for name in ("batch", "tried"):
+            if (value := getattr(self, name)) % 2:
                 raise UsageError(f"{name} is {value}; make it even, half of D1 and half of D0")
 
 

@@ -4,21 +4,21 @@ A folder holds ``settings.json``, the plan, and ``runs.jsonl``, a line for each 
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-from nhin.config import from_dict
+from nhin.config import check_fields, from_dict
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
 from nhin.files import explain_os_error
-from nhin.ranges import check_float, check_int
+from nhin.ranges import SEED, Range
 from nhin.studies.files import MAX_BYTES, check_folder, write_json
 from nhin.studies.separation.config import AttentionConfig
 from nhin.studies.separation.kernels_study.attention_kernels import TRAINED_KERNELS
-from nhin.studies.separation.kernels_study.detectors import NOISY_KINDS, NoisyTask
+from nhin.studies.separation.kernels_study.detectors import MAX_N, NOISY_KINDS, SIGMA, NoisyTask
 from nhin.studies.separation.kernels_study.training import StudyTrainConfig, check_batch_size, train_and_test
 from nhin.training.run_dir import lock_run_dir
 
@@ -46,15 +46,14 @@ class StudyPlan:
     course: StudyTrainConfig = field(default_factory=StudyTrainConfig)
     kernels: tuple[str, ...] = tuple(TRAINED_KERNELS)
     kinds: tuple[str, ...] = tuple(NOISY_KINDS)
-    sigmas: tuple[float, ...] = (0.1, 0.2, 0.3)
-    lengths: tuple[int, ...] = (48, 96, 192)
-    sigma: float = 0.2
-    seeds: int = 3
-    seed: int = 0
+    sigmas: tuple[Annotated[float, SIGMA], ...] = (0.1, 0.2, 0.3)
+    lengths: tuple[Annotated[int, Range(2, MAX_N)], ...] = (48, 96, 192)
+    sigma: Annotated[float, SIGMA] = 0.2
+    seeds: Annotated[int, Range(1, 1000)] = 3
+    seed: Annotated[int, Range(0, 2**62)] = 0
 
     def __post_init__(self) -> None:
-        check_int("seeds", self.seeds, 1, 1000)
-        check_int("seed", self.seed, 0, 2**62)
+        check_fields(self)
         for name, table in (("kernels", TRAINED_KERNELS), ("kinds", NOISY_KINDS)):
             if not getattr(self, name):
                 raise UsageError(f"there are no {name}; give one at least")
@@ -95,16 +94,15 @@ class StudyRun:
 
     kernel: str
     kind: str
-    n: int
-    sigma: float
-    seed: int
-    accuracy: float
-    loss: float
-    seconds: float
+    n: Annotated[int, Range(2, MAX_N)]
+    sigma: Annotated[float, SIGMA]
+    seed: Annotated[int, SEED]
+    accuracy: Annotated[float, Range(0, 1)]
+    loss: Annotated[float, Range(0)]
+    seconds: Annotated[float, Range(0)]
 
     def __post_init__(self) -> None:
-        check_float("accuracy", self.accuracy, 0.0, 1.0)
-        check_float("loss", self.loss, 0.0, math.inf)
+        check_fields(self)
 
     @property
     def key(self) -> Key:
