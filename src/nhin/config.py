@@ -193,7 +193,8 @@ def _coerce(expected: Any, value: Any, where: str, *length: Length) -> Any:
     """Return a value as the expected type, in its range and of its length."""
     origin, args = get_origin(expected), get_args(expected)
     if origin is Annotated:
-        result = _coerce(args[0], value, where, *(rule for rule in args[1:] if isinstance(rule, Length)))
+        lengths = (rule for rule in args[1:] if isinstance(rule, Length))
+        result: Any = _coerce(args[0], value, where, *lengths)
         for rule in args[1:]:
             if isinstance(rule, Range) and result is not None:
                 rule.check(where, result, RecipeError)
@@ -219,10 +220,10 @@ def _coerce(expected: Any, value: Any, where: str, *length: Length) -> Any:
     return _coerce_plain(origin or expected, args, value, where, limit)
 
 
-def _coerce_plain(plain: type, args: tuple[Any, ...], value: Any, where: str, limit: Length) -> Any:
+def _coerce_plain(plain: Any, args: tuple[Any, ...], value: Any, where: str, limit: Length) -> Any:
     """Return a number, a text or a dict, whose items have the type ``args[1]``."""
     if plain is float and type(value) is int:
-        return float(value) if -_MAX_INT <= value <= _MAX_INT else math.copysign(math.inf, value)
+        return float(value) if -_MAX_INT <= value <= _MAX_INT else math.inf * (-1 if value < 0 else 1)
     if type(value) is not plain:
         raise RecipeError(f"{where} must be {getattr(plain, '__name__', plain)}, got {show_value(value)}")
     if plain is str:

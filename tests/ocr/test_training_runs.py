@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from nhin.config import from_dict, read_recipe
-from nhin.errors import CheckpointError, DataError, Diverged, RecipeError, UsageError
+from nhin.errors import CheckpointError, DataError, Diverged, UnknownName, UsageError
 from nhin.ocr.recipe import OCRRecipe, build_model, build_source, load_model
 from nhin.ocr.task import train_recognizer
 from nhin.training import checkpoint as checkpoints
@@ -208,7 +208,7 @@ def test_a_run_can_begin_from_another_ones_weights(crops, straight, tmp_path):
 
 
 def test_wrong_settings_of_the_network_and_the_data_are_said(tmp_path):
-    with pytest.raises(RecipeError, match="dmi"):
+    with pytest.raises(UnknownName, match="did you mean dim"):
         build_model(OCRRecipe(model={"dmi": 3}))
     with pytest.raises(DataError, match="no data in"):
         build_source(from_dict(OCRRecipe, {"data": {"real": [str(tmp_path / "x")]}}, "x").data)

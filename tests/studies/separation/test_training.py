@@ -266,8 +266,8 @@ def test_a_study_of_noise_alone_has_one_table(finished):
 @pytest.mark.parametrize(
     ("wrong", "error", "words"),
     [
-        ({"sigmas": (-0.1,)}, UsageError, "sigma is -0.1"),
-        ({"sigmas": (math.nan,)}, UsageError, "sigma is nan"),
+        ({"sigmas": (-0.1,)}, UsageError, r"sigmas\[0\] is -0.1"),
+        ({"sigmas": (math.nan,)}, UsageError, r"sigmas\[0\] is nan"),
         ({"sigmas": (0.1, 0.1)}, UsageError, "each once"),
         ({"lengths": (50,)}, UsageError, "multiple of d - 2"),
         ({"lengths": (12 * 1000,)}, UsageError, "4096"),
