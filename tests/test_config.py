@@ -248,3 +248,5 @@ def test_a_setting_of_a_huge_number_is_refused_from_the_command_line():
     for value in ("1" * 5000, "nan", "1e999", "-1", "[" * 3000):
         with pytest.raises(RecipeError):
             load_recipe(LMRecipe, "lm-nano", [f"training.threads={value}"])
+    with pytest.raises(RecipeError, match="training:betas has 1 items; give 2 to 2"):
+        load_recipe(LMRecipe, "lm-nano", ["training.betas=[0.9]"])

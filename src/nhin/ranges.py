@@ -18,8 +18,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 class Range:
     """The numbers that a setting allows, declared beside its type: ``Annotated[int, Range(1, 1024)]``.
 
-    ``config`` checks it, and so does cyclopts as the validator of an option. For the bounds see
-    ``check_range``.
+    ``config.from_dict`` checks it, and the command line for its options; for the bounds see ``check_range``.
     """
 
     minimum: float | None = None
@@ -32,11 +31,6 @@ class Range:
         return check_range(
             name, value, self.minimum, self.maximum, above=self.above, below=self.below, error=error
         )
-
-    def __call__(self, kind: object, value: float | None) -> None:
-        """Check the value of an option of the command line; None is one that is not given."""
-        if value is not None:
-            self.check("it", value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,6 @@ def test_muon_takes_the_matrices_of_blocks_and_nothing_else():
     ("changes", "words"),
     [
         ({"data": {"batch": 4, "accumulate": 3}}, "does not divide the batch of 4"),
-        ({"training": {"betas": [0.9]}}, "give two numbers"),
         ({"training": {"parallel": "fsdp", "ema_decay": 0.9}}, "no average"),
     ],
 )

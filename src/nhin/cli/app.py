@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from nhin import __version__
+from nhin.cli.options import check_options
 from nhin.cli.output import print_error
 from nhin.errors import MissingExtra, NhinError, UnknownName
 
@@ -42,12 +43,14 @@ COMMANDS = {
     "import": ("nhin.cli.import_:import_", "Import a language model from a Hugging Face folder."),
 }
 _USAGE, _INTERRUPTED, _PIPE = 2, 130, 141
+_MAX_ERROR = 400
 
 app = App(
     name="nhin",
     help="Read Vietnamese text in pictures; train and measure the reader; look inside attention.",
     version=__version__,
     default_parameter=Parameter(negative=()),
+    group_parameters=Group("Parameters", validator=check_options),
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
@@ -69,7 +72,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         code = app(words)
         sys.stdout.flush()
     except CycloptsError as why:
-        error = str(why).strip().rstrip(".") or "the command line makes no sense"
+        cause = why.__cause__ if isinstance(why.__cause__, NhinError) else why
+        error = str(cause).strip().rstrip(".")[:_MAX_ERROR] or "the command line makes no sense"
         command = "".join(f"{word} " for word in why.command_chain or () if word in COMMANDS)
         print_error(f"{error} (nhin {command}--help tells more)")
         return _USAGE

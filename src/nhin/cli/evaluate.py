@@ -2,10 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from nhin.cli.output import make_table, print_tables, refuse_options, show_progress, to_json
-from nhin.errors import UsageError
+from nhin.ranges import THREADS, Range
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,11 +25,11 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     /,
     *,
     json: bool = False,
-    limit: int | None = None,
+    limit: Annotated[int | None, Range(1, 10**9)] = None,
     mode: Literal["both", "exact", "fast"] | None = None,
     split: Literal["train", "validation", "test"] | None = None,
-    stride: int | None = None,
-    threads: int = 2,
+    stride: Annotated[int | None, Range(1, 2**22)] = None,
+    threads: Annotated[int, THREADS] = 2,
 ) -> int:
     """Measure a reader on labeled crops, or a language model on text.
 
@@ -60,8 +60,6 @@ def _measure_lm(
     folder: Path, data: Path, split: str | None, stride: int | None, threads: int, json: bool
 ) -> int:
     """Measure a language model and an n-gram baseline."""
-    if threads < 1:
-        raise UsageError(f"--threads must be at least 1, not {threads}")
     import torch
 
     from nhin.lm.eval_data import list_data_folders, open_eval_split
@@ -103,8 +101,6 @@ def _costs_table(rows: "list[tuple[str, LMEvalResult]]") -> "Table":
 def _measure_reader(
     weights: str, data: Path, limit: int | None, mode: "Mode", threads: int, json: bool
 ) -> int:
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1, not {limit}")
     from nhin.data.images.datasets import open_crops
     from nhin.ocr.evaluate import evaluate as measure
     from nhin.ocr.evaluate import open_reader

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from nhin.cli.output import refuse_options
 from nhin.errors import UsageError
+from nhin.ranges import Range
 
 if TYPE_CHECKING:
     from nhin.data.images.datasets import Crop
@@ -20,7 +21,7 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
     *,
     name: str | None = None,
     data: Path | None = None,
-    crops: int | None = None,
+    crops: Annotated[int | None, Range(1, 10**6)] = None,
     last: bool = False,
     whole: bool = False,
     format: Literal["auto", "gpt2", "llama", "qwen2", "qwen3"] | None = None,
@@ -51,10 +52,7 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
         return _export_language_model(checkpoint, out, format or "auto")
     if format is not None:
         raise UsageError(f"--format is for a language model, and there is none in {checkpoint}")
-    crops = 64 if crops is None else crops
-    if crops < 1:
-        raise UsageError(f"--crops must be at least 1, not {crops}")
-    return _export_reader(checkpoint, out, name, data, crops, not last, not whole)
+    return _export_reader(checkpoint, out, name, data, 64 if crops is None else crops, not last, not whole)
 
 
 def _export_language_model(checkpoint: Path, out: Path, format: str) -> int:

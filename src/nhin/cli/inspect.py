@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from nhin.cli.output import make_table, print_tables, to_json
 from nhin.errors import UsageError
+from nhin.ranges import Range
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +24,7 @@ def inspect(
     model: str,
     /,
     *,
-    vocab: int | None = None,
+    vocab: Annotated[int | None, Range(1, 2**22)] = None,
     set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     json: bool = False,
 ) -> int:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from nhin.errors import MissingExtra
 from nhin.format import parse_duration
-from nhin.ranges import parse_list
+from nhin.ranges import Range, parse_list
 
 _STOPPED = 130
 
@@ -27,10 +27,10 @@ class LadderOptions:
         tokenizer: For a text that is not prepared: char, byte or bpe:N; bpe:2048 when not given.
     """
 
-    dim: int | None = None
-    heads: int | None = None
-    context: int | None = None
-    batch: int | None = None
+    dim: Annotated[int | None, Range(1, 2**14)] = None
+    heads: Annotated[int | None, Range(1, 1024)] = None
+    context: Annotated[int | None, Range(1, 2**16)] = None
+    batch: Annotated[int | None, Range(1, 2**16)] = None
     tokenizer: str | None = None
 
 
@@ -42,7 +42,7 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
     data: Path | None = None,
     out: Path = Path("runs/ladder"),
     budget: str | None = None,
-    seeds: int | None = None,
+    seeds: Annotated[int | None, Range(1, 100)] = None,
     depths: str | None = None,
     rates: str | None = None,
     resume: bool = False,

@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from nhin.cli.output import open_progress
+from nhin.ranges import SEED, Range
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -19,9 +20,9 @@ def prepare(
     out: Path,
     tokenizer: str = "bpe:4096",
     split: Literal["blocks", "tail"] = "blocks",
-    validation: float = 0.05,
-    test: float = 0.05,
-    seed: int = 0,
+    validation: Annotated[float, Range(0, below=1)] = 0.05,
+    test: Annotated[float, Range(0, below=1)] = 0.05,
+    seed: Annotated[int, SEED] = 0,
 ) -> int:
     """Tokenize text into shards for training a language model; the same command gives the same bytes.
 

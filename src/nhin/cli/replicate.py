@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from nhin.cli.output import show_progress
 from nhin.cli.replicate_beyond import StudyOptions, test_kernels, train_kernels
 from nhin.errors import UnknownName, UsageError
+from nhin.ranges import SEED, Range
 from nhin.studies.separation.options import CrossDef, Inner, Method, Rounding, Variant, Weights
 from nhin.studies.separation.sweeps import FAMILIES, INNERS, Family
 
@@ -34,8 +35,8 @@ class VariantOptions:
         independent: The sweep over m of the regression draws anew at every point.
     """
 
-    tau: float = 0.25
-    margin: float = 0.1
+    tau: Annotated[float, Range(0, 1)] = 0.25
+    margin: Annotated[float, Range(0, 1e3)] = 0.1
     m_rule: Rounding = "ceil"
     tie_b: bool = False
     weights: Weights = "shared"
@@ -62,7 +63,7 @@ class SweepOptions:
 
     inner: Annotated[Inner | None, Parameter(("--X", "--x"))] = None
     sweep: Sweep = "all"
-    repeats: int | None = None
+    repeats: Annotated[int | None, Range(1, 10**7)] = None
     method: Method = "mc"
 
 
@@ -73,7 +74,7 @@ def replicate(
     what: What,
     /,
     *words: str,
-    seed: int = 0,
+    seed: Annotated[int, SEED] = 0,
     out: Path | None = None,
     swept: SweepOptions = _SWEEPS,
     choices: VariantOptions = _VARIANT,

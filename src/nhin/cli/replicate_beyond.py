@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from nhin.errors import MissingExtra
-from nhin.ranges import Number, parse_list
+from nhin.ranges import Number, Range, parse_list
 
 
 @Parameter(name="*")
@@ -26,8 +27,8 @@ class StudyOptions:
 
     sigmas: str | None = None
     lengths: str | None = None
-    seeds: int | None = None
-    steps: int | None = None
+    seeds: Annotated[int | None, Range(1, 1000)] = None
+    steps: Annotated[int | None, Range(1, 10**6)] = None
     resume: bool = False
 
 

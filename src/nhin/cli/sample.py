@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from nhin.errors import UsageError
+from nhin.ranges import THREADS, Range
 
 if TYPE_CHECKING:
     from nhin.decoding.beam_search import BeamSearchConfig
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from nhin.lm.loading import LMRun, NGramRun
     from nhin.text.tokenizers import Tokenizer
 
-LIMITS = {"tokens": 10_000_000, "count": 10_000, "threads": 1024}
 MAX_PROMPT_BYTES = 2**24
 TEMPERATURE = 0.8
 
@@ -37,20 +37,20 @@ def sample(  # noqa: PLR0913  # every option is one word of the command line
     /,
     *,
     prompt: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
-    tokens: int = 200,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float | None = None,
-    seed: int | None = None,
-    count: int = 1,
-    beams: int | None = None,
-    confidence: float | None = None,
+    tokens: Annotated[int, Range(1, 10_000_000)] = 200,
+    temperature: Annotated[float | None, Range(0, 1e9)] = None,
+    top_k: Annotated[int | None, Range(1, 2**22)] = None,
+    top_p: Annotated[float | None, Range(above=0, maximum=1)] = None,
+    min_p: Annotated[float | None, Range(0, 1)] = None,
+    repetition_penalty: Annotated[float | None, Range(0.01, 100)] = None,
+    seed: Annotated[int | None, Range(0, 2**64 - 1)] = None,
+    count: Annotated[int, Range(1, 10_000)] = 1,
+    beams: Annotated[int | None, Range(1, 1024)] = None,
+    confidence: Annotated[float | None, Range(0, 1)] = None,
     no_cache: bool = False,
     json: bool = False,
     stream: Annotated[bool | None, Parameter(negative="--no-stream")] = None,
-    threads: int = 1,
+    threads: Annotated[int, THREADS] = 1,
 ) -> int:
     """Continue a text with a language model; Ctrl-C ends it.
 
@@ -73,9 +73,6 @@ def sample(  # noqa: PLR0913  # every option is one word of the command line
         stream: Write tokens as they are generated; the default on a terminal.
         threads: CPU threads.
     """
-    for name, value in (("tokens", tokens), ("count", count), ("threads", threads)):
-        if not 1 <= value <= LIMITS[name]:
-            raise UsageError(f"--{name} is {value}; give 1 to {LIMITS[name]}")
     if stream and (json or beams is not None):
         raise UsageError(f"{'--json' if json else '--beams'} writes complete texts; leave out --stream")
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}

@@ -12,12 +12,13 @@ from nhin.cli.output import save_figures, with_progress
 from nhin.cli.show_run import TraceOptions, show_run
 from nhin.errors import UsageError
 from nhin.lm.run_dir import is_run
+from nhin.ranges import Range
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Kind = Literal["card", "pattern", "weights", "alignment", "steps"]
-MAX_LENGTH, MAX_HEADS, MAX_HEAD_DIM = 16384, 64, 1024
+MAX_LENGTH = 16384
 
 
 @Parameter(name="*")
@@ -40,11 +41,11 @@ class ShowOptions:
     """
 
     kind: Kind | None = None
-    length: int = 32
-    keys: int | None = None
+    length: Annotated[int, Range(1, MAX_LENGTH)] = 32
+    keys: Annotated[int | None, Range(1, MAX_LENGTH)] = None
     causal: bool = False
-    heads: int = 4
-    head_dim: int = 16
+    heads: Annotated[int, Range(1, 64)] = 4
+    head_dim: Annotated[int, Range(1, 1024)] = 16
     target: str | None = None
     source: str | None = None
     setting: Annotated[tuple[str, ...], Parameter("--set")] = ()
@@ -64,14 +65,6 @@ class ShowOptions:
         if self.source is not None:
             return words, _split_words("source", self.source)
         return words, words if self.keys is None else list_example_words(self.keys)
-
-    def check(self) -> None:
-        """Refuse sizes that are not positive or would take all memory."""
-        limits = {"length": MAX_LENGTH, "keys": MAX_LENGTH, "heads": MAX_HEADS, "head-dim": MAX_HEAD_DIM}
-        for name, limit in limits.items():
-            size = getattr(self, name.replace("-", "_"))
-            if size is not None and not 1 <= size <= limit:
-                raise UsageError(f"--{name} is {size}; give 1 to {limit}")
 
 
 _DEFAULT_OPTIONS, _NO_TRACE = ShowOptions(), TraceOptions()
@@ -103,7 +96,6 @@ def show(
         options: The inputs and the kind of the figure.
         trace: The prompt of a trained model, and the layers and heads to draw.
     """
-    options.check()
     if len(names) == 1 and not every and weights is None and is_run(Path(names[0])):
         return show_run(Path(names[0]), out, options.kind, trace)
     if trace != _NO_TRACE:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from nhin.cli.output import with_progress
 from nhin.errors import UsageError
 from nhin.files import explain_os_error, read_bytes, read_json, write_atomic
+from nhin.ranges import SEED, Range
 
 if TYPE_CHECKING:
     from nhin.data.images.synthetic import Sample
@@ -26,8 +27,8 @@ def synth(
     out: Path,
     /,
     *,
-    count: int = 1000,
-    seed: int = 0,
+    count: Annotated[int, Range(1, 10**7)] = 1000,
+    seed: Annotated[int, SEED] = 0,
     fonts: Paths = None,
     words: Paths = None,
     format: Literal["png", "jpg"] = "png",
@@ -45,8 +46,6 @@ def synth(
         words: Additional word lists, one word per line.
         format: File format of the pictures.
     """
-    if count < 1:
-        raise UsageError(f"--count must be at least 1, not {count}")
     from nhin.data.images.synthetic import SyntheticSource
 
     source = SyntheticSource(fonts=fonts or (), words=words or (), seed=seed)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError
+from nhin.ranges import Range
 
 
 @Parameter(name="*")
@@ -22,9 +23,11 @@ class BudgetOptions:
         cpu_seconds: CPU-seconds of the steps, in each process.
     """
 
-    steps: Annotated[int | None, Parameter("--budget-steps")] = None
-    tokens: Annotated[int | None, Parameter("--budget-tokens")] = None
-    cpu_seconds: Annotated[float | None, Parameter("--budget-cpu-seconds")] = None
+    steps: Annotated[int | None, Parameter("--budget-steps"), Range(1, 10**12)] = None
+    tokens: Annotated[int | None, Parameter("--budget-tokens"), Range(1, 10**15)] = None
+    cpu_seconds: Annotated[
+        float | None, Parameter("--budget-cpu-seconds"), Range(above=0, maximum=10**12)
+    ] = None
 
     @property
     def is_given(self) -> bool:

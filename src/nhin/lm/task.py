@@ -97,13 +97,11 @@ class LanguageModelTask(Task):
         config, model = recipe.training, recipe.model
         if config.parallel == "fsdp" and (model.memory or model.exits or config.ema_decay):
             raise UsageError("fsdp takes no memory, no exits and no average; use parallel='ddp' for those")
-        if recipe.data.accumulate < 1 or recipe.data.batch % recipe.data.accumulate:
+        if recipe.data.batch % recipe.data.accumulate:
             raise UsageError(
                 f"accumulate is {recipe.data.accumulate}, which does not divide the batch of "
                 f"{recipe.data.batch}; choose a divisor"
             )
-        if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
-            raise UsageError(f"betas are {list(config.betas)}; give two numbers from 0 to less than 1")
         self.recipe, self.corpus, self.out = recipe, corpus, out
         self.files: Mapping[str, Any] = {"tokenizer": corpus.tokenizer.to_dict()}
         device = "cuda" if torch.cuda.is_available() else "cpu"
