@@ -186,7 +186,7 @@ def test_the_log_of_a_killed_run_loses_only_what_is_done_again(tmp_path):
     path.write_bytes(lines[0] + b'{"step": 2, "text": "\xff"}\n' + b"[" * 9999 + b"\n" + lines[3])
     Log(path, 9, done=3, screen=screen)
     assert path.read_bytes() == lines[0]
-    assert "2 damaged lines" in screen.getvalue()
+    assert "log.jsonl: 2\n" in screen.getvalue()
 
 
 def test_a_log_that_needs_no_change_is_not_written(tmp_path):

@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from nhin import __version__
 from nhin.cli.options import check_options
 from nhin.cli.output import print_error
-from nhin.errors import MissingExtra, NhinError, UnknownName
+from nhin.errors import CheckpointError, MissingExtra, NhinError, UnknownName
 
 COMMANDS = {
     "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures."),
@@ -90,6 +90,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
         # The reader of standard output has gone; without this Python prints another error while it closes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE
+    except OSError as why:  # such as standard output redirected to a full disk
+        print_error(f"{why.filename or 'cannot read or write'}: {why.strerror or why}")
+        return CheckpointError.exit_code
     return code if isinstance(code, int) else 0
 
 

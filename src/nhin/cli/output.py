@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def print_error(text: str) -> None:
-    """Write one line to standard error."""
-    sys.stderr.write(f"nhin: {' '.join(text.split())}\n")
+    """Write one line to standard error, if it can be written to."""
+    with suppress(OSError):
+        sys.stderr.write(f"nhin: {' '.join(text.split())}\n")
+        sys.stderr.flush()
 
 
 def refuse_options(subject: str, kind: str, other: str, **options: object) -> None:

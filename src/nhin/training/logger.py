@@ -41,7 +41,7 @@ class Log:
         self.path, self.total, self.every, self.unit = path, total, every, unit
         self.screen = sys.stderr if screen is None else screen
         if damaged := _drop_lines_after(path, done):
-            self.say(f"dropped {damaged} damaged lines of {path}")
+            self.say(f"damaged lines dropped from {path}: {damaged}")
         self._sums: dict[str, float] = {}
         self._steps = self._samples = 0
         self._since = time.monotonic()
