@@ -9,7 +9,8 @@ NhinError
 ├── ShapeError       tensors do not fit together                       (exit code 3)
 ├── CheckpointError  a checkpoint or weights file is missing or torn   (exit code 4)
 ├── MissingExtra     an optional dependency is not installed           (exit code 4)
-└── Diverged         a loss is NaN or infinite                         (exit code 5)
+├── Diverged         a loss is NaN or infinite                         (exit code 5)
+└── ProcessError     another process of a training has failed          (exit code 5)
 """
 
 from collections.abc import Iterable
@@ -85,3 +86,13 @@ class Diverged(NhinError, ArithmeticError):
     """A loss is NaN or infinite."""
 
     exit_code = 5
+
+
+class ProcessError(NhinError, RuntimeError):
+    """Another process of a training has failed; where ``is_reported``, it has said why itself."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, exit_code: int = 5, is_reported: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code, self.is_reported = exit_code, is_reported

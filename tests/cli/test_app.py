@@ -9,7 +9,7 @@ import pytest
 from nhin import __version__
 from nhin.cli import app as module
 from nhin.cli.app import COMMANDS, main
-from nhin.errors import Diverged, PictureError
+from nhin.errors import Diverged, PictureError, ProcessError
 
 
 def test_help_names_every_command_and_exits_well(capsys):
@@ -66,6 +66,18 @@ def test_errors_of_nhin_are_one_line_with_their_code(monkeypatch, capsys):
     assert raising(monkeypatch, PictureError("a.png is\ntorn")) == 3
     assert raising(monkeypatch, Diverged("loss is nan")) == 5
     assert capsys.readouterr().err == "nhin: a.png is torn\nnhin: loss is nan\n"
+
+
+def test_what_another_process_has_said_is_not_said_again(monkeypatch, capsys):
+    assert raising(monkeypatch, ProcessError("another process failed", 4, is_reported=True)) == 4
+    assert raising(monkeypatch, ProcessError("another process is gone")) == 5
+    monkeypatch.undo()
+    for rank in "01":
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert main(["train", "lm-nano", "--setty", "1"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "nhin: another process is gone"
+    assert second.startswith("nhin: Unknown option")
 
 
 def test_an_interruption_is_130(monkeypatch, capsys):

@@ -12,7 +12,7 @@ import torch
 from runs import TEXT, TINY, tiny_run
 
 from nhin.cli.app import main
-from nhin.lm.loading import open_run
+from nhin.lm.loading import open_any_run, open_run
 from nhin.lm.recipe import LMRecipe
 from nhin.lm.train_ngram import train_ngram
 from nhin.ocr.recipe import OCRRecipe as ReaderRecipe
@@ -87,6 +87,14 @@ def test_each_of_several_texts_is_that_of_its_own_seed(run, capsys):
     assert three == [objects(capsys, *given, seed)[0] for seed in (5, 6, 7)]
     shown = sample(capsys, *given, "5", "--count", "3")
     assert shown == "\n".join(f"==> seed {result['seed']} <==\nthe{result['text']}\n" for result in three)
+
+
+def test_seeds_of_any_length_are_shown_whole_and_one_that_is_too_large_is_refused_first(run, capsys):
+    given = (run, "--tokens", "2", "--count", "2", "--seed")
+    shown = sample(capsys, *given, 2**64 - 2)
+    assert [f"==> seed {seed} <==" in shown for seed in (2**64 - 2, 2**64 - 1)] == [True, True]
+    assert main(["sample", *map(str, given), str(2**64 - 1)]) == 2
+    assert capsys.readouterr() == ("", f"nhin: --seed {2**64 - 1} leaves 1 seeds for --count 2\n")
 
 
 @pytest.mark.parametrize(
@@ -266,8 +274,14 @@ def test_counted_n_grams_go_on_with_a_text(tmp_path, capsys):
     assert sample(capsys, *given, "--temperature", "0") == "a bird sang to\n"
     assert sample(capsys, *given, "--seed", "3") == sample(capsys, *given, "--seed", "3")
     assert sample(capsys, run, "--tokens", "3", "--no-cache", "--seed", "1")
-    assert main(["sample", str(run), "--beams", "2"]) == 2
-    assert "--beams is for networks" in capsys.readouterr().err
+    best, second = objects(capsys, *given, "--beams", "4", "--count", "2")
+    model, prompt = open_any_run(run).model, tokenizer.encode("a bird")
+    for beam in (best, second):
+        want = -model.nats([*prompt, *beam["ids"]])[len(prompt) :].sum()
+        assert beam["log_prob"] == pytest.approx(want)
+    assert best["score"] >= second["score"]
+    greedy = sample(capsys, *given, "--temperature", "0")
+    assert sample(capsys, *given, "--beams", "1", "--no-cache") == greedy
 
 
 WRONG = [

@@ -84,6 +84,24 @@ def test_the_balance_loss_and_the_output_train_the_router(active):
         assert (grad.abs().sum(1) > 0).all()
 
 
+def test_parts_of_a_batch_that_average_their_fractions_have_the_balance_loss_of_the_whole_batch():
+    layer, x = MixtureOfExperts(6, 4).double(), torch.randn(12, 6, dtype=torch.float64)
+    layer(x)
+    whole, fractions = layer.balance_loss, []
+    layer.average = lambda fraction: fractions.append(fraction) or fraction
+    for part in x.chunk(2):
+        layer(part)
+    layer.average = lambda fraction: sum(fractions) / 2
+    losses = [(layer(part), layer.balance_loss)[1] for part in x.chunk(2)]
+    assert_close(sum(losses) / 2, whole)
+    grads = [torch.autograd.grad(loss, layer.router.weight)[0] for loss in (sum(losses) / 2, whole)]
+    assert_close(*grads)
+    fractions.clear()
+    layer.average = fractions.append
+    layer.eval()(x)
+    assert not fractions, "one process alone validates"
+
+
 def test_training_on_the_balance_loss_alone_evens_the_use():
     layer, x = MixtureOfExperts(6, 4, top_k=1), torch.randn(200, 6) + 0.5
     with torch.no_grad():

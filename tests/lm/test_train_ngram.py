@@ -1,6 +1,7 @@
 """Laws of runs that count: kept whole, opened as any run, refused where a network is needed."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from nhin.lm.run_dir import is_run
 from nhin.lm.train_ngram import train_ngram
 from nhin.text.tokenizers import train_tokenizer
 from nhin.training.checkpoint import load, save
+from nhin.training.distributed import ProcessGroup
 
 TEXT = "the cat sat on the mat. a bird sang to the cat, and the cat sat still.\n" * 3
 
@@ -68,6 +70,17 @@ def test_a_run_is_not_counted_over(tokenizer, tmp_path):
         train(tokenizer, tmp_path, 2)
     train(tokenizer, tmp_path, 2, resume=True)
     assert open_any_run(tmp_path).model.order == 3
+
+
+def test_of_several_processes_the_first_counts_and_the_others_wait(tokenizer, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(ProcessGroup, "barrier", lambda group: waited.append(group.rank))
+    for rank in (1, 0):
+        group = nullcontext(ProcessGroup(rank, 2))
+        monkeypatch.setattr("nhin.lm.train_ngram.join_process_group", lambda group=group: group)
+        assert train(tokenizer, tmp_path / "run") == tmp_path / "run" / "checkpoint"
+        assert (tmp_path / "run").exists() == (rank == 0)
+    assert waited == [1, 0]
 
 
 def test_more_than_memory_holds_is_refused_before_it_is_read(tokenizer, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from nhin.lm.recipe import LMRecipe
 from nhin.lm.task import LanguageModelTask, find_matrices, train_language_model
 from nhin.models.gpt import GPT
 from nhin.training import checkpoint as checkpoints
-from nhin.training.distributed import ProcessGroup
+from nhin.training.distributed import ProcessGroup, average_tensor
 from nhin.training.run_dir import lock_run_dir
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -237,6 +237,19 @@ def test_pieces_are_the_batch(corpus):
     assert torch.equal(torch.cat([piece.targets for piece in pieces]), batch.targets)
 
 
+def test_experts_average_over_processes_and_two_of_them_hold_the_pieces_of_one(corpus):
+    wanted = recipe(model={"experts": 2}, data={"batch": 8, "accumulate": 2})
+    task = LanguageModelTask(wanted, corpus)
+    for world in (1, 2):
+        model = task.init_state(ProcessGroup(0, world)).model
+        assert [block.mlp.average for block in model.blocks] == [average_tensor if world > 1 else None]
+    pieces = []
+    for group in (ProcessGroup(), ProcessGroup(0, 2), ProcessGroup(1, 2)):
+        with task.open_batches(task.init_state(group), group) as stream:
+            pieces.append([sorted(piece.tokens.tolist()) for piece in task.split_batch(next(stream))])
+    assert pieces[0] == [sorted(a + b) for a, b in zip(*pieces[1:], strict=True)]
+
+
 def test_muon_takes_the_matrices_of_blocks_and_nothing_else():
     model = GPT(11, recipe(model={"mlp": "swiglu", "positions": "learned"}).model)
     names = {id(p): name for name, p in model.named_parameters()}
@@ -255,6 +268,7 @@ def test_muon_takes_the_matrices_of_blocks_and_nothing_else():
     [
         ({"data": {"batch": 4, "accumulate": 3}}, "does not divide the batch of 4"),
         ({"training": {"parallel": "fsdp", "ema_decay": 0.9}}, "no average"),
+        ({"model": {"norm": "scale"}, "training": {"parallel": "fsdp"}}, "fsdp takes no norm='scale'"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(corpus, changes, words):

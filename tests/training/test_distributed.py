@@ -3,15 +3,28 @@
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
 from torch import multiprocessing
+from torch.distributed import DistNetworkError, HashStore
 
+from nhin.errors import CheckpointError, NhinError, ProcessError, UsageError
 from nhin.models.build import build_lm
 from nhin.models.config import ModelConfig
+from nhin.training.agreement import check_same_checkpoint, check_same_settings
+from nhin.training.checkpoint import Checkpoint
 from nhin.training.config import Recipe, TrainerConfig
-from nhin.training.distributed import ProcessGroup, all_reduce_mean, join_process_group, seed_step
+from nhin.training.distributed import (
+    ProcessGroup,
+    all_reduce_mean,
+    average_tensor,
+    broadcast_tensors,
+    join_process_group,
+    seed_step,
+)
+from nhin.training.fsdp import shard_model
 from nhin.training.train_state import TrainState
 from nhin.training.trainer import Task, Trainer
 
@@ -38,11 +51,15 @@ def test_chance_depends_on_seed_step_and_process_and_on_nothing_before():
     assert len({drawn(rank, seed, step) for rank in (0, 1) for seed in (1, 2) for step in (5, 6)}) == 8
 
 
-def start_two(work, *args):
-    """Run a function in two processes, as torchrun starts them; return what both answer."""
+def find_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def start_two(work, *args):
+    """Run a function in two processes, as torchrun starts them; return what both answer."""
+    port = find_port()
     context = multiprocessing.get_context("spawn")
     answers = context.SimpleQueue()
     workers = [context.Process(target=_join, args=(rank, port, work, answers, *args)) for rank in (0, 1)]
@@ -60,10 +77,68 @@ def _join(rank: int, port: int, work, answers, *args) -> None:
     torch.set_num_threads(1)
     answer = None
     try:
-        with join_process_group() as group:
-            answer = work(group, *args)
+        answer = work(*args)
     finally:
         answers.put((rank, answer))
+
+
+FAILURES = [(1, CheckpointError("torn")), (0, UsageError("taken")), (1, KeyboardInterrupt())]
+
+
+def _agree_and_fail(ports):
+    with join_process_group() as group:
+        answers = [_average(group), _broadcast(group), [_compare(group, *values) for values in COMPARED]]
+    for port, (rank, error) in zip(ports, FAILURES, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        try:
+            with join_process_group() as group:
+                if group.rank == rank:
+                    raise error
+                group.barrier()
+        except (NhinError, KeyboardInterrupt) as why:
+            answers.append((str(why), getattr(why, "exit_code", None), getattr(why, "is_reported", None)))
+    return answers
+
+
+def _broadcast(group: ProcessGroup):
+    tensors = [torch.full((2, 2), float(group.rank)).T, torch.tensor(group.rank == 0)]
+    broadcast_tensors(tensors, group.world)
+    shares = torch.tensor([float(group.rank), 1.0], requires_grad=True)
+    return *(x.tolist() for x in tensors), average_tensor(shares).tolist()
+
+
+def _checkpoint(step: int, weight: float) -> Checkpoint:
+    return Checkpoint({"model": {"weight": torch.tensor([weight])}}, {"trainer": {"step": step}})
+
+
+COMPARED = [
+    (check_same_checkpoint, (_checkpoint(3, 1.0),), (_checkpoint(3, 1.0),)),
+    (check_same_checkpoint, (_checkpoint(3, 1.0),), (None,)),
+    (check_same_checkpoint, (None,), (_checkpoint(3, 1.0),)),
+    (check_same_checkpoint, (_checkpoint(3, 1.0),), (_checkpoint(4, 1.0),)),
+    (check_same_checkpoint, (_checkpoint(3, 1.0),), (_checkpoint(3, 2.0),)),
+    (check_same_settings, (Recipe(), {}, torch.float32), (Recipe(seed=1), {}, torch.float32)),
+    (check_same_settings, (Recipe(), {}, torch.float32), (Recipe(), {}, torch.bfloat16)),
+    (check_same_settings, (Recipe(), {"text": 1}, torch.float32), (Recipe(), {"text": 2}, torch.float32)),
+]
+DIFFERENT = [
+    "",
+    'the checkpoint is "missing" here and "present" there',
+    'the checkpoint is "present" here and "missing" there',
+    "the step of the checkpoint is 4 here and 3 there",
+    "the digest of the checkpoint is ",
+    "seed is 1 here and 0 there",
+    'the dtype of training.precision is "bfloat16" here and "float32" there',
+    "the digest of the text is ",
+]
+
+
+def _compare(group: ProcessGroup, check, first, second) -> str:
+    try:
+        check(group, *(first, second)[group.rank])
+    except NhinError as why:
+        return str(why)
+    return ""
 
 
 def _average(group: ProcessGroup):
@@ -75,8 +150,66 @@ def _average(group: ProcessGroup):
     return group.world, granted, losses, [grad.unique().tolist() for grad in grads]
 
 
-def test_two_processes_average_their_gradients_and_stop_together():
-    assert start_two(_average) == [(2, [True, False], {"loss": 2.5}, [[0.5], [0.5]])] * 2
+@pytest.fixture(scope="module")
+def answers():
+    return start_two(_agree_and_fail, [find_port() for _ in FAILURES])
+
+
+def test_two_processes_average_their_gradients_and_stop_together(answers):
+    for answer in answers:
+        assert answer[0] == (2, [True, False], {"loss": 2.5}, [[0.5], [0.5]])
+
+
+def test_what_is_broadcast_is_the_first_processs_whatever_its_strides_and_dtype(answers):
+    assert answers[0][1] == answers[1][1] == ([[0.0, 0.0], [0.0, 0.0]], True, [0.5, 1.0])
+
+
+def test_a_process_that_differs_from_the_first_says_in_what(answers):
+    assert answers[0][2] == [""] * len(DIFFERENT)
+    for told, words in zip(answers[1][2], DIFFERENT, strict=True):
+        assert words in told
+        assert told.startswith("process 2 of 2 differs from the first: " if words else "")
+
+
+def test_an_error_in_one_process_ends_all_with_its_exit_code_and_one_says_it(answers):
+    for number, (rank, error) in enumerate(FAILURES):
+        code = getattr(error, "exit_code", 130)
+        failed, other = (answers[i][3 + number] for i in (rank, 1 - rank))
+        assert failed == (str(error), getattr(error, "exit_code", None), None)
+        assert other == ("another process of this training failed", code, True)
+
+
+@pytest.mark.parametrize("lost_store", [False, True])
+def test_a_process_that_is_killed_ends_the_others_with_one_line(monkeypatch, lost_store):
+    """As one of those left sees it; the store lives in the first process, or in torchrun."""
+    store, closed = HashStore(), RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
+    if lost_store:
+        store = LostStore()
+    said = []
+    for rank in (1, 2):
+        joined = partial(lambda rank: (store, ProcessGroup(rank, 4)), rank)
+        monkeypatch.setattr("nhin.training.distributed._connect", joined)
+        monkeypatch.setenv("WORLD_SIZE", "4")
+        with pytest.raises(ProcessError) as raised, join_process_group():
+            raise closed
+        said.append((raised.value.is_reported, raised.value.exit_code))
+    assert said == [(False, 5), (True, 5)]
+
+
+class LostStore:
+    """The store of a process that is gone."""
+
+    def set_timeout(self, seconds):
+        raise DistNetworkError("Connection reset by peer")
+
+    def add(self, key, number):
+        raise DistNetworkError("Connection reset by peer")
+
+
+def test_a_number_of_processes_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(UsageError, match="WORLD_SIZE is 'two'"), join_process_group():
+        pass
 
 
 @dataclass
@@ -96,6 +229,7 @@ class Texts(Task):
         self.recipe = Recipe(training=TrainerConfig(precision="float32"))
 
     def init_state(self, group):
+        torch.manual_seed(group.rank)  # as if the kernels of the processes drew other numbers
         model = build_lm(13, self.design)
         return TrainState(model, None, torch.optim.SGD(model.parameters(), lr=1.0), 0)
 
@@ -109,8 +243,9 @@ class Texts(Task):
 DESIGNS = [{}, {"memory": 2}, {"exits": True}, {"experts": 4, "mlp": "swiglu"}]
 
 
-def _step_both_ways(group: ProcessGroup):
-    return [[_steps(group, changes, ddp) for ddp in (False, True)] for changes in DESIGNS]
+def _step_both_ways():
+    with join_process_group() as group:
+        return [[_steps(group, changes, ddp) for ddp in (False, True)] for changes in DESIGNS]
 
 
 def _steps(group: ProcessGroup, changes: dict, ddp: bool):
@@ -123,6 +258,12 @@ def _steps(group: ProcessGroup, changes: dict, ddp: bool):
     losses = [trainer.step(Batch(batch))["loss"] for batch in batches]
     assert (trainer._ddp is not None) == ddp
     return losses, {name: weight.tolist() for name, weight in trainer.state.model.state_dict().items()}
+
+
+def test_a_weight_of_one_number_is_not_sharded_and_the_refusal_names_it():
+    model = build_lm(13, ModelConfig(depth=1, dim=16, heads=2, context=8, norm="scale"))
+    with pytest.raises(UsageError, match=r"fsdp cannot shard \S+\.weight, a single number"):
+        shard_model(model, model.blocks, 2)
 
 
 def test_ddp_takes_the_steps_of_the_flat_all_reduce():

@@ -75,10 +75,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
         cause = why.__cause__ if isinstance(why.__cause__, NhinError) else why
         error = str(cause).strip().rstrip(".")[:_MAX_ERROR] or "the command line makes no sense"
         command = "".join(f"{word} " for word in why.command_chain or () if word in COMMANDS)
-        print_error(f"{error} (nhin {command}--help tells more)")
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # every process of torchrun has the same command line
+            print_error(f"{error} (nhin {command}--help tells more)")
         return _USAGE
     except NhinError as why:
-        print_error(str(why))
+        if not getattr(why, "is_reported", False):
+            print_error(str(why))
         return why.exit_code
     except ImportError as why:
         print_error(_format_missing_package(why))

@@ -90,7 +90,10 @@ def sample(  # noqa: PLR0913  # every option is one word of the command line
             _write_json(prompt, text, tokenizer)
         else:
             if count > 1:
-                title = ", ".join(f"{name} {value:.10g}" for name, value in text.details.items())
+                title = ", ".join(
+                    f"{name} {value:.10g}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in text.details.items()
+                )
                 sys.stdout.write(f"{chr(10) if number else ''}==> {title} <==\n")
             _write_text(prompt, _stream_text(text.ids, tokenizer), is_live)
     return 0
@@ -104,7 +107,10 @@ def _build_sampling(
     from nhin.decoding.sampling import SamplingParams
 
     if beams is None:
-        return SamplingParams(**{"temperature": TEMPERATURE, "seed": secrets.randbelow(2**32)} | options)
+        params = SamplingParams(**{"temperature": TEMPERATURE, "seed": secrets.randbelow(2**32)} | options)
+        if params.seed + count > 2**64:
+            raise UsageError(f"--seed {params.seed} leaves {2**64 - params.seed} seeds for --count {count}")
+        return params
     search = BeamSearchConfig(beams, tokens)
     for name in options:
         raise UsageError(f"--beams does not sample; leave out --{name.replace('_', '-')}")
@@ -152,11 +158,9 @@ def _generate_texts(
     from nhin.lm.generate import beam_search, generate
     from nhin.lm.ngram import NGram, NGramScorer
 
-    stop = run.tokenizer.stop_ids
-    model = NGramScorer(run.model) if isinstance(run.model, NGram) else run.model
+    stop, rows = run.tokenizer.stop_ids, getattr(sampling, "width", 1)
+    model = NGramScorer(run.model, rows) if isinstance(run.model, NGram) else run.model
     if isinstance(sampling, BeamSearchConfig):
-        if isinstance(model, NGramScorer):
-            raise UsageError("--beams is for networks, and this run holds counted n-grams; leave it out")
         for beam in beam_search(model, prompt_ids, replace(sampling, stop=stop), cache=cache):
             yield GeneratedText(beam.ids, {"score": beam.score, "log_prob": beam.log_prob})
         return

@@ -1,15 +1,19 @@
 """``nhin train``: train a reader or a language model."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError
 from nhin.ranges import Range
+
+if TYPE_CHECKING:
+    from nhin.training.distributed import ProcessGroup
 
 
 @Parameter(name="*")
@@ -65,32 +69,50 @@ def train(
         validate: Readers: labeled crops (folder, TSV, zip or VinAI's folders) to validate on.
         budget: Budget of training.
     """
-    from nhin.config import override, read_recipe
-
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # nhin says itself which process is lost
     try:
         import torch  # noqa: F401 - imported first, to tell how to install it
     except ImportError as why:
         raise MissingExtra("training needs PyTorch: pip install 'nhin[torch]'") from why
-    out = out or Path("runs") / Path(recipe).stem
-    tree = override(read_recipe(recipe), set)
-    if tree.get("workflow") == "lm":
-        if validate is not None:
-            raise UsageError("--validate is for readers; a language model has a validation split in --data")
-        if (
-            resume
-            and not budget.is_given
-            and not any(change.lstrip().startswith("schedule") for change in set)
-        ):
-            tree = _keep_fitted_schedule(tree, out)
+    from nhin.training.distributed import join_process_group
+
+    # Joined before anything can fail: what one process refuses ends all, with one line.
+    with join_process_group() as group:
+        out = out or Path("runs") / Path(recipe).stem
         existed = out.exists()
         try:
-            return _train_lm(tree, recipe, out, resume, data, budget)
+            return _train_recipe(group, recipe, out, resume, set, (data, validate, budget))
         except NhinError:
-            if not existed:
+            if group.is_first and not existed:
                 with suppress(OSError):  # not empty
                     out.rmdir()
             raise
+
+
+def _train_recipe(
+    group: "ProcessGroup",
+    recipe: str,
+    out: Path,
+    resume: bool,
+    changes: Sequence[str],
+    options: tuple[Path | None, Path | None, BudgetOptions],
+) -> int:
+    """Train what a recipe describes, or refuse options that are for others."""
+    from nhin.config import override, read_recipe
+    from nhin.training.agreement import check_same, list_settings
+
+    data, validate, budget = options
+    tree = override(read_recipe(recipe), changes)
+    is_lm = tree.get("workflow") == "lm"
+    sets_schedule = any(change.lstrip().startswith("schedule") for change in changes)
+    if is_lm and resume and not budget.is_given and not sets_schedule:
+        tree = _keep_fitted_schedule(tree, out)
+    check_same(group, UsageError, list_settings(tree) | {"--resume": resume, "the budget": asdict(budget)})
+    if is_lm:
+        if validate is not None:
+            raise UsageError("--validate is for readers; a language model has a validation split in --data")
+        return _train_lm(tree, recipe, out, resume, data, budget)
     for option, given in (("--data", data is not None), ("--budget-...", budget.is_given)):
         if given:
             raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
@@ -113,20 +135,18 @@ def _train_lm(
     from nhin.lm.task import train_language_model
     from nhin.lm.train_data import open_corpus
     from nhin.lm.train_ngram import train_ngram
-    from nhin.training.distributed import join_process_group
 
     recipe = from_dict(LMRecipe, tree, name)
     if data is not None:
         recipe = replace(recipe, data=replace(recipe.data, path=str(data)))
     given = Given(budget.steps, budget.tokens, budget.cpu_seconds)
-    with join_process_group():
-        corpus = open_corpus(recipe.data, out)
-        if recipe.ngram:
-            train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resume)
-            return 0
-        if given.is_given:
-            recipe = fit_to_budget(recipe, corpus, given)
-        train_language_model(recipe, corpus, out, resume)
+    corpus = open_corpus(recipe.data, out)
+    if recipe.ngram:
+        train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resume)
+        return 0
+    if given.is_given:
+        recipe = fit_to_budget(recipe, corpus, given)
+    train_language_model(recipe, corpus, out, resume)
     return 0
 
 

@@ -6,7 +6,10 @@ r"""Mixture of experts: many MLPs, a few of which process each token.
     L_{balance} = E \sum_e f_e\, \bar g_e
 
 ``f_e`` is the fraction of assignments to expert e, ``\bar g_e`` its mean gate; the loss is 1 where all
-experts are used alike and grows to E where one is always used.
+experts are used alike and grows to E where one is always used. Where several processes each take an equal
+part of a batch, ``average`` gives the ``f_e`` of all of them. The loss is linear in the gates, so the mean of
+their losses, and of the gradients, is then that of the whole batch. A batch whose gradients are accumulated
+in parts has the mean loss of the parts, each with its own ``f_e``.
 
 Cost:    the weights of E MLPs, the time of ``active`` of them.
 Source:  Shazeer et al. 2017, arXiv:1701.06538; the balance loss: Fedus et al. 2021, arXiv:2101.03961, eq. 4.
@@ -14,6 +17,7 @@ Differs: no capacity limit, so no token is dropped; no noise on the gates; where
          its gate is not scaled to one (Fedus et al., eq. 2).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,7 +40,11 @@ class MixtureOfExperts(nn.Module):
         activation: A name in ``mlp.ACTIVATIONS``.
         dropout: Probability of dropping an output channel.
         hidden_dim: Hidden width of each, instead of ``mlp_ratio``.
+
+    ``average``, where set, replaces a tensor in training by its mean over all processes.
     """
+
+    average: Callable[[Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -92,4 +100,6 @@ class MixtureOfExperts(nn.Module):
         if not len(gates):
             return gates.sum() + 1.0
         fraction = torch.bincount(indices.flatten(), minlength=self.experts) / indices.numel()
+        if self.average is not None and self.training:
+            fraction = self.average(fraction)
         return self.experts * (fraction.to(gates.dtype) * gates.mean(0)).sum()

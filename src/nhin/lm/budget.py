@@ -10,13 +10,12 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from torch import distributed
 
 from nhin.data.text.token_dataset import Corpus
 from nhin.errors import UsageError
 from nhin.lm.recipe import LMRecipe
 from nhin.lm.task import LanguageModelTask
-from nhin.training.distributed import join_process_group
+from nhin.training.distributed import broadcast_tensors, join_process_group
 from nhin.training.lr_schedule import LRSchedule
 from nhin.training.precision import configure_cpu
 from nhin.training.trainer import Trainer
@@ -66,7 +65,10 @@ def fit_to_budget(recipe: LMRecipe, corpus: Corpus, budget: TrainBudget) -> LMRe
         spent = time.process_time()
         cost = measure_step_seconds(recipe, corpus)
         left = budget.cpu_seconds - (time.process_time() - spent)
-        return scale_schedule(recipe, max(1, int(left / cost)))
+        steps = torch.tensor(max(1, int(left / cost)))
+        with join_process_group() as group:
+            broadcast_tensors([steps], group.world)
+        return scale_schedule(recipe, int(steps))
     return recipe
 
 
@@ -79,7 +81,7 @@ def scale_schedule(recipe: LMRecipe, steps: int) -> LMRecipe:
 
 
 def measure_step_seconds(recipe: LMRecipe, corpus: Corpus) -> float:
-    """Return the CPU-seconds of a step, timed on a model that is thrown away; the same in all processes."""
+    """Return the CPU-seconds of a step, timed on a model that is thrown away."""
     schedule = LRSchedule(recipe.schedule.rate, _SCHEDULE_STEPS, 0)
     task = LanguageModelTask(replace(recipe, schedule=schedule), corpus)
     with join_process_group() as group, configure_cpu(group.share_threads(recipe.training.threads)):
@@ -90,7 +92,4 @@ def measure_step_seconds(recipe: LMRecipe, corpus: Corpus) -> float:
                 begin = time.process_time()
                 trainer.step(next(batches))
                 costs.append(time.process_time() - begin)
-        cost = torch.tensor(statistics.median(costs[_WARMUP_STEPS:]))
-        if group.world > 1:
-            distributed.broadcast(cost, 0)
-        return float(cost)
+        return statistics.median(costs[_WARMUP_STEPS:])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nhin.attention.base import Cache
-from nhin.decoding.beam_search import BeamSearchConfig, Hypothesis, search_beams
+from nhin.decoding.beam_search import BeamScorer, BeamSearchConfig, Hypothesis, search_beams
 from nhin.decoding.sampling import Sampler, SamplingParams, TokenLogits
 from nhin.errors import UsageError
 from nhin.models.gpt import GPT
@@ -39,6 +39,10 @@ class Scorer(Protocol):
     def step(self, token: int) -> TokenLogits:
         """Append one token; return a score per token."""
         ...
+
+
+class RowScorer(Scorer, BeamScorer, Protocol):
+    """Scores the next token of several texts that begin with one prompt."""
 
 
 class UncachedDecoder:
@@ -185,13 +189,21 @@ def _sample_tokens(
 
 
 def beam_search(
-    model: GPT, prompt: Sequence[int], config: BeamSearchConfig, *, cache: bool = True
+    model: GPT | RowScorer, prompt: Sequence[int], config: BeamSearchConfig, *, cache: bool = True
 ) -> list[Hypothesis]:
     """Return the likeliest continuations of a prompt that a beam search finds, best first.
+
+    Args:
+        model: A network in evaluation mode, or another scorer of ``config.width`` rows.
+        prompt: At least one token: the tokenizer's end where there is no text.
+        config: The settings.
+        cache: Cache keys and values of a network.
 
     Raises:
         UsageError: The prompt is empty or longer than the context.
         Diverged: The model's scores are not numbers.
     """
-    decoder = (CachedDecoder if cache else UncachedDecoder)(model, config.width, len(prompt) + config.tokens)
-    return search_beams(decoder.start(prompt), decoder, config)
+    if isinstance(model, GPT):
+        decoder = CachedDecoder if cache else UncachedDecoder
+        model = decoder(model, config.width, len(prompt) + config.tokens)
+    return search_beams(model.start(prompt), model, config)

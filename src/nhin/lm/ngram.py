@@ -148,25 +148,36 @@ class NGram:
 
 
 class NGramScorer:
-    """Scores the next token of one text: a ``Scorer`` of ``lm.generate`` that stores only the context."""
+    """Scores the next token of ``rows`` texts: a ``RowScorer`` of ``lm.generate``; stores contexts."""
 
-    def __init__(self, model: NGram) -> None:
-        self.model = model
-        self._context: list[int] = []
+    def __init__(self, model: NGram, rows: int = 1) -> None:
+        self.model, self.rows = model, rows
+        self._contexts: list[list[int]] = [[]] * rows
 
     def start(self, ids: Sequence[int]) -> Floats:
-        """Begin with a prompt, which may be empty; return a score per token."""
-        self._context = []
-        return self._log_probs(ids)
+        """Begin every text with one prompt, which may be empty; return a score per token."""
+        self._contexts = [self._shorten([*ids])] * self.rows
+        return self._log_probs(self._contexts[0])
 
     def step(self, token: int) -> Floats:
-        """Append one token; return a score per token."""
-        return self._log_probs([token])
+        """Append one token to every text; return a score per token."""
+        return self.scores(np.full(self.rows, token))[0]
 
-    def _log_probs(self, ids: Sequence[int]) -> Floats:
-        context = [*self._context, *ids]
-        self._context = context[max(0, len(context) - self.model.order + 1) :]
-        return np.log(self.model.next_token_probs(self._context))
+    def scores(self, ids: Ints) -> Floats:
+        """Append one token to each text; return scores, rows x vocabulary."""
+        pairs = zip(self._contexts, ids.tolist(), strict=True)
+        self._contexts = [self._shorten([*context, token]) for context, token in pairs]
+        return np.stack([self._log_probs(context) for context in self._contexts])
+
+    def reorder(self, rows: Ints) -> None:
+        """Let row i continue the former row ``rows[i]``."""
+        self._contexts = [self._contexts[row] for row in rows]
+
+    def _shorten(self, context: list[int]) -> list[int]:
+        return context[max(0, len(context) - self.model.order + 1) :]
+
+    def _log_probs(self, context: list[int]) -> Floats:
+        return np.log(self.model.next_token_probs(context))
 
 
 def count_ngrams(tokens: ArrayLike, vocab: int, order: int, *, continuation_counts: bool = True) -> NGram:

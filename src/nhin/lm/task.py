@@ -22,7 +22,7 @@ from nhin.lm.evaluate import mean_nats
 from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
-from nhin.training.distributed import ProcessGroup
+from nhin.training.distributed import ProcessGroup, average_tensor
 from nhin.training.ema import init_ema
 from nhin.training.fsdp import shard_model
 from nhin.training.logger import Log
@@ -97,6 +97,8 @@ class LanguageModelTask(Task):
         config, model = recipe.training, recipe.model
         if config.parallel == "fsdp" and (model.memory or model.exits or config.ema_decay):
             raise UsageError("fsdp takes no memory, no exits and no average; use parallel='ddp' for those")
+        if config.parallel == "fsdp" and model.norm == "scale":
+            raise UsageError("fsdp takes no norm='scale', whose one number has no rows; use parallel='ddp'")
         if recipe.data.batch % recipe.data.accumulate:
             raise UsageError(
                 f"accumulate is {recipe.data.accumulate}, which does not divide the batch of "
@@ -115,6 +117,9 @@ class LanguageModelTask(Task):
         """Build a network, its EMA if there is one, and its optimizer."""
         config = self.recipe.training
         model = build_lm(self.corpus.tokenizer.vocab, self.recipe.model).to(self.device)
+        for module in model.modules() if group.world > 1 else ():
+            if isinstance(module, MixtureOfExperts):
+                module.average = average_tensor
         if config.compile:
             model.compile()
         if config.parallel == "fsdp" and group.world > 1:

@@ -15,6 +15,7 @@ from nhin.lm.ngram import check_sizes, count_ngrams
 from nhin.lm.recipe import LMRecipe
 from nhin.text.tokenizers import Tokenizer
 from nhin.training import checkpoint as checkpoints
+from nhin.training.distributed import join_process_group
 from nhin.training.logger import Log
 from nhin.training.run_dir import lock_run_dir
 
@@ -44,6 +45,8 @@ def train_ngram(
 ) -> Path:
     """Count the n-grams of a text into a run folder: recipe.json, log.jsonl and checkpoint/.
 
+    Of several processes the first counts, and the others wait for it.
+
     Args:
         recipe: Its ``ngram`` is the order.
         split: The tokens to count.
@@ -62,18 +65,28 @@ def train_ngram(
         CheckpointError: There is no room to save.
     """
     out, order = Path(out), recipe.ngram
-    folder = out / "checkpoint"
     check_sizes(tokenizer.vocab, order)
     if (limit := max_countable_tokens(order)) < len(split):
         raise DataError(
             f"{len(split)} tokens are too many to count in memory with ngram={order}; "
             f"give {limit} at most, or a smaller order"
         )
+    with join_process_group() as group:
+        if group.is_first:
+            _count_into(out, recipe, split, tokenizer, resume, screen)
+        group.barrier()
+    return out / "checkpoint"
+
+
+def _count_into(
+    out: Path, recipe: LMRecipe, split: TokenReader, tokenizer: Tokenizer, resume: bool, screen: TextIO | None
+) -> None:
+    folder, order = out / "checkpoint", recipe.ngram
     with lock_run_dir(out):
         if checkpoints.exists(folder):
             if not resume:
                 raise UsageError(f"{out} already holds a run; name another folder")
-            return folder
+            return
         model = count_ngrams(split.read(0, len(split)), tokenizer.vocab, order)
         write_atomic(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1))
         # The checkpoint comes last: where there is one, the run is done.
@@ -86,7 +99,6 @@ def train_ngram(
         values = {"recipe": to_dict(recipe), "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
         checkpoints.save(folder, checkpoints.Checkpoint({"model": tensors}, values))
         log.say(f"{grams} different n-grams in {len(split)} tokens; saved in {folder}")
-    return folder
 
 
 def max_countable_tokens(order: int) -> int:

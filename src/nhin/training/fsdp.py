@@ -7,9 +7,20 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from nhin.errors import UsageError
+from nhin.training.distributed import broadcast_tensors
+
 
 def shard_model(model: nn.Module, blocks: nn.ModuleList, world: int) -> None:
-    """Shard a model over all processes, block by block; all must hold the same weights."""
+    """Shard a model over all processes, block by block; all take the weights of the first.
+
+    Raises:
+        UsageError: A parameter is a single number, which cannot be shared out.
+    """
+    for name, parameter in model.named_parameters():
+        if not parameter.ndim:
+            raise UsageError(f"fsdp cannot shard {name}, a single number; use parallel='ddp'")
+    broadcast_tensors(model.state_dict().values(), world)
     mesh = init_device_mesh(next(model.parameters()).device.type, (world,))
     for module in (*blocks, model):
         fully_shard(module, mesh=mesh)

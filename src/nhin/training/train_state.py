@@ -50,7 +50,7 @@ class TrainState:
             "groups": groups,
             "random": pack_random(),
             "notes": self.notes,
-            "versions": {"nhin": _find_version("nhin"), "torch": torch.__version__},
+            "versions": {"nhin": find_version("nhin"), "torch": torch.__version__},
         }
         return Checkpoint(tensors, {"recipe": to_dict(recipe), **files, "trainer": trainer})
 
@@ -85,7 +85,8 @@ def shorten_message(why: Exception) -> str:
     return words if len(words) <= _MESSAGE_LENGTH else words[:_MESSAGE_LENGTH] + " ..."
 
 
-def _find_version(package: str) -> str:
+def find_version(package: str) -> str:
+    """Return the version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:

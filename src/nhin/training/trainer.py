@@ -20,8 +20,15 @@ from nhin.config import from_dict, to_dict
 from nhin.errors import CheckpointError, Diverged, UsageError
 from nhin.files import write_atomic
 from nhin.training import checkpoint as checkpoints
+from nhin.training.agreement import check_same_checkpoint, check_same_settings, flatten
 from nhin.training.config import Recipe
-from nhin.training.distributed import ProcessGroup, all_reduce_mean, join_process_group, seed_step
+from nhin.training.distributed import (
+    ProcessGroup,
+    all_reduce_mean,
+    broadcast_tensors,
+    join_process_group,
+    seed_step,
+)
 from nhin.training.ema import update_ema
 from nhin.training.fsdp import full_tensor, is_sharded
 from nhin.training.logger import Log
@@ -139,11 +146,17 @@ class Trainer:
         """Build the state of a new run, or restore the saved one; ``step`` needs it."""
         self.group = group or ProcessGroup()
         self._is_first = self.group.is_first
+        check_same_settings(self.group, self.recipe, self.task.files, self._dtype)
         torch.manual_seed(self.recipe.seed)
         self.state = self.task.init_state(self.group)
-        if resume and checkpoints.exists(self.folder):
-            self.state.restore(checkpoints.load(self.folder), self.task.files, str(self.folder))
+        if resume:
+            saved = checkpoints.load(self.folder) if checkpoints.exists(self.folder) else None
+            check_same_checkpoint(self.group, saved)
+            if saved is not None:
+                self.state.restore(saved, self.task.files, str(self.folder))
         model = self.state.model
+        if not is_sharded(model):
+            broadcast_tensors(model.state_dict().values(), self.group.world)
         self._device = next((p.device.type for p in model.parameters()), "cpu")
         self._ddp = None
         wants_ddp = self._device == "cuda" if self.ddp is None else self.ddp
@@ -250,19 +263,11 @@ class Trainer:
         now = json.loads(json.dumps(to_dict(recipe)))
         if state.step:
             before = to_dict(from_dict(type(recipe), read_run_recipe(self.out), str(self.folder)))
-            settings = _flatten(now)
-            for name, old in _flatten(json.loads(json.dumps(before))).items():
+            settings = flatten(now)
+            for name, old in flatten(json.loads(json.dumps(before))).items():
                 if settings.get(name) != old:
                     self.log.say(f"{name} was {old!r}, is now {settings.get(name)!r}")
         write_atomic(path, json.dumps(now, ensure_ascii=False, indent=1))
         size = sum(p.numel() for p in state.model.parameters()) / 1e6
         dtype, threads = str(self._dtype).removeprefix("torch."), torch.get_num_threads()
         self.log.say(f"{size:.2f} M weights, {dtype}, {threads} threads, from step {state.step}")
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

@@ -109,13 +109,15 @@ class WindowSampler:
     def rank_slice(self, rank: int, world: int) -> slice:
         """Return the slice of every batch that process ``rank`` of ``world`` takes.
 
+        The rows are dealt in turn, so that all processes together hold the same rows in each part of a batch
+        whose gradients are accumulated as one process would.
+
         Raises:
             UsageError: The batch cannot be divided evenly.
         """
         if self.batch % world:
             raise UsageError(f"a batch of {self.batch} does not divide among {world} processes")
-        share = self.batch // world
-        return slice(rank * share, (rank + 1) * share)
+        return slice(rank, None, world)
 
 
 @lru_cache(maxsize=2)  # two, as a batch may run over into the next epoch

@@ -1,7 +1,6 @@
 """Run a ladder: the plan, run after run, and the report; it can be stopped anywhere and resumed."""
 
 import math
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from nhin.studies.ladder.settings import (
     make_models,
     open_data,
 )
+from nhin.training.distributed import count_processes
 from nhin.training.precision import configure_cpu
 from nhin.training.run_dir import lock_run_dir
 from nhin.training.signals import StopSignal, catch_stop_signals
@@ -67,7 +67,7 @@ def run_ladder(
         Diverged: Every learning rate of a model diverged.
     """
     out, log = Path(out), sys.stderr if screen is None else screen
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count_processes() > 1:
         raise UsageError("a ladder runs in one process; start it without torchrun")
     _check_folder(out, resume)
     with lock_run_dir(out), configure_cpu(settings.threads):
