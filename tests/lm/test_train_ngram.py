@@ -74,7 +74,7 @@ def test_a_run_is_not_counted_over(tokenizer, tmp_path):
 
 def test_of_several_processes_the_first_counts_and_the_others_wait(tokenizer, tmp_path, monkeypatch):
     waited = []
-    monkeypatch.setattr(ProcessGroup, "barrier", lambda group: waited.append(group.rank))
+    monkeypatch.setattr(ProcessGroup, "barrier", lambda group: group.world > 1 and waited.append(group.rank))
     for rank in (1, 0):
         group = nullcontext(ProcessGroup(rank, 2))
         monkeypatch.setattr("nhin.lm.train_ngram.join_process_group", lambda group=group: group)
