@@ -5,6 +5,7 @@
 nothing. The laws of states are in ``state_laws``.
 """
 
+import warnings
 from copy import deepcopy
 from dataclasses import replace
 
@@ -333,6 +334,38 @@ def built_without_numbers_and_loaded_it_answers_bit_for_bit(make, n):
     for other in by_way_of_meta(mechanism, make):
         for way in ways(n, mechanism.facts):
             assert torch.equal(other(q, k, v, **way), mechanism(q, k, v, **way))
+
+
+@law()
+def under_torch_func_it_answers_as_row_by_row(make, n):
+    """vmap alone, over grad, and jvp, which must be the transpose of grad."""
+    mechanism, inputs = make(), draw(n)
+    *_, way = ways(n, mechanism.facts)
+    want = mechanism(*inputs, **way)
+    weight = torch.linspace(-1, 2, want.numel(), dtype=want.dtype).reshape(want.shape)
+    wanted = gradients(want, inputs, weight)
+    rows = [x.detach()[:, None] for x in (*inputs, weight, way.get("keep", torch.ones(n.b, 1)))]
+
+    def answer(q, k, v, weight, keep):
+        return mechanism(q, k, v, **way | ({"keep": keep} if "keep" in way else {}))
+
+    def loss(*row):
+        return (answer(*row) * row[3]).sum()
+
+    def directional(*row):
+        return torch.func.jvp(lambda q: loss(q, *row[1:]), (row[0],), (row[0],))[1]
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop|`torch.jit.script` is deprec")
+        try:
+            out = torch.func.vmap(answer)(*rows)[:, 0]
+            got = torch.func.vmap(torch.func.grad(loss, (0, 1, 2)))(*rows)
+            change = torch.func.vmap(directional)(*rows)
+        except (RuntimeError, NotImplementedError) as why:
+            pytest.fail(str(why))
+    assert_close(out, want)
+    assert_close([x[:, 0] for x in got], list(wanted))
+    assert_close(change, (wanted[0] * inputs[0]).flatten(1).sum(1))
 
 
 @law()

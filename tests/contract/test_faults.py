@@ -174,6 +174,20 @@ class ForgetsWhenCopied(Naive):
         return Unscaled()
 
 
+class BranchesOnValues(Naive):
+    def forward(self, q, k, v, *, causal=False, keep=None):
+        out = super().forward(q, k, v, causal=causal, keep=keep)
+        return out if q.abs().sum() >= 0 else out * 0
+
+
+class DetachesItsQueries(Naive):
+    """Passes gradients through by a formula of its own, which only plain backward passes know."""
+
+    def forward(self, q, k, v, *, causal=False, keep=None):
+        q = q.detach() if torch._C._are_functorch_transforms_active() else q
+        return super().forward(q, k, v, causal=causal, keep=keep)
+
+
 class LosesItsTable(Naive):
     """Has a number that is neither a parameter nor saved nor computed again."""
 
@@ -303,6 +317,7 @@ FAULTS = {
     "the_explanation_ends_in_the_answer": [ExplainsAnother],
     "a_copy_and_a_reloaded_state_answer_alike": [ForgetsWhenCopied],
     "built_without_numbers_and_loaded_it_answers_bit_for_bit": [LosesItsTable],
+    "under_torch_func_it_answers_as_row_by_row": [BranchesOnValues, DetachesItsQueries],
     "a_change_of_dtype_and_back_keeps_the_answer": [DriftsWhenCast],
     "autocast_agrees_with_full_precision_roughly": [OverflowsInHalf],
     "all_at_once_in_chunks_and_step_by_step_are_one": [OneShort],

@@ -33,7 +33,7 @@ def make_mask(
 
 def is_transformed() -> bool:
     """Tell whether ``torch.func`` (vmap, grad, jvp) runs the code: it can take plain operations only."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    return torch._C._are_functorch_transforms_active()
 
 
 def repeat_heads(x: Shaped[Tensor, "B S G D"], heads: int) -> Shaped[Tensor, "B S H D"]:

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nhin.attention.masked_softmax import is_transformed
 from nhin.layers.mlp import activate, compute_hidden_dim
 from nhin.ranges import check_range
 
@@ -80,11 +81,19 @@ class MixtureOfExperts(nn.Module):
         weights = (top_gates if self.top_k == 1 else top_gates / top_gates.sum(-1, keepdim=True)).to(x.dtype)
         out = torch.zeros_like(tokens)
         for expert in range(self.experts):
+            if is_transformed():
+                # How many tokens an expert has is not known there: it gets all, most with weight zero.
+                share = (weights * (indices == expert)).sum(-1, keepdim=True)
+                out = out + (self._run_expert(expert, tokens) * share).to(out.dtype)
+                continue
             token, slot = (indices == expert).nonzero(as_tuple=True)
-            hidden = activate(tokens[token] @ self.up_proj[expert].T, self.activation)
-            expert_out = (hidden @ self.down_proj[expert].T) * weights[token, slot, None]
+            expert_out = self._run_expert(expert, tokens[token]) * weights[token, slot, None]
             out = out.index_add(0, token, expert_out.to(out.dtype))
         return self.dropout(out.view_as(x))
+
+    def _run_expert(self, expert: int, x: Float[Tensor, "tokens C"]) -> Float[Tensor, "tokens C"]:
+        hidden = activate(x @ self.up_proj[expert].T, self.activation)
+        return hidden @ self.down_proj[expert].T
 
     def _route(self, tokens: Float[Tensor, "tokens C"]) -> Float[Tensor, "tokens E"]:
         """Return the gates; in float32, since bfloat16 cannot tell close experts apart."""
@@ -99,7 +108,11 @@ class MixtureOfExperts(nn.Module):
     def _compute_balance_loss(self, gates: Float[Tensor, "tokens E"], indices: Tensor) -> Float[Tensor, ""]:
         if not len(gates):
             return gates.sum() + 1.0
-        fraction = torch.bincount(indices.flatten(), minlength=self.experts) / indices.numel()
+        if is_transformed():
+            used = indices.flatten()[:, None] == torch.arange(self.experts, device=indices.device)
+            fraction = used.to(gates.dtype).mean(0)
+        else:
+            fraction = torch.bincount(indices.flatten(), minlength=self.experts) / indices.numel()
         if self.average is not None and self.training:
             fraction = self.average(fraction)
         return self.experts * (fraction.to(gates.dtype) * gates.mean(0)).sum()

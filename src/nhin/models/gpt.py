@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nhin.attention.base import Cache
+from nhin.attention.masked_softmax import is_transformed
 from nhin.attention.positions import LearnedEmbedding, SinusoidalEmbedding
 from nhin.errors import ShapeError
 from nhin.layers.block import Block, deepnorm
@@ -122,7 +123,8 @@ class GPT(nn.Module):
     ) -> Callable[[Hidden], Any]:
         """Return block ``index`` as a function of its input, without a further Python call around it."""
         block = self.blocks[index]
-        if cache is None and self.config.checkpointing and torch.is_grad_enabled():
+        stores_nothing = self.config.checkpointing and torch.is_grad_enabled() and not is_transformed()
+        if cache is None and stores_nothing:
             return partial(checkpoint, block, causal=True, use_reentrant=False)
         return partial(block, causal=True, cache=None if cache is None else cache[index], lengths=lengths)
 

@@ -15,6 +15,7 @@ from nhin.attention.base import ABILITIES, Cache, CacheSpec, Facts, Keep, Keys, 
 from nhin.attention.masked_softmax import (
     all_finite,
     attention_weights,
+    is_transformed,
     mask_keys,
     weighted_sum,
     zero_nonfinite,
@@ -70,7 +71,7 @@ class BandAttention(SoftmaxAttention):
             k, v, nonfinite = zero_nonfinite(k, v)
             return attend_chunked(BandInputs(q, k, v, causal, keep, nonfinite), self.band)
         # The list of row blocks is built on the CPU and pays once there are several.
-        if t > chunked.CHUNK and q.device.type == "cpu":
+        if t > chunked.CHUNK and q.device.type == "cpu" and not is_transformed():
             return attend(q, k, v, row_blocks.BandTiles(self.band), causal=causal, keep=keep)
         return attend_chunked(BandInputs(q, k, v, causal, keep), self.band)
 

@@ -5,6 +5,7 @@ with T times the width. There is no branch on values and no loop over lengths. `
 form, for long sequences on a CPU.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -14,9 +15,10 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from jaxtyping import Bool, Shaped
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nhin.attention.base import Keep, Keys, Queries
-from nhin.attention.masked_softmax import NonfiniteKeys
+from nhin.attention.masked_softmax import NonfiniteKeys, is_transformed
 from nhin.attention.masks import GlobalKeys, GlobalQueries, Pattern, UnionMask, WindowMask
 
 CHUNK = 64
@@ -183,7 +185,8 @@ def _attend_chunks(
     # The queries of a group are rows of one matrix, so shared keys are not repeated.
     rows = rearrange(q, "b (n c) (g each) d -> (b n) g (each c) d", n=chunks, each=each)
     k, v = (rearrange(x, "b n l g d -> (b n) g l d") for x in (k, v))
-    out = F.scaled_dot_product_attention(rows, k, v, mask)
+    with sdpa_kernel(SDPBackend.MATH) if is_transformed() else nullcontext():
+        out = F.scaled_dot_product_attention(rows, k, v, mask)
     out = rearrange(out, "(b n) g (each c) d -> b n c (g each) d", n=chunks, each=each)
     out = out.masked_fill(empty[..., None], 0.0)
     if nonfinite is not None:

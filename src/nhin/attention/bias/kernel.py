@@ -14,6 +14,7 @@ from nhin.attention.base import Keep, Keys, Queries, WeightRows
 from nhin.attention.masked_softmax import (
     all_finite,
     autocast_inputs,
+    is_transformed,
     mask_keys,
     propagate_nan,
     zero_nonfinite,
@@ -47,7 +48,8 @@ class BiasedAttention(SoftmaxAttention):
         return (products + self.bias(p - s)).to(products.dtype)
 
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
-        if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or 0 in (q.numel(), k.numel()):
+        traced = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or is_transformed()
+        if traced or 0 in (q.numel(), k.numel()):
             return self.forward_reference(q, k, v, causal=causal, keep=keep)
         q, k, v = autocast_inputs(q, k, v)
         k, v, broken = mask_keys(k, keep), mask_keys(v, keep), None

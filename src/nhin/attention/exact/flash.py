@@ -52,6 +52,7 @@ from nhin.attention.exact.online_softmax import (
 )
 from nhin.attention.masked_softmax import (
     autocast_inputs,
+    is_transformed,
     mask_keys,
     propagate_nan,
     shield_inputs,
@@ -92,6 +93,8 @@ class Flash(SoftmaxAttention):
         self.key_block = check_size("key_block", key_block)
 
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
+        if is_transformed():
+            return self.forward_reference(q, k, v, causal=causal, keep=keep)
         q, k, v = autocast_inputs(q, k, v)
         k, v, nonfinite = shield_inputs(k, v, keep, nonfinite=causal and q.shape[1] != 1)
         group_size = q.shape[2] // k.shape[2]

@@ -20,6 +20,7 @@ from nhin.attention.base import Keep, Keys, Queries
 from nhin.attention.masked_softmax import (
     ScoreMask,
     attention_weights,
+    is_transformed,
     make_mask,
     propagate_nan,
     shield_inputs,
@@ -46,6 +47,8 @@ class Softmax(SoftmaxAttention):
     )
 
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
+        if is_transformed():
+            return self.forward_reference(q, k, v, causal=causal, keep=keep)
         # The last query sees every key, so causality never limits a single query.
         if q.shape[1] == 1 and keep is None:
             # The heads that share keys are rows of one matrix, so keys are read once. In bf16 9x faster than

@@ -38,7 +38,7 @@ from torch import Tensor
 from nhin.attention.base import ABILITIES, Cache, CacheSpec, Facts, Keep, Keys, Queries
 from nhin.attention.lsh import kernel
 from nhin.attention.lsh.cache import Buckets, LSHCache
-from nhin.attention.masked_softmax import ScoreMask, autocast_inputs, mask_keys, shield_inputs
+from nhin.attention.masked_softmax import ScoreMask, autocast_inputs, is_transformed, mask_keys, shield_inputs
 from nhin.attention.masks import KeyPositions, QueryPositions
 from nhin.attention.softmax_base import SoftmaxAttention
 from nhin.attention.tables import ComputedTables
@@ -110,7 +110,7 @@ class LSH(SoftmaxAttention, ComputedTables):
         return mask
 
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
-        traced = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
+        traced = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or is_transformed()
         if traced or q.shape[1] * k.shape[1] <= MAX_DENSE_PAIRS or q.numel() == 0:
             return self.forward_reference(q, k, v, causal=causal, keep=keep)
         k, v, nonfinite = shield_inputs(k, v, keep)

@@ -13,6 +13,7 @@ from nhin.attention.masked_softmax import (
     all_finite,
     attention_weights,
     autocast_inputs,
+    is_transformed,
     mask_keys,
     weighted_sum,
     zero_nonfinite,
@@ -29,7 +30,7 @@ class SparseAttention(SoftmaxAttention):
     pattern: TiledPattern  # pyright: ignore[reportIncompatibleVariableOverride] # narrower, and set once
 
     def _attend(self, q: Queries, k: Keys, v: Keys, causal: bool, keep: Keep | None) -> Queries:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or is_transformed():
             return self.forward_reference(q, k, v, causal=causal, keep=keep)
         q, k, v = autocast_inputs(q, k, v)
         if q.shape[1] == 1:
