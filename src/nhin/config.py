@@ -18,10 +18,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nhin.errors import NhinError, RecipeError, UnknownName, UsageError
-from nhin.files import read_bytes
+from nhin.files import read_bytes, read_json
 from nhin.ranges import Length, Range, show_value
 
 R = TypeVar("R")
+RUN_RECIPE, MAX_RUN_RECIPE = "recipe.json", 2**20
 
 MAX_BYTES, MAX_LINE = 2**16, 4096  # tomllib takes the square of a dotted key's length
 _LENGTH = Length()
@@ -36,14 +37,18 @@ def recipe_names() -> list[str]:
 
 
 def read_recipe(name: str | Path) -> dict[str, Any]:
-    """Read the settings of a recipe, by a shipped name or the path of a TOML file.
+    """Read the settings of a recipe, by a shipped name, the path of a TOML file or the folder of a run.
+
+    The recipe of a language model's run starts from its weights and takes its tokenizer.
 
     Raises:
-        UnknownName: Neither a shipped recipe nor a file.
+        UnknownName: Neither a shipped recipe nor a file nor a run.
         RecipeError: The file cannot be read or is not TOML.
     """
     path = Path(name)
     shipped = str(name) in recipe_names()
+    if not shipped and (path / RUN_RECIPE).is_file():
+        return _read_run_recipe(path)
     if not shipped and not path.is_file():
         raise UnknownName("recipe", str(name), recipe_names())
     if shipped:
@@ -61,6 +66,15 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         if isinstance(why, RecipeError):
             raise
         raise RecipeError(f"{name} is not TOML: {str(why)[:200]}") from why
+
+
+def _read_run_recipe(folder: Path) -> dict[str, Any]:
+    tree = read_json(folder / RUN_RECIPE, RecipeError, MAX_RUN_RECIPE)
+    data = tree.get("data") if isinstance(tree, dict) else None
+    if not isinstance(data, dict) or tree.get("workflow") != "lm" or tree.get("ngram"):
+        raise RecipeError(f"{folder} is not the run of a language model's network; only those are trained on")
+    data = {**data, "tokenizer": f"run:{folder}"}
+    return tree | {"init_from": str(folder), "fitted": False, "data": data}
 
 
 def load_recipe(cls: type[R], name: str | Path, overrides: Iterable[str] = ()) -> R:

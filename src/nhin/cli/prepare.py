@@ -32,7 +32,8 @@ def prepare(
         source: A text file, a folder of them, hf:NAME or hf:NAME:column for a data set of Hugging Face's hub
             (the only one that uses the network), or python for the source code of Python's library.
         out: Folder of the tokens; new or empty.
-        tokenizer: char, byte, or bpe:N for N byte pairs, learned from the training split.
+        tokenizer: char, byte, bpe:N for N byte pairs, learned from the training split, or run:FOLDER for that
+            of a run, also of an imported one.
         split: Hold out random blocks, or the tail of the text, validation before test.
         validation: Share of the validation split, from 0 up to 1.
         test: Share of the test split, from 0 up to 1.

@@ -60,7 +60,8 @@ def train(
 
     Args:
         recipe: A shipped recipe (reader-tiny, reader-small, reader-resnet18; lm-ngram, lm-bigram,
-            lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-modern) or a TOML file.
+            lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-modern), a TOML file, or the folder of
+            a language model's run, also of an imported one, to train on from it in another folder.
         out: Folder of the run: recipe.json, log.jsonl, checkpoint; runs/RECIPE when not given.
         resume: Continue the run in that folder.
         set: Change a setting of the recipe, such as --set schedule.steps=2000; repeatable.

@@ -19,6 +19,7 @@ from nhin.attention.kv_cache import KVCache
 from nhin.attention.position_registry import build_rotary
 from nhin.attention.registry import build
 from nhin.errors import ShapeError, UsageError
+from nhin.layers.norm import HeadNorm
 
 Hidden = Float[Tensor, "B T C"]
 Context = Float[Tensor, "B S C"]
@@ -73,8 +74,8 @@ class MultiHead(nn.Module):
         self.key_value = nn.Linear(dim, 2 * kv_heads * self.head_dim, bias=bias)
         self.out = nn.Linear(heads * self.head_dim, dim, bias=bias if out_bias is None else out_bias)
         self.qk_norm = qk_norm
-        self.query_norm = nn.RMSNorm(self.head_dim, eps) if qk_gain else None
-        self.key_norm = nn.RMSNorm(self.head_dim, eps) if qk_gain else None
+        self.query_norm = HeadNorm(self.head_dim, eps) if qk_gain else None
+        self.key_norm = HeadNorm(self.head_dim, eps) if qk_gain else None
         self.rotary = build_rotary(rotary, self.head_dim)
         self.mechanism = build(mechanism, heads=heads, head_dim=self.head_dim, **(settings or {}))
         self.dropout = nn.Dropout(dropout)

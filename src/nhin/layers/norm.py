@@ -8,6 +8,7 @@ Differs: nothing.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -30,6 +31,14 @@ class ScaleNorm(nn.Module):
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
         """Return vectors of one length."""
         return x * (self.weight / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(self.eps))
+
+
+class HeadNorm(nn.RMSNorm):
+    """RMS norm of the channels of a head; its gains follow the dtype of the input, as autocast changes it."""
+
+    def forward(self, x: Float[Tensor, "*rest D"]) -> Float[Tensor, "*rest D"]:
+        """Return normalized heads."""
+        return F.rms_norm(x, self.normalized_shape, None, self.eps) * self.weight.to(x.dtype)
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "scale": ScaleNorm}

@@ -77,6 +77,29 @@ def open_any_run(path: Path) -> LMRun | NGramRun:
     return LMRun(model.eval(), tokenizer, recipe, step)
 
 
+def load_init_weights(model: GPT, tokenizer: Tokenizer, path: Path) -> None:
+    """Give a network the weights of a run, to train on from it.
+
+    Args:
+        model: Its settings may differ from the run's where no weight depends on them, such as dropout.
+        tokenizer: That of the text to train on.
+        path: The folder of the run.
+
+    Raises:
+        CheckpointError: There is no run, it is damaged, or its weights are of other shapes.
+        UsageError: It has another tokenizer, or holds n-grams.
+    """
+    run = open_run(path)
+    if run.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise UsageError(
+            f"the text was prepared with {tokenizer.name}, which is not the tokenizer of {path}; "
+            f"prepare it with --tokenizer run:{path}"
+        )
+    weights = run.model.state_dict()
+    check_weights(model, weights, str(path))
+    model.load_state_dict(weights)
+
+
 def check_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
     """Refuse weights that are missing, unknown, of another shape than the model's, or not finite.
 

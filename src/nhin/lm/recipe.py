@@ -13,8 +13,9 @@ from nhin.training.config import Recipe, TrainerConfig
 class LMDataConfig:
     """The training data.
 
-    ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``; None takes the
-    sources of Python's standard library. A step takes ``batch`` sequences, in ``accumulate`` parts.
+    ``path`` is a folder made by ``nhin prepare``, or a text to prepare with ``tokenizer``, a kind or
+    ``run:FOLDER`` for that of a run; None takes the sources of Python's standard library. A step takes
+    ``batch`` sequences, in ``accumulate`` parts.
     """
 
     path: Annotated[str | None, Length(1)] = None
@@ -52,12 +53,13 @@ class LMRecipe(Recipe):
     """The settings of one run.
 
     ``ngram`` above 0 counts n-grams of this order instead of training a network. ``fitted`` is True where a
-    budget has set the steps.
+    budget has set the steps. ``init_from`` is the folder of a run whose weights the network starts from.
     """
 
     workflow: Literal["lm"] = "lm"
     ngram: Annotated[int, Range(0, MAX_ORDER)] = 0
     fitted: bool = False
+    init_from: str | None = None
     model: ModelConfig = ModelConfig()  # noqa: RUF009 - frozen
     data: LMDataConfig = LMDataConfig()
     training: LMTrainConfig = LMTrainConfig()

@@ -19,9 +19,11 @@ from nhin.layers.moe import MixtureOfExperts
 from nhin.layers.multihead import MultiHead
 from nhin.lm.artifacts import save_artifacts
 from nhin.lm.evaluate import mean_nats
+from nhin.lm.loading import load_init_weights
 from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
+from nhin.training import checkpoint as checkpoints
 from nhin.training.distributed import ProcessGroup, average_tensor
 from nhin.training.ema import init_ema
 from nhin.training.fsdp import shard_model
@@ -120,6 +122,9 @@ class LanguageModelTask(Task):
         for module in model.modules() if group.world > 1 else ():
             if isinstance(module, MixtureOfExperts):
                 module.average = average_tensor
+        # A run that is resumed has its own weights, and needs no longer what it started from.
+        if self.recipe.init_from and not (self.out and checkpoints.exists(self.out / "checkpoint")):
+            load_init_weights(model, self.corpus.tokenizer, Path(self.recipe.init_from))
         if config.compile:
             model.compile()
         if config.parallel == "fsdp" and group.world > 1:

@@ -17,7 +17,7 @@ from nhin.data.text.token_dataset import Corpus, open_tokens
 from nhin.data.text.writer import TokenWriter, build_folder
 from nhin.errors import DataError, UsageError
 from nhin.files import write_atomic
-from nhin.text.tokenizers import Tokenizer, check_spec, train_tokenizer
+from nhin.text.tokenizers import Tokenizer, open_tokenizer, train_tokenizer
 
 LEARN_CHARACTERS = 2**28
 _DOCUMENTS = "documents.jsonl"
@@ -78,13 +78,14 @@ def prepare(
     Raises:
         UsageError: A setting makes no sense, or the folder holds something else.
         DataError: The text is empty, too short, not text, or changes meanwhile; or the disk is full.
+        CheckpointError: There is no run of which to take the tokenizer.
         MissingExtra: A package is needed that is not installed.
     """
     config, out = config or SplitConfig(), Path(out).resolve()
     on_progress = on_progress or (lambda stage, done, total: None)
     config.check()
     if isinstance(tokenizer, str):
-        check_spec(tokenizer)
+        tokenizer = open_tokenizer(tokenizer)
     source = open_source(source) if isinstance(source, str) else source
     existing = _open_existing(out, source, _tokenizer_name(tokenizer), config)
     if existing is not None:

@@ -22,7 +22,9 @@ from nhin.models.config import ModelConfig, resolve
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
 from nhin.training.checkpoint import Checkpoint, save
+from nhin.training.lr_schedule import LRSchedule
 
+FINE_TUNING_RATE = 1e-4  # of a recipe that trains on; that of a new network would undo what was learned
 _TOKEN_ROWS = ("embedding.weight", "head.weight")  # one row for each token
 
 
@@ -118,7 +120,13 @@ def _find_prefix(shapes: dict[str, Any]) -> str:
 
 def _save_run(out: Path, model: GPT, tokenizer: Tokenizer) -> None:
     """Write a run of 0 steps; the folder appears whole or not at all."""
-    recipe = asdict(LMRecipe(model=model.config, data=LMDataConfig(tokenizer=tokenizer.name)))
+    recipe = asdict(
+        LMRecipe(
+            model=model.config,
+            data=LMDataConfig(tokenizer=tokenizer.name),
+            schedule=LRSchedule(rate=FINE_TUNING_RATE),
+        )
+    )
     values = {"recipe": recipe, "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}
     weights: dict[str, Tensor] = model.state_dict()
     with explain_os_error(f"write {out}"), write_folder(out) as new:

@@ -1,21 +1,29 @@
 """Tokenizers by name: ``char``, ``byte`` and ``bpe:N``; trained on texts, or read back from a dict.
 
-Those of Hugging Face come with an imported model.
-
-Imports errors only; the ``tokenizers`` package is loaded when a BPE tokenizer is first used.
+Those of Hugging Face come with an imported model; ``run:FOLDER`` is the tokenizer of a run. The package
+``tokenizers`` is loaded when it is first needed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
+from nhin.files import find_folder, read_json
 from nhin.text.tokenizers.base import StreamDecoder, Tokenizer
 from nhin.text.tokenizers.bpe import BPETokenizer, train_bpe
 from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer, train_char
 from nhin.text.tokenizers.foreign import ForeignTokenizer, TokenRoles
 
-__all__ = ["StreamDecoder", "Tokenizer", "check_spec", "tokenizer_from_dict", "train_tokenizer"]
+__all__ = [
+    "StreamDecoder",
+    "Tokenizer",
+    "check_spec",
+    "open_tokenizer",
+    "tokenizer_from_dict",
+    "train_tokenizer",
+]
 
-KINDS = ("char", "byte", "bpe:8192")
+KINDS, RUN = ("char", "byte", "bpe:8192", "run:FOLDER"), "run:"
 MIN_VOCAB, MAX_VOCAB = 257, 2**20
 
 
@@ -55,6 +63,22 @@ def train_tokenizer(spec: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     if spec == "byte":
         return ByteTokenizer()
     return train_bpe(texts(), vocab) if vocab else train_char(texts())
+
+
+def open_tokenizer(spec: str) -> Tokenizer | str:
+    """Return the tokenizer of the run that a name says, or the name itself where one is to be trained.
+
+    Raises:
+        UnknownName: There is no such kind.
+        UsageError: The number after bpe: is out of range.
+        CheckpointError: There is no such run, or its tokenizer is damaged.
+    """
+    if not spec.startswith(RUN):
+        check_spec(spec)
+        return spec
+    folder = Path(spec.removeprefix(RUN))
+    path = (find_folder(folder / "checkpoint") or folder) / "tokenizer.json"
+    return tokenizer_from_dict(read_json(path))
 
 
 def tokenizer_from_dict(tree: object) -> Tokenizer:
