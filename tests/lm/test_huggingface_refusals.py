@@ -115,9 +115,9 @@ def test_a_folder_that_cannot_be_read_is_one_line_and_leaves_nothing(
 WRONG = {
     "gpt2": [
         (config(n_layer=0), 4, "n_layer is 0; a whole number from 1 on"),
-        (config(n_embd=10**7), 3, "dim is 10000000; give 1 to"),
+        (config(n_embd=10**7), 2, "dim is 10000000; give 1 to"),
         (config(n_head=3), 3, "heads is 3, which does not divide"),
-        (config(n_positions=10**9), 3, "context is 1000000000; give 1 to"),
+        (config(n_positions=10**9), 2, "context is 1000000000; give 1 to"),
         (
             config(n_positions=10),
             4,

@@ -19,7 +19,7 @@ class LMDataConfig:
     """
 
     path: Annotated[str | None, Length(1)] = None
-    tokenizer: Annotated[str, Length(1, 64)] = "bpe:4096"
+    tokenizer: Annotated[str, Length(1)] = "bpe:4096"
     batch: Annotated[int, Range(1, 2**20)] = 16
     accumulate: Annotated[int, Range(1, 2**20)] = 1
 
@@ -59,7 +59,7 @@ class LMRecipe(Recipe):
     workflow: Literal["lm"] = "lm"
     ngram: Annotated[int, Range(0, MAX_ORDER)] = 0
     fitted: bool = False
-    init_from: str | None = None
+    init_from: Annotated[str | None, Length(1)] = None
     model: ModelConfig = ModelConfig()  # noqa: RUF009 - frozen
     data: LMDataConfig = LMDataConfig()
     training: LMTrainConfig = LMTrainConfig()
