@@ -40,7 +40,7 @@ import onnxruntime  # noqa: E402, F401
 import onnxscript  # noqa: E402, F401
 import torch  # noqa: E402
 import torch.onnx._internal.exporter._core  # noqa: E402
-from file_faults import FaultyFiles  # noqa: E402
+from file_faults import FaultyFiles  # noqa: E402  # pyright: ignore[reportMissingImports]
 from PIL import Image  # noqa: E402
 
 import nhin.data.images.synthetic  # noqa: E402
@@ -180,10 +180,9 @@ def run(command: list[str], faults: FaultyFiles | None = None) -> tuple[int, int
             try:
                 os.dup2(errors.fileno(), 2)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                faults = faults or FaultyFiles(Path("/nowhere"))
-                with faults.installed():
+                with (faults or FaultyFiles(Path("/nowhere"))).installed() as files:
                     code = nhin(command)
-                os.write(count.fileno(), str(len(faults.actions)).encode())
+                os.write(count.fileno(), str(len(files.actions)).encode())
             except BaseException:  # noqa: BLE001 - the child must not go on as its parent
                 traceback.print_exc()
             finally:

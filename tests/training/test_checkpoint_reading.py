@@ -4,15 +4,20 @@ import os
 import shutil
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
+from runs import tiny_run
 from safetensors.torch import load_file, save_file
 
 from nhin.errors import CheckpointError
 from nhin.files import beside, read_folder, write_folder
+from nhin.lm.loading import open_run
+from nhin.lm.run_dir import is_run
 from nhin.training import checkpoint as module
 from nhin.training.checkpoint import Checkpoint, load, save
+from nhin.training.run_dir import find_checkpoint, read_run_recipe
 
 
 def one(value):
@@ -178,3 +183,26 @@ def test_the_same_state_is_saved_as_the_same_bytes(tmp_path):
     contents = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "abc"]
     assert contents[0] == contents[1]
     assert contents[0]["id.json"] != contents[2]["id.json"]
+
+
+@pytest.mark.parametrize("moment", ["before", "between the renames", "after"])
+def test_what_looks_for_a_run_finds_it_between_the_renames_of_a_save(tmp_path, moment):
+    run = tiny_run(tmp_path / "run")
+    new, old = beside(run / "checkpoint")
+    if moment != "before":
+        (run / "checkpoint").rename(old)
+        shutil.copytree(old, new if moment == "between the renames" else run / "checkpoint")
+    for path in (run, run / "checkpoint"):
+        assert is_run(path)
+        assert open_run(path).step == 0
+        assert find_checkpoint(path) == run / "checkpoint"
+    assert read_run_recipe(run)["workflow"] == "lm"
+    assert not is_run(tmp_path)
+    assert read_run_recipe(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["", "/"])
+def test_the_folder_one_is_in_and_the_root_can_be_named(tmp_path, monkeypatch, name):
+    tiny_run(tmp_path)
+    monkeypatch.chdir(tmp_path / "checkpoint")
+    assert is_run(Path(name)) == (name == "")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from nhin.config import from_dict
 from nhin.errors import CheckpointError, RecipeError, UnknownName
-from nhin.files import hash_file
+from nhin.files import hash_file, read_folder
 from nhin.image.preprocess import HEIGHT
 from nhin.reading.onnx_session import open_session
 from nhin.reading.recognizer import Mode, Recognizer
@@ -83,7 +83,7 @@ def bundled_models() -> list[str]:
 
 def is_onnx_model(path: Path) -> bool:
     """Return whether a path is a folder of exported weights."""
-    return (path / MANIFEST).is_file()
+    return bool(read_folder(path, lambda folder: (folder / MANIFEST).is_file()))
 
 
 def load_recognizer(
@@ -98,9 +98,11 @@ def load_recognizer(
     if str(name) in bundled_models():
         with as_file(files("nhin").joinpath("weights", str(name))) as folder:
             return _load_folder(folder, mode, threads)
-    if not Path(name).is_dir():
+    # Another export may replace the folder meanwhile.
+    recognizer = read_folder(Path(name), lambda folder: _load_folder(folder, mode, threads))
+    if recognizer is None:
         raise UnknownName("weights", str(name), bundled_models())
-    return _load_folder(Path(name), mode, threads)
+    return recognizer
 
 
 def read_manifest(folder: Path) -> ModelManifest:
