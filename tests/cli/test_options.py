@@ -52,5 +52,7 @@ def test_threads_of_a_recipe_have_the_same_range(recipe, threads, capsys, tmp_pa
 def test_options_in_groups_and_under_other_names_are_checked(capsys):
     assert main(["train", "lm-nano", "--budget-steps", "0"]) == 2
     assert "--budget-steps is 0; give 1 to" in capsys.readouterr().err
+    assert main(["evaluate", "no-model", "no-data", "--limit", "0"]) == 2
+    assert "--limit is 0; give 1 to" in capsys.readouterr().err
     assert main(["show", "attention", "softmax", "--head-dim", "5000"]) == 2
     assert "--head-dim is 5000; give 1 to 1024" in capsys.readouterr().err

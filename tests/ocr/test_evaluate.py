@@ -10,7 +10,7 @@ from PIL import Image
 
 from nhin.cli.evaluate import evaluate as command
 from nhin.data.images.datasets import Crop
-from nhin.errors import CheckpointError, DataError, UnknownName, UsageError
+from nhin.errors import CheckpointError, DataError, UnknownName
 from nhin.metrics.error_rates import FIGURES, NORMALIZERS
 from nhin.ocr.evaluate import evaluate, open_reader
 from nhin.reading.recognizer import MODES
@@ -100,8 +100,6 @@ def test_wrong_names_say_what_is_wrong(tmp_path, pair, data):
         open_reader(tmp_path)
     with pytest.raises(DataError):
         command(str(pair[0]), tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="limit"):
-        command(str(pair[0]), data, limit=0)
 
 
 @pytest.mark.compiled

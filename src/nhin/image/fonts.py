@@ -4,7 +4,9 @@ A face is used only if it has a glyph for every Vietnamese letter, digit and com
 lower-case letters as capitals is marked ``unicase``, since its pictures do not show case.
 """
 
+import io
 import os
+import struct
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,12 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from nhin.errors import DataError
+from nhin.files import read_bytes
 from nhin.text.letters import LOWER, UPPER
 
 REQUIRED = LOWER + UPPER + "".join(chr(code) for code in range(33, 127))
 _SUFFIXES = {".ttf", ".otf"}
 _UNICASE_PROBE = "aegrhqmt"
 _SAME_SHAPE = 0.9
+_MAX_FILE_BYTES, _MAX_CHARS, _MAX_SHAPE = 64 * 2**20, 2**19, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,13 @@ def list_font_files(folders: Iterable[str | Path]) -> list[Path]:
 
 @lru_cache(maxsize=4096)
 def open_face(path: str) -> Face | None:
-    """Open one font file; None if it is torn or lacks a required character."""
-    from fontTools.ttLib import TTFont, TTLibError
+    """Open one font file; None if it is torn, lacks a required character, or maps more than Unicode has."""
+    from fontTools.ttLib import TTFont
 
     try:
-        # fontTools leaves a file open that turns out to be no font, so it is opened here.
-        with Path(path).open("rb") as file, TTFont(file, lazy=True, fontNumber=0) as font:
+        data = read_bytes(Path(path), _MAX_FILE_BYTES, DataError)
+        with TTFont(io.BytesIO(data), lazy=True, fontNumber=0) as font:
+            _check_cmap(font.reader["cmap"])  # pyright: ignore[reportOptionalSubscript]
             table = font.getBestCmap() or {}
             if not all(ord(char) in table for char in REQUIRED):
                 return None
@@ -65,8 +70,31 @@ def open_face(path: str) -> Face | None:
             # fontTools creates the fields of a table dynamically.
             weight = int(font["OS/2"].usWeightClass) if "OS/2" in font else 400  # pyright: ignore[reportAttributeAccessIssue]
         return Face(path, family, weight, _is_unicase(path), frozenset(map(chr, table)))
-    except (TTLibError, OSError, KeyError, AssertionError, ValueError):
+    except Exception:  # noqa: BLE001 - fontTools and FreeType raise anything on a torn font
         return None
+
+
+def _check_cmap(table: bytes) -> None:
+    """Refuse a table of characters that fontTools would expand to more of them than there can be.
+
+    Raises:
+        ValueError: It maps too many characters, some of them again and again.
+    """
+    count = 0
+    for number in range(struct.unpack_from(">H", table, 2)[0]):
+        at = struct.unpack_from(">L", table, 8 + 8 * number)[0]
+        format = struct.unpack_from(">H", table, at)[0]
+        if format == 4:
+            segments = struct.unpack_from(">H", table, at + 6)[0] // 2
+            ends = np.frombuffer(table, ">u2", segments, at + 14).astype(np.int64)
+            starts = np.frombuffer(table, ">u2", segments, at + 16 + 2 * segments).astype(np.int64)
+            count += int(np.maximum(ends - starts + 1, 0).sum())
+        elif format in (12, 13):
+            groups = struct.unpack_from(">L", table, at + 12)[0]
+            rows = np.frombuffer(table, ">u4", 3 * groups, at + 16).astype(np.int64).reshape(-1, 3)
+            count += int(np.maximum(rows[:, 1] - rows[:, 0] + 1, 0).sum())
+        if count > _MAX_CHARS:
+            raise ValueError(f"a font with {count} characters")
 
 
 def find_faces(folders: Sequence[str | Path] = ()) -> tuple[Face, ...]:
@@ -108,6 +136,8 @@ def _draw_shape(path: str, char: str) -> np.ndarray:
     font = load_font(path, 48)
     box = font.getbbox(char)
     size = (max(1, int(box[2] - box[0])), max(1, int(box[3] - box[1])))
+    if max(size) > _MAX_SHAPE:
+        raise ValueError(f"a letter of {size[0]} x {size[1]} pixels")
     picture = Image.new("L", size)
     ImageDraw.Draw(picture).text((-box[0], -box[1]), char, 255, font=font)
     pixels = np.asarray(picture.resize((24, 24)), dtype=np.float32)

@@ -4,11 +4,13 @@ Only checkpoints need torch; bundled and exported weights do not.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nhin.data.images.datasets import Crop
 from nhin.errors import CheckpointError, UnknownName
@@ -22,8 +24,8 @@ from nhin.reading.recognizer import BATCH_SIZE, Mode, Recognizer
 from nhin.text.letters import nfc
 from nhin.training.run_dir import find_checkpoint
 
-CROPS_AT_ONCE = 8 * BATCH_SIZE
-"""Crops opened at a time: enough for batches of equal width, few enough for memory."""
+CROPS_AT_ONCE, BYTES_AT_ONCE = 8 * BATCH_SIZE, 2**26
+"""Crops opened at a time, and bytes of their pictures: enough for batches of equal width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,7 @@ def evaluate(
     """
     score, breakdown, calibration = Score(), Breakdown(), Calibration()
     confidence = seconds = 0.0
-    rest = iter(crops)
-    while chunk := list(islice(rest, CROPS_AT_ONCE)):
-        pictures = [crop.picture for crop in chunk]
+    for chunk, pictures in _iter_chunks(crops):
         start = time.perf_counter()
         recognitions = reader.read(pictures)
         seconds += time.perf_counter() - start
@@ -107,6 +107,20 @@ def evaluate(
     return OCREvalResult(
         count, score.figures(), breakdown.figures(), ece, confidence / total, seconds / total
     )
+
+
+def _iter_chunks(crops: Sequence[Crop]) -> Iterator[tuple[list[Crop], list[NDArray[np.uint8]]]]:
+    """Yield some crops and their pictures at a time, few of large pictures."""
+    chunk: list[Crop] = []
+    pictures: list[NDArray[np.uint8]] = []
+    for crop in crops:
+        chunk.append(crop)
+        pictures.append(crop.picture)
+        if len(chunk) == CROPS_AT_ONCE or sum(picture.nbytes for picture in pictures) > BYTES_AT_ONCE:
+            yield chunk, pictures
+            chunk, pictures = [], []
+    if chunk:
+        yield chunk, pictures
 
 
 def _from_checkpoint(path: Path, mode: Mode, threads: int) -> Recognizer:

@@ -5,8 +5,12 @@ in one. Labels are normalized to NFC; crops without a label are left out.
 """
 
 import hashlib
+import io
+import struct
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -16,15 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.images.chunk_cache import LabeledPicture, SampleSource
-from nhin.data.images.vintext import is_vintext, iter_lines, open_vintext
+from nhin.data.images.vintext import MAX_WORDS, check_label, is_vintext, iter_lines, open_vintext
 from nhin.errors import DataError
-from nhin.files import explain_os_error
+from nhin.files import read_bytes
 from nhin.image.load import load_picture
 from nhin.text.letters import nfc
 
 LABELS = "labels.tsv"
 _MAX_PICTURE_BYTES = 64 * 2**20
-_MAX_LABEL_BYTES = 256 * 2**20
+_MAX_LABEL_BYTES = 64 * 2**20
+_MAX_DIRECTORY_BYTES = 64 * 2**20  # of a zip: a million files
+_MAX_NAME = 1024
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others take memory without bounds
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +71,26 @@ def open_crops(path: str | Path) -> CropDataset:
     path = Path(path)
     if path.is_dir():
         return _open_vintext(path) if is_vintext(path) else _open_table(path / LABELS)
-    if not path.exists():
-        raise DataError(f"there is no data in {path}")
+    if not path.is_file():
+        raise DataError(f"there is no data in {path}" if not path.exists() else f"{path} is not a file")
     return _open_zip(path) if zipfile.is_zipfile(path) else _open_table(path)
 
 
 def _open_table(path: Path) -> CropDataset:
     if not path.is_file():
         raise DataError(f"{path.parent} has no {LABELS} (lines of name<TAB>text), and is not VinAI's layout")
-    with explain_os_error(f"read {path}", DataError):
-        rows = _parse_rows(path.read_bytes(), str(path))
+    rows = _parse_rows(read_bytes(path, _MAX_LABEL_BYTES, DataError), str(path))
     return _make_crops(rows, str(path), lambda name: partial(load_picture, path.parent / name))
 
 
 def _open_zip(path: Path) -> CropDataset:
     """Open the crops of a zip with a label file in any folder; nothing is unpacked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            tables = [n for n in archive.namelist() if PurePosixPath(n).name == LABELS]
-            if not tables:
-                raise DataError(f"{path} has no {LABELS}")
-            table = min(tables, key=len)
-            rows = _parse_rows(_read_member(archive, table, _MAX_LABEL_BYTES), f"{path}/{table}")
-    except (zipfile.BadZipFile, OSError, EOFError) as why:
-        raise DataError(f"{path} is torn: {why}") from why
+    with _explain_zip_error(str(path)), _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
+        tables = [name for name in archive.NameToInfo if name.endswith(LABELS)]
+        table = min((name for name in tables if PurePosixPath(name).name == LABELS), key=len, default=None)
+        if table is None:
+            raise DataError(f"{path} has no {LABELS}")
+        rows = _parse_rows(_read_member(archive, table, _MAX_LABEL_BYTES), f"{path}/{table}")
     folder = PurePosixPath(table).parent
     return _make_crops(rows, str(path), lambda name: partial(_load_member, path, str(folder / name)))
 
@@ -95,9 +99,11 @@ def _parse_rows(raw: bytes, name: str) -> list[tuple[str, str]]:
     rows = []
     for place, line in iter_lines(raw, name):
         picture, tab, text = line.partition("\t")
-        if not tab:
+        if not tab or len(picture) > _MAX_NAME or not picture.strip().isprintable():
             raise DataError(f"{place}: expected name<TAB>text, got {line[:60]!r}")
-        rows.append((picture.strip(), nfc(text).strip()))
+        if len(rows) == MAX_WORDS:
+            raise DataError(f"{name} has over {MAX_WORDS:,} labels, the most that are read; divide it")
+        rows.append((picture.strip(), nfc(check_label(text, place)).strip()))
     return rows
 
 
@@ -117,11 +123,33 @@ def _make_crops(
 
 def _read_member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
     """Read one file of a zip, limited in its true size, which its header may not state."""
+    if (method := archive.getinfo(name).compress_type) not in _METHODS:
+        raise DataError(f"{name} is compressed by method {method}, which is not read; use deflate")
     with archive.open(name) as file:
         raw = file.read(max_bytes + 1)
     if len(raw) > max_bytes:
-        raise DataError(f"{archive.filename}: {name} is larger than {max_bytes >> 20} MB")
+        raise DataError(f"{archive.filename or 'the zip'}: {name} is larger than {max_bytes >> 20} MB")
     return raw
+
+
+class _BoundedFile(io.FileIO):
+    """A file that gives no more at once than the directory of a zip may take, whatever the zip says."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its directory would take {size:,} bytes")
+        return super().read(size)
+
+
+@contextmanager
+def _explain_zip_error(where: str) -> Iterator[None]:
+    """Raise what a damaged, encrypted or foreign zip raises as a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except _ZIP_ERRORS as why:
+        raise DataError(f"{where} is torn, encrypted or no zip: {str(why)[:120]}") from why
 
 
 _open_archives: dict[Path, zipfile.ZipFile] = {}
@@ -129,14 +157,12 @@ _open_archives: dict[Path, zipfile.ZipFile] = {}
 
 def _load_member(path: Path, name: str) -> NDArray[np.uint8]:
     """Open one picture of a zip; each process reads the zip's directory once."""
-    try:
+    with _explain_zip_error(f"{path}: {name}"):
         if path not in _open_archives:
-            _open_archives[path] = zipfile.ZipFile(path)
+            _open_archives[path] = zipfile.ZipFile(path)  # whose directory is checked already
+        if name not in _open_archives[path].NameToInfo:
+            raise DataError(f"{path} has no picture {name}")
         raw = _read_member(_open_archives[path], name, _MAX_PICTURE_BYTES)
-    except KeyError as why:
-        raise DataError(f"{path} has no picture {name}") from why
-    except (zipfile.BadZipFile, OSError, EOFError) as why:
-        raise DataError(f"{path}: {name} is torn: {why}") from why
     return load_picture(raw, f"{path.name}/{name}")
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from nhin.errors import DataError
+from nhin.files import read_bytes
 from nhin.image.render import Rng
 from nhin.text.letters import nfc, strip_marks
 from nhin.text.syllables import ONSETS, RHYMES, all_syllables, allowed_tones, spell
 
-_MAX_WORDS = 2_000_000
+_MAX_WORDS, _MAX_ENTRY, _MAX_DIGITS, _MAX_BYTES = 2_000_000, 1024, 18, 32 * 2**20
 _MARKS = ",.:;!?-)\"'/"
 _ANY = "".join(chr(code) for code in range(33, 127)) + "₫€°×–•²"
 
@@ -51,15 +52,18 @@ def read_words(path: str | Path) -> WordList:
         DataError: The file is missing, is not UTF-8 text, or has no word.
     """
     try:
-        with Path(path).open(encoding="utf-8") as lines:
-            rows = [line.strip() for _, line in zip(range(_MAX_WORDS), lines, strict=False)]
-    except (OSError, UnicodeDecodeError) as why:
+        text = read_bytes(Path(path), _MAX_BYTES, DataError).decode("utf-8")
+    except UnicodeDecodeError as why:
         raise DataError(f"cannot read words from {path}: {why}") from why
+    rows = [line.strip() for line in text.split("\n", _MAX_WORDS)[:_MAX_WORDS]]
     entries: list[tuple[str, float]] = []
     for row in rows:
         word, _, count = row.rpartition(" ")
+        if len(row) > _MAX_ENTRY:
+            raise DataError(f"{path} is no list of words: an entry has {len(row):,} characters")
         if row and not row.startswith("#"):
-            entries.append((word, float(count)) if word and count.isdigit() else (row, 1.0))
+            is_counted = word and count.isascii() and count.isdigit()
+            entries.append((word, float(count[:_MAX_DIGITS])) if is_counted else (row, 1.0))
     if not entries:
         raise DataError(f"no words in {path}")
     return WordList.from_weights(entries)

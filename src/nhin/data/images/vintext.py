@@ -8,7 +8,10 @@
 The pictures may be used for research and education only; nhin contains none of them.
 """
 
+import io
+import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import DataError
-from nhin.files import explain_os_error
+from nhin.files import explain_os_error, read_bytes
 from nhin.image.load import load_picture
 
 SPLITS = ("train_images", "test_image", "unseen_test_images")
@@ -25,6 +28,8 @@ _UNREADABLE = "###"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _TRAILING_NUMBER = re.compile(r"(\d+)$")
 _MAX_SIDE = 4096
+MAX_WORDS = 10**6
+_MAX_LABEL, _MAX_FILE_BYTES, _MAX_CORNER = 1024, 16 * 2**20, 1e6
 
 Corners = tuple[tuple[float, float], ...]
 Word = tuple[str, str, Callable[[], NDArray[np.uint8]]]
@@ -48,7 +53,11 @@ def open_vintext(path: Path) -> tuple[list[Word], int]:
     splits = [path] if path.name in SPLITS else [path / name for name in SPLITS if (path / name).is_dir()]
     words: list[Word] = []
     dropped = 0
-    for picture in sorted(p for split in splits for p in split.iterdir() if p.suffix.lower() in _SUFFIXES):
+    with explain_os_error(f"read {path}", DataError):
+        pictures = sorted(p for split in splits for p in split.iterdir() if p.suffix.lower() in _SUFFIXES)
+    for picture in pictures:
+        if len(words) > MAX_WORDS:
+            raise DataError(f"{path} has over {MAX_WORDS:,} words, the most that are read; divide it")
         name = f"{picture.parent.name}/{picture.name}"
         for number, (corners, text) in enumerate(_read_labels(_label_path(picture, labels))):
             if text in ("", _UNREADABLE):
@@ -79,29 +88,51 @@ def _label_path(picture: Path, labels: Path) -> Path:
 
 def iter_lines(raw: bytes, name: str) -> Iterator[tuple[str, str]]:
     """Yield the lines of a UTF-8 file that are not blank, each after its place for error messages."""
-    try:
-        lines = raw.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as why:
-        raise DataError(f"{name} is not UTF-8 text: {why.reason} at byte {why.start}") from why
-    for number, line in enumerate(lines, start=1):
+    at = 0
+    for number, data in enumerate(io.BytesIO(raw), start=1):
+        try:
+            line = data.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\n")
+        except UnicodeDecodeError as why:
+            raise DataError(f"{name} is not UTF-8 text: {why.reason} at byte {at + why.start}") from why
+        at += len(data)
         if line.strip():
             yield f"{name}, line {number}", line.rstrip("\r")
+
+
+def check_label(text: str, place: str) -> str:
+    """Return the text of a word or a short line, or refuse it.
+
+    Raises:
+        DataError: It is longer than any line, or has a control character.
+    """
+    if len(text) > _MAX_LABEL:
+        raise DataError(f"{place}: a label of {len(text):,} characters; a line has {_MAX_LABEL} at most")
+    if any(unicodedata.category(char) == "Cc" for char in text.strip()):
+        raise DataError(f"{place}: a label with a control character: {text[:60]!r}")
+    return text
 
 
 def _read_labels(path: Path) -> list[tuple[Corners, str]]:
     if not path.exists():
         raise DataError(f"the label file {path} is missing")
-    with explain_os_error(f"read {path}", DataError):
-        raw = path.read_bytes()
     words = []
-    for place, line in iter_lines(raw, str(path)):
+    for place, line in iter_lines(read_bytes(path, _MAX_FILE_BYTES, DataError), str(path)):
         parts = line.split(",", 8)
         try:
-            values = [float(part) for part in parts[:8]]
-            words.append((tuple(zip(values[::2], values[1::2], strict=True)), parts[8].strip()))
+            values = [_parse_corner(part) for part in parts[:8]]
+            text = check_label(parts[8], place).strip()
+            words.append((tuple(zip(values[::2], values[1::2], strict=True)), text))
+        except DataError:
+            raise
         except (ValueError, IndexError) as why:
             raise DataError(f"{place}: expected x1,y1,...,x4,y4,TEXT, got {line[:60]!r}") from why
     return words
+
+
+def _parse_corner(text: str) -> float:
+    if not (math.isfinite(value := float(text)) and abs(value) <= _MAX_CORNER):
+        raise ValueError(f"{text[:40]} is no place in a picture")
+    return value
 
 
 @lru_cache(maxsize=4)  # the words of a photograph are opened one after another
@@ -110,7 +141,12 @@ def _open_photograph(path: Path) -> NDArray[np.uint8]:
 
 
 def _crop_word(picture: Path, corners: Corners) -> NDArray[np.uint8]:
-    return rectify(_open_photograph(picture), corners)
+    import cv2
+
+    try:
+        return rectify(_open_photograph(picture), corners)
+    except cv2.error as why:  # such as a photograph of over 32,767 pixels in a row
+        raise DataError(f"{picture}: cannot crop a word: {' '.join(str(why).split())[:120]}") from why
 
 
 def rectify(photograph: NDArray[np.uint8], corners: Corners) -> NDArray[np.uint8]:
