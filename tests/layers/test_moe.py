@@ -85,7 +85,11 @@ def test_the_balance_loss_and_the_output_train_the_router(active):
 
 
 def test_parts_of_a_batch_that_average_their_fractions_have_the_balance_loss_of_the_whole_batch():
-    layer, x = MixtureOfExperts(6, 4).double(), torch.randn(12, 6, dtype=torch.float64)
+    layer, x = MixtureOfExperts(6, 4, top_k=1).double(), torch.randn(12, 6, dtype=torch.float64)
+    with torch.no_grad():
+        layer.router.weight.copy_(torch.eye(4, 6))
+    x[:6, 0] += 9.0  # the parts use different experts
+    x[6:, 1] += 9.0
     layer(x)
     whole, fractions = layer.balance_loss, []
     layer.average = lambda fraction: fractions.append(fraction) or fraction
