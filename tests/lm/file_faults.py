@@ -14,6 +14,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 Kind = Literal["kill", "full"]
+_truncate = os.truncate  # not the broken one
 
 
 class Killed(BaseException):
@@ -114,7 +115,7 @@ class FaultyFiles:
         def wrapped(tensors: Any, path: Any, *rest: Any, **options: Any) -> None:
             def write_half() -> None:
                 function(tensors, path, *rest, **options)
-                os.truncate(path, Path(path).stat().st_size // 2)
+                _truncate(path, Path(path).stat().st_size // 2)
 
             try:
                 if self.is_in_root(path):
