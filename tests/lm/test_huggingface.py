@@ -33,6 +33,12 @@ def exported(request, tmp_path_factory):
     return run, folder / "out"
 
 
+@pytest.fixture
+def exported_llama(tmp_path):
+    export_folder(made(tmp_path / "llama", DESIGNS["llama"]), tmp_path / "there")
+    return tmp_path / "there"
+
+
 @each
 def test_an_export_means_the_same_by_the_papers_and_comes_back_as_it_was(name, tmp_path):
     run = made(tmp_path / "run", DESIGNS[name])
@@ -108,6 +114,16 @@ def test_every_setting_that_stands_in_the_way_is_named(design, message):
     with pytest.raises(UsageError, match="this model has no such format") as why:
         select_format(resolve(design))
     assert message in str(why.value)
+
+
+def test_tables_of_a_long_context_grow_with_the_text(exported_llama, tmp_path):
+    path = exported_llama / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 2**22}))
+    import_folder(exported_llama, tmp_path / "long")
+    model = open_run(tmp_path / "long").model
+    rotary = model.blocks[0].attention.rotary
+    assert (model.context, rotary.cos.shape[0]) == (2**22, 4096)
+    assert rotary(torch.ones(1, 1, 1, 4), start=5000).isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

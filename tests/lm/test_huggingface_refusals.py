@@ -1,13 +1,14 @@
 """Folders in Hugging Face's formats that nhin does not support, or that are damaged: one line each."""
 
 import json
+import os
 import shutil
 import struct
 
 import pytest
 import torch
 from exports import DESIGNS, first, made, tensors
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from nhin.cli.app import main
 from nhin.lm.huggingface.export import export_folder
@@ -56,6 +57,19 @@ def index(place, **placed):
     (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names | placed}))
 
 
+def doubled(place):
+    """Store one tensor by its full name and by its bare one."""
+    held = load_file(place / "model.safetensors")
+    save_file(held | {first(held).partition(".")[2]: held[first(held)] + 1}, place / "model.safetensors")
+
+
+def no_file(place):
+    """Put a pipe, which would wait forever, where a shard should be."""
+    index(place)
+    (place / "part.safetensors").unlink()
+    os.mkfifo(place / "part.safetensors")
+
+
 def lying(place):
     """Claim a tensor far larger than the file."""
     head = json.dumps({"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
@@ -85,6 +99,8 @@ def lying(place):
         (rename("model.safetensors", "x.txt"), 4, "there is no model.safetensors"),
         (write("model.safetensors", b"nothing"), 4, "cannot read"),
         (lying, 4, "cannot read"),
+        (doubled, 4, "weight twice"),
+        (no_file, 4, "part.safetensors: it is not a file"),
         (tensors(lambda held: held.pop(first(held))), 4, "lacks the tensor"),
         (
             tensors(lambda held: held.update(strange=torch.ones(2))),
@@ -142,7 +158,7 @@ WRONG = {
         ),
         (config(rope_scaling={"type": "linear"}), 4, "rope_scaling: factor is None; a number above 0"),
         (config(rope_scaling={"type": "linear", "factor": 0.5}), 2, "factor is 0.5; give at least 1"),
-        (config(rope_scaling={"type": "dynamic", "factor": 1e9}), 2, "would take gigabytes"),
+        (config(rope_scaling={"type": "dynamic", "factor": 1e9}), 2, "context is 2147483648; give 1 to"),
         (config(rope_parameters={"full_attention": {"a": 1}}), 2, "nhin does not know 'full_attention'"),
         (config(rope_parameters={"rope_type": "yarn", "truncate": False}), 2, "truncate is False"),
         (config(partial_rotary_factor=0.5), 2, "partial_rotary_factor is 0.5"),
@@ -150,7 +166,7 @@ WRONG = {
         (config(rope_parameters={"rope_theta": -1.0}), 4, "rope_parameters: rope_theta is -1.0"),
         (config(rms_norm_eps=float("nan")), 4, "NaN is not a number of JSON"),
         (config(rms_norm_eps=10**400), 4, "rms_norm_eps is a number of more than 15 digits"),
-        (config(max_position_embeddings=2**22, num_hidden_layers=400), 2, "would take gigabytes"),
+        (config(max_position_embeddings=2**22, num_hidden_layers=400), 4, "tensors, too few for 400 blocks"),
         (config(intermediate_size=80), 4, "means (16, 80)"),
     ],
     "qwen3": [

@@ -10,6 +10,7 @@ from foreign_models import MODELS, make_folder, sharpen
 from runs import TEXT
 from torch.testing import assert_close
 
+from nhin.cli.app import main
 from nhin.decoding.sampling import SamplingParams
 from nhin.lm.generate import generate
 from nhin.lm.huggingface.export import export_folder
@@ -77,6 +78,27 @@ def test_a_model_made_there_says_the_same_here_and_again_when_exported(name, off
         greedy = SamplingParams(temperature=0)
         text = generate(run.model, ids, tokens=50, sampling=greedy, stop=run.tokenizer.stop_ids)
         assert list(text) == longer[len(ids) :]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama with llama3 scaling", "qwen2", "qwen3, padded"])
+def test_a_model_trained_on_here_goes_back(name, offline, tmp_path):
+    _, words = make_folder(name, tmp_path / "there")
+    import_folder(tmp_path / "there", tmp_path / "run")
+    (tmp_path / "texts").mkdir()
+    for i in range(40):
+        (tmp_path / "texts" / f"{i}.txt").write_text(3 * TEXT)
+    settings = [f"--set={x}" for x in ("schedule.steps=3", "schedule.warmup=0", "data.batch=2")]
+    folders = [str(tmp_path / "run"), "--out", str(tmp_path / "on"), "--data", str(tmp_path / "texts")]
+    assert main(["train", *folders, *settings, "--set=training.precision=float32"]) == 0
+    before, after = open_run(tmp_path / "run"), open_run(tmp_path / "on")
+    assert after.step == 3
+    export_folder(after, tmp_path / "back")
+    again = offline.AutoModelForCausalLM.from_pretrained(tmp_path / "back").eval()
+    tokens = torch.tensor([words(WORDS)["input_ids"]])
+    with torch.no_grad():
+        first, trained, back = before.model(tokens), after.model(tokens), again(tokens).logits
+    assert not torch.equal(first, trained)
+    assert_close(back, trained, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama with llama3 scaling"])

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,10 +96,12 @@ def _load_model(
         rows: Rows of its embedding.
         ids: The rows to take, in the order of the tokenizer.
     """
+    foreign = SafetensorsFolder(folder, _find_prefix(format), format.buffer_suffixes)
+    if config.depth * len(format.block_weights(config)) > len(foreign):  # soon known, while building is slow
+        raise CheckpointError(f"{folder} has {len(foreign)} tensors, too few for {config.depth} blocks")
     with torch.device("meta"):
         ours = GPT(rows, config).state_dict()
         shapes = {name: tuple(tensor.shape) for name, tensor in format.to_hf_weights(ours, config).items()}
-    foreign = SafetensorsFolder(folder, _find_prefix(shapes), format.buffer_suffixes)
     foreign.check_shapes(shapes, optional=(HEAD,) if config.tie_embeddings else ())
     weights = format.from_hf_weights(foreign, config)
     order = torch.tensor(ids)
@@ -113,9 +114,9 @@ def _load_model(
     return model
 
 
-def _find_prefix(shapes: dict[str, Any]) -> str:
+def _find_prefix(format: CheckpointFormat) -> str:
     """Return the prefix of all names but the head's, which checkpoints of the bare model lack."""
-    return next(iter(shapes)).partition(".")[0] + "."
+    return next(iter(format.weights.values())).partition(".")[0] + "."
 
 
 def _save_run(out: Path, model: GPT, tokenizer: Tokenizer) -> None:

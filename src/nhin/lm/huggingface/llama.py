@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from nhin.errors import UsageError
 from nhin.layers.mlp import compute_hidden_dim
 from nhin.lm.huggingface.config_json import ConfigReader
 from nhin.lm.huggingface.formats import CheckpointFormat, WeightMapping, find_unsupported_settings
@@ -18,7 +17,7 @@ from nhin.lm.huggingface.rope import CONTEXT, POSITIONS, find_unsupported_rope, 
 from nhin.models.config import BiasParts, ModelConfig
 
 EPS = torch.finfo(torch.float32).eps  # torch's default for RMS norms
-MAX_ANGLES = 2**30  # of the tables of all layers
+MAX_ANGLES, FIRST_ANGLES = 2**24, 4096  # of the tables of all layers, and positions of one that may grow
 _LAYERS = {
     "norm": ("input_layernorm",),
     "mlp_norm": ("post_attention_layernorm",),
@@ -118,9 +117,7 @@ class _Relative:
         context = reader.get_int("max_position_embeddings", defaults["max_position_embeddings"])
         positions, position, context = read_rope(reader, context)
         if depth * context * head_dim > MAX_ANGLES:
-            raise UsageError(
-                f"max_position_embeddings is {context}: a table of so many positions would take gigabytes"
-            )
+            position["context"] = FIRST_ANGLES  # tables grow when a longer text comes
         inner = reader.get_int("intermediate_size", defaults["intermediate_size"])
         eps = reader.get_float("rms_norm_eps", 1e-6)
         parts = self.biases[tuple(reader.get_bool(key, False) for key in self.bias_keys)]

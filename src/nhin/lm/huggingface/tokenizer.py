@@ -17,7 +17,7 @@ from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer
 from nhin.text.tokenizers.foreign import ForeignTokenizer
 
 EOS = "<|endoftext|>"
-MAX_BYTES, MAX_TOKENS = 2**26, 2**20
+MAX_BYTES, MAX_TOKENS = 40 * 2**20, 2**19  # the library takes 20 bytes of memory for each byte
 _SUPPORTED = "nhin reads byte pairs with GPT-2's pre-tokenizer, and characters as it writes them"
 
 

@@ -52,6 +52,8 @@ class SafetensorsFolder(Mapping[str, Tensor]):
                         f"{folder / file}: {name} is {header.get_dtype()}; nhin reads floats"
                     )
                 full = name if name.startswith((prefix, "lm_head.")) else prefix + name
+                if full in self.shapes:
+                    raise CheckpointError(f"{folder} has the tensor {full[:80]} twice")
                 self._tensors[full], self.shapes[full] = (opened, name), tuple(header.get_shape())
 
     def __getitem__(self, name: str) -> Tensor:
@@ -129,6 +131,8 @@ def _list_files(folder: Path) -> dict[str, set[str] | None]:
 
 
 def _open_file(path: Path) -> Any:
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"cannot read {path}: it is not a file")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as why:

@@ -15,7 +15,7 @@ from nhin.errors import CheckpointError, UsageError
 from nhin.text.tokenizers.base import Tokenizer, describe_char, encode_utf8
 from nhin.text.tokenizers.bpe import ALPHABET, import_tokenizers
 
-MAX_TOKENS, MAX_ADDED = 2**20, 2**20
+MAX_TOKENS, MAX_ADDED = 2**19, 2**20
 BYTES = {letter: byte for byte, letter in enumerate(ALPHABET)}
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _SYMBOLS = r" ?[^\s\p{L}\p{N}]+"
