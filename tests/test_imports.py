@@ -10,7 +10,9 @@ import nhin
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 
-FREE = set("__main__ errors files format ranges config text image data decoding metrics reading cli".split())
+FREE = set(
+    "__main__ errors sandbox files format ranges config text image data decoding metrics reading cli".split()
+)
 HEAVY = ("torch", "einops", "jaxtyping", "safetensors", "onnx", "onnxscript", "fontTools", "matplotlib")
 
 

@@ -24,7 +24,7 @@ class Sized:
 
 @pytest.fixture(autouse=True)
 def recogniser(monkeypatch):
-    monkeypatch.setattr(reading, "load_recognizer", lambda name: Sized())
+    monkeypatch.setattr(reading, "load_recognizer", lambda name, digest: Sized())
 
 
 def grain(width: int = 60, height: int = 30) -> Image.Image:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from nhin.cli.output import print_error
-from nhin.errors import NhinError, UnknownName, UsageError
+from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
 from nhin.reading.onnx_model import DEFAULT_MODEL
 
 STDIN = "standard input"
-OPTIONS = ("--format", "--crop", "--weights", "--example", "--help")
+OPTIONS = ("--format", "--crop", "--weights", "--digest", "--example", "--help")
 
 
 def read(
@@ -20,6 +20,7 @@ def read(
     format: Literal["text", "tsv", "json"] = "text",
     crop: bool = False,
     weights: str = DEFAULT_MODEL,
+    digest: str | None = None,
     example: bool = False,
 ) -> int:
     """Read the Vietnamese text in pictures.
@@ -33,6 +34,7 @@ def read(
             per picture and line, with the position of every character.
         crop: The pictures are single words or lines already: detect no lines.
         weights: The model: a name, or a folder with an ONNX pair.
+        digest: The digest that these weights must have, as nhin inspect prints it; 16 digits are enough.
         example: Read the street sign that comes with nhin.
     """
     # A lone - must be allowed as a path, which also lets mistyped options through.
@@ -47,7 +49,7 @@ def read(
     from nhin.reading.writers import TSV_HEAD, WRITERS
 
     # Weights that cannot be loaded fail every picture alike: report it once.
-    reader = Reader(weights).load(crop)
+    reader = Reader(weights, digest=digest).load(crop)
     if format == "tsv":
         sys.stdout.write(TSV_HEAD)
     exit_code, sources = 0, list(_iter_sources(paths))
@@ -57,6 +59,8 @@ def read(
             continue
         try:
             reading = reader.read(sys.stdin.buffer if source is None else source, crop, name=name)
+        except CheckpointError:
+            raise  # it would fail every picture alike
         except NhinError as why:
             exit_code = max(exit_code, _report_failure(why))
             continue

@@ -1,12 +1,14 @@
 """Open a picture from any source, safely, as RGB.
 
-The size is read from the header and checked before any pixel is decoded. Large photographs are scaled down
-(their original size is kept), because no line of text needs forty megapixels.
+What decoding will take is estimated from the header and checked before any pixel is decoded. Formats whose
+cost does not follow from their header, and large files, are decoded in a child process with limits. Large
+photographs are scaled down (their original size is kept): no line of text needs forty megapixels.
 """
 
 import io
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterable
@@ -21,17 +23,24 @@ from PIL import Image
 
 from nhin.errors import PictureError
 from nhin.image.color import from_array, over_white, to_8bit
+from nhin.image.decode_cost import MAX_DECODE_BYTES, decode_bytes, has_many_scans
+from nhin.sandbox import Sandbox, SandboxError
 
 PictureSource = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray | Image.Image
 
 MAX_PIXELS = 120_000_000
 WORK_PIXELS = 24_000_000
-MAX_BYTES = 512 * 2**20
+MAX_BYTES = 160 * 2**20
+MAX_SECONDS = 8.0
+"""CPU time that a child process may take for one picture."""
 
 _KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga"
 SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
 # No PostScript: Pillow would pass it to another program. Formats that need no search come first.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
+# TIFF, JPEG 2000, AVIF and other boxes, ICO.
+_APART = re.compile(rb"(?s)II[*+]\0|MM\0[*+]|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp|\0\0\x01\0")
+_LARGE_FILE = 16 * 2**20
 # Pillow's decoders raise all of these on torn files.
 _DECODE_ERRORS = (
     OSError,
@@ -101,6 +110,13 @@ def open_picture(source: PictureSource, name: str | None = None) -> Picture:
     if isinstance(source, Image.Image):
         return _decode(source, name)
     data = _read_bytes(source, name)
+    if len(data) > _LARGE_FILE or _APART.match(data):
+        return _decode_apart(data, name)
+    return decode_file(data, name)
+
+
+def decode_file(data: bytes, name: str) -> Picture:
+    """Decode the bytes of a file in this process; see ``open_picture``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -110,7 +126,30 @@ def open_picture(source: PictureSource, name: str | None = None) -> Picture:
         except _DECODE_ERRORS:
             raise PictureError(f"{name} {_describe_unsupported(data)}") from None
         with image:
-            return _decode(image, name)
+            return _decode(image, name, data)
+
+
+def _decode_apart(data: bytes, name: str) -> Picture:
+    """Decode the bytes of a file in a child process, which is kept for the next picture."""
+    global _child, _child_seconds  # one for the process
+    with _child_lock:
+        if _child is None or not _child.is_open:
+            _child, _child_seconds = Sandbox("nhin.image.decode_worker", MAX_DECODE_BYTES), 0.0
+        try:
+            seconds = _child_seconds + MAX_SECONDS
+            values, arrays = _child.call({"name": name}, [np.frombuffer(data, np.uint8)], seconds)
+        except SandboxError as why:
+            _child.close()
+            raise PictureError(f"{name} cannot be decoded: it {why.reason}") from None
+        _child_seconds = float(values["used"])
+    if "refused" in values:
+        raise PictureError(values["refused"])
+    return Picture(arrays[0], values["width"], values["height"])
+
+
+_child: Sandbox | None = None
+_child_seconds = 0.0
+_child_lock = threading.Lock()
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -202,7 +241,7 @@ def _too_large_message(name: str) -> str:
     return f"{name} is too large: nhin opens pictures of up to {MAX_PIXELS // 1_000_000} megapixels"
 
 
-def _decode(image: Image.Image, name: str) -> Picture:
+def _decode(image: Image.Image, name: str, data: bytes = b"") -> Picture:
     """Decode the first frame upright, as RGB, and scaled down if large."""
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -212,6 +251,7 @@ def _decode(image: Image.Image, name: str) -> Picture:
     try:
         if width * height > WORK_PIXELS:
             image.draft(None, (width // 2, height // 2))
+        _check_cost(image, name, data, width * height)
         image.load()
         transpose = _ORIENTATIONS.get(_exif_orientation(image))
         shrink = int(np.ceil(np.sqrt(image.width * image.height / WORK_PIXELS)))
@@ -219,9 +259,24 @@ def _decode(image: Image.Image, name: str) -> Picture:
         image = image.reduce(shrink) if shrink > 1 else image
         image = image.transpose(transpose) if transpose is not None else image
         pixels = np.array(image.convert("RGB"), dtype=np.uint8)
+    except PictureError:
+        raise
+    except MemoryError:
+        raise PictureError(f"{name} needs more memory to decode than nhin may take") from None
     except _DECODE_ERRORS as why:
         raise PictureError(f"{name} is torn: {' '.join(str(why).split()) or 'it stops early'}") from None
     return Picture(pixels, *((height, width) if transpose in _QUARTER_TURNS else (width, height)))
+
+
+def _check_cost(image: Image.Image, name: str, data: bytes, pixels: int) -> None:
+    """Refuse a picture that takes too much memory or time to decode; ``pixels`` are those of its header."""
+    if data and (need := decode_bytes(image, len(data), pixels)) > MAX_DECODE_BYTES:
+        raise PictureError(
+            f"{name} needs {need >> 20:,} MiB of memory to decode ({image.format}, {image.mode}, "
+            f"{pixels / 1e6:.0f} megapixels); nhin takes at most {MAX_DECODE_BYTES >> 20}"
+        )
+    if has_many_scans(image, data, pixels):
+        raise PictureError(f"{name} takes too long to decode: its pixels are stored in too many passes")
 
 
 def _exif_orientation(image: Image.Image) -> int:

@@ -22,6 +22,8 @@ Quad = NDArray[np.float32]
 """Corners, 4 x 2, clockwise from top left, in pixels."""
 
 _STRIDE = 32
+_BORDER = 1.25
+"""How many times ``max_pixels`` a picture may have with its border."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,9 @@ def _preprocess(picture: NDArray[np.uint8], config: DetectorConfig) -> tuple[NDA
     height, width = picture.shape[:2]
     scale = min(max(1.0, config.min_side / min(height, width)), config.max_zoom)
     scale = min(scale, (config.max_pixels / (height * width)) ** 0.5)
+    # The border of a strip may be larger than the strip.
+    while _padded(height * scale, config) * _padded(width * scale, config) > _BORDER * config.max_pixels:
+        scale *= 0.9
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     small = stretch_contrast(np.asarray(small, np.uint8))
@@ -98,6 +103,11 @@ def _preprocess(picture: NDArray[np.uint8], config: DetectorConfig) -> tuple[NDA
     padded = cv2.copyMakeBorder(small, pad, bottom, pad, right, cv2.BORDER_REPLICATE)
     bgr = padded[:, :, ::-1].transpose(2, 0, 1).astype(np.float32)
     return np.ascontiguousarray((bgr / 127.5 - 1.0)[None]), scale
+
+
+def _padded(side: float, config: DetectorConfig) -> int:
+    """Return the length of a side with its border."""
+    return -(-round(side + 2 * config.padding) // _STRIDE) * _STRIDE
 
 
 def _find_boxes(prob_map: NDArray[np.float32], config: DetectorConfig) -> list[Quad]:

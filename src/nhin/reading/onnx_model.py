@@ -7,10 +7,13 @@
     NAME/model.json     format, version, charset, height, temperatures, and a SHA-256 of each file
     NAME/CARD.md        for people: training data, accuracy, limits
 
-Weights come from strangers: nothing is loaded before the manifest and the hashes are checked.
+Weights come from strangers. The hashes in the manifest find files that are torn or of two exports; whoever
+made the files made the hashes too. The digest of the manifest, which covers all of it, pins a known folder.
+Only bundled networks run in this process, see ``isolated_model``.
 """
 
-import json
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
@@ -21,9 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.config import from_dict
-from nhin.errors import CheckpointError, RecipeError, UnknownName
-from nhin.files import hash_file, read_folder
+from nhin.decoding.protocol import EncoderDecoder
+from nhin.errors import CheckpointError, RecipeError, UnknownName, UsageError
+from nhin.files import parse_json, read_bytes, read_folder
 from nhin.image.preprocess import HEIGHT
+from nhin.ranges import check_range
+from nhin.reading.isolated_model import IsolatedModel
 from nhin.reading.onnx_session import open_session
 from nhin.reading.recognizer import Mode, Recognizer
 from nhin.text.charset import Charset
@@ -34,6 +40,9 @@ DEFAULT_MODEL = "vi-small"
 DEFAULT_THREADS = 2
 MANIFEST = "model.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+MAX_MANIFEST, MAX_NETWORK = 2**20, 64 * 2**20
+"""The most bytes of ``model.json`` and of a network that are read."""
+_HEIGHTS, _TEMPERATURES, _MAX_CHARS = (8, 256), (0.01, 100.0), 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,58 +96,99 @@ def is_onnx_model(path: Path) -> bool:
 
 
 def load_recognizer(
-    name: str | Path = DEFAULT_MODEL, *, mode: Mode = "both", threads: int = DEFAULT_THREADS
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    mode: Mode = "both",
+    threads: int = DEFAULT_THREADS,
+    digest: str | None = None,
 ) -> Recognizer:
     """Load a recognizer by bundled name, or from a folder of exported weights.
 
+    Args:
+        name: The name or the folder.
+        mode: See ``Recognizer``.
+        threads: Threads of one call of a network.
+        digest: The digest that the weights must have, or its first 16 digits or more.
+
     Raises:
         UnknownName: Neither a bundled name nor a folder.
-        CheckpointError: The folder's files are missing, damaged, foreign or of another version.
+        UsageError: The digest is none.
+        CheckpointError: The files are missing, damaged, foreign, of another version or of another digest.
     """
+    if digest is not None and not re.fullmatch("[0-9a-fA-F]{16,64}", digest):
+        raise UsageError(f"a digest is 16 to 64 hexadecimal digits, not {digest[:70]!r}")
     if str(name) in bundled_models():
         with as_file(files("nhin").joinpath("weights", str(name))) as folder:
-            return _load_folder(folder, mode, threads)
+            manifest, _ = read_model(folder, digest)
+            return _make_recognizer(OnnxModel(folder, threads), manifest, mode)
     # Another export may replace the folder meanwhile.
-    recognizer = read_folder(Path(name), lambda folder: _load_folder(folder, mode, threads))
-    if recognizer is None:
+    found = read_folder(Path(name), lambda folder: read_model(folder, digest))
+    if found is None:
         raise UnknownName("weights", str(name), bundled_models())
-    return recognizer
+    manifest, networks = found
+    vocab = len(Charset(manifest.charset))
+    return _make_recognizer(IsolatedModel(str(name), networks, vocab, threads), manifest, mode)
 
 
-def read_manifest(folder: Path) -> ModelManifest:
-    """Read ``model.json`` and check the hashes of both networks.
+def _make_recognizer(model: EncoderDecoder, manifest: ModelManifest, mode: Mode) -> Recognizer:
+    return Recognizer(model, Charset(manifest.charset), manifest.height, mode, manifest.temperatures)
+
+
+def hash_model(folder: Path) -> str:
+    """Return the digest of a folder: the SHA-256 of its manifest, which has those of both networks.
 
     Raises:
-        CheckpointError: Something is missing, damaged, foreign or of another version.
+        CheckpointError: The manifest is missing or too large.
     """
+    return hashlib.sha256(_read_manifest_bytes(folder)).hexdigest()
+
+
+def _read_manifest_bytes(folder: Path) -> bytes:
+    if not (folder / MANIFEST).exists():
+        raise CheckpointError(f"{folder} holds no weights: {MANIFEST} is missing")
+    return read_bytes(folder / MANIFEST, MAX_MANIFEST)
+
+
+def read_model(folder: Path, digest: str | None = None) -> tuple[ModelManifest, tuple[bytes, bytes]]:
+    """Read ``model.json`` and both networks; compare their hashes.
+
+    Raises:
+        CheckpointError: Something is missing, damaged, foreign, of another version or of another digest.
+    """
+    data = _read_manifest_bytes(folder)
+    if digest is not None and not (found := hashlib.sha256(data).hexdigest()).startswith(digest.lower()):
+        raise CheckpointError(f"{folder} has another digest than was given: {found}")
+    manifest = _parse_manifest(data, folder)
+    encoder, decoder = (_read_network(folder / name, manifest) for name in (ENCODER, DECODER))
+    return manifest, (encoder, decoder)
+
+
+def _parse_manifest(data: bytes, folder: Path) -> ModelManifest:
     path = folder / MANIFEST
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as why:
-        raise CheckpointError(f"{folder} holds no weights: {MANIFEST} is missing") from why
-    except (OSError, ValueError) as why:
-        raise CheckpointError(f"{path} is torn: {why}") from why
+    tree = parse_json(data, str(path))
     if not isinstance(tree, Mapping) or tree.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a manifest written by nhin export")
     if tree.get("version") != VERSION:
-        raise CheckpointError(f"{folder} has format version {tree.get('version')}; this nhin reads {VERSION}")
+        version = str(tree.get("version"))[:20]
+        raise CheckpointError(f"{folder} has format version {version}; this nhin reads {VERSION}")
     try:
         manifest = from_dict(ModelManifest, tree, str(path))
-    except (RecipeError, UnknownName) as why:
-        raise CheckpointError(f"{path} is damaged: {why}") from why
-    for name in (ENCODER, DECODER):
-        try:
-            actual = hash_file(folder / name)
-        except OSError as why:
-            raise CheckpointError(
-                f"{folder / name} is missing or cannot be read: {why.strerror or why}"
-            ) from why
-        if actual != manifest.files.get(name):
-            raise CheckpointError(f"{folder / name} is torn or was changed: its SHA-256 is not in {MANIFEST}")
+        check_range("height", manifest.height, *_HEIGHTS, error=RecipeError)
+        check_range("the number of characters", len(manifest.charset), 1, _MAX_CHARS, error=RecipeError)
+        for mode, value in manifest.temperatures.items():
+            if type(value) not in (int, float):
+                raise RecipeError(f"the temperature of {mode[:20]!r} is no number")
+            check_range(f"the temperature of {mode[:20]!r}", value, *_TEMPERATURES, error=RecipeError)
+        Charset(manifest.charset)
+    except (RecipeError, UnknownName, CheckpointError) as why:
+        raise CheckpointError(f"{path} is damaged: {str(why)[:300]}") from why
+    except RecursionError:
+        raise CheckpointError(f"{path} is nested too deeply") from None
     return manifest
 
 
-def _load_folder(folder: Path, mode: Mode, threads: int) -> Recognizer:
-    manifest = read_manifest(folder)
-    charset, model = Charset(manifest.charset), OnnxModel(folder, threads)
-    return Recognizer(model, charset, manifest.height, mode, manifest.temperatures)
+def _read_network(path: Path, manifest: ModelManifest) -> bytes:
+    data = read_bytes(path, MAX_NETWORK)
+    if hashlib.sha256(data).hexdigest() != manifest.files.get(path.name):
+        raise CheckpointError(f"{path} is torn or was changed: its SHA-256 is not in {MANIFEST}")
+    return data

@@ -10,15 +10,24 @@ if TYPE_CHECKING:
 
 
 def open_session(path: Path, threads: int, reuse_memory: bool = True) -> "InferenceSession":
-    """Open an ONNX file.
-
-    Args:
-        path: The file.
-        threads: Threads of one call; spinning ones would slow down other processes.
-        reuse_memory: Keep memory between calls; it only grows if every input has its own shape.
+    """Open an ONNX file of our own; a stranger's needs ``IsolatedModel``.
 
     Raises:
         CheckpointError: It cannot be loaded.
+    """
+    try:
+        return make_session(str(path), threads, reuse_memory)
+    except Exception as why:  # its own errors share no public base class
+        raise CheckpointError(f"{path} cannot be loaded: {why}") from why
+
+
+def make_session(network: str | bytes, threads: int, reuse_memory: bool = True) -> "InferenceSession":
+    """Open an ONNX network.
+
+    Args:
+        network: Its path or its bytes.
+        threads: Threads of one call; spinning ones would slow down other processes.
+        reuse_memory: Keep memory between calls; it only grows if every input has its own shape.
     """
     import onnxruntime
 
@@ -28,7 +37,4 @@ def open_session(path: Path, threads: int, reuse_memory: bool = True) -> "Infere
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as why:  # its own errors share no public base class
-        raise CheckpointError(f"{path} cannot be loaded: {why}") from why
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])

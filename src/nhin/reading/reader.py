@@ -9,13 +9,21 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from nhin.errors import PictureError
 from nhin.image.contrast import is_blank
 from nhin.image.load import Picture, PictureSource, open_picture
+from nhin.image.preprocess import HEIGHT
 from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
 from nhin.reading.result import Char, Line, Reading, Recognition
 
 _MIN_SIDE = 5
 _MAX_WORD_HEIGHT = 72
+
+MAX_COLUMNS = 120_000
+"""Width of all lines of one picture at the recognizer's height: about 60 lines of a printed page."""
+MAX_CROP_PIXELS = 64_000_000
+"""Pixels of all lines of one picture: boxes may overlap, and each is cropped."""
+_LEAST_ASPECT = 1.0
 
 LineOrChar = TypeVar("LineOrChar", Line, Char)
 
@@ -43,6 +51,7 @@ class Reader:
 
     Args:
         weights: A bundled name or a folder of exported weights.
+        digest: The digest that they must have, or its first 16 digits; ``nhin inspect`` prints it.
         recognizer: Used instead of ``weights``.
         detector: Used instead of the bundled one.
     """
@@ -51,10 +60,11 @@ class Reader:
         self,
         weights: str | Path = DEFAULT_MODEL,
         *,
+        digest: str | None = None,
         recognizer: RecognizerProtocol | None = None,
         detector: DetectorProtocol | None = None,
     ) -> None:
-        self.weights = weights
+        self.weights, self.digest = weights, digest
         if recognizer is not None:
             self.recognizer = recognizer
         if detector is not None:
@@ -63,7 +73,7 @@ class Reader:
     @cached_property
     def recognizer(self) -> RecognizerProtocol:
         """The network that reads crops."""
-        return load_recognizer(self.weights)
+        return load_recognizer(self.weights, digest=self.digest)
 
     @cached_property
     def detector(self) -> DetectorProtocol:
@@ -89,25 +99,27 @@ class Reader:
             The lines that have text, in reading order.
 
         Raises:
-            PictureError: The picture cannot be opened.
+            PictureError: The picture cannot be opened, or has more text than is read at once.
             CheckpointError: The weights cannot be loaded.
         """
         picture = open_picture(source, name)
-        pixels = picture.pixels
+        pixels, name = picture.pixels, name or "the picture"
         if min(pixels.shape[:2]) < _MIN_SIDE or is_blank(pixels):
             return Reading((), picture.width, picture.height)
-        lines = _scale_to_picture(self._read_lines(pixels, crop), picture)
+        lines = _scale_to_picture(self._read_lines(pixels, crop, name), picture)
         return Reading(lines, picture.width, picture.height)
 
-    def _read_lines(self, pixels: NDArray[np.uint8], crop: bool) -> list[Line]:
+    def _read_lines(self, pixels: NDArray[np.uint8], crop: bool, name: str) -> list[Line]:
         """Crop the lines in order and read them; a small picture with at most one is a word, not cropped."""
         from nhin.reading.line_crop import crop_line, locate_line, whole_picture
         from nhin.reading.reading_order import reading_order
 
         quads = [] if crop else self.detector.find(pixels)
         if crop or (len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
+            _check_length([pixels.shape[:2]], name)
             crops = [whole_picture(pixels)]
         else:
+            _check_length([_box_sides(quad) for quad in quads], name)
             crops = [line for i in reading_order(quads) if (line := crop_line(pixels, quads[i])) is not None]
         results = self.recognizer.read([line.pixels for line in crops]) if crops else []
         pairs = zip(crops, results, strict=True)
@@ -123,6 +135,29 @@ def default_reader(weights: str | Path = DEFAULT_MODEL) -> Reader:
 def read(source: PictureSource, crop: bool = False, *, weights: str | Path = DEFAULT_MODEL) -> Reading:
     """Read a picture with networks that stay loaded between calls; see ``Reader.read``."""
     return default_reader(weights).read(source, crop)
+
+
+def _box_sides(quad: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the height and width of a detected line, at least 1."""
+    width, height = (max(1.0, float(np.hypot(*(quad[i] - quad[0])))) for i in (1, 3))
+    return height, width
+
+
+def _check_length(sides: Sequence[tuple[float, float]], name: str) -> None:
+    """Refuse a picture whose lines (height, width) would take many seconds or gigabytes.
+
+    A line costs its columns at the recognizer's height, and a tall one is also read rotated, both ways.
+    """
+    columns = sum(
+        HEIGHT * (max(width / height, _LEAST_ASPECT) + 2 * height / width * (height > width))
+        for height, width in sides
+    )
+    area = sum(height * width for height, width in sides)
+    if columns > MAX_COLUMNS or area > MAX_CROP_PIXELS:
+        raise PictureError(
+            f"{name} has too much text for one picture: {len(sides):,} lines, at {HEIGHT} pixels high "
+            f"{columns:,.0f} wide; nhin reads {MAX_COLUMNS:,}: cut it into several pictures"
+        )
 
 
 def _scale_to_picture(lines: list[Line], picture: Picture) -> tuple[Line, ...]:

@@ -4,6 +4,7 @@ Ids start with four special tokens, then the characters in a fixed order. ``PAD`
 both heads of the recognizer share one table.
 """
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ PAD, SOS, EOS, UNK = range(4)
 SPECIALS = ("<PAD>", "<SOS>", "<EOS>", "<UNK>")
 REPLACEMENT = "\ufffd"
 
+_UNWRITABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories that no charset has: controls, marks of direction, halves of pairs, breaks of lines."""
 _ASCII = "".join(chr(code) for code in range(32, 127))
 _CURRENCY = "₫€£¥"
 _SIGNS = "“”‘’–—…•·°²³½×÷±©®™§«»№"
@@ -27,9 +30,11 @@ class Charset:
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse duplicate and decomposed characters: decoding would not undo encoding."""
+        """Refuse duplicate and decomposed characters, which decoding does not give back, and controls."""
         if nfc(self.chars) != self.chars or len(set(self.chars)) != len(self.chars):
             raise CheckpointError("a charset must be NFC and contain each character once")
+        if bad := [char for char in self.chars if unicodedata.category(char) in _UNWRITABLE]:
+            raise CheckpointError(f"a charset cannot contain the character U+{ord(bad[0]):04X}")
         table = {char: i for i, char in enumerate(self.chars, start=len(SPECIALS))}
         object.__setattr__(self, "_ids", table)
 

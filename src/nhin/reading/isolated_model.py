@@ -1,0 +1,118 @@
+"""The networks of a stranger's weights, run in a child process with limits, and checked at each answer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nhin.errors import CheckpointError
+from nhin.image.preprocess import STRIDE
+from nhin.sandbox import Sandbox, SandboxError
+
+MEMORY = 512 * 2**20
+"""Bytes that the child may take."""
+OPEN_SECONDS = 4.0
+RUN_SECONDS = 3.0
+SECONDS_PER_COLUMN = 1e-3
+"""CPU time for opening and for running: an allowance, and more for each column of the pictures; vi-small
+takes a tenth of that."""
+_SECONDS_PER_LOGIT = 2e-8  # of the time that decoding takes in this process, counted as the network's
+_ROUNDING = 1e-2
+
+_INPUTS = (["pictures"], ["memory", "tokens"])
+_OUTPUTS = (["memory", "ctc"], ["logits"])
+_NAMES = ("encoder", "decoder")
+
+
+class IsolatedModel:
+    """The two networks of a stranger's folder; an ``EncoderDecoder``.
+
+    Args:
+        name: The folder's, for errors.
+        networks: The bytes of the encoder and of the decoder.
+        vocab: Number of ids; both networks must have as many.
+        threads: Threads of one call.
+    """
+
+    def __init__(self, name: str, networks: Sequence[bytes], vocab: int, threads: int) -> None:
+        self.name, self._vocab, self._failure = name, vocab, ""
+        self._networks, self._threads = tuple(networks), threads
+        self._sandbox = self._open()
+
+    def _open(self) -> Sandbox:
+        self._seconds = OPEN_SECONDS
+        sandbox = Sandbox("nhin.reading.onnx_worker", MEMORY)
+        try:
+            arrays = [np.frombuffer(data, np.uint8) for data in self._networks]
+            answer, _ = sandbox.call({"open": self._threads}, arrays, self._seconds)
+        except SandboxError as why:
+            sandbox.close()
+            raise CheckpointError(f"{self.name} cannot be loaded: it {why.reason}") from why
+        for i, found in enumerate(answer["networks"]):
+            if problem := _find_problem(found, i, self._vocab):
+                sandbox.close()
+                raise CheckpointError(f"{self.name}: {_NAMES[i]}.onnx is not the {_NAMES[i]}: {problem}")
+        self._seconds += RUN_SECONDS
+        return sandbox
+
+    def encode(self, pictures: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return memory and CTC log-probabilities."""
+        rows, frames = len(pictures), pictures.shape[3] // STRIDE
+        self._seconds += SECONDS_PER_COLUMN * rows * pictures.shape[3]
+        memory, log_probs = self._run(0, [pictures])
+        if memory.ndim != 3 or memory.shape[:2] != (rows, frames) or not np.isfinite(memory).all():
+            raise self._refuse(f"memory of shape {memory.shape}, or values that are not finite")
+        self._check_logits(log_probs, (rows, frames))
+        totals = np.logaddexp.reduce(log_probs, axis=-1)
+        if abs(totals).max() > _ROUNDING:
+            raise self._refuse("log-probabilities whose sum is not one")
+        return memory, log_probs
+
+    def decode(self, memory: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the logits of the token after each token."""
+        self._seconds -= _SECONDS_PER_LOGIT * tokens.size * self._vocab
+        (logits,) = self._run(1, [memory, tokens])
+        self._check_logits(logits, tokens.shape)
+        return logits
+
+    def _run(self, number: int, arrays: list[NDArray]) -> list[NDArray]:
+        if self._failure:
+            raise CheckpointError(self._failure)
+        if not self._sandbox.is_open:  # this process is a fork of the one that started it
+            self._sandbox = self._open()
+        names = {"run": number, "inputs": _INPUTS[number], "outputs": _OUTPUTS[number]}
+        try:
+            results = self._sandbox.call(names, arrays, max(0.0, self._seconds))[1]
+        except SandboxError as why:
+            self._failure = f"{self.name} cannot read: {_NAMES[number]}.onnx {why.reason}"
+            raise CheckpointError(self._failure) from why
+        if len(results) != len(_OUTPUTS[number]) or any(r.dtype != np.float32 for r in results):
+            raise self._refuse("another number or type of results")
+        return results
+
+    def _check_logits(self, logits: NDArray, shape: tuple[int, ...]) -> None:
+        if logits.shape != (*shape, self._vocab):
+            raise self._refuse(f"scores of shape {logits.shape}, not {(*shape, self._vocab)}")
+        if not np.isfinite(logits).all():
+            raise self._refuse("scores that are not finite")
+
+    def _refuse(self, found: str) -> CheckpointError:
+        self._failure = f"{self.name} cannot read: its networks gave {found}"
+        return CheckpointError(self._failure)
+
+
+def _find_problem(found: dict[str, Any], number: int, vocab: int) -> str:
+    """Return what is wrong with the inputs and outputs of a network; empty if all is well."""
+    for kind, names in (("inputs", _INPUTS[number]), ("outputs", _OUTPUTS[number])):
+        given = [name for name, _, _ in found[kind]]
+        if given != names:
+            return f"its {kind} are {given}, not {names}"
+    for name, dtype, _ in found["inputs"] + found["outputs"]:
+        want = "tensor(int64)" if name == "tokens" else "tensor(float)"
+        if dtype != want:
+            return f"{name} is {dtype}, not {want}"
+    last = found["outputs"][-1][2][-1:]
+    if last and last[0] not in (None, vocab):
+        return f"it knows {last[0]} ids, but the charset of model.json makes {vocab}"
+    return ""
