@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -257,3 +257,22 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(paths: Iterable[Path], max_bytes: int = 2**32) -> str:
+    """Return the SHA-256 of some files: their names, without folders, their sizes and their contents.
+
+    Args:
+        paths: The files, in an order that is part of the hash.
+        max_bytes: Of files after so many bytes in all, the sizes alone are hashed.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    digest, total = hashlib.sha256(), 0
+    for path in paths:
+        size = path.stat().st_size
+        total += size
+        content = hash_file(path) if total <= max_bytes else ""
+        digest.update(repr((path.name, size, content)).encode())
+    return digest.hexdigest()

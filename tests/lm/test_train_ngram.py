@@ -68,7 +68,9 @@ def test_a_run_is_not_counted_over(tokenizer, tmp_path):
     train(tokenizer, tmp_path, 3)
     with pytest.raises(UsageError, match="already holds a run"):
         train(tokenizer, tmp_path, 2)
-    train(tokenizer, tmp_path, 2, resume=True)
+    train(tokenizer, tmp_path, 3, resume=True)
+    with pytest.raises(CheckpointError, match="ngram was 3, is now 2"):
+        train(tokenizer, tmp_path, 2, resume=True)
     assert open_any_run(tmp_path).model.order == 3
 
 
@@ -81,6 +83,13 @@ def test_of_several_processes_the_first_counts_and_the_others_wait(tokenizer, tm
         assert train(tokenizer, tmp_path / "run") == tmp_path / "run" / "checkpoint"
         assert (tmp_path / "run").exists() == (rank == 0)
     assert waited == [1, 0]
+
+
+def test_counts_of_another_text_are_not_taken_for_those_of_this(tokenizer, tmp_path):
+    train(tokenizer, tmp_path, data={"train": "a"})
+    train(tokenizer, tmp_path, data={"train": "a"}, resume=True)
+    with pytest.raises(CheckpointError, match="trained on other data: train"):
+        train(tokenizer, tmp_path, data={"train": "b"}, resume=True)
 
 
 def test_more_than_memory_holds_is_refused_before_it_is_read(tokenizer, tmp_path, monkeypatch):

@@ -39,7 +39,21 @@ class BudgetOptions:
         return self != BudgetOptions()
 
 
-_NO_BUDGET = BudgetOptions()
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ResumeOptions:
+    """How a run in the folder goes on.
+
+    Args:
+        resume: Continue the run in that folder.
+        other_data: Continue it on other data than before, from their first batch on.
+    """
+
+    resume: Annotated[bool, Parameter("--resume")] = False
+    other_data: Annotated[bool, Parameter("--other-data", negative=())] = False
+
+
+_NO_BUDGET, _NO_RESUME = BudgetOptions(), ResumeOptions()
 
 # OpenMP threads spin before they sleep: with the default, one other busy program makes training 20 times
 # slower; with this count 2 to 4 times, and no slower on an idle machine.
@@ -50,7 +64,7 @@ def train(
     recipe: str,
     *,
     out: Path | None = None,
-    resume: bool = False,
+    resuming: ResumeOptions = _NO_RESUME,
     set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     data: Path | None = None,
     validate: Path | None = None,
@@ -63,10 +77,10 @@ def train(
             lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-modern), a TOML file, or the folder of
             a language model's run, also of an imported one, to train on from it in another folder.
         out: Folder of the run: recipe.json, log.jsonl, checkpoint; runs/RECIPE when not given.
-        resume: Continue the run in that folder.
+        resuming: Going on with a run.
         set: Change a setting of the recipe, such as --set schedule.steps=2000; repeatable.
         data: Language models: tokens made by nhin prepare, or a text to prepare; the source code of Python's
-            library when not given.
+            library when not given, or what the run to resume was trained on.
         validate: Readers: labeled crops (folder, TSV, zip or VinAI's folders) to validate on.
         budget: Budget of training.
     """
@@ -83,7 +97,7 @@ def train(
         out = out or Path("runs") / Path(recipe).stem
         existed = out.exists()
         try:
-            return _train_recipe(group, recipe, out, resume, set, (data, validate, budget))
+            return _train_recipe(group, recipe, out, resuming, set, (data, validate, budget))
         except NhinError:
             if group.is_first and not existed:
                 with suppress(OSError):  # not empty
@@ -95,25 +109,27 @@ def _train_recipe(
     group: "ProcessGroup",
     recipe: str,
     out: Path,
-    resume: bool,
+    resuming: ResumeOptions,
     changes: Sequence[str],
-    options: tuple[Path | None, Path | None, BudgetOptions],
+    more: tuple[Path | None, Path | None, BudgetOptions],
 ) -> int:
     """Train what a recipe describes, or refuse options that are for others."""
     from nhin.config import override, read_recipe
     from nhin.training.agreement import check_same, list_settings
 
-    data, validate, budget = options
+    data, validate, budget = more
     tree = override(read_recipe(recipe), changes)
     is_lm = tree.get("workflow") == "lm"
-    sets_schedule = any(change.lstrip().startswith("schedule") for change in changes)
-    if is_lm and resume and not budget.is_given and not sets_schedule:
-        tree = _keep_fitted_schedule(tree, out)
-    check_same(group, UsageError, list_settings(tree) | {"--resume": resume, "the budget": asdict(budget)})
+    if resuming.other_data and not resuming.resume:
+        raise UsageError("--other-data is for a run that is continued with --resume")
+    if is_lm and resuming.resume and not budget.is_given:
+        tree = override(_keep_fitted_schedule(read_recipe(recipe), out), changes)
+    options = {"--resume": asdict(resuming), "the budget": asdict(budget)}
+    check_same(group, UsageError, list_settings(tree) | options)
     if is_lm:
         if validate is not None:
             raise UsageError("--validate is for readers; a language model has a validation split in --data")
-        return _train_lm(tree, recipe, out, resume, data, budget)
+        return _train_lm(tree, recipe, out, resuming, data, budget)
     for option, given in (("--data", data is not None), ("--budget-...", budget.is_given)):
         if given:
             raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
@@ -121,12 +137,19 @@ def _train_recipe(
     from nhin.ocr.recipe import OCRRecipe
     from nhin.ocr.task import train_recognizer
 
-    train_recognizer(from_dict(OCRRecipe, tree, recipe), out, resume, validate)
+    train_recognizer(
+        from_dict(OCRRecipe, tree, recipe), out, resuming.resume, validate, other_data=resuming.other_data
+    )
     return 0
 
 
 def _train_lm(
-    tree: dict[str, Any], name: str, out: Path, resume: bool, data: Path | None, budget: BudgetOptions
+    tree: dict[str, Any],
+    name: str,
+    out: Path,
+    resuming: ResumeOptions,
+    data: Path | None,
+    budget: BudgetOptions,
 ) -> int:
     """Train a language model, after preparing its text where needed."""
     from nhin.config import from_dict
@@ -134,20 +157,26 @@ def _train_lm(
     from nhin.lm.budget import fit_to_budget
     from nhin.lm.recipe import LMRecipe
     from nhin.lm.task import train_language_model
-    from nhin.lm.train_data import open_corpus
+    from nhin.lm.train_data import hash_corpus, open_corpus, reopen_corpus
     from nhin.lm.train_ngram import train_ngram
 
     recipe = from_dict(LMRecipe, tree, name)
     if data is not None:
         recipe = replace(recipe, data=replace(recipe.data, path=str(data)))
+    if recipe.ngram and resuming.other_data:
+        raise UsageError("--other-data is for networks; the counts of another text are another run")
     given = Given(budget.steps, budget.tokens, budget.cpu_seconds)
-    corpus = open_corpus(recipe.data, out)
+    if resuming.resume:
+        recipe, corpus = reopen_corpus(recipe, out, resuming.other_data)
+    else:
+        corpus = open_corpus(recipe.data, out)
     if recipe.ngram:
-        train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resume)
+        hashes = hash_corpus(corpus)
+        train_ngram(recipe, corpus.split("train"), corpus.tokenizer, out, resuming.resume, data=hashes)
         return 0
     if given.is_given:
         recipe = fit_to_budget(recipe, corpus, given)
-    train_language_model(recipe, corpus, out, resume)
+    train_language_model(recipe, corpus, out, resuming.resume, resuming.other_data)
     return 0
 
 

@@ -21,6 +21,8 @@ from nhin.lm.artifacts import save_artifacts
 from nhin.lm.evaluate import mean_nats
 from nhin.lm.loading import load_init_weights
 from nhin.lm.recipe import LMRecipe
+from nhin.lm.resume import LM_RULES
+from nhin.lm.train_data import hash_corpus, hash_split
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
 from nhin.training import checkpoint as checkpoints
@@ -94,6 +96,7 @@ class LanguageModelTask(Task):
 
     recipe: LMRecipe
     unit = "tokens"
+    rules = LM_RULES
 
     def __init__(self, recipe: LMRecipe, corpus: Corpus, out: Path | None = None) -> None:
         config, model = recipe.training, recipe.model
@@ -114,6 +117,10 @@ class LanguageModelTask(Task):
         self._train = corpus.split("train")
         self._validation = corpus.splits.get("validation")
         self.windows = WindowSampler(len(self._train), length, recipe.data.batch, recipe.seed)
+
+    def hash_data(self) -> Mapping[str, str]:
+        """Return a hash of the tokens of each split."""
+        return hash_corpus(self.corpus)
 
     def init_state(self, group: ProcessGroup) -> TrainState:
         """Build a network, its EMA if there is one, and its optimizer."""
@@ -170,6 +177,10 @@ class LanguageModelTask(Task):
         if self._validation is not None:
             limit = None if last else config.validate_tokens
             nats = mean_nats(model, self._validation, limit, resolve_dtype(config.precision))
+            # Nats of other tokens, or of another number of them, say nothing about being better.
+            sample = f"{limit or 'all'} of {hash_split(self._validation)}"
+            if notes.setdefault("sample", sample) != sample:
+                notes |= {"sample": sample, "best": float("inf"), "worse": 0}
             better = nats < notes.get("best", float("inf"))
             notes["best"] = nats if better else notes["best"]
             notes["worse"] = 0 if better else notes.get("worse", 0) + 1
@@ -182,6 +193,8 @@ class LanguageModelTask(Task):
         return go_on
 
 
-def train_language_model(recipe: LMRecipe, corpus: Corpus, out: Path | str, resume: bool = False) -> Path:
+def train_language_model(
+    recipe: LMRecipe, corpus: Corpus, out: Path | str, resume: bool = False, other_data: bool = False
+) -> Path:
     """Train a language model into a run folder; see ``Trainer.fit``."""
-    return Trainer(LanguageModelTask(recipe, corpus, Path(out)), out).fit(resume)
+    return Trainer(LanguageModelTask(recipe, corpus, Path(out)), out).fit(resume, other_data)

@@ -14,6 +14,7 @@ from nhin.data.images.workers import ChunkLoader
 from nhin.image.preprocess import to_batch
 from nhin.models.recognizer import RecognizerNet
 from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_source, load_model
+from nhin.ocr.resume import OCR_RULES, hash_sources
 from nhin.ocr.validation import ValidationSet, load_validation_set, score_validation_set
 from nhin.text.charset import VIETNAMESE
 from nhin.training.distributed import ProcessGroup
@@ -46,11 +47,16 @@ class RecognizerTask(Task):
 
     recipe: OCRRecipe
     unit = "crops"
+    rules = OCR_RULES
 
     def __init__(self, recipe: OCRRecipe, data: Path | str | None = None) -> None:
         self.recipe, self.charset, self.data = recipe, VIETNAMESE, data
         self.files: Mapping[str, Any] = {"charset": {"chars": self.charset.chars}}
         self._validation: ValidationSet | None = None
+
+    def hash_data(self) -> Mapping[str, str]:
+        """Return a hash of the fonts, of the word lists and of each set of labeled crops."""
+        return hash_sources(self.recipe.data)
 
     def init_state(self, group: ProcessGroup) -> TrainState:
         """Build a network, its EMA and its optimizer; load the validation set."""
@@ -106,7 +112,12 @@ class RecognizerTask(Task):
 
 
 def train_recognizer(
-    recipe: OCRRecipe, out: Path | str, resume: bool = False, data: Path | str | None = None
+    recipe: OCRRecipe,
+    out: Path | str,
+    resume: bool = False,
+    data: Path | str | None = None,
+    *,
+    other_data: bool = False,
 ) -> Path:
     """Train into a run folder; for the arguments see ``Trainer.fit`` and ``RecognizerTask``."""
-    return Trainer(RecognizerTask(recipe, data), out).fit(resume)
+    return Trainer(RecognizerTask(recipe, data), out).fit(resume, other_data)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from nhin.config import to_dict
+from nhin.config import from_dict, to_dict
 from nhin.errors import CheckpointError
 from nhin.training.checkpoint import (
     Checkpoint,
@@ -54,28 +54,39 @@ class TrainState:
         }
         return Checkpoint(tensors, {"recipe": to_dict(recipe), **files, "trainer": trainer})
 
-    def restore(self, saved: Checkpoint, files: Mapping[str, Any], where: str) -> None:
-        """Load a saved state.
+    def restore(self, saved: Checkpoint, where: str, *, restart_data: bool = False) -> None:
+        """Load a saved state; the optimizer keeps its settings, which are the recipe's.
+
+        An average of the weights that the checkpoint does not have begins at its weights.
+
+        Args:
+            saved: The checkpoint.
+            where: Its name, for errors.
+            restart_data: Keep the position in the data, which belong to another run.
 
         Raises:
-            CheckpointError: It belongs to another model, charset or tokenizer.
+            CheckpointError: It belongs to another model.
         """
         try:
             trainer = saved.values["trainer"]
-            for name, expected in files.items():
-                if saved.values[name] != expected:
-                    raise CheckpointError(f"{where} was trained with another {name}")
             like = self.model.state_dict()
             weights = saved.tensors["model"]
             self.model.load_state_dict({n: shard_like(x, like.get(n, x)) for n, x in weights.items()})
             if self.ema is not None:
-                self.ema.load_state_dict(dict(saved.tensors["ema"]))
-            unpack_optimizer(self.optimizer, saved.tensors["optimizer"], trainer["groups"])
+                self.ema.load_state_dict(dict(saved.tensors.get("ema", weights)))
+            settings = pack_optimizer(self.optimizer)[1]
+            # All but the learning rate, which every step sets.
+            groups = [
+                {**new, "params": old["params"], "lr": old["lr"]}
+                for new, old in zip(settings, trainer["groups"], strict=True)
+            ]
+            unpack_optimizer(self.optimizer, saved.tensors["optimizer"], groups)
             self.step = int(trainer["step"])
-            self.position = type(self.position)(**trainer["position"])
+            if not restart_data:
+                self.position = from_dict(type(self.position), trainer["position"], f"{where}: position")
             self.notes = dict(trainer.get("notes", {}))
             unpack_random(trainer["random"])
-        except (KeyError, RuntimeError, TypeError) as why:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as why:
             raise CheckpointError(f"{where} does not fit the recipe: {shorten_message(why)}") from why
 
 

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from nhin.config import from_dict, to_dict
+from nhin.config import to_dict
 from nhin.errors import CheckpointError, Diverged, UsageError
 from nhin.files import write_atomic
 from nhin.training import checkpoint as checkpoints
-from nhin.training.agreement import check_same_checkpoint, check_same_settings, flatten
+from nhin.training.agreement import check_same_checkpoint, check_same_settings
+from nhin.training.checkpoint import Checkpoint
 from nhin.training.config import Recipe
 from nhin.training.distributed import (
     ProcessGroup,
@@ -34,7 +35,16 @@ from nhin.training.fsdp import full_tensor, is_sharded
 from nhin.training.logger import Log
 from nhin.training.lr_schedule import compute_lr
 from nhin.training.precision import autocast, configure_cpu, resolve_dtype
-from nhin.training.run_dir import lock_run_dir, read_run_recipe
+from nhin.training.resume import (
+    DATA,
+    TRAINER_RULES,
+    ResumeRules,
+    compare_data,
+    compare_files,
+    compare_recipes,
+    describe_changes,
+)
+from nhin.training.run_dir import lock_run_dir
 from nhin.training.signals import StopSignal, catch_stop_signals
 from nhin.training.train_state import TrainState
 
@@ -44,11 +54,21 @@ class Task(Protocol):
 
     A batch has ``after``, the position of the next batch, and ``samples``, how many samples all processes
     take in this step. ``files`` are JSON values that a checkpoint stores by name; a resume compares them.
+    ``rules`` say which settings of the recipe a resume may change.
     """
 
     recipe: Any  # the workflow's ``Recipe``
     files: Mapping[str, Any]
     unit: str  # the name of samples in the log
+    rules: ResumeRules = TRAINER_RULES
+
+    def hash_data(self) -> Mapping[str, str]:
+        """Return a hash of each part of the training data, by its name.
+
+        Raises:
+            DataError: They cannot be read.
+        """
+        return {}
 
     def init_state(self, group: ProcessGroup) -> TrainState:
         """Build the model, its optimizer and its EMA, the same in every process."""
@@ -108,9 +128,11 @@ class Trainer:
         self.log: Log | None = None
         self._dtype = resolve_dtype(self.config.precision)
         self._stops = self._save_due = False
+        self._remarks: list[str] = []
+        self.data_hashes: Mapping[str, str] = {}
         self._saved_at, self._saved_step = time.monotonic(), -1
 
-    def fit(self, resume: bool = False) -> Path:
+    def fit(self, resume: bool = False, other_data: bool = False) -> Path:
         """Train until the budget of steps is spent, validation ends the run, or a signal stops it.
 
         Ctrl-C ends the run after the current step and saves it. A resumed run, with the same number of
@@ -118,13 +140,15 @@ class Trainer:
 
         Args:
             resume: Continue the run in the folder; it starts from step 0 where none was saved yet.
+            other_data: Continue it on other data than before, from their first batch on.
 
         Returns:
             The folder of the last checkpoint.
 
         Raises:
             UsageError: The folder holds a run and resume is off, or another process trains in it.
-            CheckpointError: There is nothing to resume, or no room to save; the last checkpoint is intact.
+            CheckpointError: There is nothing to resume, a setting or the data differ that must not, or there
+                is no room to save; the last checkpoint is intact.
             Diverged: The loss is not finite; the last checkpoint is intact.
         """
         if resume and not self.out.is_dir():
@@ -136,24 +160,28 @@ class Trainer:
                     raise UsageError(
                         f"{self.out} already holds a run; continue it with --resume, or name another folder"
                     )
-                self.start(group, resume)
-                if self._is_first:
-                    self._open_log()
-                self._take_steps()
+                self.data_hashes = self.task.hash_data()
+                self.start(group, resume, other_data)
+                with self.task.open_batches(self.state, group) as batches:
+                    if self._is_first:
+                        self._open_log()
+                    done = self._take_steps(batches)
+                self._finish(done)
         return self.folder
 
-    def start(self, group: ProcessGroup | None = None, resume: bool = False) -> TrainState:
+    def start(
+        self, group: ProcessGroup | None = None, resume: bool = False, other_data: bool = False
+    ) -> TrainState:
         """Build the state of a new run, or restore the saved one; ``step`` needs it."""
         self.group = group or ProcessGroup()
         self._is_first = self.group.is_first
-        check_same_settings(self.group, self.recipe, self.task.files, self._dtype)
+        files = {**self.task.files, DATA: dict(self.data_hashes)}
+        check_same_settings(self.group, self.recipe, files, self._dtype)
         torch.manual_seed(self.recipe.seed)
-        self.state = self.task.init_state(self.group)
+        saved = checkpoints.load(self.folder) if resume and checkpoints.exists(self.folder) else None
         if resume:
-            saved = checkpoints.load(self.folder) if checkpoints.exists(self.folder) else None
             check_same_checkpoint(self.group, saved)
-            if saved is not None:
-                self.state.restore(saved, self.task.files, str(self.folder))
+        self.state = self.task.init_state(self.group) if saved is None else self._restore(saved, other_data)
         model = self.state.model
         if not is_sharded(model):
             broadcast_tensors(model.state_dict().values(), self.group.world)
@@ -163,6 +191,22 @@ class Trainer:
         if wants_ddp and self.group.world > 1 and not is_sharded(model):
             self._ddp = DistributedDataParallel(LossModule(self.task, model), gradient_as_bucket_view=True)
         return self.state
+
+    def _restore(self, saved: Checkpoint, other_data: bool) -> TrainState:
+        """Build the state that a checkpoint holds, if settings and data are such as may continue it."""
+        where, recipe, task = str(self.folder), self.recipe, self.task
+        former, changes = compare_recipes(saved.values.get("recipe"), recipe, task.rules, where)
+        compare_files(saved, task.files, where)
+        self.data_hashes = self.data_hashes or task.hash_data()
+        difference, is_other = compare_data(saved, self.data_hashes, where)
+        if is_other and not other_data:
+            raise CheckpointError(f"{difference}; give the same data, or --other-data to go on with these")
+        state = task.init_state(self.group)
+        state.restore(saved, where, restart_data=is_other)
+        self._remarks = describe_changes(changes, former.schedule, recipe.schedule, state.step)
+        if difference:
+            self._remarks.append(difference + "; reading begins at their first batch" * is_other)
+        return state
 
     def step(self, batch: Any) -> dict[str, float]:
         """Take one optimizer step.
@@ -194,7 +238,8 @@ class Trainer:
         state, group = self.state, self.group
         sharded = is_sharded(state.model)
         if self._is_first or sharded:
-            checkpoint = state.to_checkpoint(self.recipe, self.task.files, group.rank)
+            files = {**self.task.files, DATA: dict(self.data_hashes)}
+            checkpoint = state.to_checkpoint(self.recipe, files, group.rank)
             checkpoints.save(self.folder, checkpoint, group if sharded else None)
         self._saved_at, self._saved_step = time.monotonic(), state.step
 
@@ -207,26 +252,29 @@ class Trainer:
         self.stop.requested |= not go_on
         return go_on
 
-    def _take_steps(self) -> None:
-        """Train until the budget is spent or any process asks to stop."""
+    def _take_steps(self, batches: Iterator[Any]) -> bool:
+        """Train until the budget is spent or any process asks to stop; return whether training is done."""
         state, budget, every = self.state, self.recipe.schedule.steps, self.config.validate_steps
         self._saved_at, go_on = time.monotonic(), True
-        with self.task.open_batches(state, self.group) as batches:
-            while state.step < budget and not self._stops:
-                batch = next(batches)
-                metrics = self.step(batch)
-                if self.log is not None:
-                    self.log.step(state.step, metrics, batch.samples)
-                if state.step == budget or (every and state.step % every == 0):
-                    go_on = self.validate()
-                if self._save_due:
-                    self.save()
-        if state.step != self._saved_step:
+        while state.step < budget and not self._stops:
+            batch = next(batches)
+            metrics = self.step(batch)
+            if self.log is not None:
+                self.log.step(state.step, metrics, batch.samples)
+            if state.step == budget or (every and state.step % every == 0):
+                go_on = self.validate()
+            if self._save_due:
+                self.save()
+        return state.step >= budget or not go_on
+
+    def _finish(self, done: bool) -> None:
+        """Save the last step and say how the run ended."""
+        step = self.state.step
+        if step != self._saved_step:
             self.save()
         if self.log is not None:
-            done = state.step >= budget or not go_on
             end = "finished" if done else "stopped; continue with --resume"
-            self.log.say(f"step {state.step}: {end}; saved in {self.folder}")
+            self.log.say(f"step {step}: {end}; saved in {self.folder}")
 
     def _backward(self, batch: Any, number: int) -> dict[str, float]:
         """Compute the gradients of a batch, part by part; return the mean losses."""
@@ -260,14 +308,9 @@ class Trainer:
         steps, every = recipe.schedule.steps, self.config.log_seconds
         log_path = self.out / "log.jsonl"
         self.log = Log(log_path, steps, state.step, every, unit=self.task.unit, screen=self.screen)
-        now = json.loads(json.dumps(to_dict(recipe)))
-        if state.step:
-            before = to_dict(from_dict(type(recipe), read_run_recipe(self.out), str(self.folder)))
-            settings = flatten(now)
-            for name, old in flatten(json.loads(json.dumps(before))).items():
-                if settings.get(name) != old:
-                    self.log.say(f"{name} was {old!r}, is now {settings.get(name)!r}")
-        write_atomic(path, json.dumps(now, ensure_ascii=False, indent=1))
+        for remark in self._remarks:
+            self.log.say(remark)
+        write_atomic(path, json.dumps(to_dict(recipe), ensure_ascii=False, indent=1))
         size = sum(p.numel() for p in state.model.parameters()) / 1e6
         dtype, threads = str(self._dtype).removeprefix("torch."), torch.get_num_threads()
         self.log.say(f"{size:.2f} M weights, {dtype}, {threads} threads, from step {state.step}")

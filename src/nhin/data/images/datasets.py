@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.images.chunk_cache import LabeledPicture, SampleSource
-from nhin.data.images.vintext import MAX_WORDS, check_label, is_vintext, iter_lines, open_vintext
+from nhin.data.images.vintext import (
+    MAX_WORDS,
+    check_label,
+    is_vintext,
+    iter_lines,
+    list_vintext_files,
+    open_vintext,
+)
 from nhin.errors import DataError
 from nhin.files import read_bytes
 from nhin.image.load import load_picture
@@ -74,6 +81,21 @@ def open_crops(path: str | Path) -> CropDataset:
     if not path.is_file():
         raise DataError(f"there is no data in {path}" if not path.exists() else f"{path} is not a file")
     return _open_zip(path) if zipfile.is_zipfile(path) else _open_table(path)
+
+
+def list_files(path: str | Path) -> list[Path]:
+    """List the files that a set of labeled crops consists of.
+
+    Raises:
+        DataError: There is nothing, or a damaged label file.
+    """
+    path = Path(path)
+    if path.is_dir() and is_vintext(path):
+        return list_vintext_files(path)
+    if path.is_file() and zipfile.is_zipfile(path):
+        return [path]
+    table = path / LABELS if path.is_dir() else path
+    return [table, *(table.parent / name for name in dict.fromkeys(crop.name for crop in open_crops(path)))]
 
 
 def _open_table(path: Path) -> CropDataset:

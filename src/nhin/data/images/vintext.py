@@ -50,11 +50,10 @@ def open_vintext(path: Path) -> tuple[list[Word], int]:
     labels = _find_labels(path)
     if labels is None:
         raise DataError(f"{path} is not VinAI's layout: {', '.join(SPLITS)} and labels")
-    splits = [path] if path.name in SPLITS else [path / name for name in SPLITS if (path / name).is_dir()]
     words: list[Word] = []
     dropped = 0
     with explain_os_error(f"read {path}", DataError):
-        pictures = sorted(p for split in splits for p in split.iterdir() if p.suffix.lower() in _SUFFIXES)
+        pictures = _list_pictures(path)
     for picture in pictures:
         if len(words) > MAX_WORDS:
             raise DataError(f"{path} has over {MAX_WORDS:,} words, the most that are read; divide it")
@@ -65,6 +64,17 @@ def open_vintext(path: Path) -> tuple[list[Word], int]:
                 continue
             words.append((text, f"{name}#{number}", partial(_crop_word, picture, corners)))
     return words, dropped
+
+
+def list_vintext_files(path: Path) -> list[Path]:
+    """List the label files and the photographs of a data set or of one split."""
+    labels = _find_labels(path)
+    return [*sorted(labels.glob("*.txt") if labels else []), *_list_pictures(path)]
+
+
+def _list_pictures(path: Path) -> list[Path]:
+    splits = [path] if path.name in SPLITS else [path / name for name in SPLITS if (path / name).is_dir()]
+    return sorted(p for split in splits for p in split.iterdir() if p.suffix.lower() in _SUFFIXES)
 
 
 def _find_labels(path: Path) -> Path | None:
