@@ -1,6 +1,7 @@
 """nhin train: what fails before a step leaves nothing behind, and takes nothing away."""
 
 import errno
+import json
 import os
 import shutil
 
@@ -101,3 +102,76 @@ def test_standard_output_on_a_full_disk_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.write", refuse)
     assert main(["list"]) == 4
     assert capsys.readouterr().err == "nhin: cannot read or write: No space left on device\n"
+
+
+TINY = "model.dim=8 model.depth=0 model.heads=1 model.context=8 model.positions=none data.batch=2"
+TINY += " schedule.warmup=0"
+
+
+def train(out, steps, *more):
+    words = [word for change in TINY.split() for word in ("--set", change)]
+    words += ["--set", "training.threads=1", "--set", f"schedule.steps={steps}"]
+    return main(["train", "lm-nano", "--out", str(out), *words, *more])
+
+
+def list_contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_resume_reads_the_text_of_its_run_or_says_that_it_does_not(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nhin.lm.task.save_artifacts", lambda *args: None)  # figures take most of the time
+    run, tokens, text = tmp_path / "run", tmp_path / "tokens", tmp_path / "other.txt"
+    for name, words in (("tokens", "abc abd\n"), ("others", "cab dab\n")):
+        (tmp_path / f"{name}.txt").write_text(words * 200)
+        assert (
+            main(
+                [
+                    "prepare",
+                    str(tmp_path / f"{name}.txt"),
+                    "--tokenizer",
+                    "char",
+                    "--out",
+                    str(tmp_path / name),
+                ]
+            )
+            == 0
+        )
+    text.write_text("bad cad\n" * 200)
+    assert train(run, 1, "--data", str(tokens)) == 0
+    assert train(run, 2, "--resume") == 0, "the data of the run are taken"
+    assert read_recipe(run)["data"]["path"] == str(tokens)
+    before = list_contents(run)
+    for words in (["--data", str(tmp_path / "others")], ["--data", str(text)], ["--set", "model.dim=16"]):
+        assert train(run, 3, "--resume", *words) == 4
+    tokens.rename(tmp_path / "moved")
+    assert train(run, 3, "--resume") == 4
+    assert list_contents(run) == before
+    lines = capsys.readouterr().err.splitlines()
+    for words in (
+        "trained on other data: train",
+        "prepared elsewhere",
+        "model.dim was 8, is now 16",
+        "not there",
+    ):
+        assert sum(words in line for line in lines) == 1
+    assert train(run, 3, "--resume", "--data", str(tmp_path / "moved")) == 0, "the same tokens elsewhere"
+    assert train(run, 4, "--resume", "--data", str(text), "--other-data") == 0
+    assert "reading begins at their first batch" in capsys.readouterr().err
+    assert read_recipe(run)["data"]["path"] == str(run / "data-2")
+    assert train(run, 5, "--resume") == 0
+    assert train(run, 5, "--other-data") == 2
+
+
+def read_recipe(run):
+    return json.loads((run / "recipe.json").read_text("utf-8"))
+
+
+def test_a_setting_of_a_schedule_that_was_fitted_changes_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("nhin.lm.task.save_artifacts", lambda *args: None)
+    run, data = tmp_path / "run", tmp_path / "text.txt"
+    data.write_text("abc abd\n" * 200)
+    words = [word for change in TINY.split() for word in ("--set", change)]
+    base = ["train", "lm-nano", "--out", str(run), "--data", str(data), *words, "--set", "training.threads=1"]
+    assert main([*base, "--budget-steps", "2"]) == 0
+    assert main([*base, "--resume", "--set", "schedule.rate=0.5"]) == 0
+    assert (read_recipe(run)["schedule"]["steps"], read_recipe(run)["schedule"]["rate"]) == (2, 0.5)
