@@ -17,8 +17,10 @@ from nhin.config import (
     recipe_names,
     to_dict,
 )
+from nhin.data.images.bucket_sampler import StreamPosition
 from nhin.data.images.synthetic import SyntheticSource
 from nhin.data.text.manifest import Manifest
+from nhin.data.text.sampler import WindowPosition
 from nhin.errors import RecipeError, UnknownName, UsageError
 from nhin.lm.recipe import LMRecipe
 from nhin.models.recognizer import RecognizerNet
@@ -202,7 +204,19 @@ def _numbers(hint: Any, name: str, has_range: bool, seen: set[Any]) -> Iterator[
             yield from _numbers(inner, name, ranged, seen)
 
 
-READ = (LMRecipe, OCRRecipe, Manifest, LadderPlan, RunResult, StudyPlan, StudyRun, KernelTest, SweepRequest)
+READ = (
+    WindowPosition,
+    StreamPosition,
+    LMRecipe,
+    OCRRecipe,
+    Manifest,
+    LadderPlan,
+    RunResult,
+    StudyPlan,
+    StudyRun,
+    KernelTest,
+    SweepRequest,
+)
 
 
 @pytest.mark.parametrize("kind", READ, ids=[kind.__name__ for kind in READ])

@@ -176,7 +176,10 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any], whe
     for key in values:
         if key not in hints or key == "return":
             raise UnknownName(f"setting {where}:{key[:80]}", key, hints.keys() - {"return"})
-    return {key: _coerce(hints[key], value, f"{where}:{key}") for key, value in values.items()}
+    return {
+        key: _coerce(hints[key], _check_free(value, f"{where}:{key}"), f"{where}:{key}")
+        for key, value in values.items()
+    }
 
 
 @lru_cache(maxsize=256)

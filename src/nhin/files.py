@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 LOCK = ".lock"
 _MAX_JSON = 64 * 2**20
+_MAX_CONTAINERS, _MAX_ITEMS = 2**22, 2**23  # lists and dicts of 64 bytes at least, items of 32
 _MAX_READ_SECONDS = 60.0
 
 
@@ -239,8 +240,11 @@ def parse_json(text: str | bytes, where: str, error: type[NhinError] = Checkpoin
     """Parse JSON, without the NaN and Infinity that Python allows.
 
     Raises:
-        CheckpointError: It is not JSON, or nested too deeply (``error``, if given).
+        CheckpointError: It is not JSON, nested too deeply, or of too many values (``error``, if given).
     """
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if data.count(b"[") + data.count(b"{") > _MAX_CONTAINERS or data.count(b",") > _MAX_ITEMS:
+        raise error(f"{where} holds more values than nhin ever writes")
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:

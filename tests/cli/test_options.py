@@ -6,7 +6,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
+from nhin.cli import app as module
 from nhin.cli.app import COMMANDS, main
+from nhin.cli.output import print_error
 from nhin.ranges import Range
 
 
@@ -56,3 +58,26 @@ def test_options_in_groups_and_under_other_names_are_checked(capsys):
     assert "--limit is 0; give 1 to" in capsys.readouterr().err
     assert main(["show", "attention", "softmax", "--head-dim", "5000"]) == 2
     assert "--head-dim is 5000; give 1 to 1024" in capsys.readouterr().err
+
+
+def test_an_error_is_one_short_line_whatever_is_in_it(capsys):
+    print_error("half \ud800 a character\nand " + "x" * 9000)
+    error = capsys.readouterr().err
+    assert error.startswith("nhin: half \ufffd a character and x")
+    assert error.count("\n") == 1
+    assert len(error) < 2100
+
+
+@pytest.mark.parametrize(
+    "why", [MemoryError(), RuntimeError("you tried to allocate memory: can't allocate memory")]
+)
+def test_too_little_memory_is_one_line_and_another_mistake_is_not_hidden(why, monkeypatch, capsys):
+    def fail(words: object) -> None:
+        raise why
+
+    monkeypatch.setattr(module, "app", fail)
+    assert main(["list"]) == 3
+    assert "there is not enough memory" in capsys.readouterr().err
+    why = RuntimeError("a mistake of ours")
+    with pytest.raises(RuntimeError, match="of ours"):
+        main(["list"])

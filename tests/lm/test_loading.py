@@ -7,9 +7,10 @@ import torch
 from runs import tiny_run
 from safetensors.torch import load_file, save_file
 
-from nhin.errors import CheckpointError, NhinError
+from nhin.errors import CheckpointError, NhinError, UsageError
 from nhin.lm.loading import open_run
 from nhin.lm.run_dir import is_run
+from nhin.models import memory
 
 
 @pytest.fixture
@@ -68,3 +69,28 @@ def test_nothing_is_told_as_nothing(tmp_path):
     with pytest.raises(CheckpointError, match="holds no safetensors"):
         open_run(tmp_path)
     assert not is_run(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_weights_that_are_no_floating_point_numbers_are_refused(run, dtype):
+    changed(run, lambda w: w.update({"embedding.weight": w["embedding.weight"].to(dtype)}))
+    with pytest.raises(CheckpointError, match=r"embedding\.weight is stored as .*, not as floating-point"):
+        open_run(run)
+
+
+@pytest.mark.parametrize("step", [-5, 1e300, True, "7", None, 10**30])
+def test_a_step_that_cannot_be_is_refused(run, step):
+    (run / "checkpoint" / "trainer.json").write_text(json.dumps({"step": step}))
+    with pytest.raises(NhinError, match="its step is"):
+        open_run(run)
+
+
+def test_settings_whose_tables_dwarf_the_weights_are_refused_before_they_are_computed(run, monkeypatch):
+    path = run / "checkpoint" / "recipe.json"
+    tree = json.loads(path.read_text())
+    tree["model"] |= {"context": 2**12, "positions": "sinusoidal", "position": {}}
+    path.write_text(json.dumps(tree))
+    open_run(run)
+    monkeypatch.setattr(memory, "_FREE_TABLES", 2**10)
+    with pytest.raises(UsageError, match="its context is too long"):
+        open_run(run)

@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import json
 import shutil
 
 import pytest
@@ -153,3 +154,49 @@ def test_randomness_put_back_repeats():
     first = torch.rand(5)
     unpack_random(words)
     assert torch.equal(torch.rand(5), first)
+
+
+def write_header(path, header: dict, length: int | None = None, data: bytes = b"") -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
+
+
+ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        ({"a": ENTRY}, 2**63),
+        ({"a": ENTRY}, 2**25),
+        ({"a": ENTRY | {"dtype": "F4"}}, None),
+        ({"a": ENTRY | {"dtype": "X"}}, None),
+        ({"a": ENTRY | {"shape": [2**40]}}, None),
+        ({"a": ENTRY | {"data_offsets": [4, 0]}}, None),
+        ({"a": ENTRY, "b": ENTRY}, None),
+        ({"a": ENTRY, "__metadata__": {"nhin": "[" * 9000}}, None),
+        ({"a": []}, None),
+    ],
+)
+def test_a_header_that_lies_is_one_line(tmp_path, header, length):
+    write_header(tmp_path / "model.safetensors", header, length, b"\0" * 4)
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_the_number_of_tensors_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_TENSORS", 2)
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    write_header(tmp_path / "model.safetensors", {f"t{i}": empty for i in range(3)})
+    with pytest.raises(CheckpointError, match="over 2 tensors"):
+        load(tmp_path)
+
+
+def test_json_of_more_values_than_nhin_writes_is_not_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_MAX_CONTAINERS", 10)
+    write_header(tmp_path / "model.safetensors", {"a": ENTRY}, None, b"\0" * 4)
+    (tmp_path / "trainer.json").write_text("[" + ",".join(["[]"] * 20) + "]")
+    with pytest.raises(CheckpointError, match="holds more values than nhin ever writes"):
+        load(tmp_path)

@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from nhin import __version__
 from nhin.cli.options import check_options
 from nhin.cli.output import print_error
-from nhin.errors import CheckpointError, MissingExtra, NhinError, UnknownName
+from nhin.errors import CheckpointError, MissingExtra, NhinError, ShapeError, UnknownName
 
 COMMANDS = {
     "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures."),
@@ -92,10 +92,20 @@ def main(tokens: Sequence[str] | None = None) -> int:
         # The reader of standard output has gone; without this Python prints another error while it closes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE
+    except (MemoryError, RuntimeError) as why:
+        if not is_out_of_memory(why):
+            raise
+        print_error("there is not enough memory; choose smaller settings, or read fewer things at once")
+        return ShapeError.exit_code
     except OSError as why:  # such as standard output redirected to a full disk
         print_error(f"{why.filename or 'cannot read or write'}: {why.strerror or why}")
         return CheckpointError.exit_code
     return code if isinstance(code, int) else 0
+
+
+def is_out_of_memory(why: BaseException) -> bool:
+    """Return whether an error of Python or of torch means that there is no more memory."""
+    return isinstance(why, MemoryError) or "allocate memory" in str(why) or "out of memory" in str(why)
 
 
 def _use_utf8(stream: TextIO) -> None:

@@ -1,6 +1,7 @@
 """Output that commands share: errors, JSON, tables, progress bars, files and figures."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+_MAX_ERROR = 2000
+_HALF_CHARACTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for bytes of file names
+
 
 def print_error(text: str) -> None:
     """Write one line to standard error, if it can be written to."""
     with suppress(OSError):
-        sys.stderr.write(f"nhin: {' '.join(text.split())}\n")
+        line = _HALF_CHARACTER.sub("\ufffd", " ".join(text.split()))
+        sys.stderr.write(f"nhin: {line if len(line) <= _MAX_ERROR else line[:_MAX_ERROR] + ' ...'}\n")
         sys.stderr.flush()
 
 

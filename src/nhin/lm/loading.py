@@ -11,9 +11,13 @@ from nhin.lm.ngram import NGram
 from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
+from nhin.models.memory import check_tables, measure_model
+from nhin.ranges import check_int
 from nhin.text.tokenizers import Tokenizer, tokenizer_from_dict
 from nhin.training import checkpoint as checkpoints
 from nhin.training.run_dir import find_checkpoint
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def open_any_run(path: Path) -> LMRun | NGramRun:
     try:
         recipe = from_dict(LMRecipe, checkpoint.values["recipe"], str(folder))
         tokenizer = tokenizer_from_dict(checkpoint.values["tokenizer"])
-        step = int(checkpoint.values["trainer"]["step"])
+        step = check_int("its step", checkpoint.values["trainer"]["step"], 0, 10**15)
         weights = dict(checkpoint.tensors.get("ema") or checkpoint.tensors["model"])
     except (KeyError, TypeError, ValueError) as why:
         if isinstance(why, NhinError) and not isinstance(why, KeyError):
@@ -71,7 +75,9 @@ def open_any_run(path: Path) -> LMRun | NGramRun:
         return NGramRun(NGram.from_tensors(tokenizer.vocab, tables, str(folder)), tokenizer, recipe, step)
     # Shapes first: a foreign recipe may need more memory than there is.
     with torch.device("meta"):
-        check_weights(build_lm(tokenizer.vocab, recipe.model), weights, str(folder))
+        shapes = build_lm(tokenizer.vocab, recipe.model)
+    check_weights(shapes, weights, str(folder))
+    check_tables(measure_model(lambda: shapes), str(folder))
     model = build_lm(tokenizer.vocab, recipe.model)
     model.load_state_dict(weights)
     return LMRun(model.eval(), tokenizer, recipe, step)
@@ -118,5 +124,8 @@ def check_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], wher
     for name, tensor in weights.items():
         if name not in expected:
             raise CheckpointError(f"{where} has a tensor {name}, which the recipe does not")
+        if tensor.dtype not in FLOATS and expected[name].is_floating_point():
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{where}: {name} is stored as {dtype}, not as floating-point numbers")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{where}: {name} holds NaN or infinity; resume from an earlier checkpoint")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from nhin.attention.base import missing_ability
 from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
-from nhin.config import check_fields
+from nhin.config import check_arguments, check_fields
 from nhin.errors import ShapeError, UnknownName, UsageError
 from nhin.layers.block import NormOrder
 from nhin.layers.norm import NORMS
@@ -228,8 +228,10 @@ def _resolve_mechanism(config: ModelConfig) -> ModelConfig:
     mechanism = MECHANISMS[config.mechanism]
     if "causal" not in mechanism.facts.abilities:
         raise missing_ability(mechanism.facts, "causal")
-    settings = config.settings
-    if "context" in signature(mechanism).parameters and "context" not in settings:
+    known = signature(mechanism).parameters
+    given = {name: value for name, value in config.settings.items() if name in known}  # refused in build
+    settings = config.settings | check_arguments(mechanism.__init__, given, config.mechanism)
+    if "context" in known and "context" not in settings:
         settings = settings | {"context": config.max_positions}
     return replace(config, settings=settings)
 
@@ -239,6 +241,11 @@ def resolve_positions(config: ModelConfig) -> PositionConfig:
     if config.positions == "none":
         return PositionConfig()
     position = POSITIONS[config.positions]
+    if position.where != "inputs":
+        known = signature(position.make).parameters
+        given = {name: value for name, value in config.position.items() if name in known}
+        make: Any = position.make.__init__ if isinstance(position.make, type) else position.make
+        check_arguments(make, given, config.positions)
     if position.where == "inputs":
         return PositionConfig(inputs=config.positions)
     # A compiled model cannot grow its table of angles, so it starts with all positions.

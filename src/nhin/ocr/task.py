@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nhin.data.images.bucket_sampler import PictureBatch, StreamPosition, iter_batches, prefetch
 from nhin.data.images.workers import ChunkLoader
 from nhin.image.preprocess import to_batch
+from nhin.models.memory import check_training_memory, measure_model
 from nhin.models.recognizer import RecognizerNet
 from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_source, load_model
 from nhin.ocr.resume import OCR_RULES, hash_sources
@@ -25,6 +26,7 @@ from nhin.training.train_state import TrainState
 from nhin.training.trainer import Task, Trainer
 
 _PREFETCH = 4
+_FLOATS_PER_PIXEL = 8  # kept for the gradient, at least: those of the first convolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ class RecognizerTask(Task):
     def init_state(self, group: ProcessGroup) -> TrainState:
         """Build a network, its EMA and its optimizer; load the validation set."""
         recipe, config = self.recipe, self.recipe.training
+        check_training_memory(
+            measure_model(lambda: build_model(recipe, self.charset)), config.batch_pixels * _FLOATS_PER_PIXEL
+        )
         model = build_model(recipe, self.charset)
         if config.start:
             model.load_state_dict(load_model(Path(config.start))[0].state_dict())

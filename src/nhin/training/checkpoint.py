@@ -50,7 +50,9 @@ _NEW_NAMES = {
 }
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _MAX_PARTS = 4096
-_MAX_JSON_BYTES = 256 * 2**20
+_MAX_JSON_BYTES = 64 * 2**20
+_MAX_HEADER_BYTES = 16 * 2**20  # of a safetensors file: a hundred thousand tensors
+_MAX_TENSORS = 2**17
 _ID, _MARK = "id", "nhin"
 
 
@@ -146,8 +148,8 @@ def load(folder: Path) -> Checkpoint:
     """
     try:
         read = read_folder(folder, _read_files)
-    except SafetensorError as why:
-        raise CheckpointError(f"the checkpoint {folder} is torn: {why}") from why
+    except (SafetensorError, RuntimeError, TypeError, LookupError, OverflowError, AttributeError) as why:
+        raise CheckpointError(f"the checkpoint {folder} is torn: {str(why)[:200]}") from why
     if read is None:
         raise CheckpointError(f"there is no checkpoint in {folder}")
     try:
@@ -179,18 +181,29 @@ _File = tuple[dict[str, Tensor], dict[str, str]]  # tensors and metadata
 def _read_files(folder: Path) -> tuple[dict[str, _File], dict[str, bytes]]:
     """Read every file of a checkpoint, by name; the tensors are mapped into memory, not read."""
     names = sorted(path.name for path in folder.iterdir())
-    texts = {
-        name.removesuffix(".json"): read_bytes(folder / name, _MAX_JSON_BYTES)
-        for name in names
-        if name.endswith(".json")
-    }
-    files: dict[str, _File] = {}
+    texts, files, room, count = {}, {}, _MAX_JSON_BYTES, 0
     for name in names:
+        if name.endswith(".json"):
+            texts[name.removesuffix(".json")] = text = read_bytes(folder / name, room)
+            room -= len(text)
         if name.endswith(".safetensors"):
+            _check_header(folder / name)
             with safe_open(folder / name, "pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
                 files[name.removesuffix(".safetensors")] = tensors, file.metadata() or {}
+            if (count := count + len(tensors)) > _MAX_TENSORS:
+                raise CheckpointError(f"{folder} holds over {_MAX_TENSORS:,} tensors, the most that are read")
     return files, texts
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a safetensors file whose header would take too much memory, or that is not a file."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file")
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > _MAX_HEADER_BYTES:
+        raise CheckpointError(f"the header of {path} claims {size:,} bytes; {_MAX_HEADER_BYTES:,} are read")
 
 
 def _join_parts(files: Mapping[str, _File], owner: Any) -> dict[str, dict[str, Tensor]]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nhin.data.images.chunk_cache import Chunk
 from nhin.data.images.workers import ChunkLoader
 from nhin.image.preprocess import HEIGHT
+from nhin.ranges import Range
 
 BATCH_PIXELS = 128 * HEIGHT * 64
 _MIN_WIDTH_SHARE = 0.8
@@ -27,9 +28,9 @@ T = TypeVar("T")
 class StreamPosition:
     """The next batch of the stream: pass over the chunks, chunk, batch in the chunk."""
 
-    sweep: int = 0
-    chunk: int = 0
-    batch: int = 0
+    sweep: Annotated[int, Range(0, 2**62)] = 0
+    chunk: Annotated[int, Range(0, 2**40)] = 0
+    batch: Annotated[int, Range(0, 2**40)] = 0
 
 
 @dataclass(frozen=True, slots=True)

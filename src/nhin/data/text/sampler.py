@@ -8,12 +8,14 @@ A batch may begin in one epoch and end in the next.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.text.token_dataset import Split
 from nhin.errors import CheckpointError, DataError, UsageError
+from nhin.ranges import Range
 
 MAX_WINDOWS = 10**8
 
@@ -22,8 +24,8 @@ MAX_WINDOWS = 10**8
 class WindowPosition:
     """The next window: number ``index`` in the order of an epoch."""
 
-    epoch: int = 0
-    index: int = 0
+    epoch: Annotated[int, Range(0, 2**62)] = 0
+    index: Annotated[int, Range(0, 2**62)] = 0
 
 
 @dataclass(frozen=True, slots=True)

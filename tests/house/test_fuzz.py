@@ -1,0 +1,30 @@
+"""The harnesses find nothing wrong in a few mutants of recipes, checkpoints and data sets."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from random import Random
+
+import pytest
+
+FUZZ = Path(__file__).parents[2] / "scripts" / "fuzz"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["recipes", "datasets", "checkpoints"])
+def test_a_few_mutants_are_opened_or_refused_in_one_line(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FUZZ))
+    recipes, harness, runner = (import_module(one) for one in ("recipes", name, "runner"))
+    monkeypatch.setattr(recipes, "TOKENS", tmp_path / "tokens")
+    monkeypatch.setattr(recipes, "limit_memory", lambda: None)  # mutants are opened in this process
+    if name == "checkpoints":
+        monkeypatch.setattr(harness, "HOME", tmp_path / "runs")
+    getattr(harness, "prepare_runs", recipes.prepare_tokens)()
+    for number in range(12):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        sentence = harness.make(Random(f"{name} {number}"), folder)
+        outcome = runner.try_here(harness.attempt, folder)
+        assert outcome.verdict in ("opened", "refused"), f"{number}: {sentence}: {outcome.message}"
+    for module in ("recipes", "datasets", "checkpoints", "runner", "mutate"):
+        sys.modules.pop(module, None)
