@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -107,7 +108,7 @@ def _damage_header(random: Random, data: bytes) -> tuple[bytes, str]:
     if kind == "dtype":
         entry["dtype"] = random.choice(_DTYPES)
     elif kind in ("shape", "offsets"):
-        values = entry.get("shape" if kind == "shape" else "data_offsets") or [0]
+        values: list[Any] = entry.get("shape" if kind == "shape" else "data_offsets") or [0]
         values[random.randrange(len(values))] = random.choice(_NUMBERS)
     elif kind == "name":
         other = random.choice(("", "\x00", "../x", "\ud800", "a" * 10**5, "0.step", "x.y.z"))

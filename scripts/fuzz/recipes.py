@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python scripts/fuzz/recipes.py --count 5000
 
-A mutant that is a right recipe trains one step on a text of 2,000 characters.
+A mutant that is a right recipe is built, and trains one step on a text of 2,000 characters if it is small: a
+large model may take its time.
 """
 
 import resource
@@ -18,8 +19,6 @@ import torch
 from mutate import damage_bytes
 from runner import MAX_BYTES, main
 
-import nhin.lm.task
-import nhin.ocr.task
 from nhin.attention.position_registry import POSITIONS
 from nhin.attention.registry import MECHANISMS
 from nhin.cli.app import is_out_of_memory
@@ -29,11 +28,13 @@ from nhin.data.text.splits import SplitConfig
 from nhin.errors import UsageError
 from nhin.layers.presets import PRESETS
 from nhin.lm.budget import scale_schedule
-from nhin.lm.recipe import LMRecipe
+from nhin.lm.recipe import LMDataConfig, LMRecipe
 from nhin.lm.summary import summarize
+from nhin.lm.task import LanguageModelTask, train_language_model
 from nhin.lm.train_data import open_corpus
 from nhin.ocr.recipe import OCRRecipe
 from nhin.ocr.task import RecognizerTask
+from nhin.training.distributed import ProcessGroup
 
 LM = """workflow = "lm"
 seed = 0
@@ -75,6 +76,7 @@ workers = 0
 threads = 1
 batch_pixels = 4096
 """
+MAX_WORK = 10**8  # weights times tokens of a step
 _VALUES = (
     *(
         "0",
@@ -143,9 +145,10 @@ def _other_value(random: Random, value: str) -> str:
 
 def make(random: Random, folder: Path) -> str:
     """Write a mutant: a value replaced or added, bytes damaged, or bombs of keys and depth."""
-    text = random.choice((LM, LM, LM, READER))
+    text: str = random.choice((LM, LM, LM, READER))
     kind = random.choice((*("value",) * 4, *("add",) * 3, *("mechanism",) * 3, "bytes", "bomb"))
-    lines, sentence, data = text.splitlines(), kind, text.encode()
+    lines = list(map(str, text.splitlines()))
+    sentence, data = kind, text.encode()
     if kind == "value":
         for _ in range(random.choice((1, 1, 1, 2, 3))):
             number = random.choice([i for i, line in enumerate(lines) if " = " in line])
@@ -208,7 +211,8 @@ def limit_memory() -> None:
     """Let this process allocate so much more that all of it stays below the largest memory of a mutant."""
     pages, resident = map(int, Path("/proc/self/statm").read_text().split()[:2])
     more = MAX_BYTES - resident * resource.getpagesize() - 50_000_000
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more,) * 2)
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _use(folder: Path) -> None:
@@ -216,13 +220,16 @@ def _use(folder: Path) -> None:
     tree = override(read_recipe(name), ["training.save_seconds=1"])
     if tree.get("workflow") == "reader":
         task = RecognizerTask(from_dict(OCRRecipe, tree, name))
-        task.init_state(nhin.ocr.task.ProcessGroup())
+        task.init_state(ProcessGroup())
         return
     recipe = scale_schedule(from_dict(LMRecipe, tree, name), 1)
-    corpus = open_corpus(nhin.lm.recipe.LMDataConfig(path=str(TOKENS)), folder)
+    corpus = open_corpus(LMDataConfig(path=str(TOKENS)), folder)
     if recipe.ngram:
         return
-    nhin.lm.task.train_language_model(recipe, corpus, folder / "run", False)
+    task = LanguageModelTask(recipe, corpus)
+    weights = sum(weight.numel() for weight in task.init_state(ProcessGroup()).model.parameters())
+    if weights * recipe.data.batch * task.windows.length < MAX_WORK:
+        train_language_model(recipe, corpus, folder / "run", False)
     load_recipe(LMRecipe, name)
     summarize(corpus.tokenizer.vocab, recipe.model, seeds=())
 
