@@ -6,6 +6,7 @@ A mutant that is a right recipe is built, and trains one step on a text of 2,000
 large model may take its time.
 """
 
+import os
 import resource
 import sys
 import tempfile
@@ -14,6 +15,9 @@ from pathlib import Path
 from random import Random
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A thread's stack takes 8 MB of addresses, which are limited here, though no memory.
+os.environ.setdefault("OMP_STACKSIZE", "256k")
 
 import torch
 from mutate import damage_bytes

@@ -108,6 +108,10 @@ def test_the_number_of_labels_is_bounded(tmp_path, monkeypatch):
         open_crops(write_zip(tmp_path / "a.zip", b"a.png\tx\n" * 3))
 
 
+def test_a_name_in_a_zip_may_be_written_in_other_words(tmp_path):
+    open_all(write_zip(tmp_path / "a.zip", b"./a.png\tx\n.//a.png\ty\n"))
+
+
 def test_a_pipe_and_a_folder_are_no_table_and_nothing_waits_for_them(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="is not a file"):

@@ -36,7 +36,7 @@ from nhin.text.letters import nfc
 LABELS = "labels.tsv"
 _MAX_PICTURE_BYTES = 64 * 2**20
 _MAX_LABEL_BYTES = 64 * 2**20
-_MAX_DIRECTORY_BYTES = 64 * 2**20  # of a zip: a million files
+_MAX_DIRECTORY_BYTES = 32 * 2**20  # of a zip: half a million files
 _MAX_NAME = 1024
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others take memory without bounds
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
@@ -102,7 +102,7 @@ def _open_table(path: Path) -> CropDataset:
     if not path.is_file():
         raise DataError(f"{path.parent} has no {LABELS} (lines of name<TAB>text), and is not VinAI's layout")
     rows = _parse_rows(read_bytes(path, _MAX_LABEL_BYTES, DataError), str(path))
-    return _make_crops(rows, str(path), lambda name: partial(load_picture, path.parent / name))
+    return _make_crops(rows, str(path), lambda name: partial(load_picture, f"{path.parent}/{name}"))
 
 
 def _open_zip(path: Path) -> CropDataset:
@@ -113,8 +113,8 @@ def _open_zip(path: Path) -> CropDataset:
         if table is None:
             raise DataError(f"{path} has no {LABELS}")
         rows = _parse_rows(_read_member(archive, table, _MAX_LABEL_BYTES), f"{path}/{table}")
-    folder = PurePosixPath(table).parent
-    return _make_crops(rows, str(path), lambda name: partial(_load_member, path, str(folder / name)))
+    folder = table.removesuffix(LABELS)
+    return _make_crops(rows, str(path), lambda name: partial(_load_member, path, folder + name))
 
 
 def _parse_rows(raw: bytes, name: str) -> list[tuple[str, str]]:
@@ -134,8 +134,8 @@ def _make_crops(
 ) -> CropDataset:
     """Make crops of the rows with a label; a name must stay inside its folder."""
     for name, _ in rows:
-        relative = PurePosixPath(name.replace("\\", "/"))
-        if relative.is_absolute() or ".." in relative.parts or ":" in name:
+        relative = name.replace("\\", "/")
+        if relative.startswith("/") or ":" in name or (".." in name and ".." in relative.split("/")):
             raise DataError(f"{where} names {name!r}, which lies outside it")
     crops = tuple(Crop(text, name, make_opener(name)) for name, text in rows if text)
     if not crops:
@@ -179,6 +179,7 @@ _open_archives: dict[Path, zipfile.ZipFile] = {}
 
 def _load_member(path: Path, name: str) -> NDArray[np.uint8]:
     """Open one picture of a zip; each process reads the zip's directory once."""
+    name = str(PurePosixPath(name))
     with _explain_zip_error(f"{path}: {name}"):
         if path not in _open_archives:
             _open_archives[path] = zipfile.ZipFile(path)  # whose directory is checked already

@@ -28,7 +28,7 @@ _UNREADABLE = "###"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _TRAILING_NUMBER = re.compile(r"(\d+)$")
 _MAX_SIDE = 4096
-MAX_WORDS = 10**6
+MAX_WORDS = 500_000
 _MAX_LABEL, _MAX_FILE_BYTES, _MAX_CORNER = 1024, 16 * 2**20, 1e6
 
 Corners = tuple[tuple[float, float], ...]
@@ -117,7 +117,7 @@ def check_label(text: str, place: str) -> str:
     """
     if len(text) > _MAX_LABEL:
         raise DataError(f"{place}: a label of {len(text):,} characters; a line has {_MAX_LABEL} at most")
-    if any(unicodedata.category(char) == "Cc" for char in text.strip()):
+    if not text.isprintable() and any(unicodedata.category(char) == "Cc" for char in text.strip()):
         raise DataError(f"{place}: a label with a control character: {text[:60]!r}")
     return text
 
