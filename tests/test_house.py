@@ -117,3 +117,20 @@ def test_every_package_is_marked_as_typed_and_explained():
     assert (ROOT / "src" / "nhin" / "py.typed").is_file()
     for path in (ROOT / "src" / "nhin").rglob("__init__.py"):
         assert path.read_text("utf-8").lstrip('r"').strip(), f"{path} does not say what it is"
+
+
+def test_nobody_is_told_to_install_the_name_from_an_index():
+    """Anyone could register it there: installing is from a clone or from a wheel's file."""
+    advice = re.compile(
+        r"\b(?:pip3?|pipx|uv|poetry|conda)\b[^\n]*\b(?:install|add)\b[^\n]*[\s'\"=]nhin(?![\w/.-])"
+    )
+    for text in ("pip install nhin", "pip install 'nhin[torch]'", "uv add nhin>=1", "pip install -U nhin"):
+        assert advice.search(text)
+    for text in (
+        "pip install -e '.[torch]'",
+        "pip install './nhin-1.whl[torch]'",
+        "pip install torch; nhin read",
+    ):
+        assert not advice.search(text.partition(";")[0])
+    texts = [path for path in kept_files() if path.suffix in TEXT and "tests" not in path.parts]
+    assert [path.name for path in texts if advice.search(path.read_text("utf-8", errors="replace"))] == []

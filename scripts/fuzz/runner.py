@@ -139,6 +139,8 @@ def run(name: str, make: Make, attempt: Attempt, count: int, seed: int, keep: Pa
                 sys.stdout.flush()
                 if keep is not None:
                     shutil.copytree(folder, keep / str(number), symlinks=True, dirs_exist_ok=True)
+            if (number - seed) % 500 == 499:
+                print(f"{name}: {number - seed + 1} done, {failed} went wrong", flush=True)
     kinds = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in sorted(verdicts))
     print(f"{name}: {count} mutants from seed {seed}: {kinds}")
     print(f"{name}: at most {slowest:.1f} CPU-seconds and {largest / 1e6:.0f} MB")

@@ -15,6 +15,7 @@ NhinError
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class NhinError(Exception):
@@ -80,6 +81,21 @@ class MissingExtra(NhinError, ImportError):
     """An optional dependency is not installed; the message says how to install it."""
 
     exit_code = 4
+
+
+def explain_install(extra: str = "torch") -> str:
+    """Return the command that installs an extra from where nhin itself came, which is no package index."""
+    import shlex
+    from importlib.metadata import PackageNotFoundError, version
+
+    clone = Path(__file__).resolve().parents[2]
+    if (clone / "pyproject.toml").is_file():
+        return f"pip install -e {shlex.quote(f'{clone}[{extra}]')}"
+    try:
+        wheel = f"nhin-{version('nhin')}-py3-none-any.whl"
+    except PackageNotFoundError:
+        wheel = "nhin.whl"
+    return f"install the wheel again, with the extra: pip install './{wheel}[{extra}]'"
 
 
 class Diverged(NhinError, ArithmeticError):

@@ -2,14 +2,18 @@
 
 import importlib
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
-from nhin import __version__
+from nhin import __version__, errors
 from nhin.cli import app as module
 from nhin.cli.app import COMMANDS, main
 from nhin.errors import Diverged, PictureError, ProcessError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_help_names_every_command_and_exits_well(capsys):
@@ -91,7 +95,20 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch, capsys):
     wrapped.__cause__ = missing
     for error in (missing, wrapped):
         assert raising(monkeypatch, error) == 4
-        assert "nhin[torch]" in capsys.readouterr().err
+        assert f"pip install -e {ROOT}[torch]" in capsys.readouterr().err.replace("'", "")
+
+
+def test_a_wheel_is_installed_again_from_its_file(monkeypatch):
+    monkeypatch.setattr(errors, "__file__", "/usr/lib/python3/site-packages/nhin/errors.py")
+    advice = errors.explain_install()
+    assert re.search(r"pip install '\./nhin[^ ]*\.whl\[torch\]'$", advice)
+
+
+def test_what_a_terminal_would_obey_is_escaped_and_a_line_has_an_end(monkeypatch, capsys):
+    assert raising(monkeypatch, PictureError("\x1b[2J\x9b\x07 tệp.png" + "x" * 10**6)) == 3
+    line = capsys.readouterr().err
+    assert line.startswith("nhin: \\x1b[2J\\x9b\\x07 tệp.png")
+    assert len(line) < 3000
 
 
 def test_our_own_mistakes_are_not_hidden(monkeypatch):

@@ -235,3 +235,19 @@ def test_the_command_names_the_weights_once(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
+
+
+def test_inspect_prints_the_digest_that_other_commands_take(tmp_path, capsys):
+    folder = write(tmp_path / "w", name="mine")
+    assert main(["inspect", str(folder), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["digest"] == hash_model(folder)
+    assert shown["characters"] == len(CHARS)
+    assert main(["inspect", str(folder)]) == 0
+    assert f"digest: {shown['digest']}" in capsys.readouterr().out
+    for command in (
+        ["read", "--crop", "--weights", str(folder), "-"],
+        ["evaluate", str(folder), str(tmp_path)],
+    ):
+        assert main([*command, "--digest", "0" * 16]) == 4
+        assert shown["digest"] in capsys.readouterr().err

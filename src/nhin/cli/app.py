@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from nhin import __version__
 from nhin.cli.options import check_options
 from nhin.cli.output import print_error
-from nhin.errors import CheckpointError, MissingExtra, NhinError, ShapeError, UnknownName
+from nhin.errors import CheckpointError, MissingExtra, NhinError, ShapeError, UnknownName, explain_install
 
 COMMANDS = {
     "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures."),
@@ -122,4 +122,4 @@ def _format_missing_package(why: ImportError) -> str:
         cause = cause.__cause__
     if cause is None or (cause.name or "nhin").split(".")[0] == "nhin":
         raise why
-    return f"this command needs {cause.name}, which is not installed: pip install 'nhin[torch]'"
+    return f"this command needs {cause.name}, which is not installed: {explain_install()}"

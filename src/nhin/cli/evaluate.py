@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nhin.lm.evaluate import LMEvalResult
     from nhin.ocr.evaluate import OCREvalResult
-    from nhin.reading.recognizer import Mode
+    from nhin.reading.recognizer import Recognizer
 
 _COSTS = ("nats", "bits_per_byte", "perplexity", "nats_per_character")
 _FORMS = {"strict": "", "ignoring case": "_no_case", "ignoring marks": "_no_marks"}
@@ -24,6 +24,7 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     data: Path,
     /,
     *,
+    digest: str | None = None,
     json: bool = False,
     limit: Annotated[int | None, Range(1, 10**9)] = None,
     mode: Literal["both", "exact", "fast"] | None = None,
@@ -38,6 +39,8 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
             of a language model.
         data: For a reader a folder, a zip or a TSV file of labeled crops, or VinText in VinAI's folders; for
             a language model a folder that nhin prepare made, or a text file.
+        digest: Readers: the digest that exported weights must have, as nhin inspect prints it; 16 digits are
+            enough.
         json: Write one JSON object instead of tables.
         limit: Readers: read only this many crops, taken evenly from all.
         mode: Readers: fast takes the draft of the CTC head; exact lets the decoder verify it; both, the
@@ -50,10 +53,12 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     from nhin.lm.run_dir import is_run
 
     if is_run(Path(model)):
-        refuse_options(model, "a language model", "a reader", limit=limit, mode=mode)
+        refuse_options(model, "a language model", "a reader", limit=limit, mode=mode, digest=digest)
         return _measure_lm(Path(model), data, split, stride, threads, json)
     refuse_options(model, "a reader", "a language model", split=split, stride=stride)
-    return _measure_reader(model, data, limit, mode or "both", threads, json)
+    from nhin.ocr.evaluate import open_reader
+
+    return _measure_reader(open_reader(model, mode or "both", threads, digest), data, limit, json)
 
 
 def _measure_lm(
@@ -98,14 +103,11 @@ def _costs_table(rows: "list[tuple[str, LMEvalResult]]") -> "Table":
     return table
 
 
-def _measure_reader(
-    weights: str, data: Path, limit: int | None, mode: "Mode", threads: int, json: bool
-) -> int:
+def _measure_reader(reader: "Recognizer", data: Path, limit: int | None, json: bool) -> int:
     from nhin.data.images.datasets import open_crops
     from nhin.ocr.evaluate import evaluate as measure
-    from nhin.ocr.evaluate import open_reader
 
-    reader, crops = open_reader(weights, mode, threads), open_crops(data)
+    crops = open_crops(data)
     if limit is not None and limit < len(crops):
         crops = [crops[i * len(crops) // limit] for i in range(limit)]
     with show_progress(len(crops), "reading") as on_progress:

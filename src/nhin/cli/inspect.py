@@ -1,4 +1,4 @@
-"""``nhin inspect``: the summary of a language model."""
+"""``nhin inspect``: the summary of a language model, or of a reader's weights."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nhin.cli.output import make_table, print_tables, to_json
+from nhin.cli.output import make_table, print_tables, refuse_options, to_json
 from nhin.errors import UsageError
 from nhin.ranges import Range
 
@@ -28,14 +28,18 @@ def inspect(
     set: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     json: bool = False,
 ) -> int:
-    """Summarize a language model: weights, FLOPs, memory, the loss before training.
+    """Summarize a language model: weights, FLOPs, memory, the loss before training. Or a reader's weights.
 
     Args:
-        model: A run's folder, a shipped recipe, or a TOML file.
+        model: A run's folder, a shipped recipe, or a TOML file; or a folder with a reader's ONNX pair, whose
+            digest is then printed, for --digest.
         vocab: Number of tokens, for a recipe; that of its tokenizer when not given.
         set: Change a setting of the recipe, such as --set model.depth=8; repeatable.
         json: Write one JSON object instead of tables.
     """
+    if (Path(model) / "model.json").exists():
+        refuse_options(model, "a reader", "a language model", vocab=vocab, set=set or None)
+        return _inspect_reader(Path(model), json)
     from nhin.lm.run_dir import is_run
     from nhin.lm.summary import summarize
 
@@ -55,6 +59,28 @@ def inspect(
         sys.stdout.write(to_json(summary.to_dict()))
     else:
         print_tables(*_make_tables(summary))
+    return 0
+
+
+def _inspect_reader(folder: Path, json: bool) -> int:
+    """Print what a folder of exported weights is, and its digest; no network is opened."""
+    from nhin.reading.onnx_model import hash_model, read_model
+
+    digest = hash_model(folder)
+    manifest, networks = read_model(folder, digest)
+    tree = {
+        "name": manifest.name,
+        "characters": len(manifest.charset),
+        "height": manifest.height,
+        "bytes": sum(map(len, networks)),
+        "digest": digest,
+    }
+    if json:
+        sys.stdout.write(to_json(tree))
+    else:
+        print_tables(
+            *(f"{key}: {value!r}" if key == "name" else f"{key}: {value}" for key, value in tree.items())
+        )
     return 0
 
 

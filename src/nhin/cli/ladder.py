@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from nhin.errors import MissingExtra
+from nhin.errors import MissingExtra, explain_install
 from nhin.format import parse_duration
 from nhin.ranges import Range, parse_list
 
@@ -76,7 +76,7 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
     try:
         import torch  # noqa: F401 - to report how to install it before anything fails
     except ImportError as why:
-        raise MissingExtra("the ladder needs PyTorch: pip install 'nhin[torch]'") from why
+        raise MissingExtra(f"the ladder needs PyTorch: {explain_install()}") from why
     from nhin.studies.ladder.plan import load_plan
     from nhin.studies.ladder.report import format_report
     from nhin.studies.ladder.run import run_ladder

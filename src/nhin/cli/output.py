@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 _MAX_ERROR = 2000
 _HALF_CHARACTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for bytes of file names
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 def print_error(text: str) -> None:
-    """Write one line to standard error, if it can be written to."""
+    """Write one line to standard error, if it can be written to; what a terminal would obey is escaped."""
+    line = _HALF_CHARACTER.sub("\ufffd", " ".join(text.split())).translate(_ESCAPES)
     with suppress(OSError):
-        line = _HALF_CHARACTER.sub("\ufffd", " ".join(text.split()))
         sys.stderr.write(f"nhin: {line if len(line) <= _MAX_ERROR else line[:_MAX_ERROR] + ' ...'}\n")
         sys.stderr.flush()
 

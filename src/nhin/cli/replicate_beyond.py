@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nhin.errors import MissingExtra
+from nhin.errors import MissingExtra, explain_install
 from nhin.ranges import Number, Range, parse_list
 
 
@@ -99,4 +99,4 @@ def _require_torch() -> None:
     try:
         import torch  # noqa: F401 - to report how to install it before anything fails
     except ImportError as why:
-        raise MissingExtra("kernels and training need PyTorch: pip install 'nhin[torch]'") from why
+        raise MissingExtra(f"kernels and training need PyTorch: {explain_install()}") from why

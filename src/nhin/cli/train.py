@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError
+from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError, explain_install
 from nhin.ranges import Range
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def train(
     try:
         import torch  # noqa: F401 - imported first, to tell how to install it
     except ImportError as why:
-        raise MissingExtra("training needs PyTorch: pip install 'nhin[torch]'") from why
+        raise MissingExtra(f"training needs PyTorch: {explain_install()}") from why
     from nhin.training.distributed import join_process_group
 
     # Joined before anything can fail: what one process refuses ends all, with one line.

@@ -147,6 +147,13 @@ def _decode_apart(data: bytes, name: str) -> Picture:
     return Picture(arrays[0], values["width"], values["height"])
 
 
+def close_child() -> None:
+    """End the child process that decodes pictures, if there is one."""
+    with _child_lock:
+        if _child is not None:
+            _child.close()
+
+
 _child: Sandbox | None = None
 _child_seconds = 0.0
 _child_lock = threading.Lock()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.images.datasets import Crop
-from nhin.errors import CheckpointError, UnknownName
+from nhin.errors import CheckpointError, UnknownName, UsageError
 from nhin.files import read_folder
 from nhin.metrics.calibration import Calibration
 from nhin.metrics.char_errors import Breakdown
@@ -60,22 +60,33 @@ class OCREvalResult:
         }
 
 
-def open_reader(weights: str | Path, mode: Mode = "both", threads: int = DEFAULT_THREADS) -> Recognizer:
+def open_reader(
+    weights: str | Path, mode: Mode = "both", threads: int = DEFAULT_THREADS, digest: str | None = None
+) -> Recognizer:
     """Load a recognizer from a bundled name, exported weights, a checkpoint or the run that holds it.
 
+    Args:
+        weights: The name or the folder.
+        mode: See ``Recognizer``.
+        threads: CPU threads.
+        digest: What exported weights must have, see ``load_recognizer``.
+
     Raises:
+        UsageError: A digest was given for a checkpoint, which has none.
         UnknownName: It is none of these.
         CheckpointError: It is damaged or foreign.
         ImportError: It is a checkpoint and torch is not installed.
     """
     path = Path(weights)
     if str(weights) in bundled_models() or is_onnx_model(path):
-        return load_recognizer(weights, mode=mode, threads=threads)
+        return load_recognizer(weights, mode=mode, threads=threads, digest=digest)
     if not path.exists():
         raise UnknownName("weights", str(weights), bundled_models())
     checkpoint = find_checkpoint(path)
     if not read_folder(checkpoint, lambda folder: any(folder.glob("*.safetensors"))):
         raise CheckpointError(f"{path} holds neither exported weights (model.json) nor a checkpoint")
+    if digest is not None:
+        raise UsageError(f"--digest is for exported weights, and {path} is a checkpoint; leave it out")
     return _from_checkpoint(checkpoint, mode, threads)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from nhin.errors import DataError, MissingExtra
+from nhin.errors import DataError, MissingExtra, explain_install
 from nhin.text.tokenizers.base import Tokenizer, encode_utf8
 
 LONGEST_PIECE = 64  # in training, in bytes
@@ -137,7 +137,7 @@ def import_tokenizers() -> Any:
     try:
         import tokenizers
     except ImportError as why:
-        raise MissingExtra("BPE needs the package tokenizers: pip install 'nhin[torch]'") from why
+        raise MissingExtra(f"BPE needs the package tokenizers: {explain_install()}") from why
     return tokenizers
 
 
