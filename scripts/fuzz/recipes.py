@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import tempfile
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from random import Random
@@ -80,7 +81,7 @@ workers = 0
 threads = 1
 batch_pixels = 4096
 """
-MAX_WORK = 10**8  # weights times tokens of a step
+MAX_WORK = 10**7  # weights times tokens of a step
 _VALUES = (
     *(
         "0",
@@ -230,6 +231,8 @@ def _use(folder: Path) -> None:
     corpus = open_corpus(LMDataConfig(path=str(TOKENS)), folder)
     if recipe.ngram:
         return
+    # As many threads as a mutant asks for would be missing elsewhere on this machine.
+    recipe = replace(recipe, training=replace(recipe.training, threads=1))
     task = LanguageModelTask(recipe, corpus)
     weights = sum(weight.numel() for weight in task.init_state(ProcessGroup()).model.parameters())
     if weights * recipe.data.batch * task.windows.length < MAX_WORK:

@@ -47,7 +47,7 @@ class Length:
             raise error(f"{name} has {len(value)} {what}; give {self.minimum} to {self.maximum}")
 
 
-THREADS, SEED = Range(1, 1024), Range(0, 2**63 - 1)
+THREADS, SEED = Range(1, 256), Range(0, 2**63 - 1)  # a system may refuse more threads, and end the process
 
 
 def check_range(
