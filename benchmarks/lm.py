@@ -1,83 +1,156 @@
-"""Measure the CPU time and the validation loss of the recipes of language models.
+"""Measure the CPU time and the validation loss of language models: recipes, nanoGPT's own code, n-grams.
 
-    python benchmarks/lm.py TEXT                     lm-nano, lm-fast and lm-small; writes benchmarks/lm.json
+    python benchmarks/lm.py TEXT --nanogpt CLONE     all of it; writes benchmarks/lm.json
     python benchmarks/lm.py TEXT lm-fast --seeds 1 --steps 300
 
 TEXT is tokenized into characters; its last tenth is held out, and nats per character are over all of it, in
-disjoint windows. lm-nano is nanoGPT's configuration for a CPU (4 layers, 4 heads, width 128, 64 characters,
-batches of 12, 2,000 steps of AdamW at 1e-3), with this project's layers. CPU-seconds are those of all steps,
-batches included, on one thread, without evaluation and saving. Recipes take turns, seed by seed.
+disjoint windows of the model's context, in float32. Every row is a program of its own, ``nhin train RECIPE``
+or nanoGPT's ``train.py``, on one thread; CPU-seconds are of the whole process, user and system, with its
+start, its own validation and saving. Rows take turns, seed by seed. CLONE is a folder with nanoGPT's code,
+from https://github.com/karpathy/nanoGPT; without it its row is left out. lm-nano is the same configuration,
+with this project's layers. ``--work`` keeps finished rows, so that a stopped measurement goes on.
 
-The JSON: machine, text (SHA-256), and for each recipe its settings and, per seed, nats, cpu_seconds, steps.
+FLOPs are counted from shapes (``nhin.lm.flops``), forward and backward, over all steps. A gain is the nats
+that a row is below another, with one-sided p-values: over blocks of 512 characters of the text (changes of
+sign), and over seeds (Student's paired t).
+
+The JSON: machine, text (SHA-256), and for each row its settings and, per seed, nats, cpu_seconds, steps,
+weights, flops; gains.
 """
 
 import hashlib
+import json
+import os
+import shutil
 import statistics
 import sys
 import tempfile
-import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import nanogpt
+import numpy as np
 import torch
-from measuring import describe_machine, make_parser, save_json
+from measuring import (
+    Nats,
+    compute_p_values,
+    describe_machine,
+    make_parser,
+    nats_of_windows,
+    run_timed,
+    save_json,
+)
 
 from nhin.config import load_recipe, to_dict
 from nhin.data.text.prepare import prepare
 from nhin.data.text.splits import SplitConfig
 from nhin.data.text.token_dataset import Corpus, open_tokens
 from nhin.errors import NhinError
-from nhin.lm.budget import scale_schedule
-from nhin.lm.evaluate import mean_nats
+from nhin.files import write_atomic
+from nhin.lm.flops import count_flops
+from nhin.lm.loading import open_run
 from nhin.lm.ngram import count_ngrams
 from nhin.lm.recipe import LMRecipe
-from nhin.lm.task import LanguageModelTask
-from nhin.training.precision import configure_cpu
-from nhin.training.trainer import Trainer
+from nhin.models.build import build_lm
 
-RECIPES = ["lm-nano", "lm-fast", "lm-small"]
+NANOGPT = "nanoGPT"
+SAME_AS_NANOGPT = "lm-nano"
+ROWS = [NANOGPT, SAME_AS_NANOGPT, "lm-fast", "lm-small", "lm-medium"]
+COUNTED = ["absolute discounting", "Kneser-Ney"]
+# Whose nats are said to be below whose.
+GAINS = [(COUNTED[1], "lm-medium"), (COUNTED[1], "lm-small"), ("lm-small", "lm-medium"), (NANOGPT, "lm-fast")]
 ORDER = 5
+Row = dict[str, Any]
 
 
-def measure(recipe: LMRecipe, corpus: Corpus) -> dict[str, Any]:
-    """Train one model and evaluate it on all held-out text."""
-    with configure_cpu(1):
-        task = LanguageModelTask(recipe, corpus)
-        trainer = Trainer(task)
-        state = trainer.start()
-        begin = time.process_time()
-        with task.open_batches(state, trainer.group) as batches:
-            for _ in range(recipe.schedule.steps):
-                trainer.step(next(batches))
-        spent = time.process_time() - begin
-        nats = mean_nats(state.model, corpus.split("validation"))
-    weights = sum(p.numel() for p in state.model.parameters())
-    result = {"seed": recipe.seed, "nats": round(nats, 4), "cpu_seconds": round(spent, 1)}
-    return {**result, "steps": recipe.schedule.steps, "weights": weights}
+def train_recipe(name: str, seed: int, corpus: Corpus, work: Path, steps: int | None) -> tuple[Row, Nats]:
+    """Train a recipe from the command line; return its row and the nats of the held-out characters."""
+    out = work / f"{name}-{seed}"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "nhin", "train", name, "--data", str(corpus.folder), "--out", str(out)]
+    command += ["--set", f"seed={seed}", *(["--budget-steps", str(steps)] if steps else [])]
+    spent = run_timed(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    run, validation = open_run(out), corpus.split("validation")
+    ids = validation.read(0, len(validation))
+    weights = sum(p.numel() for p in run.model.parameters())
+    row = {"seed": seed, "cpu_seconds": round(spent, 1), "steps": run.step, "weights": weights}
+    return row, nats_of_windows(run.model, ids, run.model.context)
 
 
-def count_control(corpus: Corpus) -> dict[str, Any]:
+def count_training_flops(name: str, vocab: int, steps: int) -> float:
+    """Return the operations of all steps of a row, forward and backward."""
+    recipe = load_recipe(LMRecipe, SAME_AS_NANOGPT if name == NANOGPT else name)
+    with torch.device("meta"):
+        model = build_lm(vocab, recipe.model)
+    tokens = steps * recipe.data.batch * model.context
+    return count_flops(model, model.context).training * tokens
+
+
+def count_control(corpus: Corpus) -> tuple[dict[str, Any], dict[str, Nats]]:
     """Evaluate n-gram models of the same text, with both kinds of counts."""
-    out: dict[str, Any] = {"order": ORDER}
+    tree: dict[str, Any] = {"order": ORDER}
+    nats: dict[str, Nats] = {}
     train, validation = (corpus.split(name) for name in ("train", "validation"))
-    for name, continued in (("absolute discounting", False), ("Kneser-Ney", True)):
-        begin = time.process_time()
-        ids, vocab = train.read(0, len(train)), corpus.tokenizer.vocab
-        model = count_ngrams(ids, vocab, ORDER, continuation_counts=continued)
-        nats = float(model.nats(validation.read(0, len(validation)))[1:].mean())
-        out[name] = {"nats": round(nats, 4), "cpu_seconds": round(time.process_time() - begin, 2)}
-    return out
+    ids = train.read(0, len(train))
+    for name in COUNTED:
+        model = count_ngrams(ids, corpus.tokenizer.vocab, ORDER, continuation_counts=name != COUNTED[0])
+        nats[name] = np.asarray(model.nats(validation.read(0, len(validation)))[1:], np.float64)
+        tree[name] = {"nats": round(float(nats[name].mean()), 4)}
+    return tree, nats
 
 
-def format_runs(name: str, runs: list[dict[str, Any]], peer: list[dict[str, Any]]) -> str:
-    """Format a recipe's results, with its CPU time as a share of the peer's."""
+def measure(
+    args: Any, names: Sequence[str], work: Path
+) -> tuple[dict[str, Any], dict[str, list[Row]], list[dict[str, Any]]]:
+    """Train every row with every seed, those already finished in ``work`` left out; print as they end."""
+    split = SplitConfig("tail", validation=0.1, test=0.0)
+    tokens = work / "tokens"
+    corpus = open_tokens(tokens if tokens.exists() else prepare(str(args.text), "char", tokens, split))
+    grams, counted = count_control(corpus)
+    copy = nanogpt.copy_clone(args.nanogpt, args.text, work) if NANOGPT in names else work
+    rows: dict[str, list[Row]] = {name: [] for name in names}
+    nats: dict[str, list[Nats]] = {name: [counted[name]] * args.seeds for name in COUNTED}
+    for seed in range(args.seeds):
+        for name in names:
+            done = work / f"{name}-{seed}.json"
+            if not done.exists():
+                if name == NANOGPT:
+                    row, losses = nanogpt.train_nanogpt(copy, seed)
+                else:
+                    row, losses = train_recipe(name, seed, corpus, work, args.steps)
+                row["nats"] = round(float(losses.mean()), 4)
+                row["flops"] = count_training_flops(name, corpus.tokenizer.vocab, row["steps"])
+                np.save(done.with_suffix(".npy"), losses)
+                write_atomic(done, json.dumps(row))
+            rows[name].append(json.loads(done.read_text("utf-8")))
+            nats.setdefault(name, []).append(np.load(done.with_suffix(".npy")))
+            print(f"seed {seed} {format_row(name, rows[name][-1:])}", flush=True)
+    return grams, rows, compute_gains(nats)
+
+
+def compute_gains(nats: Mapping[str, list[Nats]]) -> list[dict[str, Any]]:
+    """Return every claimed gain of the rows that were measured, in nats, with its p-values."""
+    return [
+        {
+            "of": better,
+            "over": worse,
+            "nats": round(float(np.mean(nats[worse]) - np.mean(nats[better])), 4),
+            "p": compute_p_values(nats[worse], nats[better]),
+        }
+        for worse, better in GAINS
+        if worse in nats and better in nats
+    ]
+
+
+def format_row(name: str, runs: list[Row]) -> str:
+    """Format a row of the table in Markdown: means or medians, and the least and greatest."""
     nats, seconds = ([run[key] for run in runs] for key in ("nats", "cpu_seconds"))
-    ratios = [run["cpu_seconds"] / other["cpu_seconds"] for run, other in zip(runs, peer, strict=False)]
-    share = f"{statistics.median(ratios):.2f} of {RECIPES[0]}'s time" if ratios else ""
     return (
-        f"{name:10} {statistics.mean(nats):.4f} nats ({min(nats):.4f} to {max(nats):.4f})  "
-        f"{statistics.median(seconds):6.1f} CPU-s ({min(seconds):.1f} to {max(seconds):.1f})  {share}"
+        f"| {name} | {statistics.mean(nats):.3f} ({min(nats):.3f} to {max(nats):.3f}) | "
+        f"{statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f}) | "
+        f"{runs[0]['weights'] / 1e6:.2f} M | {runs[0]['flops'] / 1e12:.1f} |"
     )
 
 
@@ -85,44 +158,47 @@ def main() -> int:
     """Measure, print a table, write the JSON."""
     parser = make_parser(__doc__)
     parser.add_argument("text", type=Path, nargs="?")
-    parser.add_argument("recipes", nargs="*", default=RECIPES)
+    parser.add_argument("rows", nargs="*", default=ROWS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, help="of every recipe, not of nanoGPT")
+    parser.add_argument("--nanogpt", type=Path, help="a folder with nanoGPT's code")
+    parser.add_argument(
+        "--work", type=Path, help="where finished rows are kept; a temporary folder if not given"
+    )
     args = parser.parse_args()
     if args.text is None:
         print("lm.py needs a text: python benchmarks/lm.py TEXT", file=sys.stderr)
         return 0  # make bench goes on with the others
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in args.recipes}
+    names = args.rows
+    if args.nanogpt is None and NANOGPT in names:
+        print("nanoGPT's row is left out: give its folder by --nanogpt", file=sys.stderr)
+        names = [name for name in names if name != NANOGPT]
+    place: AbstractContextManager[Any] = (
+        nullcontext(args.work) if args.work else tempfile.TemporaryDirectory()
+    )
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            split = SplitConfig("tail", validation=0.1, test=0.0)
-            corpus = open_tokens(prepare(str(args.text), "char", Path(folder) / "tokens", split))
-            grams = count_control(corpus)
-            for seed in range(args.seeds):
-                for name in args.recipes:
-                    recipe = replace(load_recipe(LMRecipe, name), seed=seed)
-                    recipe = scale_schedule(recipe, args.steps) if args.steps else recipe
-                    results[name].append(measure(recipe, corpus))
-                    print(f"seed {seed}", format_runs(name, results[name][-1:], []), flush=True)
+        with place as folder:
+            grams, rows, gains = measure(args, names, Path(folder).resolve())
     except NhinError as why:
         print(f"{why}", file=sys.stderr)
         return why.exit_code
-    for name, runs in results.items():
-        print(format_runs(name, runs, results.get(RECIPES[0], [])))
-    print(", ".join(f"{name}: {x['nats']} nats" for name, x in grams.items() if isinstance(x, dict)))
-    text = {
-        "sha256": hashlib.sha256(args.text.read_bytes()).hexdigest(),
-        "characters": len(args.text.read_text()),
-    }
-    settings = {name: to_dict(load_recipe(LMRecipe, name)) for name in args.recipes}
+    for name, runs in rows.items():
+        print(format_row(name, runs))
+    print(", ".join(f"{name}: {grams[name]['nats']} nats" for name in COUNTED))
+    for gain in gains:
+        print(gain)
     tree = {
         "machine": describe_machine(f"torch {torch.__version__}"),
-        "text": text,
+        "text": {
+            "sha256": hashlib.sha256(args.text.read_bytes()).hexdigest(),
+            "characters": len(args.text.read_text("utf-8")),
+        },
         "ngram": grams,
-        "recipes": results,
-        "settings": settings,
+        "rows": rows,
+        "gains": gains,
+        "settings": {name: to_dict(load_recipe(LMRecipe, name)) for name in names if name != NANOGPT},
     }
-    is_default = not args.steps and args.recipes == RECIPES
+    is_default = not args.steps and args.rows == ROWS
     save_json(args.json or (Path(__file__).with_suffix(".json") if is_default else None), tree)
     return 0
 

@@ -74,8 +74,9 @@ def train(
 
     Args:
         recipe: A shipped recipe (reader-tiny, reader-small, reader-resnet18; lm-ngram, lm-bigram,
-            lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-modern), a TOML file, or the folder of
-            a language model's run, also of an imported one, to train on from it in another folder.
+            lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-small, lm-medium, lm-modern), a TOML
+            file, or the folder of a language model's run, also of an imported one, to train on from it in
+            another folder.
         out: Folder of the run: recipe.json, log.jsonl, checkpoint; runs/RECIPE when not given.
         resuming: Going on with a run.
         set: Change a setting of the recipe, such as --set schedule.steps=2000; repeatable.
