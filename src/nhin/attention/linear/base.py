@@ -242,7 +242,7 @@ class KernelizedAttention(Mechanism):
         return s, z, top
 
 
-def _log_products(x: QueryFeatures, y: QueryFeatures) -> Float[Tensor, "B H T S"]:
+def _log_products(x: QueryFeatures, y: Float[Tensor, "B S H M"]) -> Float[Tensor, "B H T S"]:
     return add_pairs(x, y).logsumexp(-1)
 
 
