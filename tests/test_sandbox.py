@@ -70,3 +70,12 @@ def test_a_crash_is_one_error_and_not_the_callers(child):
 def test_an_answer_larger_than_allowed_is_refused(child):
     with pytest.raises(SandboxError):
         child.call({"do": "add"}, [np.zeros(2**21, np.uint8)], 5)
+
+
+def test_a_system_that_starts_no_process_is_one_error(monkeypatch):
+    def refuse(*args, **options):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("nhin.sandbox.subprocess.Popen", refuse)
+    with pytest.raises(SandboxError, match="cannot be started: Resource"):
+        Sandbox("worker", 2**28)

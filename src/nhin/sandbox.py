@@ -50,6 +50,9 @@ class Sandbox:
         module: Its name, as for ``python -m``.
         memory: The most bytes that the child may take.
         max_answer: The most bytes of an answer's arrays.
+
+    Raises:
+        SandboxError: The system starts no more processes.
     """
 
     def __init__(self, module: str, memory: int, max_answer: int = 256 * 2**20) -> None:
@@ -58,14 +61,17 @@ class Sandbox:
         # The child finds modules where this process does, but not in the folder it was started in.
         path = os.pathsep.join(entry for entry in sys.path if entry)
         command = [sys.executable, "-P", "-m", module]
-        self._process = subprocess.Popen(  # noqa: S603  # our own module
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
-            start_new_session=True,  # Ctrl-C ends this process, which ends the child
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  # our own module
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
+                start_new_session=True,  # Ctrl-C ends this process, which ends the child
+            )
+        except OSError as why:
+            raise SandboxError(f"cannot be started: {why.strerror or why}") from why
         self.close = weakref.finalize(self, _end, self._process, os.getpid())
 
     @property
@@ -86,13 +92,13 @@ class Sandbox:
         """
         with self._busy:
             timer = threading.Timer(_WAIT * max(1.0, seconds), self._process.send_signal, [signal.SIGTERM])
-            timer.start()
             try:
+                timer.start()
                 assert self._process.stdin and self._process.stdout
                 limits = {"seconds": int(np.ceil(seconds)), "memory": self._memory}
                 _write(self._process.stdin, {"limits": limits, **values}, arrays)
                 answer = _read(self._process.stdout, self._max_answer)
-            except (OSError, EOFError, ValueError, KeyError, TypeError) as why:
+            except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError) as why:
                 self.close()
                 raise SandboxError(self._explain(seconds)) from why
             finally:

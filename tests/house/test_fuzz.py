@@ -1,4 +1,4 @@
-"""The harnesses find nothing wrong in a few mutants of recipes, checkpoints and data sets."""
+"""The harnesses find nothing wrong in a few mutants of files that strangers may have made."""
 
 import sys
 from importlib import import_module
@@ -27,4 +27,18 @@ def test_a_few_mutants_are_opened_or_refused_in_one_line(name, tmp_path, monkeyp
         outcome = runner.try_here(harness.attempt, folder)
         assert outcome.verdict in ("opened", "refused"), f"{number}: {sentence}: {outcome.message}"
     for module in ("recipes", "datasets", "checkpoints", "runner", "mutate"):
+        sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize(("name", "count"), [("weights", 6), ("pictures", 30)])
+def test_a_few_mutants_of_what_is_read_are_opened_or_refused_in_one_line(name, count, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FUZZ))
+    harness, runner = (import_module(one) for one in (name, "runner"))
+    for number in range(count):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        sentence = harness.make(Random(f"{name} {number}"), folder)
+        outcome = runner.try_here(harness.attempt, folder)
+        assert outcome.verdict in ("opened", "refused"), f"{number}: {sentence}: {outcome.message}"
+    for module in (name, "runner", "mutate"):
         sys.modules.pop(module, None)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -176,6 +177,56 @@ def test_bombs_are_refused_before_decoding():
             load_picture(header(side, side))
     with pytest.raises(PictureError, match="too large"):
         load_picture(np.broadcast_to(np.uint8(0), (30_000, 30_000, 3)))
+
+
+def with_size(data: bytes, width: int, height: int) -> bytes:
+    """Write another size into the header of a lossless WebP or of a JPEG 2000 codestream."""
+    out = bytearray(data)
+    if (at := data.find(b"VP8L")) > 0:
+        struct.pack_into("<I", out, at + 9, (width - 1) | (height - 1) << 14 | 1 << 28)
+    else:
+        for place in (6, 22):  # of the picture, and of its only tile
+            struct.pack_into(">II", out, data.index(b"\xff\x51") + place, width, height)
+    return bytes(out)
+
+
+CLAIMS = {
+    "WebP": lambda: with_size(saved(Image.new("RGBA", (9, 9)), "WEBP", lossless=True), 10_900, 10_900),
+    "JPEG 2000": lambda: with_size(saved(Image.new("RGB", (9, 9)), "JPEG2000", no_jp2=True), 8_000, 8_000),
+}
+
+
+@pytest.mark.parametrize("kind", CLAIMS)
+def test_a_small_file_that_needs_gigabytes_is_refused_before_decoding(kind):
+    data = CLAIMS[kind]()
+    assert len(data) < 5000
+    with pytest.raises(PictureError, match="MiB of memory to decode"):
+        load_picture(data)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of a process are Linux's")
+def test_what_a_header_does_not_say_is_bounded_in_a_child_process(monkeypatch):
+    """Blocks of 4 x 4 pixels take far more memory than the pixels; the next picture is read all the same."""
+    import resource
+
+    monkeypatch.setattr(module, "MAX_DECODE_BYTES", 200 * 2**20)
+    module.close_child()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    small = saved(
+        Image.new("RGB", (64, 64)), "JPEG2000", no_jp2=True, codeblock_size=(4, 4), num_resolutions=1
+    )
+    with pytest.raises(PictureError):
+        load_picture(with_size(small, 5_000, 3_000), "khối.jp2")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 50 * 2**10
+    np.testing.assert_array_equal(load_picture(saved(Image.fromarray(scene()), "JPEG2000")), scene())
+    module.close_child()
+
+
+def test_a_jpeg_of_a_thousand_passes_is_refused():
+    data = saved(Image.new("RGB", (2000, 1500)), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(PictureError, match="passes"):
+        load_picture(data[:-2] + last * 1000 + data[-2:])
 
 
 @pytest.mark.parametrize(

@@ -213,3 +213,31 @@ def test_reading_imports_no_torch():
         "print(*[m for m in ('torch', 'rapidocr', 'torchvision') if m in sys.modules])"
     )
     assert run_python(code) == ""
+
+
+def test_a_picture_with_more_text_than_is_read_at_once_is_refused():
+    """A strip, many lines, and lines that overlap: what takes many seconds or gigabytes is one error."""
+    page = np.zeros((900, 1200, 3), np.uint8)
+    page[::2] = 255
+    strip = np.ascontiguousarray(np.broadcast_to(page[:20, :1], (20, 70_000, 3)))
+    dense = FixedDetector(*((0, y, 1200, y + 4) for y in range(0, 900, 6)))
+    nested = FixedDetector(*((i, i, 1200 - i, 900 - i) for i in range(200)))
+    for picture, detector, crop in (
+        (strip, FailingDetector(), True),
+        (strip.swapaxes(0, 1), FixedDetector(), False),
+        (page, dense, False),
+        (page, nested, False),
+    ):
+        recognizer = FixedRecognizer()
+        with pytest.raises(PictureError, match="has too much text"):
+            Reader(recognizer=recognizer, detector=detector).read(picture, crop, name="dải.png")
+        assert not recognizer.crops
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 200_000), (200_000, 40), (6, 900_000), (900, 1200)])
+def test_the_detector_sees_few_pixels_whatever_the_shape(height, width):
+    from nhin.reading.detector import DetectorConfig, _preprocess
+
+    picture = np.broadcast_to(np.uint8(9), (height, width, 3))
+    pixels, _ = _preprocess(picture, DetectorConfig())
+    assert pixels[0, 0].size <= 1.25 * DetectorConfig().max_pixels

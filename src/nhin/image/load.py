@@ -133,14 +133,13 @@ def _decode_apart(data: bytes, name: str) -> Picture:
     """Decode the bytes of a file in a child process, which is kept for the next picture."""
     global _child, _child_seconds  # one for the process
     with _child_lock:
-        if _child is None or not _child.is_open:
-            _child, _child_seconds = Sandbox("nhin.image.decode_worker", MAX_DECODE_BYTES), 0.0
         try:
+            if _child is None or not _child.is_open:
+                _child, _child_seconds = Sandbox("nhin.image.decode_worker", MAX_DECODE_BYTES), 0.0
             seconds = _child_seconds + MAX_SECONDS
             values, arrays = _child.call({"name": name}, [np.frombuffer(data, np.uint8)], seconds)
         except SandboxError as why:
-            _child.close()
-            raise PictureError(f"{name} cannot be decoded: it {why.reason}") from None
+            raise PictureError(f"{name} cannot be decoded: its process {why.reason}") from None
         _child_seconds = float(values["used"])
     if "refused" in values:
         raise PictureError(values["refused"])

@@ -107,7 +107,7 @@ def _preprocess(picture: NDArray[np.uint8], config: DetectorConfig) -> tuple[NDA
 
 def _padded(side: float, config: DetectorConfig) -> int:
     """Return the length of a side with its border."""
-    return -(-round(side + 2 * config.padding) // _STRIDE) * _STRIDE
+    return -(-(max(1, round(side)) + 2 * config.padding) // _STRIDE) * _STRIDE
 
 
 def _find_boxes(prob_map: NDArray[np.float32], config: DetectorConfig) -> list[Quad]:

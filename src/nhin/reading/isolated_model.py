@@ -42,13 +42,12 @@ class IsolatedModel:
 
     def _open(self) -> Sandbox:
         self._seconds = OPEN_SECONDS
-        sandbox = Sandbox("nhin.reading.onnx_worker", MEMORY)
         try:
+            sandbox = Sandbox("nhin.reading.onnx_worker", MEMORY)
             arrays = [np.frombuffer(data, np.uint8) for data in self._networks]
             answer, _ = sandbox.call({"open": self._threads}, arrays, self._seconds)
         except SandboxError as why:
-            sandbox.close()
-            raise CheckpointError(f"{self.name} cannot be loaded: it {why.reason}") from why
+            raise CheckpointError(f"{self.name} cannot be loaded: its process {why.reason}") from why
         for i, found in enumerate(answer["networks"]):
             if problem := _find_problem(found, i, self._vocab):
                 sandbox.close()
