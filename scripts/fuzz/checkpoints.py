@@ -72,9 +72,8 @@ def make(random: Random, folder: Path) -> str:
         data = path.read_bytes()
         what = random.choice(("json", "json", "json", "bytes", "swap", "gone"))
         if what == "swap":
-            data = (
-                random.choice(paths[: len(paths) // 2 or 1]).read_bytes() if random.random() < 0.5 else b"{}"
-            )
+            others = [other.read_bytes() for other in paths if other.exists()]
+            data = random.choice((*others, b"{}", b""))
         elif what == "gone":
             path.unlink()
         elif what == "json" and path.suffix == ".safetensors":
