@@ -229,7 +229,7 @@ def test_wrong_words_are_one_line_and_write_nothing(given, code, message, tmp_pa
 def test_a_folder_that_cannot_be_written_is_said(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert show(tmp_path / "file", "softmax", "--length", "5") == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "in the way"
 
 

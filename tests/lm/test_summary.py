@@ -257,7 +257,7 @@ def test_a_recipe_is_looked_into_without_a_run(tmp_path, capsys):
         (["nowhere"], 2, "no recipe named 'nowhere'"),
         (["reader-small"], 2, "a reader's recipe"),
         (["RUN", "--vocab", "3"], 2, "leave out --set and --vocab"),
-        (["RECIPE", "--vocab", "0"], 3, "vocab is 0; give 1 to"),
+        (["RECIPE", "--vocab", "0"], 2, "vocab is 0; give 1 to"),
         (["RECIPE", "--set", "data.tokenizer=char"], 2, "say with --vocab how many"),
         (["RECIPE", "--set", "ngram=3"], 2, "counts n-grams; there is no network"),
         (["RECIPE", "--set", "model.heads=3"], 3, "heads is 3, which does not divide"),

@@ -163,6 +163,7 @@ def _connect() -> tuple[Store, ProcessGroup]:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if has_gpus else "gloo", store=store, rank=rank, world_size=world
         )
+        distributed.barrier()  # none goes on, and may fail, while another still connects
     except (ValueError, RuntimeError) as why:
         raise ProcessError(f"cannot join the other processes: {str(why).splitlines()[0]}") from why
     return store, ProcessGroup(rank, world)
