@@ -145,6 +145,7 @@ def describe_changes(
     """Return lines that state the changed settings, and what a changed schedule does at the next step."""
     lines = [f"{name} was {old!r}, is now {new!r}" for name, (old, new) in changes.items()]
     if before != now:
-        rates = [compute_lr(schedule, step + 1) for schedule in (before, now)]
-        lines.append(f"the learning rate of step {step + 1} is now {rates[1]:.4g} (it was {rates[0]:.4g})")
+        old, new = (f"{compute_lr(schedule, step + 1):.4g}" for schedule in (before, now))
+        change = f"stays {new}" if new == old else f"is now {new} (it was {old})"
+        lines.append(f"the learning rate of step {step + 1} {change}")
     return lines
