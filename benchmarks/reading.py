@@ -34,7 +34,9 @@ ROUNDS = 5
 def load_crops(where: str | None) -> tuple[list[Pixels], list[str]]:
     """Return crops and their texts, from DATA or synthetic."""
     if where is None:
-        samples = [SyntheticSource(seed=2026, lines=0.0, blanks=0.0).sample(i) for i in range(CROPS)]
+        samples = [
+            SyntheticSource(seed=2026, lines=0.0, blanks=0.0, prints=0.0).sample(i) for i in range(CROPS)
+        ]
         return [s.picture for s in samples], [s.text for s in samples]
     data = open_crops(Path(where))
     crops = [data[int(i)] for i in np.random.default_rng(0).permutation(len(data))[:CROPS]]

@@ -5,11 +5,12 @@ import unicodedata
 import numpy as np
 import pytest
 
+from nhin.data.images.line_text import LineTextGenerator
 from nhin.data.images.synthetic import SyntheticSource
-from nhin.data.images.text_generator import TextGenerator, WordList, read_words
-from nhin.errors import DataError
+from nhin.data.images.text_generator import TextGenerator, WordList, draw_balanced_syllable, read_words
+from nhin.errors import DataError, UnknownName
 from nhin.image.fonts import REQUIRED, find_faces
-from nhin.text.charset import VIETNAMESE
+from nhin.text.charset import CHARSETS, EUROPEAN, VIETNAMESE
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +41,46 @@ def test_samples_are_small_rgb_pictures_with_nfc_text_of_the_charset(synth):
         assert max(sample.picture.shape) < 4000
         assert sample.text == unicodedata.normalize("NFC", sample.text).strip()
         assert not VIETNAMESE.missing_chars(sample.text)
-        assert len(sample.text) <= synth.longest
+        assert len(sample.text) <= synth.longest_print
     assert sum(" " in sample.text for sample in samples) > 2
     assert sum(not sample.text.isascii() for sample in samples) > 40
+
+
+def test_signs_and_prints_keep_their_longest_text_and_their_characters():
+    for source, longest in (
+        (SyntheticSource(seed=1, prints=0.0, longest=9), 9),
+        (SyntheticSource(seed=1, prints=1.0, longest_print=20, charset="european"), 20),
+    ):
+        texts = [source.sample(i).text for i in range(60)]
+        assert max(map(len, texts)) <= longest
+        assert not CHARSETS[source.charset].missing_chars("".join(texts))
+        assert "\0" not in "".join(texts)
+
+
+def test_an_unknown_charset_is_refused_by_name():
+    with pytest.raises(UnknownName, match="european"):
+        SyntheticSource(charset="europen")
+
+
+def test_lines_of_print_hold_every_character_of_the_european_charset():
+    lines, rng = LineTextGenerator(TextGenerator()), np.random.default_rng(2)
+    seen = set("".join(lines.draw(rng, 60) for _ in range(8_000)))
+    assert set(EUROPEAN.chars) - seen == set()
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 40, 120])
+def test_a_line_of_print_is_never_longer_than_asked_and_has_single_spaces(length):
+    lines, rng = LineTextGenerator(TextGenerator()), np.random.default_rng(3)
+    for _ in range(200):
+        text = lines.draw(rng, length)
+        assert len(text) <= length
+        assert text == " ".join(text.split())
+
+
+def test_a_balanced_syllable_shows_rare_letters_as_often_as_common_ones():
+    rng = np.random.default_rng(4)
+    words = [draw_balanced_syllable(rng) for _ in range(4000)]
+    assert all(sum(letter in word for word in words) >= 15 for letter in "ẵẳỡẫữỹđạ")
 
 
 def test_blanks_have_no_text():

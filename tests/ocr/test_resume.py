@@ -136,7 +136,14 @@ SHOWN = {
 # They change what is read, so they need --other-data, unless no words and fonts are read.
 OF_DATA = {"data.fonts", "data.words", "data.real_share"}
 FIXED = {
-    **{"seed": "1", "model.dim": "8", "model.backbone": "lean", "data.seed": "3", "data.synth.lines": "0.5"},
+    **{
+        "seed": "1",
+        "charset": "european",
+        "model.dim": "8",
+        "model.backbone": "lean",
+        "data.seed": "3",
+        "data.synth.lines": "0.5",
+    },
     **{"data.chunk": "4", "data.cycle": "4", "training.batch_pixels": "5000", "training.start": "x"},
 }
 

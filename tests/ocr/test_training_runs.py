@@ -97,7 +97,7 @@ def toml(recipe, path):
         return f"{key} = {json.dumps(value)}\n"
 
     tree = dataclasses.asdict(recipe)
-    words = line("workflow", tree.pop("workflow")) + line("seed", tree.pop("seed"))
+    words = "".join(line(key, tree.pop(key)) for key in ("workflow", "seed", "charset"))
     for table, entries in tree.items():
         entries = {k: v for k, v in entries.items() if v is not None and v != {}}
         words += f"[{table}]\n" + "".join(line(k, v) for k, v in entries.items())
@@ -211,7 +211,7 @@ def test_wrong_settings_of_the_network_and_the_data_are_said(tmp_path):
     with pytest.raises(UnknownName, match="did you mean dim"):
         build_model(OCRRecipe(model={"dmi": 3}))
     with pytest.raises(DataError, match="no data in"):
-        build_source(from_dict(OCRRecipe, {"data": {"real": [str(tmp_path / "x")]}}, "x").data)
+        build_source(from_dict(OCRRecipe, {"data": {"real": [str(tmp_path / "x")]}}, "x"))
 
 
 @pytest.mark.parametrize("name", ["reader-tiny", "reader-small", "reader-resnet18"])

@@ -29,9 +29,9 @@ def random_perspective(shape: tuple[int, int], rng: Rng) -> tuple[NDArray[np.flo
 
     rows, columns = shape
     draw = rng.random()
-    spread = 1.5 if draw < 0.55 else 5.0 if draw < 0.82 else 14.0
+    spread = 1.5 if draw < 0.45 else 5.0 if draw < 0.75 else 11.0
     # One in ten is clearly rotated, like a word on a tilted or round sign.
-    angle = np.deg2rad(rng.normal(0, spread) if draw < 0.9 else rng.uniform(12, 42) * rng.choice((-1, 1)))
+    angle = np.deg2rad(rng.normal(0, spread) if draw < 0.91 else rng.uniform(12, 42) * rng.choice((-1, 1)))
     slant = rng.normal(0, 0.12) if rng.random() < 0.5 else 0.0
     stretch = np.exp(rng.normal(-0.12, 0.22))
     corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)
@@ -87,7 +87,7 @@ def degrade(picture: FloatImage, height: int, rng: Rng) -> Pixels:
         picture = cv2.GaussianBlur(picture, (0, 0), max(0.2, height * rng.uniform(low, high)))
     if rng.random() < 0.25:
         picture = picture + rng.uniform(0.3, 1.5) * (picture - cv2.GaussianBlur(picture, (0, 0), 1.2))
-    gain, offset = np.exp(rng.normal(0, 0.25)), rng.normal(0, 20)
+    gain, offset = np.exp(rng.normal(0.1, 0.28)), rng.normal(0, 20)
     picture = (picture - 127.5) * gain + 127.5 + offset
     if rng.random() < 0.5:
         grain = rng.standard_normal((height, width, 1 if rng.random() < 0.5 else 3), dtype=np.float32)

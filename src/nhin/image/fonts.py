@@ -6,11 +6,13 @@ lower-case letters as capitals is marked ``unicase``, since its pictures do not 
 
 import io
 import os
+import re
 import struct
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,24 @@ def find_faces(folders: Sequence[str | Path] = ()) -> tuple[Face, ...]:
         names = ", ".join(map(str, searched)) or "no folder at all"
         raise DataError(f"no font with every Vietnamese letter in {names}; name a folder with --fonts")
     return faces
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """Read the kind of each family of ``data/words/font_kinds.txt``."""
+    text = files("nhin.data").joinpath("words", "font_kinds.txt").read_text(encoding="utf-8")
+    kinds, kind = {}, ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            kind = line.strip("[]")
+        elif not line.startswith("#"):
+            kinds |= dict.fromkeys(line.split(), kind)
+    return kinds
+
+
+def font_kind(family: str) -> str:
+    """Return what a family is used for: ``official``, ``text``, ``script`` or ``sign``."""
+    return _kinds().get(re.sub("[^a-z0-9]", "", family.lower()), "sign")
 
 
 @lru_cache(maxsize=1024)

@@ -77,18 +77,54 @@ def draw_glyphs(text: str, style: Style) -> tuple[Mask, Mask]:
     return layers[0][window], layers[1][window]
 
 
+def draw_stacked(text: str, style: Style) -> tuple[Mask, Mask]:
+    """Draw a sign whose letters stand under each other, turned by 90 degrees counterclockwise.
+
+    So a reader sees it that turns tall crops: letters in their order from left to right, each on its side.
+    """
+    pairs = [draw_glyphs(char, style) for char in text if char != " "]
+    pairs = [pair for pair in pairs if pair[0].size]
+    if not pairs:
+        empty = np.zeros((0, 0), np.float32)
+        return empty, empty
+    height = max(mask.shape[1] for pair in pairs for mask in pair)
+    gap = round(style.size * (0.12 + style.tracking))
+    layers = []
+    for layer in (0, 1):
+        turned = [np.rot90(pair[layer]) for pair in pairs]
+        columns = []
+        for mask in turned:
+            above = (height - mask.shape[0]) // 2
+            columns.append(np.pad(mask, ((above, height - mask.shape[0] - above), (0, gap))))
+        layers.append(np.ascontiguousarray(np.concatenate(columns, axis=1)[:, : -gap or None]))
+    return layers[0], layers[1]
+
+
 def random_colors(rng: Rng) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw colors of the background and of the letters, with enough contrast to read."""
+    """Draw colors of the background and of the letters, with enough contrast to read; most are muted."""
+    background, letters = _draw_color_pair(rng)
+    if rng.random() < 0.6:
+        middle = (background + letters).mean(axis=0, keepdims=False) / 2
+        fade, gray = np.float32(rng.uniform(0.7, 1)), np.float32(rng.uniform(0.3, 0.95))
+        background, letters = (
+            _clip((color + gray * (color.mean() - color) - middle) * fade + middle)
+            for color in (background, letters)
+        )
+    return background, letters
+
+
+def _draw_color_pair(rng: Rng) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if rng.random() < 0.5:
         background, letters = np.array(SIGN_COLORS[int(rng.integers(len(SIGN_COLORS)))])
         shift = rng.normal(0, 22, (2, 3))
         return _clip(background + shift[0]), _clip(letters + shift[1])
+    least = _MIN_COLOR_DISTANCE * float(rng.uniform(1.2, 3.5))
     while True:
         pair = rng.uniform(0, 255, (2, 3))
         if rng.random() < 0.4:
             pair = pair.mean(axis=1, keepdims=True) + rng.normal(0, 12, (2, 3))
         gap = pair[0] - pair[1]
-        if np.abs(gap).mean() > _MIN_COLOR_DISTANCE * 0.5 and np.linalg.norm(gap) > _MIN_COLOR_DISTANCE:
+        if np.abs(gap).mean() > least * 0.5 and np.linalg.norm(gap) > least:
             return _clip(pair[0]), _clip(pair[1])
 
 

@@ -63,13 +63,18 @@ class OCRTrainConfig(TrainerConfig):
 
 @dataclass(frozen=True, slots=True)
 class OCRRecipe(Recipe):
-    """The settings of one run; ``model`` holds keyword arguments of ``RecognizerNet``."""
+    """The settings of one run.
+
+    ``charset`` names the characters it learns (``text.charset.CHARSETS``); ``model`` holds keyword arguments
+    of ``RecognizerNet``.
+    """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {
         "model.misread": "token_noise",
     }
 
     workflow: Literal["reader"] = "reader"
+    charset: Literal["vietnamese", "european"] = "vietnamese"
     model: dict[str, Any] = field(default_factory=dict)
     data: OCRDataConfig = OCRDataConfig()
     training: OCRTrainConfig = OCRTrainConfig()
@@ -80,8 +85,9 @@ def build_model(recipe: OCRRecipe, charset: Charset = VIETNAMESE) -> RecognizerN
     return RecognizerNet(charset, **check_arguments(RecognizerNet.__init__, recipe.model, "model"))
 
 
-def build_source(data: OCRDataConfig) -> SampleSource:
+def build_source(recipe: OCRRecipe) -> SampleSource:
     """Build the source of samples: synthetic crops, real ones, or a mixture."""
+    data = recipe.data
     real = (
         ShuffledSource([crop for path in data.real for crop in open_crops(path)], data.seed)
         if data.real
@@ -90,7 +96,8 @@ def build_source(data: OCRDataConfig) -> SampleSource:
     if real is not None and data.real_share >= 1.0:
         return real
     settings = check_arguments(SyntheticSource.__init__, data.synth, "data.synth")
-    synth = SyntheticSource(**{"fonts": data.fonts, "words": data.words, "seed": data.seed} | settings)
+    given = {"fonts": data.fonts, "words": data.words, "seed": data.seed, "charset": recipe.charset}
+    synth = SyntheticSource(**given | settings)
     return synth if real is None else MixedSource(synth, real, data.real_share, data.seed)
 
 

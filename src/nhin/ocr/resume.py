@@ -28,7 +28,7 @@ OCR_RULES = ResumeRules(
     },
     # The position in the data counts chunks and the batches in them, which these settings form.
     fixed=TRAINER_RULES.fixed
-    | {"workflow", "model", "data.seed", "data.synth", "data.chunk", "data.cycle"}
+    | {"workflow", "charset", "model", "data.seed", "data.synth", "data.chunk", "data.cycle"}
     | {"training.batch_pixels", "training.start"},
 )
 

@@ -17,7 +17,7 @@ from nhin.models.recognizer import RecognizerNet
 from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_source, load_model
 from nhin.ocr.resume import OCR_RULES, hash_sources
 from nhin.ocr.validation import ValidationSet, load_validation_set, score_validation_set
-from nhin.text.charset import VIETNAMESE
+from nhin.text.charset import CHARSETS
 from nhin.training.distributed import ProcessGroup
 from nhin.training.ema import init_ema
 from nhin.training.logger import Log
@@ -52,7 +52,7 @@ class RecognizerTask(Task):
     rules = OCR_RULES
 
     def __init__(self, recipe: OCRRecipe, data: Path | str | None = None) -> None:
-        self.recipe, self.charset, self.data = recipe, VIETNAMESE, data
+        self.recipe, self.charset, self.data = recipe, CHARSETS[recipe.charset], data
         self.files: Mapping[str, Any] = {"charset": {"chars": self.charset.chars}}
         self._validation: ValidationSet | None = None
 
@@ -86,7 +86,7 @@ class RecognizerTask(Task):
 
         data = self.recipe.data
         with ChunkLoader(
-            build_source(data),
+            build_source(self.recipe),
             size=data.chunk,
             height=state.model.height,
             cache=data.cache,

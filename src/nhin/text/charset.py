@@ -67,3 +67,9 @@ class Charset:
 
 
 VIETNAMESE = Charset(_ASCII + LOWER + UPPER + _CURRENCY + _SIGNS)
+
+# Letters of other European languages (without those that look like Vietnamese ones), and signs of documents.
+_EUROPEAN = "äåæçëîïñöøûüÿœßłšžčćřďťňěůűőğışțśźżńąęÄÅÆÇËÎÏÑÖØÛÜŒŁŠŽČĆŘĎŤŇĚŮŰŐĞİŞȚŚŹŻŃĄĘ"
+_DOCUMENT_SIGNS = "→≤≥≈≠‰¹¼¾µ✓□■¡¿"
+EUROPEAN = Charset(VIETNAMESE.chars + _EUROPEAN + _DOCUMENT_SIGNS)
+CHARSETS = {"vietnamese": VIETNAMESE, "european": EUROPEAN}

@@ -6,6 +6,7 @@ made up. One random generator draws everything, so a seed determines the text.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 from nhin.errors import DataError
 from nhin.files import read_bytes
 from nhin.image.render import Rng
-from nhin.text.letters import nfc, strip_marks
+from nhin.text.letters import LOWER, nfc, strip_marks
 from nhin.text.syllables import ONSETS, RHYMES, all_syllables, allowed_tones, spell
 
 _MAX_WORDS, _MAX_ENTRY, _MAX_DIGITS, _MAX_BYTES = 2_000_000, 1024, 18, 32 * 2**20
@@ -34,7 +35,7 @@ class WordList:
         """Normalize words (NFC), add up the weights of equal ones, and flatten the weights."""
         table: dict[str, float] = {}
         for word, weight in weighted:
-            word = nfc(word.strip())
+            word = nfc(word.strip()).replace("Ð", "Đ")  # the Icelandic letter looks the same
             if word:
                 table[word] = table.get(word, 0.0) + weight
         mass = np.power(np.fromiter(table.values(), dtype=np.float64), 1.0 - flatness)
@@ -76,38 +77,40 @@ def _load_bundled(name: str) -> WordList:
     )
 
 
-def _draw_digits(rng: Rng, low: int, high: int) -> str:
+def draw_digits(rng: Rng, low: int, high: int) -> str:
+    """Draw a string of ``low`` to ``high`` digits."""
     return "".join(map(str, rng.integers(0, 10, rng.integers(low, high + 1))))
 
 
-def _choose(rng: Rng, options: Sequence[str]) -> str:
+def choose(rng: Rng, options: Sequence[str]) -> str:
+    """Draw one of some texts, each as likely as the others."""
     return options[int(rng.integers(len(options)))]
 
 
 def draw_number(rng: Rng) -> str:
     """Draw a house number, a year, a quantity or a percentage."""
     plain = str(int(10 ** rng.uniform(0, 4)))
-    forms = [plain, plain, plain, _draw_digits(rng, 1, 4), f"{plain}%", f"{plain}/{_draw_digits(rng, 1, 2)}"]
-    forms += [f"{plain}{_choose(rng, 'ABCDEF')}", f"{rng.integers(1, 100)},{_draw_digits(rng, 1, 2)}"]
-    forms += [f"{plain}-{_draw_digits(rng, 1, 2)}", str(rng.integers(1950, 2030))]
+    forms = [plain, plain, plain, draw_digits(rng, 1, 4), f"{plain}%", f"{plain}/{draw_digits(rng, 1, 2)}"]
+    forms += [f"{plain}{choose(rng, 'ABCDEF')}", f"{rng.integers(1, 100)},{draw_digits(rng, 1, 2)}"]
+    forms += [f"{plain}-{draw_digits(rng, 1, 2)}", str(rng.integers(1950, 2030))]
     forms += [f"0{rng.integers(1, 10)}", f"{rng.integers(1, 30)}."]
-    return _choose(rng, forms)
+    return choose(rng, forms)
 
 
 def draw_price(rng: Rng) -> str:
     """Draw a price: dots or commas by thousands, and a unit, or thousands as ``k``."""
     thousands = int(10 ** rng.uniform(0, 3.7))
-    mark = _choose(rng, ".,.")
+    mark = choose(rng, ".,.")
     price = f"{thousands * 1000:,}".replace(",", mark)
     forms = [price, f"{price}đ", f"{price} đ", f"{price}₫", f"{price}VNĐ"]
-    return _choose(rng, [*forms, f"{thousands}k", f"{thousands}K", f"{thousands}.000"])
+    return choose(rng, [*forms, f"{thousands}k", f"{thousands}K", f"{thousands}.000"])
 
 
 def draw_phone(rng: Rng) -> str:
     """Draw a telephone number in one of the usual groupings."""
-    head = _choose(rng, ("09", "03", "07", "08", "05", "028", "024", "02", "1900", "1800"))
-    body = head + _draw_digits(rng, 8, 8)[: max(4, 10 - len(head))]
-    mark = _choose(rng, (".", " ", "-", ""))
+    head = choose(rng, ("09", "03", "07", "08", "05", "028", "024", "02", "1900", "1800"))
+    body = head + draw_digits(rng, 8, 8)[: max(4, 10 - len(head))]
+    mark = choose(rng, (".", " ", "-", ""))
     cut = int(rng.integers(3, 5))
     parts = [body[:cut], body[cut : cut + 3], body[cut + 3 :]]
     return mark.join(part for part in parts if part)
@@ -116,40 +119,56 @@ def draw_phone(rng: Rng) -> str:
 def draw_date(rng: Rng) -> str:
     """Draw a date or a time of day."""
     day, month, year = rng.integers(1, 32), rng.integers(1, 13), rng.integers(1975, 2030)
-    mark = _choose(rng, "/-.")
-    time = f"{rng.integers(0, 24)}{_choose(rng, ('h', 'H', ':'))}{_choose(rng, ('00', '30', '15', '45'))}"
+    mark = choose(rng, "/-.")
+    time = f"{rng.integers(0, 24)}{choose(rng, ('h', 'H', ':'))}{choose(rng, ('00', '30', '15', '45'))}"
     dates = [
         f"{day}{mark}{month}{mark}{year}",
         f"{day:02}{mark}{month:02}{mark}{year}",
         f"{day}{mark}{month}",
     ]
-    return _choose(rng, [*dates, time])
+    return choose(rng, [*dates, time])
 
 
 def draw_code(rng: Rng) -> str:
     """Draw a number plate, a model code, a web address or a few random characters."""
     upper = "ABCDEFGHIKLMNOPQRSTUVXYZ"
-    letters = "".join(_choose(rng, upper) for _ in range(rng.integers(1, 5)))
-    loose = "".join(_choose(rng, _ANY) for _ in range(rng.integers(1, 6)))
-    plate = f"{rng.integers(11, 99)}{_choose(rng, upper)}-{_draw_digits(rng, 3, 3)}.{_draw_digits(rng, 2, 2)}"
-    prefix, digits = _choose(rng, ("www.", "", "")), _draw_digits(rng, 0, 2)
-    site = f"{prefix}{letters.lower()}{digits}{_choose(rng, ('.com', '.vn', '.com.vn', '@gmail.com'))}"
-    models = [letters + _draw_digits(rng, 1, 3), f"{letters}-{_draw_digits(rng, 1, 4)}"]
-    return _choose(rng, [letters, *models, plate, site, loose, letters])
+    letters = "".join(choose(rng, upper) for _ in range(rng.integers(1, 5)))
+    loose = "".join(choose(rng, _ANY) for _ in range(rng.integers(1, 6)))
+    plate = f"{rng.integers(11, 99)}{choose(rng, upper)}-{draw_digits(rng, 3, 3)}.{draw_digits(rng, 2, 2)}"
+    prefix, digits = choose(rng, ("www.", "", "")), draw_digits(rng, 0, 2)
+    site = f"{prefix}{letters.lower()}{digits}{choose(rng, ('.com', '.vn', '.com.vn', '@gmail.com'))}"
+    models = [letters + draw_digits(rng, 1, 3), f"{letters}-{draw_digits(rng, 1, 4)}"]
+    return choose(rng, [letters, *models, plate, site, loose, letters])
 
 
 def draw_character(rng: Rng) -> str:
     """Draw a single character, as on seats, lanes and in lists."""
-    return _choose(rng, "0123456789ABCDEGHKLMNPQRSTVXYabcdeghiklmnopqrstuvxy&&--++/")
+    return choose(rng, "0123456789ABCDEGHKLMNPQRSTVXYabcdeghiklmnopqrstuvxy&&--++/")
 
 
 def draw_syllable(rng: Rng) -> str:
     """Draw a syllable by the rules: onset, rhyme and tone each uniformly, however rare."""
     while True:
-        onset, rhyme = _choose(rng, ONSETS), _choose(rng, RHYMES)
-        word = spell(onset, rhyme, _choose(rng, allowed_tones(rhyme)), bool(rng.random() < 0.3))
+        onset, rhyme = choose(rng, ONSETS), choose(rng, RHYMES)
+        word = spell(onset, rhyme, choose(rng, allowed_tones(rhyme)), bool(rng.random() < 0.3))
         if word in all_syllables():
             return word
+
+
+@cache
+def _syllables_by_letter() -> dict[str, tuple[str, ...]]:
+    """Group the syllables by the Vietnamese letters in them."""
+    groups: dict[str, list[str]] = {letter: [] for letter in LOWER}
+    for word in sorted(all_syllables()):
+        for letter in set(word) & groups.keys():
+            groups[letter].append(word)
+    return {letter: tuple(words) for letter, words in groups.items() if words}
+
+
+def draw_balanced_syllable(rng: Rng) -> str:
+    """Draw a Vietnamese letter uniformly, then a syllable that contains it."""
+    groups = _syllables_by_letter()
+    return choose(rng, groups[choose(rng, tuple(groups))])
 
 
 def _vary_case(text: str, rng: Rng) -> str:
@@ -168,9 +187,9 @@ def _add_punctuation(text: str, rng: Rng) -> str:
     """Add punctuation to some words, as in crops of running text."""
     draw = rng.random()
     if draw < 0.07:
-        return text + _choose(rng, _MARKS)
+        return text + choose(rng, _MARKS)
     if draw < 0.085:
-        return _choose(rng, "(-\"'+*#/•") + text
+        return choose(rng, "(-\"'+*#/•") + text
     if draw < 0.10:
         return f"({text})" if rng.random() < 0.5 else f'"{text}"'
     return text
@@ -184,10 +203,11 @@ class TextGenerator:
         self.latin = _load_bundled("latin.txt")
         self.lists = tuple(lists)
         self._generators: tuple[tuple[float, Callable[[Rng], str]], ...] = (
-            (0.28, self.signs.draw),
-            (0.31, self._draw_listed_word),
-            (0.15, draw_syllable),
-            (0.07, self.latin.draw),
+            (0.26, self.signs.draw),
+            (0.29, self.draw_listed_word),
+            (0.08, draw_syllable),
+            (0.09, draw_balanced_syllable),
+            (0.10, self.latin.draw),
             (0.09, draw_number),
             (0.015, draw_price),
             (0.015, draw_phone),
@@ -202,9 +222,9 @@ class TextGenerator:
         index = int(np.searchsorted(self._edges, rng.random() * self._edges[-1]))
         index = min(index, len(self._generators) - 1)
         text = self._generators[index][1](rng)
-        if index < 4:
+        if index < 5:
             if " " in text:
-                text = _choose(rng, text.split())
+                text = choose(rng, text.split())
             text = _vary_case(text, rng)
             text = strip_marks(text) if rng.random() < 0.04 else text
         return _add_punctuation(text, rng)
@@ -216,11 +236,12 @@ class TextGenerator:
             start = int(rng.integers(max(1, len(run) - words + 1)))
             return _add_punctuation(_vary_case(" ".join(run[start : start + words]), rng), rng)
         if rng.random() < 0.6:
-            text = " ".join(self._draw_listed_word(rng) for _ in range(words))
+            text = " ".join(self.draw_listed_word(rng) for _ in range(words))
             return _add_punctuation(_vary_case(text, rng), rng)
         return " ".join(self.draw_word(rng) for _ in range(words))
 
-    def _draw_listed_word(self, rng: Rng) -> str:
+    def draw_listed_word(self, rng: Rng) -> str:
+        """Draw a word of the user's lists, or a syllable if there are none."""
         if not self.lists:
             return draw_syllable(rng)
         return self.lists[int(rng.integers(len(self.lists)))].draw(rng)
