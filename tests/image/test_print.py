@@ -15,8 +15,8 @@ def path():
     return find_faces()[0].path
 
 
-def draw(text, path, *options, **more):
-    mask = printing._draw_text(text, path, 30, *(options or ("L",)), **more)
+def draw(text, path, after="", gap=0.0, rng=None):
+    mask = printing._draw_text(text, path, 30, "L", after, gap, rng)
     assert mask is not None
     return mask
 
@@ -39,7 +39,7 @@ def test_the_same_generator_gives_the_same_line(path):
 
 def test_a_leader_widens_the_line_by_dots_between_its_parts(path):
     rng = np.random.default_rng(1)
-    plain, dotted = draw("Trang 7", path), draw("Trang", path, "L", "7", gap=120.0, rng=rng)
+    plain, dotted = draw("Trang 7", path), draw("Trang", path, "7", 120.0, rng)
     assert dotted.shape[1] > plain.shape[1] + 80
     middle = dotted[:, plain.shape[1] - 10 : plain.shape[1] + 60]
     assert middle.max() > 0.3
