@@ -101,7 +101,7 @@ def test_nothing_of_a_machine_or_of_foreign_data_is_kept():
         r"\.\./sha" r"red",
         r"(?<![\w.])/(?:ho" r"me|Us" r"ers|wo" r"rk|ro" r"ot)/\w",
         r"^\s*(?:import|from) (?:c?pick" r"le|di" r"ll|job" r"lib)\b",
-        r"torch\.lo" r"ad\(",
+        r"torch\.lo" r"ad\((?!.*weights_only=True\))",  # which runs no code of the file
         r"^from __fut" r"ure__ import annotations",
     ]
     pattern = re.compile("|".join(never), re.MULTILINE)
