@@ -116,6 +116,9 @@ def test_a_pipe_and_a_folder_are_no_table_and_nothing_waits_for_them(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="is not a file"):
         open_crops(tmp_path / "pipe")
+    (tmp_path / "labels.tsv").write_text("pipe\tx\n")
+    with pytest.raises(DataError, match="pipe is not a file"):
+        open_all(tmp_path)
     with pytest.raises(DataError, match="it is not a file"):
         read_words(tmp_path / "pipe")
 

@@ -9,7 +9,7 @@ from nhin.errors import UsageError
 from nhin.models import memory
 from nhin.models.build import build_lm
 from nhin.models.config import ModelConfig
-from nhin.models.memory import ModelSize, check_tables, check_training_memory, measure_model
+from nhin.models.memory import ModelSize, check_tables, check_training_memory, measure_lm, measure_model
 
 
 def test_a_model_is_measured_without_memory_and_counts_its_weights_and_tables():
@@ -20,8 +20,18 @@ def test_a_model_is_measured_without_memory_and_counts_its_weights_and_tables():
     saved = model.state_dict().keys()
     tables = sum(x.numel() * x.element_size() for name, x in model.named_buffers() if name not in saved)
     assert size.tables == tables > 0
-    huge = measure_model(lambda: build_lm(2**20, ModelConfig(depth=64, dim=2**16, heads=256)))
-    assert huge.weights > 10**12
+    assert measure_lm(2**20, ModelConfig(depth=64, dim=2**16, heads=256)).weights > 10**12
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+@pytest.mark.parametrize(
+    "changes", [{}, {"positions": "sinusoidal"}, {"experts": 2}, {"memory": 2}, {"exits": True}]
+)
+def test_two_blocks_tell_the_size_of_all(depth, changes):
+    if not depth and changes:
+        return
+    config = ModelConfig(depth=depth, context=16, **changes)
+    assert measure_lm(5, config) == measure_model(lambda: build_lm(5, config))
 
 
 def test_a_training_that_cannot_fit_is_refused_with_its_size(monkeypatch):

@@ -25,7 +25,7 @@ from nhin.lm.resume import LM_RULES
 from nhin.lm.train_data import hash_corpus, hash_split
 from nhin.models.build import build_lm
 from nhin.models.gpt import GPT
-from nhin.models.memory import check_training_memory, measure_model
+from nhin.models.memory import check_training_memory, measure_lm
 from nhin.training import checkpoint as checkpoints
 from nhin.training.distributed import ProcessGroup, average_tensor
 from nhin.training.ema import init_ema
@@ -126,7 +126,7 @@ class LanguageModelTask(Task):
     def init_state(self, group: ProcessGroup) -> TrainState:
         """Build a network, its EMA if there is one, and its optimizer."""
         config = self.recipe.training
-        size = measure_model(lambda: build_lm(self.corpus.tokenizer.vocab, self.recipe.model))
+        size = measure_lm(self.corpus.tokenizer.vocab, self.recipe.model)
         tokens = self.windows.length * max(1, self.recipe.data.batch // self.recipe.data.accumulate)
         check_training_memory(size, tokens // group.world * self.corpus.tokenizer.vocab)
         model = build_lm(self.corpus.tokenizer.vocab, self.recipe.model).to(self.device)

@@ -4,13 +4,15 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from nhin.errors import UsageError
+from nhin.models.build import build_lm
+from nhin.models.config import ModelConfig, resolve
 
 FLOAT_BYTES, STATES = 4, 4  # of a weight in training: itself, its gradient and two moments
 _FREE_TABLES = 2**29
@@ -31,6 +33,19 @@ def measure_model(build: Callable[[], nn.Module]) -> ModelSize:
     saved = model.state_dict().keys()
     tables = sum(table.nbytes for name, table in model.named_buffers() if name not in saved)
     return ModelSize(sum(weight.numel() for weight in model.parameters()), tables)
+
+
+def measure_lm(vocab: int, config: ModelConfig) -> ModelSize:
+    """Return the size of a language model from that of two blocks, since all of its blocks are alike."""
+    config = resolve(config)
+    one, two = (
+        measure_model(lambda depth=depth: build_lm(vocab, replace(config, depth=depth)))
+        for depth in (min(1, config.depth), min(2, config.depth))
+    )
+    more = max(0, config.depth - 2)
+    return ModelSize(
+        two.weights + more * (two.weights - one.weights), two.tables + more * (two.tables - one.tables)
+    )
 
 
 def check_training_memory(size: ModelSize, activations: int = 0) -> None:

@@ -26,6 +26,7 @@ from nhin.data.images.vintext import (
     is_vintext,
     iter_lines,
     list_vintext_files,
+    load_file,
     open_vintext,
 )
 from nhin.errors import DataError
@@ -102,7 +103,7 @@ def _open_table(path: Path) -> CropDataset:
     if not path.is_file():
         raise DataError(f"{path.parent} has no {LABELS} (lines of name<TAB>text), and is not VinAI's layout")
     rows = _parse_rows(read_bytes(path, _MAX_LABEL_BYTES, DataError), str(path))
-    return _make_crops(rows, str(path), lambda name: partial(load_picture, f"{path.parent}/{name}"))
+    return _make_crops(rows, str(path), lambda name: partial(load_file, f"{path.parent}/{name}"))
 
 
 def _open_zip(path: Path) -> CropDataset:

@@ -147,6 +147,13 @@ def _parse_corner(text: str) -> float:
 
 @lru_cache(maxsize=4)  # the words of a photograph are opened one after another
 def _open_photograph(path: Path) -> NDArray[np.uint8]:
+    return load_file(path)
+
+
+def load_file(path: str | Path) -> NDArray[np.uint8]:
+    """Open a picture of a data set, which may name a pipe or a device: reading that would never end."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise DataError(f"{path} is not a file")
     return load_picture(path)
 
 
