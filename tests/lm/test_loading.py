@@ -53,9 +53,7 @@ def test_a_recipe_that_asks_for_more_than_any_memory_is_refused_before_it_is_tak
     tree = json.loads(path.read_text())
     tree["model"] |= {"dim": 65536, "heads": 64, "depth": 512, "context": 4194304, "positions": "learned"}
     path.write_text(json.dumps(tree))
-    with pytest.raises(
-        CheckpointError, match=r"the recipe wants|lacks the tensor|too few for the 512 blocks"
-    ):
+    with pytest.raises(CheckpointError, match="too few for 512 blocks"):
         open_run(run)
 
 

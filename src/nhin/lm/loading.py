@@ -75,7 +75,7 @@ def open_any_run(path: Path) -> LMRun | NGramRun:
         return NGramRun(NGram.from_tensors(tokenizer.vocab, tables, str(folder)), tokenizer, recipe, step)
     if recipe.model.depth > len(weights):
         raise CheckpointError(
-            f"{folder} holds {len(weights)} tensors, too few for the {recipe.model.depth} blocks of its recipe"
+            f"{folder} holds {len(weights)} tensors, too few for {recipe.model.depth} blocks of its recipe"
         )
     # Shapes first: a foreign recipe may need more memory than there is.
     with torch.device("meta"):
