@@ -25,6 +25,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -95,9 +96,11 @@ def count_control(corpus: Corpus) -> tuple[dict[str, Any], dict[str, Nats]]:
     train, validation = (corpus.split(name) for name in ("train", "validation"))
     ids = train.read(0, len(train))
     for name in COUNTED:
+        begin = time.process_time()
         model = count_ngrams(ids, corpus.tokenizer.vocab, ORDER, continuation_counts=name != COUNTED[0])
         nats[name] = np.asarray(model.nats(validation.read(0, len(validation)))[1:], np.float64)
-        tree[name] = {"nats": round(float(nats[name].mean()), 4)}
+        seconds = round(time.process_time() - begin, 2)
+        tree[name] = {"nats": round(float(nats[name].mean()), 4), "cpu_seconds": seconds}
     return tree, nats
 
 
