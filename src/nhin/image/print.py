@@ -170,7 +170,7 @@ def _colors(rng: Rng, low: float = 0, high: float = 90) -> tuple[Canvas, Canvas]
         ink = np.full(3, rng.uniform(120, 190), np.float32)
     if rng.random() < 0.12:
         paper = paper - rng.uniform(0, 60, 3).astype(np.float32)
-    return paper, ink
+    return paper, np.minimum(ink, paper - 60)
 
 
 def _blend(mask: Mask, rng: Rng) -> Canvas:
