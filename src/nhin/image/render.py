@@ -104,7 +104,7 @@ def random_colors(rng: Rng) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw colors of the background and of the letters, with enough contrast to read; most are muted."""
     background, letters = _draw_color_pair(rng)
     if rng.random() < 0.6:
-        middle = (background + letters).mean(axis=0, keepdims=False) / 2
+        middle = (background + letters) / 2
         fade, gray = np.float32(rng.uniform(0.7, 1)), np.float32(rng.uniform(0.3, 0.95))
         background, letters = (
             _clip((color + gray * (color.mean() - color) - middle) * fade + middle)
