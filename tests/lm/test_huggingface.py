@@ -24,15 +24,6 @@ from nhin.text.tokenizers import train_tokenizer
 each = pytest.mark.parametrize("name", DESIGNS)
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
-def exported(request, tmp_path_factory):
-    """Return a run and the folder it was exported to; not to be changed."""
-    folder = tmp_path_factory.mktemp(request.param)
-    run = made(folder / "run", DESIGNS[request.param])
-    export_folder(run, folder / "out")
-    return run, folder / "out"
-
-
 @pytest.fixture
 def exported_llama(tmp_path):
     export_folder(made(tmp_path / "llama", DESIGNS["llama"]), tmp_path / "there")

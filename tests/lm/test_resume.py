@@ -1,13 +1,20 @@
 """Laws of resuming a language model: a changed setting has its effect or is refused, data are compared."""
 
-import dataclasses
 import json
 import shutil
 from io import StringIO
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from resumes import (
+    DONE,
+    LONGER,
+    ThreadWatcher,
+    is_same,
+    list_settings,
+    read_weights,
+    steps_of,
+    train_task,
+)
 from torch import nn
 
 from nhin.config import from_dict, override, to_dict
@@ -33,7 +40,6 @@ BASE = {
         "validate_tokens": 16,
     },
 }
-DONE, LONGER = 2, "schedule.steps=4"  # a run of two steps is continued for two more
 TEXT = "the cat sat on the mat. a bird sang to the cat, and the cat sat still.\n" * 8
 
 
@@ -48,33 +54,12 @@ def corpus(tmp_path_factory):
     return open_tokens(prepare(str(folder / "text.txt"), "char", folder / "tokens", SplitConfig(test=0.0)))
 
 
-class Watched(LanguageModelTask):
-    """Notes how many threads the last loss was computed with."""
-
-    threads = 0
-
-    def loss(self, model, batch):
-        self.threads = torch.get_num_threads()
-        return super().loss(model, batch)
-
-
-class Counted(Trainer):
-    """Counts its checkpoints."""
-
-    saves = 0
-
-    def save(self):
-        self.saves += 1
-        super().save()
+class Watched(ThreadWatcher, LanguageModelTask):
+    """Notes its threads."""
 
 
 def train(recipe, corpus, out, resume=False, **options):
-    """Train; return the trainer, the lines on the screen, and the lines of the log."""
-    screen = StringIO()
-    trainer = Counted(Watched(recipe, corpus), out, screen)
-    trainer.fit(resume, **options)
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return trainer, screen.getvalue(), log
+    return train_task(Watched(recipe, corpus), out, resume, **options)
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +74,7 @@ def plain(begun, corpus, tmp_path_factory):
     """The weights of the run continued with no setting changed but the number of steps."""
     run = shutil.copytree(begun, tmp_path_factory.mktemp("plain") / "run")
     train(make_recipe(LONGER), corpus, run, resume=True)
-    return weights_of(run)
-
-
-def weights_of(run):
-    return load_file(run / "checkpoint" / "model.safetensors")
-
-
-def is_same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
+    return read_weights(run)
 
 
 # A new value of every setting that may change. Without a check of its own the weights must differ.
@@ -181,10 +158,6 @@ def read_recipe(out):
     return json.loads((out / "recipe.json").read_text())
 
 
-def steps_of(log, event):
-    return [row["step"] for row in log if row["event"] == event]
-
-
 def find_in(settings, name):
     return next((x for x in settings if x == name or x.startswith(f"{name}.")), None)
 
@@ -195,16 +168,6 @@ def find_in(settings, name):
 def test_every_setting_is_in_one_of_two_lists_and_no_other_is(recipe, rules):
     assert not rules.changeable & rules.fixed
     assert rules.changeable | rules.fixed == set(list_settings(type(recipe)))
-
-
-def list_settings(cls, prefix=""):
-    """List the settings of a recipe by dotted name; a table with free keys is one."""
-    for field in dataclasses.fields(cls):
-        value = field.default
-        if dataclasses.is_dataclass(value):
-            yield from list_settings(type(value), f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name
 
 
 def test_every_setting_is_tried_below():
@@ -226,7 +189,7 @@ def test_a_setting_that_may_change_has_its_new_value(name, begun, plain, corpus,
     if check is not None:
         assert check(trainer, log, limits)
     else:
-        assert not is_same(weights_of(run), plain)
+        assert not is_same(read_weights(run), plain)
 
 
 def find_value(tree, name):
@@ -300,7 +263,7 @@ def test_the_same_tokens_in_another_folder_are_the_same_data(begun, corpus, plai
     moved = open_tokens(shutil.copytree(corpus.folder, tmp_path / "moved"))
     _, screen, _ = train(make_recipe(LONGER), moved, run, resume=True)
     assert "data" not in screen
-    assert is_same(weights_of(run), plain)
+    assert is_same(read_weights(run), plain)
 
 
 def test_tokens_swapped_behind_the_manifest_are_noticed(begun, corpus, other, tmp_path):

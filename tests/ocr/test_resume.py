@@ -3,23 +3,27 @@
 import dataclasses
 import json
 import shutil
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
+from resumes import (
+    DONE,
+    LONGER,
+    ThreadWatcher,
+    is_same,
+    list_settings,
+    read_weights,
+    steps_of,
+    train_task,
+)
 
 from nhin.config import from_dict, override, read_recipe
 from nhin.errors import CheckpointError, DataError
 from nhin.ocr.recipe import OCRRecipe
 from nhin.ocr.resume import OCR_RULES, hash_sources
 from nhin.ocr.task import RecognizerTask
-from nhin.training.trainer import Trainer
-
-DONE, LONGER = 2, "schedule.steps=4"  # a run of two steps is continued for two more
 
 
 def draw_crops(folder, shade=40):
@@ -48,41 +52,12 @@ def make_recipe(crops, *changes):
     return from_dict(OCRRecipe, override(tree, changes), "test")
 
 
-class Watched(RecognizerTask):
-    """Notes how many threads the last loss was computed with."""
-
-    threads = 0
-
-    def loss(self, model, batch):
-        self.threads = torch.get_num_threads()
-        return super().loss(model, batch)
-
-
-class Counted(Trainer):
-    """Counts its checkpoints."""
-
-    saves = 0
-
-    def save(self):
-        self.saves += 1
-        super().save()
+class Watched(ThreadWatcher, RecognizerTask):
+    """Notes its threads."""
 
 
 def train(recipe, out, resume=False, data=None, **options):
-    """Train; return the trainer, the lines on the screen, and the lines of the log."""
-    screen = StringIO()
-    trainer = Counted(Watched(recipe, data), out, screen)
-    trainer.fit(resume, **options)
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return trainer, screen.getvalue(), log
-
-
-def read_weights(run, name="model"):
-    return load_file(run / "checkpoint" / f"{name}.safetensors")
-
-
-def is_same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
+    return train_task(Watched(recipe, data), out, resume, **options)
 
 
 def read_files(run):
@@ -146,19 +121,6 @@ FIXED = {
     },
     **{"data.chunk": "4", "data.cycle": "4", "training.batch_pixels": "5000", "training.start": "x"},
 }
-
-
-def steps_of(log, event):
-    return [row["step"] for row in log if row["event"] == event]
-
-
-def list_settings(cls, prefix=""):
-    """List the settings of a recipe by dotted name; a table with free keys is one."""
-    for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(field.default):
-            yield from list_settings(type(field.default), f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name
 
 
 def test_every_setting_is_in_one_of_two_lists_and_is_tried_below():

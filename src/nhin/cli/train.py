@@ -119,12 +119,13 @@ def _train_recipe(
     from nhin.training.agreement import check_same, list_settings
 
     data, validate, budget = more
-    tree = override(read_recipe(recipe), changes)
+    written = read_recipe(recipe)
+    tree = override(written, changes)
     is_lm = tree.get("workflow") == "lm"
     if resuming.other_data and not resuming.resume:
         raise UsageError("--other-data is for a run that is continued with --resume")
     if is_lm and resuming.resume and not budget.is_given:
-        tree = override(_keep_fitted_schedule(read_recipe(recipe), out), changes)
+        tree = override(_keep_fitted_schedule(written, out), changes)
     options = {"--resume": asdict(resuming), "the budget": asdict(budget)}
     check_same(group, UsageError, list_settings(tree) | options)
     if is_lm:

@@ -3,27 +3,13 @@
 from nhin.training.resume import TRAINER_RULES, ResumeRules
 
 # What a model computes in training only, or how, may change; its sizes and its function may not.
-_MODEL_CHANGEABLE = {"dropout", "balance_loss", "checkpointing"}
-_MODEL_FIXED = {
-    *("depth", "dim", "heads", "kv_heads", "context", "mechanism", "settings", "positions", "position"),
-    *("preset", "norm", "eps", "norm_order", "final_norm", "qk_norm", "mlp", "mlp_ratio", "hidden_dim"),
-    *(
-        "experts",
-        "top_k",
-        "bias",
-        "bias_parts",
-        "head_dim",
-        "qk_gain",
-        "tie_embeddings",
-        "init",
-        "memory",
-        "segments",
-        "exits",
-    ),
-}
-_TRAINING_CHANGEABLE = {
-    *("device", "parallel", "compile", "muon_rate", "betas", "patience", "validate_tokens"),
-}
+_MODEL_CHANGEABLE = "dropout balance_loss checkpointing".split()
+_MODEL_FIXED = (
+    "depth dim heads kv_heads head_dim context mechanism settings positions position preset norm eps "
+    "norm_order final_norm qk_norm qk_gain mlp mlp_ratio hidden_dim experts top_k bias bias_parts "
+    "tie_embeddings init memory segments exits"
+).split()
+_TRAINING_CHANGEABLE = "device parallel compile muon_rate betas patience validate_tokens".split()
 
 LM_RULES = ResumeRules(
     changeable=TRAINER_RULES.changeable

@@ -104,10 +104,8 @@ def _count_into(
         model = count_ngrams(split.read(0, len(split)), tokenizer.vocab, order)
         write_atomic(out / "recipe.json", json.dumps(to_dict(recipe), ensure_ascii=False, indent=1))
         # The checkpoint comes last: where there is one, the run is done.
-        log, grams = (
-            Log(out / "log.jsonl", 0, -1, screen=screen),
-            sum(len(table.keys) for table in model.tables),
-        )
+        log = Log(out / "log.jsonl", 0, -1, screen=screen)
+        grams = sum(len(table.keys) for table in model.tables)
         log.event("counted", 0, tokens=len(split), order=order, grams=grams)
         tensors = {name: torch.from_numpy(values) for name, values in model.tensors().items()}
         values = {"recipe": to_dict(recipe), "tokenizer": tokenizer.to_dict(), "trainer": {"step": 0}}

@@ -25,6 +25,8 @@ def check_same_settings(
     Raises:
         UsageError: A process has others than the first; the message names them.
     """
+    if group.world == 1:
+        return
     facts: dict[str, object] = {"nhin": find_version("nhin"), "torch": torch.__version__}
     facts["the dtype of training.precision"] = str(dtype).removeprefix("torch.")
     facts |= {f"the digest of the {name}": compute_digest(value) for name, value in files.items()}

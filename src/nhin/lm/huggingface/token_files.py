@@ -13,9 +13,9 @@ from typing import Any
 
 from nhin.errors import CheckpointError, UsageError
 from nhin.lm.huggingface.config_json import ConfigReader, read_json, show
-from nhin.lm.huggingface.tokenizer import EOS, MAX_BYTES, MAX_TOKENS, from_hf_tokenizer
+from nhin.lm.huggingface.tokenizer import EOS, MAX_BYTES, from_hf_tokenizer
 from nhin.text.tokenizers import Tokenizer
-from nhin.text.tokenizers.foreign import ForeignTokenizer, TokenRoles, check_file
+from nhin.text.tokenizers.foreign import MAX_TOKENS, ForeignTokenizer, TokenRoles, check_file
 
 _MAX_CONFIG_BYTES = 2**24
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")

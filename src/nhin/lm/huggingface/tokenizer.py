@@ -14,10 +14,10 @@ from nhin.errors import CheckpointError, DataError, UsageError
 from nhin.text.tokenizers import Tokenizer
 from nhin.text.tokenizers.bpe import ALPHABET, BPETokenizer
 from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer
-from nhin.text.tokenizers.foreign import ForeignTokenizer
+from nhin.text.tokenizers.foreign import MAX_TOKENS, ForeignTokenizer
 
 EOS = "<|endoftext|>"
-MAX_BYTES, MAX_TOKENS = 40 * 2**20, 2**19  # the library takes 20 bytes of memory for each byte
+MAX_BYTES = 40 * 2**20  # the library takes 20 bytes of memory for each byte
 _SUPPORTED = "nhin reads byte pairs with GPT-2's pre-tokenizer, and characters as it writes them"
 
 

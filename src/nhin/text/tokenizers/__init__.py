@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
-from nhin.files import find_folder, read_json
+from nhin.files import read_folder, read_json
 from nhin.text.tokenizers.base import StreamDecoder, Tokenizer
 from nhin.text.tokenizers.bpe import BPETokenizer, train_bpe
 from nhin.text.tokenizers.char import ByteTokenizer, CharTokenizer, train_char
@@ -77,8 +77,9 @@ def open_tokenizer(spec: str) -> Tokenizer | str:
         check_spec(spec)
         return spec
     folder = Path(spec.removeprefix(RUN))
-    path = (find_folder(folder / "checkpoint") or folder) / "tokenizer.json"
-    return tokenizer_from_dict(read_json(path))
+    # A training may replace its checkpoint meanwhile.
+    tree = read_folder(folder / "checkpoint", lambda path: read_json(path / "tokenizer.json"))
+    return tokenizer_from_dict(read_json(folder / "tokenizer.json") if tree is None else tree)
 
 
 def tokenizer_from_dict(tree: object) -> Tokenizer:
