@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from nhin.data.images.bucket_sampler import (
     BatchConfig,
     StreamPosition,
-    augment,
     collate,
     iter_batches,
     make_batches,
@@ -72,13 +71,20 @@ def test_without_a_cycle_nothing_comes_twice():
     assert len(texts) == len(set(texts)) > 64
 
 
-def test_augmentation_of_strength_0_changes_nothing():
-    stacked = collate(CHUNK, make_batches(CHUNK, ORDER, 0, 0)[0])
-    assert np.array_equal(augment(stacked, np.random.default_rng(0), 0.0), stacked)
-    moved = augment(stacked, np.random.default_rng(0))
-    assert moved.shape == stacked.shape
-    assert moved.dtype == np.uint8
-    assert not np.array_equal(moved, stacked)
+@settings(max_examples=20, deadline=None)
+@given(repeats=st.integers(1, 4), spacing=st.integers(1, 5))
+def test_each_chunk_is_used_as_often_as_asked_and_so_far_apart(repeats, spacing):
+    config, at, order = BatchConfig(repeats=repeats, spacing=spacing), StreamPosition(), []
+    for _ in range(120):
+        order.append(at)
+        at = config.find_next(at)
+    new = [at.chunk for at in order if at.sweep == 0]
+    assert new == list(range(len(new)))
+    for chunk in range(len(new) - repeats * spacing):
+        uses = [i for i, at in enumerate(order) if at.chunk == chunk]
+        assert [order[i].sweep for i in uses] == list(range(repeats))
+        drawn = [sum(at.sweep == 0 for at in order[: i + 1]) - 1 for i in uses]
+        assert drawn == [chunk + use * spacing for use in range(repeats)]
 
 
 def test_a_position_past_the_end_of_its_chunk_goes_on_with_the_next():

@@ -98,6 +98,7 @@ MOVING = {
 }
 SHOWN = {
     "training.threads": ("2", lambda trainer, log: trainer.task.threads == 2),
+    "training.device": ("cpu", lambda trainer, log: trainer.task.device.type == "cpu"),
     "training.ema_decay": ("0.1", lambda trainer, log: trainer.config.ema_decay == 0.1),
     "training.save_seconds": ("0.0", lambda trainer, log: trainer.saves == 2),
     "training.log_seconds": ("99.0", lambda trainer, log: steps_of(log, "step") == [1, 2, 4]),
@@ -119,7 +120,7 @@ FIXED = {
         "data.seed": "3",
         "data.synth.lines": "0.5",
     },
-    **{"data.chunk": "4", "data.cycle": "4", "training.batch_pixels": "5000", "training.start": "x"},
+    **{"data.chunk": "4", "data.cycle": "4", "data.repeats": "2", "data.spacing": "3", "training.batch_pixels": "5000", "training.start": "x"},
 }
 
 

@@ -37,7 +37,8 @@ def test_rounds_deal_every_item_once_and_name_the_last_of_the_round():
 
 def test_alone_nothing_is_dealt_away_and_a_wish_to_stop_is_granted():
     assert [mine for mine, last in ProcessGroup().deal(iter("abc")) if mine == last] == list("abc")
-    assert all_reduce_mean(1, [torch.ones(1)], [True], {"loss": 2.0}) == ([True], {"loss": 2.0})
+    loss = torch.tensor(2.0)
+    assert all_reduce_mean(1, [torch.ones(1)], [True], {"loss": loss}) == ([True], {"loss": loss})
     assert all_reduce_mean(1, [], [False], {}) == ([False], {})
 
 
@@ -144,10 +145,11 @@ def _compare(group: ProcessGroup, check, first, second) -> str:
 def _average(group: ProcessGroup):
     grads = [torch.full((2, 3), float(group.rank)), torch.full((2,), float(group.rank))]
     granted, losses = all_reduce_mean(
-        group.world, grads, [group.rank == 1, False], {"loss": 2.0 + group.rank}
+        group.world, grads, [group.rank == 1, False], {"loss": torch.tensor(2.0 + group.rank)}
     )
-    assert all_reduce_mean(group.world, [], [False], {"loss": float(group.rank)}) == ([False], {"loss": 0.5})
-    return group.world, granted, losses, [grad.unique().tolist() for grad in grads]
+    alone = {"loss": torch.tensor(float(group.rank))}
+    assert all_reduce_mean(group.world, [], [False], alone) == ([False], {"loss": 0.5})
+    return group.world, granted, {name: float(loss) for name, loss in losses.items()}, [grad.unique().tolist() for grad in grads]
 
 
 @pytest.fixture(scope="module")

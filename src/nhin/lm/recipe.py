@@ -38,7 +38,6 @@ class LMTrainConfig(TrainerConfig):
     save_seconds: Annotated[float, Range(0, 1e9)] = 120.0
     log_seconds: Annotated[float, Range(0, 1e9)] = 5.0
     validate_steps: Annotated[int, Range(0, 10**12)] = 250
-    device: Literal["auto", "cpu", "cuda"] = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
     optimizer: Literal["adamw", "muon"] = "adamw"

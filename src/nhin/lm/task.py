@@ -32,7 +32,7 @@ from nhin.training.ema import init_ema
 from nhin.training.fsdp import shard_model
 from nhin.training.logger import Log
 from nhin.training.optimizers import build_adamw, build_muon
-from nhin.training.precision import resolve_dtype
+from nhin.training.precision import resolve_device, resolve_dtype
 from nhin.training.train_state import TrainState
 from nhin.training.trainer import Task, Trainer
 
@@ -78,7 +78,7 @@ def build_optimizer(model: nn.Module, recipe: LMRecipe) -> Optimizer:
         training.muon_rate,
         betas=betas,
         weight_decay=training.weight_decay,
-        dtype=resolve_dtype(training.precision),
+        dtype=resolve_dtype(training.precision, resolve_device(training.device).type),
     )
 
 
@@ -112,8 +112,7 @@ class LanguageModelTask(Task):
             )
         self.recipe, self.corpus, self.out = recipe, corpus, out
         self.files: Mapping[str, Any] = {"tokenizer": corpus.tokenizer.to_dict()}
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device if config.device == "auto" else config.device)
+        self.device = resolve_device(config.device)
         length = model.context * (model.segments if model.memory else 1)
         self._train = corpus.split("train")
         self._validation = corpus.splits.get("validation")
@@ -180,7 +179,9 @@ class LanguageModelTask(Task):
         go_on = True
         if self._validation is not None:
             limit = None if last else config.validate_tokens
-            nats = mean_nats(model, self._validation, limit, resolve_dtype(config.precision))
+            nats = mean_nats(
+                model, self._validation, limit, resolve_dtype(config.precision, self.device.type)
+            )
             # Nats of other tokens, or of another number of them, say nothing about being better.
             sample = f"{limit or 'all'} of {hash_split(self._validation)}"
             if notes.setdefault("sample", sample) != sample:

@@ -133,8 +133,10 @@ class RecognizerNet(nn.Module):
         """
         longest = max(map(len, texts), default=0)
         rows = [[SOS, *ids, EOS] + [PAD] * (longest - len(ids)) for ids in texts]
-        tokens = torch.tensor(rows, dtype=torch.long, device=pictures.device)
-        ctc_logits, logits = self(pictures, self._add_token_noise(tokens[:, :-1]))
+        tokens = torch.tensor(rows, dtype=torch.long)
+        noisy = self._add_token_noise(tokens[:, :-1]).to(pictures.device)
+        tokens = tokens.to(pictures.device)
+        ctc_logits, logits = self(pictures, noisy)
         lengths = torch.tensor([len(ids) for ids in texts])
         frames = torch.full((len(texts),), ctc_logits.shape[1], dtype=torch.long)
         log_probs = ctc_logits.float().log_softmax(-1).transpose(0, 1)
@@ -146,6 +148,5 @@ class RecognizerNet(nn.Module):
         """Replace some letters by random ones in training; SOS and padding stay."""
         if not self.training or self.token_noise == 0:
             return tokens
-        swap = (torch.rand(tokens.shape) < self.token_noise) & (tokens > EOS).cpu()
-        other = torch.randint(EOS + 1, self.vocab, tokens.shape)
-        return torch.where(swap.to(tokens.device), other.to(tokens.device), tokens)
+        swap = (torch.rand(tokens.shape) < self.token_noise) & (tokens > EOS)
+        return torch.where(swap, torch.randint(EOS + 1, self.vocab, tokens.shape), tokens)

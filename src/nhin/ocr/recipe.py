@@ -26,7 +26,8 @@ class OCRDataConfig:
     ``fonts``, ``words``, ``seed`` and ``synth`` are arguments of ``SyntheticSource``. ``real`` names sets of
     labeled crops; ``real_share`` (0 to 1) of the samples come from them. ``workers`` processes draw chunks of
     ``chunk`` samples, ``prefetch`` chunks in advance, and store them in ``cache``; after ``cycle`` chunks the
-    stream starts again (0: never).
+    stream starts again (0: never). Without a cycle each chunk is used ``repeats`` times, ``spacing`` chunks
+    apart; without a cache it is drawn anew each time.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {
@@ -41,6 +42,8 @@ class OCRDataConfig:
     real_share: Annotated[float, Range(0, 1)] = 0.0
     chunk: Annotated[int, Range(1, 2**16)] = CHUNK_SIZE
     cycle: Annotated[int, Range(0, 10**9)] = 0
+    repeats: Annotated[int, Range(1, 1000)] = 1
+    spacing: Annotated[int, Range(1, 10**6)] = 8
     cache: Annotated[str | None, Length(1)] = None
     workers: Annotated[int, Range(0, 1024)] = 1
     prefetch: Annotated[int, Range(0, 1024)] = 2
@@ -103,8 +106,8 @@ def build_source(recipe: OCRRecipe) -> SampleSource:
 
 def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
     """Return the settings of batching."""
-    training = recipe.training
-    return BatchConfig(recipe.seed, training.batch_pixels, recipe.data.cycle, training.jitter)
+    data = recipe.data
+    return BatchConfig(recipe.seed, recipe.training.batch_pixels, data.cycle, data.repeats, data.spacing)
 
 
 def load_model(

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from nhin.data.images.bucket_sampler import PictureBatch, StreamPosition, iter_batches, prefetch
 from nhin.data.images.workers import ChunkLoader
-from nhin.image.preprocess import to_batch
 from nhin.models.memory import check_training_memory, measure_model
 from nhin.models.recognizer import RecognizerNet
+from nhin.ocr.augment import augment
 from nhin.ocr.recipe import OCRRecipe, build_batch_config, build_model, build_source, load_model
 from nhin.ocr.resume import OCR_RULES, hash_sources
 from nhin.ocr.validation import ValidationSet, load_validation_set, score_validation_set
@@ -22,6 +23,7 @@ from nhin.training.distributed import ProcessGroup
 from nhin.training.ema import init_ema
 from nhin.training.logger import Log
 from nhin.training.optimizers import build_adamw
+from nhin.training.precision import resolve_device
 from nhin.training.train_state import TrainState
 from nhin.training.trainer import Task, Trainer
 
@@ -33,7 +35,7 @@ _FLOATS_PER_PIXEL = 8  # kept for the gradient, at least: those of the first con
 class OCRBatch:
     """A training batch; ``samples`` counts the crops of all processes."""
 
-    pictures: Tensor
+    pictures: UInt8[Tensor, "B height width"]
     ids: list[list[int]]
     after: StreamPosition
     samples: int
@@ -54,6 +56,7 @@ class RecognizerTask(Task):
     def __init__(self, recipe: OCRRecipe, data: Path | str | None = None) -> None:
         self.recipe, self.charset, self.data = recipe, CHARSETS[recipe.charset], data
         self.files: Mapping[str, Any] = {"charset": {"chars": self.charset.chars}}
+        self.device = resolve_device(recipe.training.device)
         self._validation: ValidationSet | None = None
 
     def hash_data(self) -> Mapping[str, str]:
@@ -69,6 +72,8 @@ class RecognizerTask(Task):
         model = build_model(recipe, self.charset)
         if config.start:
             model.load_state_dict(load_model(Path(config.start))[0].state_dict())
+        if self.device.type == "cuda":  # convolutions there are faster with the channels last
+            model = model.to(self.device).to(memory_format=torch.channels_last)
         if self.data is not None and self._validation is None:
             self._validation = load_validation_set(self.data, config.validate_crops, model.height)
         optimizer = build_adamw(model, recipe.schedule.rate, config.weight_decay)
@@ -81,7 +86,9 @@ class RecognizerTask(Task):
         def prepare(dealt: tuple[PictureBatch, PictureBatch]) -> OCRBatch:
             own, last = dealt
             ids = [self.charset.encode(text) for text in own.texts]
-            pictures = torch.from_numpy(to_batch(list(own.pictures)))
+            pictures = torch.from_numpy(own.pictures)
+            if self.device.type == "cuda":
+                pictures = pictures.pin_memory().to(self.device, non_blocking=True)
             return OCRBatch(pictures, ids, last.after, len(ids) * group.world)
 
         data = self.recipe.data
@@ -100,7 +107,7 @@ class RecognizerTask(Task):
     def loss(self, model: nn.Module, batch: OCRBatch) -> Mapping[str, Tensor]:
         """Return the loss of both heads."""
         assert isinstance(model, RecognizerNet)
-        return model.loss(batch.pictures, batch.ids)
+        return model.loss(augment(batch.pictures, self.recipe.training.jitter), batch.ids)
 
     def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
         """Score the EMA weights on the validation crops and log the scores."""

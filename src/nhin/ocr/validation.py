@@ -57,16 +57,18 @@ def score_validation_set(model: RecognizerNet, crops: ValidationSet, charset: Ch
     greedy decoding would.
     """
     model.eval()
+    device = next(model.parameters()).device
     correct = np.zeros(2, int)
     pairs: list[tuple[str, str]] = []
     for pictures, texts in crops.batches:
         tokens, encodable = _encode_texts(texts, charset)
-        frames, logits = model(torch.from_numpy(pictures), tokens[:, :-1])
+        outputs = model(torch.from_numpy(pictures).to(device), tokens[:, :-1].to(device))
+        frames, logits = (x.float().cpu() for x in outputs)
         targets = tokens[:, 1:]
         exact = ((logits.argmax(-1) == targets) | (targets == PAD)).all(1) & encodable
-        outputs = [charset.decode(greedy_decode(row)) for row in frames.float().log_softmax(-1).numpy()]
-        correct += sum(a == b for a, b in zip(outputs, texts, strict=True)), int(exact.sum())
-        pairs += zip(texts, outputs, strict=True)
+        read = [charset.decode(greedy_decode(row)) for row in frames.log_softmax(-1).numpy()]
+        correct += sum(a == b for a, b in zip(read, texts, strict=True)), int(exact.sum())
+        pairs += zip(texts, read, strict=True)
     count = max(1, len(pairs))
     shown = np.linspace(0, len(pairs) - 1, min(_EXAMPLES, len(pairs))).round().astype(int)
     examples = tuple(pairs[i] for i in shown)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from nhin.ranges import SEED, THREADS, Range
 from nhin.training.lr_schedule import LRSchedule
-from nhin.training.precision import Precision
+from nhin.training.precision import Device, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class TrainerConfig:
     }
 
     threads: Annotated[int, THREADS] = 2
+    device: Device = "auto"
     precision: Precision = "auto"
     grad_clip: Annotated[float, Range(above=0, maximum=1e9)] = 1.0
     weight_decay: Annotated[float, Range(0, 1e3)] = 0.05

@@ -62,8 +62,8 @@ class ProcessGroup:
 
 
 def all_reduce_mean(
-    world: int, grads: Sequence[Tensor], requests: Sequence[bool], losses: Mapping[str, float]
-) -> tuple[list[bool], dict[str, float]]:
+    world: int, grads: Sequence[Tensor], requests: Sequence[bool], losses: Mapping[str, Tensor]
+) -> tuple[list[bool], dict[str, Tensor]]:
     """Average gradients (in place) and losses over ``world`` processes, in one all-reduce.
 
     Returns:
@@ -71,16 +71,14 @@ def all_reduce_mean(
     """
     if world == 1:
         return list(requests), dict(losses)
-    scalars = torch.tensor([*map(float, requests), *losses.values()])
-    scalars = scalars.to(grads[0].device if grads else scalars.device)
-    flat = torch.cat([grad.flatten().float() for grad in grads] + [scalars])
+    values = torch.stack(list(losses.values())).float()
+    scalars = [torch.tensor(list(map(float, requests)), device=values.device), values]
+    flat = torch.cat([grad.flatten().float() for grad in grads] + scalars)
     distributed.all_reduce(flat)
-    *sums, scalars = flat.split([grad.numel() for grad in grads] + [len(scalars)])
+    *sums, counts, totals = flat.split([x.numel() for x in (*grads, *scalars)])
     for grad, total in zip(grads, sums, strict=True):
         grad.copy_(total.div_(world).view_as(grad))
-    counts, totals = scalars.split([len(requests), len(losses)])
-    means = (total / world for total in totals.tolist())
-    return [count > 0 for count in counts.tolist()], dict(zip(losses, means, strict=True))
+    return [count > 0 for count in counts.tolist()], dict(zip(losses, totals.double() / world, strict=True))
 
 
 def seed_step(seed: int, step: int, rank: int = 0, world: int = 1, part: int = 0) -> None:

@@ -6,9 +6,11 @@ from typing import Literal
 
 import torch
 
+from nhin.errors import UsageError
 from nhin.training.malloc import keep_freed_memory
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 def has_fast_bfloat16() -> bool:
@@ -17,10 +19,23 @@ def has_fast_bfloat16() -> bool:
     return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
 
 
-def resolve_dtype(precision: Precision) -> torch.dtype:
-    """Return the dtype of a setting; auto is bfloat16 where the processor has it in hardware."""
+def resolve_device(device: Device) -> torch.device:
+    """Return the device of a setting; auto is the GPU where there is one.
+
+    Raises:
+        UsageError: It is cuda, and there is no such GPU here.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise UsageError("training.device is cuda, but PyTorch finds no such GPU here; use auto or cpu")
+    return torch.device("cuda" if has_gpu and device != "cpu" else "cpu")
+
+
+def resolve_dtype(precision: Precision, device: str = "cpu") -> torch.dtype:
+    """Return the dtype of a setting; auto is bfloat16 where the device has it in hardware."""
     if precision == "auto":
-        return torch.bfloat16 if has_fast_bfloat16() else torch.float32
+        has_it = torch.cuda.is_bf16_supported() if device == "cuda" else has_fast_bfloat16()
+        return torch.bfloat16 if has_it else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 

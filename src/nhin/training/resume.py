@@ -48,6 +48,7 @@ TRAINER_RULES = ResumeRules(
         {
             *(f"schedule.{name}" for name in ("rate", "steps", "warmup", "shape", "decay", "floor")),
             "training.threads",
+            "training.device",
             "training.precision",
             "training.grad_clip",
             "training.weight_decay",

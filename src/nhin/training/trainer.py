@@ -34,7 +34,7 @@ from nhin.training.ema import update_ema
 from nhin.training.fsdp import full_tensor, is_sharded
 from nhin.training.logger import Log
 from nhin.training.lr_schedule import compute_lr
-from nhin.training.precision import autocast, configure_cpu, resolve_dtype
+from nhin.training.precision import autocast, configure_cpu, resolve_device, resolve_dtype
 from nhin.training.resume import (
     DATA,
     TRAINER_RULES,
@@ -126,7 +126,8 @@ class Trainer:
         self.folder = self.out / "checkpoint"
         self.stop = StopSignal()
         self.log: Log | None = None
-        self._dtype = resolve_dtype(self.config.precision)
+        self._device = resolve_device(self.config.device).type
+        self._dtype = resolve_dtype(self.config.precision, self._device)
         self._stops = self._save_due = False
         self._remarks: list[str] = []
         self.data_hashes: Mapping[str, str] = {}
@@ -185,7 +186,6 @@ class Trainer:
         model = self.state.model
         if not is_sharded(model):
             broadcast_tensors(model.state_dict().values(), self.group.world)
-        self._device = next((p.device.type for p in model.parameters()), "cpu")
         self._ddp = None
         wants_ddp = self._device == "cuda" if self.ddp is None else self.ddp
         if wants_ddp and self.group.world > 1 and not is_sharded(model):
@@ -224,14 +224,19 @@ class Trainer:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         losses = self._average(self._backward(batch, number))
-        norm = float(full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.config.grad_clip)))
+        total = full_tensor(nn.utils.clip_grad_norm_(state.model.parameters(), self.config.grad_clip))
+        # Read together: a GPU is waited for once in a step.
+        *values, norm = torch.stack([*losses.values(), total.double()]).tolist()
+        metrics = dict(zip(losses, values, strict=True))
+        if not math.isfinite(metrics["loss"]):
+            raise Diverged(f"the loss is {metrics['loss']} at step {number}; a lower rate or clip may help")
         if not math.isfinite(norm):
             raise Diverged(f"the gradient's norm is {norm} at step {number}; a lower rate may help")
         state.optimizer.step()
         if state.ema is not None and self._is_first:
             update_ema(state.ema, state.model, self.config.ema_decay, number)
         state.step, state.position = number, batch.after
-        return {"loss": losses.pop("loss"), **losses, "grad_norm": norm, "rate": rate}
+        return {"loss": metrics.pop("loss"), **metrics, "grad_norm": norm, "rate": rate}
 
     def save(self) -> None:
         """Save a checkpoint: the first process, or all of them where weights are sharded."""
@@ -276,9 +281,9 @@ class Trainer:
             end = "finished" if done else "stopped; continue with --resume"
             self.log.say(f"step {step}: {end}; saved in {self.folder}")
 
-    def _backward(self, batch: Any, number: int) -> dict[str, float]:
+    def _backward(self, batch: Any, number: int) -> dict[str, Tensor]:
         """Compute the gradients of a batch, part by part; return the mean losses."""
-        totals: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}
         parts = self.task.split_batch(batch)
         for i, part in enumerate(parts):
             with self._ddp.no_sync() if self._ddp and i + 1 < len(parts) else nullcontext():
@@ -286,13 +291,12 @@ class Trainer:
                 with autocast(self._dtype, self._device):
                     losses = self._ddp(part) if self._ddp else self.task.loss(self.state.model, part)
                 for name, value in losses.items():
-                    totals[name] = totals.get(name, 0.0) + value.item() / len(parts)
-                if not math.isfinite(loss := totals["loss"]):
-                    raise Diverged(f"the loss is {loss} at step {number}; a lower rate or clip may help")
+                    value = value.detach().double() / len(parts)
+                    totals[name] = totals[name] + value if name in totals else value
                 (losses["loss"] / len(parts) if len(parts) > 1 else losses["loss"]).backward()
         return totals
 
-    def _average(self, losses: dict[str, float]) -> dict[str, float]:
+    def _average(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Average gradients and losses over all processes, which also agree here to stop and to save."""
         due = self._is_first and time.monotonic() - self._saved_at >= self.config.save_seconds
         grads = [] if self._ddp else [p.grad for p in self.state.model.parameters() if p.grad is not None]

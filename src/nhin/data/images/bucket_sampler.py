@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StreamPosition:
-    """The next batch of the stream: pass over the chunks, chunk, batch in the chunk."""
+    """The next batch of the stream: how often the chunk was used before, chunk, batch in the chunk."""
 
     sweep: Annotated[int, Range(0, 2**62)] = 0
     chunk: Annotated[int, Range(0, 2**40)] = 0
@@ -47,14 +47,24 @@ class BatchConfig:
     """How to make batches of chunks.
 
     ``pixels`` is the budget of a batch: narrow crops come in larger batches than wide ones. ``cycle`` is
-    the number of chunks in a pass, 0 for an endless stream. ``jitter`` scales the augmentation that makes
-    each use of a chunk differ; 0 is none.
+    the number of chunks in a pass, 0 for an endless stream. Each chunk is used ``repeats`` times: again after
+    ``spacing`` new chunks, after twice as many, and so on, so that reading need not wait for drawing.
     """
 
     seed: int = 0
     pixels: int = BATCH_PIXELS
     cycle: int = 0
-    jitter: float = 1.0
+    repeats: int = 1
+    spacing: int = 8
+
+    def find_next(self, at: StreamPosition) -> StreamPosition:
+        """Return the chunk after one: an older chunk again, or a new one."""
+        if self.cycle:
+            ends_pass = at.chunk + 1 >= self.cycle
+            return StreamPosition(at.sweep + 1) if ends_pass else StreamPosition(at.sweep, at.chunk + 1)
+        if at.sweep + 1 < self.repeats and at.chunk >= self.spacing:
+            return StreamPosition(at.sweep + 1, at.chunk - self.spacing)
+        return StreamPosition(0, at.chunk + at.sweep * self.spacing + 1)
 
 
 def make_batches(chunk: Chunk, config: BatchConfig, sweep: int, number: int) -> list[NDArray[np.int64]]:
@@ -86,58 +96,30 @@ def collate(chunk: Chunk, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
     return out
 
 
-def augment(
-    pictures: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0
-) -> NDArray[np.uint8]:
-    """Shift, invert, add noise to and change the contrast of each picture of a batch.
-
-    Args:
-        pictures: batch x height x width.
-        rng: The random generator.
-        strength: Scales the probabilities and the sizes; 0 changes nothing.
-    """
-    if not strength:
-        return pictures
-    count, height, width = pictures.shape
-    shape = (count, 1, 1)
-    down = rng.integers(-2, 3, shape) * (rng.random(shape) < 0.5 * strength)
-    right = rng.integers(-2, 3, shape) * (rng.random(shape) < 0.5 * strength)
-    rows = np.clip(np.arange(height)[None, :, None] + down, 0, height - 1)
-    columns = np.clip(np.arange(width)[None, None, :] + right, 0, width - 1)
-    moved = pictures[np.arange(count)[:, None, None], rows, columns].astype(np.float32)
-    gain = 1 - 0.4 * strength * rng.random(shape, np.float32) * (rng.random(shape) < 0.4)
-    gain = np.where(rng.random(shape) < 0.15 * min(1.0, strength), -gain, gain).astype(np.float32)
-    offset = 20 * strength * (rng.random(shape, np.float32) - 0.5)
-    out = (moved - 127.5) * gain + (127.5 + offset)
-    noisy = np.flatnonzero(rng.random(count) < 0.3 * strength)
-    noise = rng.standard_normal((len(noisy), height, width), np.float32)
-    out[noisy] += noise * (12 * strength * rng.random((len(noisy), 1, 1), np.float32))
-    return np.clip(out, 0, 255).astype(np.uint8)
-
-
 def iter_batches(
     loader: ChunkLoader, config: BatchConfig, start: StreamPosition | None = None
 ) -> Iterator[PictureBatch]:
-    """Yield batches forever from a position on; every pass is shuffled and augmented differently."""
+    """Yield batches forever from a position on; each use of a chunk is shuffled differently."""
     at = start or StreamPosition()
     while True:
-        chunk = loader.get(at.chunk, _next_chunks(at.chunk, loader.prefetch, config.cycle))
+        chunk = loader.get(at.chunk, _list_upcoming(at, loader.prefetch, config))
         batches = make_batches(chunk, config, at.sweep, at.chunk)
-        ends_pass = config.cycle and at.chunk + 1 >= config.cycle
-        next_chunk = StreamPosition(at.sweep + 1) if ends_pass else StreamPosition(at.sweep, at.chunk + 1)
+        next_chunk = config.find_next(at)
         for number in range(at.batch, len(batches)):
-            rng = np.random.default_rng([config.seed, at.sweep, at.chunk, number, 1])
-            pictures = augment(collate(chunk, batches[number]), rng, config.jitter)
+            pictures = collate(chunk, batches[number])
             last = number + 1 == len(batches)
             after = next_chunk if last else StreamPosition(at.sweep, at.chunk, number + 1)
             yield PictureBatch(pictures, [chunk.texts[i] for i in batches[number]], after)
         at = next_chunk
 
 
-def _next_chunks(chunk: int, count: int, cycle: int) -> tuple[int, ...]:
-    """Return the numbers of the chunks that follow, without repeats."""
-    numbers = (chunk + i for i in range(1, count + 1))
-    return tuple(dict.fromkeys(n % cycle if cycle else n for n in numbers))
+def _list_upcoming(at: StreamPosition, count: int, config: BatchConfig) -> tuple[int, ...]:
+    """Return the numbers of the chunks that are read or drawn next, each once."""
+    numbers: dict[int, None] = {}
+    for _ in range(count * (1 if config.cycle else config.repeats)):
+        at = config.find_next(at)
+        numbers[at.chunk] = None
+    return tuple(numbers)
 
 
 def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:

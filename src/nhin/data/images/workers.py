@@ -107,7 +107,7 @@ class ChunkLoader:
     def get(self, number: int, upcoming: tuple[int, ...] = ()) -> Chunk:
         """Return one chunk, and have the ``upcoming`` ones rendered meanwhile."""
         if self.workers:
-            for ahead in (number, *upcoming[: self.prefetch]):
+            for ahead in (number, *upcoming):
                 self._submit(ahead)
         future = self._pending.pop(number, None)
         try:
