@@ -73,7 +73,7 @@ class RecognizerTask(Task):
         if config.start:
             model.load_state_dict(load_model(Path(config.start))[0].state_dict())
         if self.device.type == "cuda":  # convolutions there are faster with the channels last
-            model = model.to(self.device).to(memory_format=torch.channels_last)
+            model = model.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if self.data is not None and self._validation is None:
             self._validation = load_validation_set(self.data, config.validate_crops, model.height)
         optimizer = build_adamw(model, recipe.schedule.rate, config.weight_decay)

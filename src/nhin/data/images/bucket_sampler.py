@@ -88,11 +88,13 @@ def collate(chunk: Chunk, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Stack pictures of a chunk, padded on the right with the gray of their last column."""
     widths, starts = chunk.widths[indices], chunk.starts()[indices]
     out = np.empty((len(indices), chunk.height, int(widths.max())), np.uint8)
+    edges = np.empty((len(indices), chunk.height), np.uint8)
     for row, (width, start) in enumerate(zip(widths, starts, strict=True)):
         picture = chunk.pixels[start : start + width * chunk.height].reshape(chunk.height, width)
-        out[row, :, :width] = picture
-        if width < out.shape[2]:
-            out[row, :, width:] = np.median(picture[:, -1])
+        out[row, :, :width], edges[row] = picture, picture[:, -1]
+    grays = np.median(edges, axis=1).astype(np.uint8)
+    for row in np.flatnonzero(widths < out.shape[2]):
+        out[row, :, widths[row] :] = grays[row]
     return out
 
 
