@@ -15,6 +15,7 @@ from nhin.data.images.bucket_sampler import (
     iter_batches,
     make_batches,
     prefetch,
+    round_width,
 )
 from nhin.data.images.chunk_cache import render_chunk
 from nhin.data.images.workers import ChunkLoader
@@ -37,6 +38,26 @@ def test_every_sample_comes_once_and_within_the_budget(sweep, number, pixels):
         widths = CHUNK.widths[part]
         assert len(part) == 1 or widths.max() * CHUNK.height * len(part) <= pixels
         assert widths.min() >= 0.8 * widths.max()
+
+
+@settings(max_examples=20, deadline=None)
+@given(sweep=st.integers(0, 5), pixels=st.integers(40 * 64, 10**5))
+def test_fixed_shapes_are_few_and_leave_no_sample_out(sweep, pixels):
+    config = BatchConfig(pixels=pixels, fixed_shapes=True)
+    parts = make_batches(CHUNK, config, sweep, 0)
+    assert set(np.concatenate(parts)) == set(range(len(CHUNK)))
+    for part in parts:
+        shape = collate(CHUNK, part, fixed_shapes=True).shape
+        full = max(1, pixels // (shape[1] * shape[2]))
+        assert shape[2] == round_width(int(CHUNK.widths[part].max()))
+        assert shape[0] in {full >> halvings for halvings in range(20)}
+
+
+@given(st.integers(1, 5000))
+def test_a_width_is_rounded_up_by_a_quarter_at_most(width):
+    rounded = round_width(width)
+    assert width <= rounded < width + max(16, width / 4)
+    assert rounded % 16 == 0
 
 
 def test_a_picture_and_its_text_stay_together():

@@ -120,7 +120,15 @@ FIXED = {
         "data.seed": "3",
         "data.synth.lines": "0.5",
     },
-    **{"data.chunk": "4", "data.cycle": "4", "data.repeats": "2", "data.spacing": "3", "training.batch_pixels": "5000", "training.start": "x"},
+    **{
+        "data.chunk": "4",
+        "data.cycle": "4",
+        "data.repeats": "2",
+        "data.spacing": "3",
+        "training.batch_pixels": "5000",
+        "training.fixed_shapes": "true",
+        "training.start": "x",
+    },
 }
 
 

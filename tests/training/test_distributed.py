@@ -149,7 +149,12 @@ def _average(group: ProcessGroup):
     )
     alone = {"loss": torch.tensor(float(group.rank))}
     assert all_reduce_mean(group.world, [], [False], alone) == ([False], {"loss": 0.5})
-    return group.world, granted, {name: float(loss) for name, loss in losses.items()}, [grad.unique().tolist() for grad in grads]
+    return (
+        group.world,
+        granted,
+        {name: float(loss) for name, loss in losses.items()},
+        [grad.unique().tolist() for grad in grads],
+    )
 
 
 @pytest.fixture(scope="module")

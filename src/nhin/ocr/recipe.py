@@ -53,12 +53,14 @@ class OCRDataConfig:
 class OCRTrainConfig(TrainerConfig):
     """The settings of the trainer.
 
-    A batch has up to ``batch_pixels``; ``jitter`` is the strength of its augmentation. ``start`` is a
+    A batch has up to ``batch_pixels``; ``jitter`` is the strength of its augmentation;
+    ``fixed_shapes`` is for a GPU (``BatchConfig``). ``start`` is a
     checkpoint with initial weights. A validation takes ``validate_crops``.
     """
 
     ema_decay: Annotated[float, Range(0, below=1)] = 0.999
     batch_pixels: Annotated[int, Range(1, 2**26)] = BATCH_PIXELS
+    fixed_shapes: bool = False
     jitter: Annotated[float, Range(0, 1e3)] = 1.0
     start: Annotated[str | None, Length(1)] = None
     validate_crops: Annotated[int, Range(1, 10**7)] = 1000
@@ -106,8 +108,15 @@ def build_source(recipe: OCRRecipe) -> SampleSource:
 
 def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
     """Return the settings of batching."""
-    data = recipe.data
-    return BatchConfig(recipe.seed, recipe.training.batch_pixels, data.cycle, data.repeats, data.spacing)
+    data, training = recipe.data, recipe.training
+    return BatchConfig(
+        seed=recipe.seed,
+        pixels=training.batch_pixels,
+        cycle=data.cycle,
+        repeats=data.repeats,
+        spacing=data.spacing,
+        fixed_shapes=training.fixed_shapes,
+    )
 
 
 def load_model(

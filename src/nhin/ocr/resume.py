@@ -30,7 +30,7 @@ OCR_RULES = ResumeRules(
     fixed=TRAINER_RULES.fixed
     | {"workflow", "charset", "model", "data.seed", "data.synth", "data.chunk", "data.cycle"}
     | {"data.repeats", "data.spacing"}
-    | {"training.batch_pixels", "training.start"},
+    | {"training.batch_pixels", "training.fixed_shapes", "training.start"},
 )
 
 

@@ -34,7 +34,13 @@ from nhin.training.ema import update_ema
 from nhin.training.fsdp import full_tensor, is_sharded
 from nhin.training.logger import Log
 from nhin.training.lr_schedule import compute_lr
-from nhin.training.precision import autocast, configure_cpu, resolve_device, resolve_dtype
+from nhin.training.precision import (
+    autocast,
+    configure_cpu,
+    configure_gpu,
+    resolve_device,
+    resolve_dtype,
+)
 from nhin.training.resume import (
     DATA,
     TRAINER_RULES,
@@ -131,6 +137,8 @@ class Trainer:
         self._stops = self._save_due = False
         self._remarks: list[str] = []
         self.data_hashes: Mapping[str, str] = {}
+        if self._device == "cuda":
+            configure_gpu()
         self._saved_at, self._saved_step = time.monotonic(), -1
 
     def fit(self, resume: bool = False, other_data: bool = False) -> Path:

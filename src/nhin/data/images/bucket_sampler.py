@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nhin.data.images.chunk_cache import Chunk
 from nhin.data.images.workers import ChunkLoader
-from nhin.image.preprocess import HEIGHT
+from nhin.image.preprocess import HEIGHT, WIDTH_BUCKET
 from nhin.ranges import Range
 
 BATCH_PIXELS = 128 * HEIGHT * 64
@@ -49,6 +49,7 @@ class BatchConfig:
     ``pixels`` is the budget of a batch: narrow crops come in larger batches than wide ones. ``cycle`` is
     the number of chunks in a pass, 0 for an endless stream. Each chunk is used ``repeats`` times: again after
     ``spacing`` new chunks, after twice as many, and so on, so that reading need not wait for drawing.
+    ``fixed_shapes`` makes batches of a few dozen shapes only, since a GPU prepares for each new one.
     """
 
     seed: int = 0
@@ -56,6 +57,7 @@ class BatchConfig:
     cycle: int = 0
     repeats: int = 1
     spacing: int = 8
+    fixed_shapes: bool = False
 
     def find_next(self, at: StreamPosition) -> StreamPosition:
         """Return the chunk after one: an older chunk again, or a new one."""
@@ -67,31 +69,47 @@ class BatchConfig:
         return StreamPosition(0, at.chunk + at.sweep * self.spacing + 1)
 
 
+def round_width(width: int) -> int:
+    """Round a width up to one of four widths between two powers of two, or to ``WIDTH_BUCKET``."""
+    step = max(WIDTH_BUCKET, 1 << max(0, (width - 1).bit_length() - 3))
+    return -(-width // step) * step
+
+
 def make_batches(chunk: Chunk, config: BatchConfig, sweep: int, number: int) -> list[NDArray[np.int64]]:
-    """Return the indices of the crops in each batch of a chunk, batches in random order."""
+    """Return the indices of the crops in each batch of a chunk, batches in random order.
+
+    With fixed shapes the last batch of a chunk takes some of its crops twice.
+    """
     rng = np.random.default_rng([config.seed, sweep, number])
     shuffled = rng.permutation(len(chunk))
     widest_first = shuffled[np.argsort(-chunk.widths[shuffled], kind="stable")]
     batches, first = [], 0
     while first < len(widest_first):
-        width = chunk.widths[widest_first[first]]
-        size = max(1, config.pixels // (chunk.height * int(width)))
+        width = int(chunk.widths[widest_first[first]])
+        size = max(
+            1, config.pixels // (chunk.height * (round_width(width) if config.fixed_shapes else width))
+        )
         batch = widest_first[first : first + size]
-        # Crops nearly as wide are padded to join: batches of one rare width would be tiny and noisy.
-        batch = batch[chunk.widths[batch] >= _MIN_WIDTH_SHARE * width]
-        batches.append(batch)
+        if not config.fixed_shapes:
+            # Crops nearly as wide are padded to join: batches of one rare width would be tiny and noisy.
+            batch = batch[chunk.widths[batch] >= _MIN_WIDTH_SHARE * width]
         first += len(batch)
+        while config.fixed_shapes and size > 2 * len(batch):
+            size //= 2
+        again = rng.choice(batch, size - len(batch)) if config.fixed_shapes else batch[:0]
+        batches.append(np.concatenate([batch, again]))
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def collate(chunk: Chunk, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+def collate(chunk: Chunk, indices: NDArray[np.int64], fixed_shapes: bool = False) -> NDArray[np.uint8]:
     """Stack pictures of a chunk, padded on the right with the gray of their last column."""
     widths, starts = chunk.widths[indices], chunk.starts()[indices]
-    out = np.empty((len(indices), chunk.height, int(widths.max())), np.uint8)
+    width = int(widths.max())
+    out = np.empty((len(indices), chunk.height, round_width(width) if fixed_shapes else width), np.uint8)
     edges = np.empty((len(indices), chunk.height), np.uint8)
-    for row, (width, start) in enumerate(zip(widths, starts, strict=True)):
-        picture = chunk.pixels[start : start + width * chunk.height].reshape(chunk.height, width)
-        out[row, :, :width], edges[row] = picture, picture[:, -1]
+    for row, (wide, start) in enumerate(zip(widths, starts, strict=True)):
+        picture = chunk.pixels[start : start + wide * chunk.height].reshape(chunk.height, wide)
+        out[row, :, :wide], edges[row] = picture, picture[:, -1]
     grays = np.median(edges, axis=1).astype(np.uint8)
     for row in np.flatnonzero(widths < out.shape[2]):
         out[row, :, widths[row] :] = grays[row]
@@ -108,7 +126,7 @@ def iter_batches(
         batches = make_batches(chunk, config, at.sweep, at.chunk)
         next_chunk = config.find_next(at)
         for number in range(at.batch, len(batches)):
-            pictures = collate(chunk, batches[number])
+            pictures = collate(chunk, batches[number], config.fixed_shapes)
             last = number + 1 == len(batches)
             after = next_chunk if last else StreamPosition(at.sweep, at.chunk, number + 1)
             yield PictureBatch(pictures, [chunk.texts[i] for i in batches[number]], after)
