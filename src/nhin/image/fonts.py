@@ -1,7 +1,8 @@
 """Find usable fonts on this machine.
 
 A face is used only if it has a glyph for every Vietnamese letter, digit and common sign; a face that draws
-lower-case letters as capitals is marked ``unicase``, since its pictures do not show case.
+lower-case letters as capitals is marked ``unicase``, since its pictures do not show case. Letters that a
+face draws alike (Ẹ and Ệ in Carlito, which forgot the circumflex) do not count as its characters.
 """
 
 import io
@@ -71,7 +72,8 @@ def open_face(path: str) -> Face | None:
             family = font["name"].getDebugName(16) or font["name"].getDebugName(1) or Path(path).stem
             # fontTools creates the fields of a table dynamically.
             weight = int(font["OS/2"].usWeightClass) if "OS/2" in font else 400  # pyright: ignore[reportAttributeAccessIssue]
-        return Face(path, family, weight, _is_unicase(path), frozenset(map(chr, table)))
+        unicase = _is_unicase(path)
+        return Face(path, family, weight, unicase, frozenset(map(chr, table)) - _find_twins(path, unicase))
     except Exception:  # noqa: BLE001 - fontTools and FreeType raise anything on a torn font
         return None
 
@@ -147,6 +149,20 @@ def _is_unicase(path: str) -> bool:
     pairs = [(_draw_shape(path, char), _draw_shape(path, char.upper())) for char in _UNICASE_PROBE]
     same = [float((lower * upper).sum()) > _SAME_SHAPE for lower, upper in pairs]
     return sum(same) > len(same) / 2
+
+
+def _find_twins(path: str, unicase: bool) -> set[str]:
+    """Return the letters that are drawn exactly as another letter; of a unicase face, but for its case."""
+    groups = [set(LOWER + UPPER)]
+    for size in (12, 48):  # small pictures are cheap and tell most letters apart
+        font, seen = load_font(path, size), dict[tuple[int, object, bytes], set[str]]()
+        for number, group in enumerate(groups):
+            for char in group:
+                mask, offset = font.getmask2(char)
+                pixels = bytes(mask)  # pyright: ignore[reportArgumentType] - a buffer, which Pillow does not say
+                seen.setdefault((number, offset, pixels), set()).add(char)
+        groups = [same for same in seen.values() if len({c.lower() if unicase else c for c in same}) > 1]
+    return set().union(*groups)
 
 
 def _draw_shape(path: str, char: str) -> np.ndarray:
