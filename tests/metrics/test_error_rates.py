@@ -3,11 +3,12 @@
 import json
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhin.metrics.calibration import Calibration
+from nhin.metrics.calibration import measure_calibration
 from nhin.metrics.char_errors import Breakdown, compare_chars
 from nhin.metrics.edit_distance import edit_distance
 from nhin.metrics.error_rates import FIGURES, NORMALIZERS, Score, cer
@@ -114,17 +115,31 @@ def test_breakdown_counts_parts_and_confusions():
 @settings(max_examples=40, deadline=None)
 @given(answers=st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=20))
 def test_calibration_error_is_between_zero_and_one(answers):
-    calibration = Calibration()
-    for confidence, right in answers:
-        calibration.add(confidence, right)
-    assert 0 <= calibration.ece() <= 1
-    assert sum(b.count for b in calibration.bins()) == len(answers)
+    figures = measure_calibration([q for q, _ in answers], [right for _, right in answers])
+    assert 0 <= figures.ece <= 1
+    assert 0 <= figures.brier <= 1
+    assert figures.log_loss >= 0
+    assert sum(b.count for b in figures.bins) == len(answers)
 
 
 def test_calibration_error_of_known_answers():
-    honest, boastful = Calibration(), Calibration()
-    for i in range(100):
-        honest.add(0.75, i % 4 != 0)
-        boastful.add(1.0, i % 4 != 0)
-    assert honest.ece() == pytest.approx(0)
-    assert boastful.ece() == pytest.approx(0.25)
+    right = [i % 4 != 0 for i in range(100)]
+    assert measure_calibration([0.75] * 100, right).ece == pytest.approx(0)
+    boastful = measure_calibration([1.0] * 100, right)
+    assert (boastful.ece, boastful.brier) == pytest.approx((0.25, 0.25))
+
+
+def test_an_answer_rate_counts_what_is_above_the_threshold():
+    figures = measure_calibration([0.0, 0.6, 0.96, 0.97, 0.995], [False, True, False, True, True])
+    rates = {rate.threshold: rate for rate in figures.answers}
+    assert rates[0.0].answered == 0.8
+    assert (rates[0.95].answered, rates[0.95].wrong) == (0.6, 1)
+    assert rates[0.95].accuracy == pytest.approx(2 / 3)
+    assert (rates[0.99].answered, rates[0.99].accuracy, rates[0.99].wrong) == (0.2, 1.0, 0)
+
+
+def test_error_by_chance_is_that_of_confidences_which_are_the_true_probabilities():
+    rng = np.random.default_rng(0)
+    q = rng.random(500)
+    errors = [measure_calibration(q, rng.random(500) < q).ece for _ in range(200)]
+    assert np.mean(errors) == pytest.approx(measure_calibration(q, q < 1).ece_by_chance, rel=0.1)

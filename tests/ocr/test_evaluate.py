@@ -52,8 +52,8 @@ def test_figures_are_those_of_the_answers():
     assert measured.figures["word_accuracy_no_case"] == 0.5
     assert measured.figures["word_accuracy_no_marks"] == 0.75
     assert measured.breakdown["only"] == {"base": 0, "mark": 0, "tone": 2, "case": 3}
-    assert measured.ece == pytest.approx(0.55)
-    assert measured.confidence == pytest.approx(0.8)
+    assert measured.lines.ece == pytest.approx(0.55)
+    assert measured.lines.confidence == pytest.approx(0.8)
 
 
 def test_crops_are_opened_a_few_at_a_time():
@@ -69,7 +69,7 @@ def test_json_holds_every_key(pair, data, capsys, mode):
     assert command(str(pair[0]), data, json=True, mode=mode) == 0
     tree = json.loads(capsys.readouterr().out)
     assert {name + ending for name in FIGURES for ending in NORMALIZERS} <= tree.keys()
-    assert {"count", "ece", "seconds_per_crop", "breakdown"} <= tree.keys()
+    assert {"count", "ece", "seconds_per_crop", "calibration", "breakdown"} <= tree.keys()
     assert tree["count"] == 6
 
 
@@ -78,7 +78,7 @@ def test_a_limit_reads_no_more_and_a_table_names_the_figures(pair, data, capsys)
     assert command(str(pair[0]), data, limit=2) == 0
     shown = capsys.readouterr().out
     assert "2 crops" in shown
-    for word in ("word accuracy", "ignoring marks", "tone", "calibration error"):
+    for word in ("word accuracy", "ignoring marks", "tone", "calibration error", "share answered"):
         assert word in shown
 
 

@@ -1,6 +1,7 @@
 """``nhin evaluate``: measure a reader on crops, or a language model on text."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nhin.lm.evaluate import LMEvalResult
+    from nhin.metrics.calibration import CalibrationFigures
     from nhin.ocr.evaluate import OCREvalResult
     from nhin.reading.recognizer import Recognizer
 
@@ -117,9 +119,11 @@ def _measure_reader(reader: "Recognizer", data: Path, limit: int | None, json: b
     else:
         caption = (
             f"{result.count} crops, {1000 * result.seconds_per_crop:.1f} ms each; "
-            f"mean confidence {result.confidence:.1%}, calibration error {result.ece:.1%}"
+            f"mean confidence {result.lines.confidence:.1%}, calibration error {result.lines.ece:.1%} "
+            f"({result.lines.ece_by_chance:.1%} by chance alone), of characters {result.chars.ece:.1%}"
         )
-        print_tables(_rates_table(result), _char_errors_table(result.breakdown), caption)
+        rates, errors = _rates_table(result), _char_errors_table(result.breakdown)
+        print_tables(rates, errors, make_answers_table({"": result.lines}), caption)
     return 0
 
 
@@ -149,4 +153,15 @@ def _char_errors_table(breakdown: dict[str, Any]) -> "Table":
     total = max(1, breakdown["characters"])
     for kind in ("missing", "extra"):
         table.add_row(f"{kind} altogether", str(breakdown[kind]), f"{breakdown[kind] / total:.2%}", "", "")
+    return table
+
+
+def make_answers_table(columns: "Mapping[str, CalibrationFigures]") -> "Table":
+    """Tabulate how much is answered above each confidence and how much of that is right, for each column."""
+    names = ("share answered", "share right", "wrong")
+    heads = [f"{column} {name}".strip() for column in columns for name in names]
+    table = make_table("confidence above", *heads)
+    for rows in zip(*(figures.answers for figures in columns.values()), strict=True):
+        cells = ((f"{row.answered:.1%}", f"{row.accuracy:.2%}", str(row.wrong)) for row in rows)
+        table.add_row(f"{rows[0].threshold:g}", *(cell for row in cells for cell in row))
     return table

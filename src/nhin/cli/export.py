@@ -99,4 +99,4 @@ def _measure(reader: "Recognizer", crops: "Sequence[Crop]", data: Path) -> dict[
     from nhin.ocr.evaluate import evaluate
 
     result = evaluate(reader, crops)
-    return {"data": data.name, "count": result.count, **result.figures, "ece": result.ece}
+    return {"data": data.name, "count": result.count, **result.figures, "ece": result.lines.ece}

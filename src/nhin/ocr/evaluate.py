@@ -4,6 +4,7 @@ Only checkpoints need torch; bundled and exported weights do not.
 """
 
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from nhin.data.images.datasets import Crop
 from nhin.errors import CheckpointError, UnknownName, UsageError
 from nhin.files import read_folder
-from nhin.metrics.calibration import Calibration
+from nhin.metrics.calibration import CalibrationFigures, measure_calibration
 from nhin.metrics.char_errors import Breakdown
+from nhin.metrics.edit_distance import align_texts
 from nhin.metrics.error_rates import Score
 from nhin.reading.onnx_model import DEFAULT_THREADS, bundled_models, is_onnx_model, load_recognizer
 from nhin.reading.reader import RecognizerProtocol
 from nhin.reading.recognizer import BATCH_SIZE, Mode, Recognizer
+from nhin.reading.result import Recognition
 from nhin.text.letters import nfc
 from nhin.training.run_dir import find_checkpoint
 
@@ -36,26 +39,27 @@ class OCREvalResult:
         count: Crops read.
         figures: By name, see ``nhin.metrics.error_rates``.
         breakdown: See ``nhin.metrics.char_errors``.
-        ece: Expected calibration error of the crops' confidences, 0 to 1.
-        confidence: Their mean.
+        lines: The calibration of the crops' confidences.
+        chars: The calibration of the read characters' confidences.
         seconds_per_crop: Without the time to open pictures.
     """
 
     count: int
     figures: dict[str, float]
     breakdown: dict[str, Any]
-    ece: float
-    confidence: float
+    lines: CalibrationFigures
+    chars: CalibrationFigures
     seconds_per_crop: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything for JSON, flat but for the breakdown."""
+        """Return everything for JSON, flat but for calibration and breakdown."""
         return {
             "count": self.count,
             **self.figures,
-            "ece": self.ece,
-            "mean_confidence": self.confidence,
+            "ece": self.lines.ece,
+            "mean_confidence": self.lines.confidence,
             "seconds_per_crop": self.seconds_per_crop,
+            "calibration": {"lines": self.lines.to_dict(), "chars": self.chars.to_dict()},
             "breakdown": self.breakdown,
         }
 
@@ -100,24 +104,61 @@ def evaluate(
         crops: Opened a few at a time, so they need not fit in memory.
         on_progress: Called with the number of crops done since the last call.
     """
-    score, breakdown, calibration = Score(), Breakdown(), Calibration()
-    confidence = seconds = 0.0
+    score, breakdown = Score(), Breakdown()
+    lines, chars = ConfidenceRecord(), ConfidenceRecord()
+    seconds = 0.0
+    for crop, recognition, time_taken in read_crops(reader, crops, on_progress):
+        seconds += time_taken
+        score.add(recognition.text, crop.text)
+        breakdown.add(recognition.text, crop.text)
+        lines.add(recognition.confidence, nfc(recognition.text) == nfc(crop.text))
+        for char, is_right in zip(recognition.chars, find_right_chars(recognition, crop.text), strict=False):
+            chars.add(char.confidence, is_right)
+    count = len(crops)
+    return OCREvalResult(
+        count,
+        score.figures(),
+        breakdown.figures(),
+        lines.measure(),
+        chars.measure(),
+        seconds / max(1, count),
+    )
+
+
+class ConfidenceRecord:
+    """Confidences and whether each was of a right answer, in nine bytes each."""
+
+    def __init__(self) -> None:
+        self.confidences, self.right = array("d"), bytearray()
+
+    def add(self, confidence: float, is_right: bool) -> None:
+        """Add one."""
+        self.confidences.append(confidence)
+        self.right.append(is_right)
+
+    def measure(self) -> CalibrationFigures:
+        """Compare them."""
+        return measure_calibration(np.array(self.confidences), np.frombuffer(self.right, np.bool_))
+
+
+def find_right_chars(recognition: Recognition, true: str) -> list[bool]:
+    """Return which read characters stand in the true text too, in the alignment of fewest edits."""
+    pairs = align_texts(nfc(recognition.text), nfc(true))
+    return [read == char for read, char in pairs if read is not None]
+
+
+def read_crops(
+    reader: RecognizerProtocol, crops: Sequence[Crop], on_progress: Callable[[int], None] | None = None
+) -> Iterator[tuple[Crop, Recognition, float]]:
+    """Yield each crop, its reading, and its share of the seconds that reading took; opens a few at a time."""
     for chunk, pictures in _iter_chunks(crops):
         start = time.perf_counter()
         recognitions = reader.read(pictures)
-        seconds += time.perf_counter() - start
+        seconds = (time.perf_counter() - start) / len(chunk)
         for crop, recognition in zip(chunk, recognitions, strict=True):
-            score.add(recognition.text, crop.text)
-            breakdown.add(recognition.text, crop.text)
-            calibration.add(recognition.confidence, nfc(recognition.text) == nfc(crop.text))
-            confidence += recognition.confidence
+            yield crop, recognition, seconds
         if on_progress is not None:
             on_progress(len(chunk))
-    count = len(crops)
-    ece, total = calibration.ece(), max(1, count)
-    return OCREvalResult(
-        count, score.figures(), breakdown.figures(), ece, confidence / total, seconds / total
-    )
 
 
 def _iter_chunks(crops: Sequence[Crop]) -> Iterator[tuple[list[Crop], list[NDArray[np.uint8]]]]:
