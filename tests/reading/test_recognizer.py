@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nhin.decoding import ctc
 from nhin.errors import UnknownName
 from nhin.image.preprocess import HEIGHT, STRIDE
+from nhin.reading.confidence import ConfidenceMap, ReadingCalibration
 from nhin.reading.recognizer import MODES, Recognizer
 from nhin.text.charset import EOS, Charset
 
@@ -93,6 +94,16 @@ def test_temperature_softens_confidence_only():
     soft = Recognizer(Bars(), LETTERS, temperatures={"both": 3.0}).read([bars("abc")])[0]
     assert soft.text == plain.text
     assert soft.confidence < plain.confidence
+
+
+def test_a_calibration_is_that_of_its_mode_and_never_chooses_the_text():
+    calibrations = {"fast": ReadingCalibration(lines=ConfidenceMap(offset=-3.0))}
+    for mode in MODES:
+        plain = Recognizer(Bars(), LETTERS, mode=mode).read([bars("abc"), bars("g")])
+        calibrated = Recognizer(Bars(), LETTERS, mode=mode, calibrations=calibrations)
+        for before, after in zip(plain, calibrated.read([bars("abc"), bars("g")]), strict=True):
+            assert before.text == after.text
+            assert (after.confidence < before.confidence) == (mode == "fast")
 
 
 def test_the_decoder_corrects_the_draft_and_only_in_exact_mode():

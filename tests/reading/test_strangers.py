@@ -161,6 +161,16 @@ HOSTILE = {
         f"a temperature of {t}": lambda t=t: {"temperatures": {"both": t}}
         for t in (0, -1, 1e308, "x", None, 10**400)
     },
+    **{
+        f"a calibration {name}": lambda c=c: {"calibrations": {"both": c}}
+        for name, c in {
+            "that falls": {"lines": {"low": -1.0}},
+            "without bounds": {"chars": {"offset": 1e308}},
+            "that drops all": {"floor": 1.5},
+            "of words": {"lines": {"high": "x"}},
+            "of nothing": None,
+        }.items()
+    },
 }
 
 

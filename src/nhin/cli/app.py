@@ -32,6 +32,10 @@ COMMANDS = {
         "nhin.cli.evaluate:evaluate",
         "Measure a reader on labeled crops, or a language model on text.",
     ),
+    "calibrate": (
+        "nhin.cli.calibrate:calibrate",
+        "Make a reader's confidences say how often it is right.",
+    ),
     "replicate": (
         "nhin.cli.replicate:replicate",
         "Softmax against linear attention: the numbers of arXiv:2310.11685, exactly and beyond.",

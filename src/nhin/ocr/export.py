@@ -6,12 +6,11 @@ same text from sample crops with the same confidence. Weights are stored in half
 in single precision.
 """
 
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,14 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nhin.errors import CheckpointError, UsageError
+from nhin.errors import CheckpointError
 from nhin.files import explain_os_error, hash_file, write_folder
 from nhin.image.preprocess import MAX_WIDTH, WIDTH_BUCKET
 from nhin.layers.factored_char import FactoredCharLinear
 from nhin.models.recognizer import MAX_FRAMES, MAX_TOKENS, RecognizerNet
-from nhin.ocr.model_card import write_card
+from nhin.ocr.model_card import CARD, write_card
 from nhin.ocr.torch_backend import TorchModel
-from nhin.reading.onnx_model import DECODER, ENCODER, MANIFEST, ModelManifest, OnnxModel
+from nhin.reading.onnx_model import DECODER, ENCODER, MANIFEST, ModelManifest, OnnxModel, check_out_folder
 from nhin.reading.recognizer import MODES, Recognizer
 from nhin.text.charset import Charset
 
@@ -75,8 +74,7 @@ def export(
         CheckpointError: The two read differently, or the disk is full; nothing is written.
     """
     notes = dict(notes or {})
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
-        raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
+    check_out_folder(out)
     prepare_for_export(model, half)
     with explain_os_error(f"write {out}"), write_folder(out) as folder:
         _write_networks(model, folder)
@@ -233,12 +231,11 @@ def _write_manifest(model: RecognizerNet, charset: Charset, folder: Path, notes:
         temperatures=dict(notes.get("temperatures", {})),
         metrics=dict(notes.get("metrics", {})),
     )
-    text = json.dumps(asdict(manifest), ensure_ascii=False, indent=1)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     size = sum((folder / name).stat().st_size for name in manifest.files)
     weights = sum(weight.numel() for weight in model.parameters())
     card = write_card(manifest, notes.get("recipe", {}), weights, size)
-    (folder / "CARD.md").write_text(card, encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 @contextmanager

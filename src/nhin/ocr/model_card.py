@@ -1,10 +1,12 @@
 """The card of exported weights: training data, accuracy, limits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nhin.metrics.error_rates import FIGURES, NORMALIZERS
 from nhin.reading.onnx_model import ModelManifest
+
+CARD = "CARD.md"
 
 
 def write_card(manifest: ModelManifest, recipe: Mapping[str, Any], weights: int, size: int) -> str:
@@ -44,6 +46,15 @@ def write_card(manifest: ModelManifest, recipe: Mapping[str, Any], weights: int,
         "",
     ]
     return "\n".join(lines)
+
+
+def replace_section(card: str, title: str, lines: Sequence[str]) -> str:
+    """Return a card with a section replaced; one that is not there yet comes before the limits, or last."""
+    parts = [part for part in f"\n{card.strip()}\n".split("\n## ") if part.partition("\n")[0] != title]
+    section = "\n".join([title, "", *lines, ""])
+    limits = next((i for i, part in enumerate(parts) if part.startswith("Limits\n")), len(parts))
+    parts = [part.rstrip() + "\n" for part in (*parts[:limits], section, *parts[limits:])]
+    return "\n## ".join(parts).lstrip("\n")
 
 
 def _escape(text: str) -> str:

@@ -4,7 +4,7 @@
 
     NAME/encoder.onnx   pictures (B 1 height W) -> memory (B F C), ctc log-probabilities (B F V)
     NAME/decoder.onnx   memory (B F C), tokens (B T) -> logits (B T V)
-    NAME/model.json     format, version, charset, height, temperatures, and a SHA-256 of each file
+    NAME/model.json     format, version, charset, height, calibrations, and a SHA-256 of each file
     NAME/CARD.md        for people: training data, accuracy, limits
 
 Weights come from strangers. The hashes in the manifest find files that are torn or of two exports; whoever
@@ -13,9 +13,11 @@ Only bundled networks run in this process, see ``isolated_model``.
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,14 @@ from nhin.errors import CheckpointError, RecipeError, UnknownName, UsageError
 from nhin.files import parse_json, read_bytes, read_folder
 from nhin.image.preprocess import HEIGHT
 from nhin.ranges import check_range
+from nhin.reading.confidence import ReadingCalibration
 from nhin.reading.isolated_model import IsolatedModel
 from nhin.reading.onnx_session import open_session
 from nhin.reading.recognizer import Mode, Recognizer
 from nhin.text.charset import Charset
 
 FORMAT = "nhin-reader"
-VERSION = 1
+VERSION, OLD_VERSIONS = 2, (1,)  # 1 had no calibrations
 DEFAULT_MODEL = "vi-small"
 DEFAULT_THREADS = 2
 MANIFEST = "model.json"
@@ -52,7 +55,8 @@ class ModelManifest:
     Args:
         charset: The characters, in the order of their ids.
         files: SHA-256 of each file, in hexadecimal.
-        temperatures: Per reading mode, from calibration.
+        temperatures: Per reading mode, the divisor of the logits.
+        calibrations: Per reading mode, written by ``nhin calibrate``.
         metrics: Measured at export, for people.
     """
 
@@ -63,7 +67,12 @@ class ModelManifest:
     name: str = ""
     height: int = HEIGHT
     temperatures: dict[str, float] = field(default_factory=dict)
+    calibrations: dict[str, ReadingCalibration] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the text of ``model.json``."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
 
 
 class OnnxModel:
@@ -95,6 +104,16 @@ def is_onnx_model(path: Path) -> bool:
     return bool(read_folder(path, lambda folder: (folder / MANIFEST).is_file()))
 
 
+@contextmanager
+def locate_model(name: str | Path) -> Iterator[Path]:
+    """Yield the folder of bundled weights, for their name, or the path of others, whatever is there."""
+    if str(name) in bundled_models():
+        with as_file(files("nhin").joinpath("weights", str(name))) as folder:
+            yield folder
+    else:
+        yield Path(name)
+
+
 def load_recognizer(
     name: str | Path = DEFAULT_MODEL,
     *,
@@ -118,7 +137,7 @@ def load_recognizer(
     if digest is not None and not re.fullmatch("[0-9a-fA-F]{16,64}", digest):
         raise UsageError(f"a digest is 16 to 64 hexadecimal digits, not {digest[:70]!r}")
     if str(name) in bundled_models():
-        with as_file(files("nhin").joinpath("weights", str(name))) as folder:
+        with locate_model(name) as folder:
             manifest, _ = read_model(folder, digest)
             return _make_recognizer(OnnxModel(folder, threads), manifest, mode)
     # Another export may replace the folder meanwhile.
@@ -131,7 +150,18 @@ def load_recognizer(
 
 
 def _make_recognizer(model: EncoderDecoder, manifest: ModelManifest, mode: Mode) -> Recognizer:
-    return Recognizer(model, Charset(manifest.charset), manifest.height, mode, manifest.temperatures)
+    charset = Charset(manifest.charset)
+    return Recognizer(model, charset, manifest.height, mode, manifest.temperatures, manifest.calibrations)
+
+
+def check_out_folder(out: Path) -> None:
+    """Refuse to write weights over what is not an earlier export.
+
+    Raises:
+        UsageError: The folder holds something else, or is a file.
+    """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
+        raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
 
 
 def hash_model(folder: Path) -> str:
@@ -168,9 +198,9 @@ def _parse_manifest(data: bytes, folder: Path) -> ModelManifest:
     tree = parse_json(data, str(path))
     if not isinstance(tree, Mapping) or tree.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a manifest written by nhin export")
-    if tree.get("version") != VERSION:
+    if tree.get("version") not in (VERSION, *OLD_VERSIONS):
         version = str(tree.get("version"))[:20]
-        raise CheckpointError(f"{folder} has format version {version}; this nhin reads {VERSION}")
+        raise CheckpointError(f"{folder} has format version {version}; this nhin reads up to {VERSION}")
     try:
         manifest = from_dict(ModelManifest, tree, str(path))
         check_range("height", manifest.height, *_HEIGHTS, error=RecipeError)

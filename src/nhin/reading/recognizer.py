@@ -5,7 +5,8 @@ depend on the batch.
 
 The confidence of a character is the decoder's probability of it (in ``fast`` mode the CTC head's, in the
 character's clearest frame); that of a text is the product over its characters and its end: the model's
-probability that the whole text is right. Both use the temperature of the weights' calibration, if any.
+probability that the whole text is right. Both use the temperature of the weights, if any. The calibration of
+the weights, if any, turns them into the share of such answers that is right, see ``confidence``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from nhin.decoding.protocol import EncoderDecoder, mask_specials
 from nhin.errors import UnknownName
 from nhin.image.preprocess import HEIGHT, STRIDE, Pixels, preprocess_crop, scaled_width, to_batch
 from nhin.reading import long_lines
+from nhin.reading.confidence import ReadingCalibration
 from nhin.reading.result import Recognition, Span
 from nhin.text.charset import Charset
 
@@ -46,6 +48,7 @@ class Recognizer:
         mode: ``fast`` takes the CTC draft; ``exact`` has the decoder verify it, which gives the decoder's
             greedy answer; ``both`` takes the likelier of the two under both heads together.
         temperatures: Per mode, the divisor of the logits before confidences are computed.
+        calibrations: Per mode, what is done with the confidences of the final answers.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class Recognizer:
         height: int = HEIGHT,
         mode: str = "both",
         temperatures: Mapping[str, float] | None = None,
+        calibrations: Mapping[str, ReadingCalibration] | None = None,
     ) -> None:
         if mode not in MODES:
             raise UnknownName("reading mode", mode, MODES)
         self.model, self.charset, self.height, self.mode = model, charset, height, mode
         self.temperature = (temperatures or {}).get(mode, 1.0)
+        self.calibration = (calibrations or {}).get(mode)
 
     def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
         """Read crops (height x width x 3, RGB, or height x width).
@@ -77,7 +82,9 @@ class Recognizer:
         rotated = [self._read_rotated([crops[i] for i in doubtful], d) for d in long_lines.ROTATIONS]
         for i, *others in zip(doubtful, *rotated, strict=True):
             recognitions[i] = long_lines.most_confident(recognitions[i], others)
-        return recognitions
+        if self.calibration is None:
+            return recognitions
+        return [self.calibration.apply(recognition) for recognition in recognitions]
 
     def _read_rotated(self, crops: Sequence[Pixels], degrees: int) -> list[Recognition]:
         recognitions = self._read_unrotated([long_lines.rotate(crop, degrees) for crop in crops])

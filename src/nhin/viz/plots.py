@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from nhin.viz.matrices import Matrix
 
 MAX_LABELS = 48  # rows or columns whose names are written
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "nhin",
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -50,7 +50,7 @@ def plot_panels(
     """
     if inches is None:
         inches = max((_panel_inches(panel.matrix) for panel in panels), default=2.9)
-    figure, axes = _make_axes(title, len(panels), columns, inches)
+    figure, axes = make_axes(title, len(panels), columns, inches)
     for axis, panel in zip(axes, panels, strict=True):
         _plot_panel(axis, panel, has_colorbar=not is_plain)
         if is_plain:
@@ -63,7 +63,7 @@ def plot_heads(title: str, matrix: Matrix) -> Figure:
     count = len(matrix.values)
     rows, columns = matrix.shape
     aspect = min(1.5, max(0.35, rows / max(1, columns)))
-    figure, axes = _make_axes(title, count, min(count, 4), _panel_inches(matrix), aspect)
+    figure, axes = make_axes(title, count, min(count, 4), _panel_inches(matrix), aspect)
     for head, (axis, values) in enumerate(zip(axes, matrix.values, strict=True)):
         _plot_panel(axis, Panel(f"head {head}" if count > 1 else "", replace(matrix, values=values[None])))
     return figure
@@ -77,7 +77,7 @@ def plot_steps(title: str, steps: Mapping[str, np.ndarray], shapes: Mapping[str,
         steps: Two axes of each intermediate.
         shapes: The shape of each, for its title.
     """
-    figure, axes = _make_axes(title, len(steps), min(len(steps), 4))
+    figure, axes = make_axes(title, len(steps), min(len(steps), 4))
     for axis, (name, values) in zip(axes, steps.items(), strict=True):
         panel_title = f"{name}  {' × '.join(map(str, shapes[name]))}"
         panel = Panel(panel_title, Matrix(values[None], values.shape), values.dtype == bool)
@@ -89,16 +89,17 @@ def plot_steps(title: str, steps: Mapping[str, np.ndarray], shapes: Mapping[str,
 def encode_figure(figure: Figure, format: str, dpi: int = 120) -> bytes:
     """Return a figure as the bytes of a png or svg file."""
     data = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         FigureCanvasAgg(figure)
         figure.savefig(data, format=format, dpi=dpi, metadata=_NO_DATE[format])
     return data.getvalue()
 
 
-def _make_axes(
+def make_axes(
     title: str, count: int, columns: int, inches: float = 2.9, aspect: float = 1.0
 ) -> tuple[Figure, list[Axes]]:
-    with mpl.rc_context(_STYLE):
+    """Make a figure with ``count`` axes in rows of ``columns``, each about ``inches`` wide."""
+    with mpl.rc_context(STYLE):
         rows = -(-count // columns)
         size = (max(3.4, inches * columns), ((inches - 0.6) * aspect + 0.75) * rows + 0.3)
         figure = Figure(size, layout="constrained")
@@ -119,7 +120,7 @@ def _plot_panel(
     axis: Axes, panel: Panel, *, has_colorbar: bool = True, aspect: Literal["equal", "auto"] = "equal"
 ) -> None:
     matrix, values = panel.matrix, panel.matrix.values[0]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         values = np.where(np.isfinite(values), values != 0 if panel.is_mask else values, np.nan).astype(float)
         largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
         has_negative = bool((values < 0).any())
