@@ -84,7 +84,9 @@ def test_a_balanced_syllable_shows_rare_letters_as_often_as_common_ones():
 
 
 def test_blanks_have_no_text():
-    assert {SyntheticSource(blanks=1.0).sample(i).text for i in range(10)} == {""}
+    plain, other = SyntheticSource(blanks=1.0), SyntheticSource(blanks=1.0, textless=1.0)
+    assert {source.sample(i).text for source in (plain, other) for i in range(10)} == {""}
+    assert plain.fingerprint == SyntheticSource(blanks=1.0, textless=0.0).fingerprint != other.fingerprint
 
 
 def test_every_face_found_has_every_required_letter():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nhin.data.images.line_text import LineTextGenerator
 from nhin.data.images.text_generator import TextGenerator, read_words
+from nhin.data.images.textless import KINDS, draw_kind
 from nhin.errors import UnknownName
 from nhin.image.augment import degrade, random_perspective, warp
 from nhin.image.effects import draw_box, is_legible, paint_letters
@@ -79,6 +80,7 @@ class SyntheticSource:
         prints: Share of pictures of print.
         longest_print: Maximum number of characters in a line of print.
         charset: Name of the characters that may occur, in ``text.charset.CHARSETS``.
+        textless: Share of the pictures without text that are drawn by ``textless``: textures, bar codes, ...
 
     Raises:
         UnknownName: There is no such charset.
@@ -95,11 +97,13 @@ class SyntheticSource:
         prints: Annotated[float, Range(0, 1)] = 0.35,
         longest_print: Annotated[int, Range(1, 256)] = 72,
         charset: str = "vietnamese",
+        textless: Annotated[float, Range(0, 1)] = 0.0,
     ) -> None:
         if charset not in CHARSETS:
             raise UnknownName("charset", charset, CHARSETS)
         self.seed, self.lines, self.blanks, self.longest = seed, lines, blanks, longest
         self.prints, self.longest_print, self.charset = prints, longest_print, charset
+        self.textless = textless
         self.text_generator = TextGenerator([read_words(path) for path in words])
         self.line_generator = LineTextGenerator(self.text_generator)
         families: dict[str, list[Face]] = {}
@@ -121,6 +125,7 @@ class SyntheticSource:
         """Hash everything that a sample depends on."""
         settings = (self.seed, self.lines, self.blanks, self.longest)
         settings += (self.prints, self.longest_print, self.charset)
+        settings += (self.textless,) if self.textless else ()  # streams of before keep their fingerprint
         digest = hashlib.sha256(repr((EDITION, *settings)).encode())
         for family in self._families:
             digest.update(repr([(Path(face.path).name, face.weight) for face in family]).encode())
@@ -258,7 +263,9 @@ class SyntheticSource:
         return out
 
     def _make_blank(self, rng: Rng) -> Pixels:
-        """Render a picture without text: a background, sometimes with noise."""
+        """Render a picture without text: a background, sometimes with noise, or one of ``textless``."""
+        if self.textless and rng.random() < self.textless:
+            return draw_kind(list(KINDS)[int(rng.integers(len(KINDS)))], rng)
         shape = (int(rng.integers(16, 72)), int(rng.integers(16, 200)))
         canvas = draw_background(shape, random_colors(rng)[int(rng.integers(2))], rng)
         if rng.random() < 0.4:

@@ -1,7 +1,7 @@
 """Pictures without text: blanks, textures, bar codes and noises, each determined by seed and index.
 
-A recognizer should give no text for any of them. ``nhin calibrate`` chooses on them the confidence below
-which a reading is dropped.
+A recognizer should give no text for any of them. Training can take them as blanks (``SyntheticSource``), and
+``nhin calibrate`` chooses on them how improbable a text must be to be dropped.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,12 @@ def draw_textless(seed: int, index: int) -> tuple[Pixels, str]:
 
     The kinds, the keys of ``KINDS``, take turns.
     """
-    rng = np.random.default_rng((seed, index))
     kind = list(KINDS)[index % len(KINDS)]
+    return draw_kind(kind, np.random.default_rng((seed, index))), kind
+
+
+def draw_kind(kind: str, rng: Rng) -> Pixels:
+    """Draw a picture of one of the ``KINDS``."""
     height = int(np.exp(rng.uniform(*np.log(_HEIGHTS))))
     width = max(8, int(height * np.exp(rng.uniform(np.log(_MIN_ASPECT), np.log(_MAX_ASPECT)))))
     draws = KINDS[kind]
@@ -34,8 +38,8 @@ def draw_textless(seed: int, index: int) -> tuple[Pixels, str]:
     background, ink = random_colors(rng)
     canvas = (background + coverage * (ink - background)).astype(np.float32)
     if rng.random() < _PLAIN_SHARE:
-        return np.clip(canvas, 0, 255).astype(np.uint8), kind
-    return degrade(canvas, height, rng), kind
+        return np.clip(canvas, 0, 255).astype(np.uint8)
+    return degrade(canvas, height, rng)
 
 
 def _grid(shape: tuple[int, int], rng: Rng) -> tuple[Coverage, Coverage]:
