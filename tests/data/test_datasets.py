@@ -149,6 +149,16 @@ def test_every_crop_comes_once_a_pass(folder):
     assert source.sample(3).name == ShuffledSource(open_crops(folder), seed=1).sample(3).name
 
 
+def test_a_varied_crop_keeps_its_text_and_differs_from_use_to_use(folder):
+    crops = open_crops(folder)[:1]
+    plain, varied = ShuffledSource(crops), ShuffledSource(crops, vary=2.0)
+    assert plain.fingerprint != varied.fingerprint
+    pictures = [varied.sample(i).picture for i in range(12)]
+    assert {varied.sample(i).text for i in range(12)} == {plain.sample(0).text}
+    assert np.array_equal(pictures[3], ShuffledSource(crops, vary=2.0).sample(3).picture)
+    assert len({picture.tobytes() for picture in pictures}) > 6
+
+
 def test_a_mixed_source_keeps_its_share_and_its_passes(folder):
     real, drawn = ShuffledSource(open_crops(folder)), ShuffledSource(open_crops(folder), 5)
     mixed = MixedSource(drawn, real, 0.25)

@@ -33,6 +33,11 @@ def test_a_line_without_ink_gives_no_picture(path):
     assert render_print(" ", path, np.random.default_rng(0), lambda: "x") is None
 
 
+def test_a_line_whose_margins_cut_off_all_of_it_gives_no_picture(path, monkeypatch):
+    monkeypatch.setattr(printing, "_add_surroundings", lambda mask, *_: mask[1:1])
+    assert render_print("—", path, np.random.default_rng(0), lambda: "x") is None
+
+
 def test_the_same_generator_gives_the_same_line(path):
     one, other = (render_print("Số 12/QĐ", path, np.random.default_rng(5), lambda: "gạch") for _ in range(2))
     np.testing.assert_array_equal(one, other)

@@ -125,6 +125,7 @@ FIXED = {
         "data.cycle": "4",
         "data.repeats": "2",
         "data.spacing": "3",
+        "data.vary": "0.5",
         "training.batch_pixels": "5000",
         "training.fixed_shapes": "true",
         "training.start": "x",

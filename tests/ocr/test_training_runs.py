@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from nhin.config import from_dict, read_recipe
+from nhin.config import from_dict, read_recipe, recipe_names
 from nhin.errors import CheckpointError, DataError, Diverged, UnknownName, UsageError
 from nhin.ocr.recipe import OCRRecipe, build_model, build_source, load_model
 from nhin.ocr.task import train_recognizer
@@ -214,7 +214,7 @@ def test_wrong_settings_of_the_network_and_the_data_are_said(tmp_path):
         build_source(from_dict(OCRRecipe, {"data": {"real": [str(tmp_path / "x")]}}, "x"))
 
 
-@pytest.mark.parametrize("name", ["reader-tiny", "reader-small", "reader-resnet18"])
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("reader-")])
 def test_every_recipe_that_comes_with_nhin_builds(name):
     with torch.device("meta"):
         build_model(from_dict(OCRRecipe, read_recipe(name), name))

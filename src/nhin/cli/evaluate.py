@@ -29,7 +29,8 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     digest: str | None = None,
     json: bool = False,
     limit: Annotated[int | None, Range(1, 10**9)] = None,
-    mode: Literal["both", "exact", "fast"] | None = None,
+    mode: Literal["beam", "both", "exact", "fast"] | None = None,
+    prior: Path | None = None,
     split: Literal["train", "validation", "test"] | None = None,
     stride: Annotated[int | None, Range(1, 2**22)] = None,
     threads: Annotated[int, THREADS] = 2,
@@ -45,8 +46,10 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
             enough.
         json: Write one JSON object instead of tables.
         limit: Readers: read only this many crops, taken evenly from all.
-        mode: Readers: fast takes the draft of the CTC head; exact lets the decoder verify it; both, the
-            default, takes the one that the two heads together score higher.
+        mode: Readers: fast takes the draft of the CTC head; exact lets the decoder verify it; both takes the
+            one that the two heads together score higher; beam, the default, does the same, and reads a
+            doubtful crop again from several sides with many candidates.
+        prior: Readers: a file of scripts/make_prior.py, in place of the bundled one.
         split: Language models: split of a prepared text; validation when not given.
         stride: Language models: tokens from window to window. Less than the context gives tokens more
             context, and takes longer; the context when not given.
@@ -55,12 +58,19 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     from nhin.lm.run_dir import is_run
 
     if is_run(Path(model)):
-        refuse_options(model, "a language model", "a reader", limit=limit, mode=mode, digest=digest)
+        refuse_options(
+            model, "a language model", "a reader", limit=limit, mode=mode, digest=digest, prior=prior
+        )
         return _measure_lm(Path(model), data, split, stride, threads, json)
     refuse_options(model, "a reader", "a language model", split=split, stride=stride)
     from nhin.ocr.evaluate import open_reader
+    from nhin.reading.onnx_model import read_prior
+    from nhin.reading.recognizer import DEFAULT_MODE
 
-    return _measure_reader(open_reader(model, mode or "both", threads, digest), data, limit, json)
+    letters = None if prior is None else read_prior(str(prior))
+    return _measure_reader(
+        open_reader(model, mode or DEFAULT_MODE, threads, digest, letters), data, limit, json
+    )
 
 
 def _measure_lm(

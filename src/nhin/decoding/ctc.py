@@ -22,6 +22,7 @@ Frames = NDArray[np.floating]
 """CTC log-probabilities, frames x vocab."""
 
 BLANK = PAD
+_FLOOR = -1e4
 
 
 def greedy_decode(log_probs: Frames) -> list[int]:
@@ -67,18 +68,34 @@ def forced_align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]
 
 def log_likelihood(log_probs: Frames, ids: Sequence[int]) -> float:
     """Return log p(ids), the sum over all paths that give exactly ``ids``; -inf if there is none."""
-    if min_frames(ids) > len(log_probs):
-        return -np.inf
-    if len(log_probs) == 0:
-        return 0.0
-    states, skips = _lattice(ids)
-    scores = _emissions(log_probs, states)
-    total = np.full(len(states), -np.inf)
-    total[:2] = scores[0, :2]
+    return float(log_likelihoods(np.asarray(log_probs)[None], [0], [ids])[0])
+
+
+def log_likelihoods(
+    log_probs: NDArray[np.floating], rows: Sequence[int], texts: Sequence[Sequence[int]]
+) -> NDArray[np.float64]:
+    """Return log p(text) for many pairs of a row of ``log_probs`` (crops x frames x vocab) and a text."""
+    frames = log_probs.shape[1]
+    lengths = np.array([len(ids) for ids in texts])
+    states = np.full((len(texts), 2 * int(lengths.max(initial=0)) + 1), BLANK, np.int64)
+    for row, ids in zip(states, texts, strict=True):
+        row[1 : 2 * len(ids) : 2] = ids
+    skips = np.zeros(states.shape, bool)
+    skips[:, 3::2] = states[:, 3::2] != states[:, 1:-2:2]
+    emissions = np.take_along_axis(np.asarray(log_probs, np.float64)[list(rows)], states[:, None], axis=2)
+    emissions = np.maximum(emissions, _FLOOR)
+    # Two columns on the left, never reached, spare the edges a case of their own.
+    total = np.full((len(texts), states.shape[1] + 2), -np.inf)
+    total[:, 2:4] = emissions[:, 0, :2] if frames else 0.0
     with np.errstate(invalid="ignore"):
-        for row in scores[1:]:
-            total = np.logaddexp.reduce(_moves(total, skips), axis=0) + row
-        return float(np.logaddexp.reduce(total[-2:]))
+        for f in range(1, frames):
+            skip = np.where(skips, total[:, :-2], -np.inf)
+            total[:, 2:] = np.logaddexp(np.logaddexp(total[:, 2:], total[:, 1:-1]), skip) + emissions[:, f]
+        last = np.take_along_axis(total, 2 + 2 * lengths[:, None], axis=1)[:, 0]
+        before = np.take_along_axis(total, 1 + 2 * lengths[:, None], axis=1)[:, 0]
+        answers = np.logaddexp(last, np.where(lengths > 0, before, -np.inf))
+    possible = np.array([min_frames(ids) <= frames for ids in texts])
+    return np.where(possible, answers if frames else 0.0, -np.inf)
 
 
 def char_confidences(log_probs: Frames, ids: Sequence[int]) -> list[float]:
@@ -101,7 +118,7 @@ def _lattice(ids: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 def _emissions(log_probs: Frames, states: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return frames x states; floored, so that an impossible character still has a best path."""
-    return np.maximum(np.asarray(log_probs, dtype=np.float64)[:, states], -1e4)
+    return np.maximum(np.asarray(log_probs, dtype=np.float64)[:, states], _FLOOR)
 
 
 def _moves(scores: NDArray[np.float64], skips: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nhin.image.preprocess import Pixels
 from nhin.image.render import Mask, Rng
 
+_MIN_VARIED = 5
 FloatImage = NDArray[Any]  # float32 or float64: OpenCV's types do not distinguish them
 
 
@@ -29,9 +30,9 @@ def random_perspective(shape: tuple[int, int], rng: Rng) -> tuple[NDArray[np.flo
 
     rows, columns = shape
     draw = rng.random()
-    spread = 1.5 if draw < 0.45 else 5.0 if draw < 0.75 else 11.0
-    # One in ten is clearly rotated, like a word on a tilted or round sign.
-    angle = np.deg2rad(rng.normal(0, spread) if draw < 0.91 else rng.uniform(12, 42) * rng.choice((-1, 1)))
+    spread = 1.5 if draw < 0.45 else 5.0 if draw < 0.73 else 11.0
+    # One in eight is clearly rotated, like a word on a tilted or round sign.
+    angle = np.deg2rad(rng.normal(0, spread) if draw < 0.87 else rng.uniform(10, 42) * rng.choice((-1, 1)))
     slant = rng.normal(0, 0.12) if rng.random() < 0.5 else 0.0
     stretch = np.exp(rng.normal(-0.12, 0.22))
     corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)
@@ -43,6 +44,45 @@ def random_perspective(shape: tuple[int, int], rng: Rng) -> tuple[NDArray[np.flo
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target.astype(np.float32))
     height, width = np.ceil(target.max(axis=0)[::-1]).astype(int)
     return np.asarray(matrix, np.float64), (max(4, int(height)), max(4, int(width)))
+
+
+def vary_crop(picture: Pixels, rng: Rng, strength: float = 1.0) -> Pixels:
+    """Change a real crop as another photograph would: turn, slant, other margins, fewer pixels, blur.
+
+    Args:
+        picture: height x width x 3 RGB, or height x width.
+        rng: Source of randomness.
+        strength: Scales the sizes of the changes; 0 changes nothing.
+    """
+    import cv2
+
+    rows, columns = picture.shape[:2]
+    if not strength or min(rows, columns) < _MIN_VARIED:
+        return picture
+    if rng.random() < 0.75:
+        spread = 3.0 if rng.random() < 0.85 else 12.0
+        angle, slant = np.deg2rad(strength * rng.normal(0, spread)), strength * rng.normal(0, 0.07)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        turn = turn @ np.array([[np.exp(strength * rng.normal(0, 0.08)), slant], [0, 1]])
+        corners = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]]) @ turn.T
+        margins = strength * min(rows, columns) * rng.uniform(-0.05, 0.10, 4)
+        # The turned box would be wider than its letters: half of what it gains is cut off again.
+        low = corners.min(axis=0) / 2 - margins[:2]
+        high = (corners.max(axis=0) + np.array([columns, rows])) / 2 + margins[2:]
+        size = np.maximum(np.round(high - low), 4).astype(int)
+        matrix = np.concatenate([turn, -low[:, None]], axis=1)
+        picture = cv2.warpAffine(  # pyright: ignore[reportAssignmentType]
+            picture, matrix, size.tolist(), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+    rows, columns = picture.shape[:2]
+    if rng.random() < 0.25 * strength:
+        part = rng.uniform(0.35, 0.9)
+        size = (max(3, round(columns * part)), max(3, round(rows * part)))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # pyright: ignore[reportAssignmentType]
+    if rng.random() < 0.15 * strength:
+        sigma = max(0.2, rows * rng.uniform(0.005, 0.04))
+        picture = cv2.GaussianBlur(picture, (0, 0), sigma)  # pyright: ignore[reportAssignmentType]
+    return np.asarray(picture, np.uint8)
 
 
 def warp(masks: Sequence[Mask], rng: Rng) -> list[Mask]:

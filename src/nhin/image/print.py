@@ -39,6 +39,8 @@ def render_print(text: str, path: str, rng: Rng, neighbors: Callable[[], str]) -
     if mask is None or mask.shape[1] > _MAX_WIDTH:
         return None
     mask = _add_surroundings(mask, path, size, rng, neighbors)
+    if mask.size == 0:  # the margins have cut off a sign as low as a dash
+        return None
     return reproduce(mask, size, rng)
 
 

@@ -14,15 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.images.datasets import Crop
+from nhin.decoding.letter_prior import LetterPrior
 from nhin.errors import CheckpointError, UnknownName, UsageError
 from nhin.files import read_folder
 from nhin.metrics.calibration import CalibrationFigures, measure_calibration
 from nhin.metrics.char_errors import Breakdown
 from nhin.metrics.edit_distance import align_texts
 from nhin.metrics.error_rates import Score
-from nhin.reading.onnx_model import DEFAULT_THREADS, bundled_models, is_onnx_model, load_recognizer
+from nhin.reading.batching import BATCH_SIZE
+from nhin.reading.onnx_model import (
+    DEFAULT_THREADS,
+    bundled_models,
+    is_onnx_model,
+    load_prior,
+    load_recognizer,
+)
 from nhin.reading.reader import RecognizerProtocol
-from nhin.reading.recognizer import BATCH_SIZE, Mode, Recognizer
+from nhin.reading.recognizer import DEFAULT_MODE, Mode, Recognizer
 from nhin.reading.result import Recognition
 from nhin.text.letters import nfc
 from nhin.training.run_dir import find_checkpoint
@@ -65,7 +73,11 @@ class OCREvalResult:
 
 
 def open_reader(
-    weights: str | Path, mode: Mode = "both", threads: int = DEFAULT_THREADS, digest: str | None = None
+    weights: str | Path,
+    mode: Mode = DEFAULT_MODE,
+    threads: int = DEFAULT_THREADS,
+    digest: str | None = None,
+    prior: LetterPrior | None = None,
 ) -> Recognizer:
     """Load a recognizer from a bundled name, exported weights, a checkpoint or the run that holds it.
 
@@ -74,6 +86,7 @@ def open_reader(
         mode: See ``Recognizer``.
         threads: CPU threads.
         digest: What exported weights must have, see ``load_recognizer``.
+        prior: For mode ``beam``; the bundled one when None.
 
     Raises:
         UsageError: A digest was given for a checkpoint, which has none.
@@ -83,7 +96,7 @@ def open_reader(
     """
     path = Path(weights)
     if str(weights) in bundled_models() or is_onnx_model(path):
-        return load_recognizer(weights, mode=mode, threads=threads, digest=digest)
+        return load_recognizer(weights, mode=mode, threads=threads, digest=digest, prior=prior)
     if not path.exists():
         raise UnknownName("weights", str(weights), bundled_models())
     checkpoint = find_checkpoint(path)
@@ -91,7 +104,7 @@ def open_reader(
         raise CheckpointError(f"{path} holds neither exported weights (model.json) nor a checkpoint")
     if digest is not None:
         raise UsageError(f"--digest is for exported weights, and {path} is a checkpoint; leave it out")
-    return _from_checkpoint(checkpoint, mode, threads)
+    return _from_checkpoint(checkpoint, mode, threads, prior or load_prior(mode))
 
 
 def evaluate(
@@ -175,7 +188,7 @@ def _iter_chunks(crops: Sequence[Crop]) -> Iterator[tuple[list[Crop], list[NDArr
         yield chunk, pictures
 
 
-def _from_checkpoint(path: Path, mode: Mode, threads: int) -> Recognizer:
+def _from_checkpoint(path: Path, mode: Mode, threads: int, prior: LetterPrior | None) -> Recognizer:
     import torch
 
     from nhin.ocr.recipe import load_model
@@ -183,4 +196,4 @@ def _from_checkpoint(path: Path, mode: Mode, threads: int) -> Recognizer:
 
     torch.set_num_threads(threads)
     model, charset, _ = load_model(path)
-    return Recognizer(TorchModel(model), charset, model.height, mode)
+    return Recognizer(TorchModel(model), charset, model.height, mode, prior=prior)

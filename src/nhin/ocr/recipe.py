@@ -24,10 +24,11 @@ class OCRDataConfig:
     """The training data.
 
     ``fonts``, ``words``, ``seed`` and ``synth`` are arguments of ``SyntheticSource``. ``real`` names sets of
-    labeled crops; ``real_share`` (0 to 1) of the samples come from them. ``workers`` processes draw chunks of
-    ``chunk`` samples, ``prefetch`` chunks in advance, and store them in ``cache``; after ``cycle`` chunks the
-    stream starts again (0: never). Without a cycle each chunk is used ``repeats`` times, ``spacing`` chunks
-    apart; without a cache it is drawn anew each time.
+    labeled crops; ``real_share`` (0 to 1) of the samples come from them, each use varied by ``vary``
+    (``image.augment.vary_crop``). ``workers`` processes draw chunks of ``chunk`` samples, ``prefetch`` chunks
+    in advance, and store them in ``cache``; after ``cycle`` chunks the stream starts again (0: never).
+    Without a cycle each chunk is used ``repeats`` times, ``spacing`` chunks apart; without a cache it is
+    drawn anew each time.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {
@@ -40,6 +41,7 @@ class OCRDataConfig:
     synth: dict[str, Any] = field(default_factory=dict)
     real: tuple[str, ...] = ()
     real_share: Annotated[float, Range(0, 1)] = 0.0
+    vary: Annotated[float, Range(0, 10)] = 0.0
     chunk: Annotated[int, Range(1, 2**16)] = CHUNK_SIZE
     cycle: Annotated[int, Range(0, 10**9)] = 0
     repeats: Annotated[int, Range(1, 1000)] = 1
@@ -94,7 +96,7 @@ def build_source(recipe: OCRRecipe) -> SampleSource:
     """Build the source of samples: synthetic crops, real ones, or a mixture."""
     data = recipe.data
     real = (
-        ShuffledSource([crop for path in data.real for crop in open_crops(path)], data.seed)
+        ShuffledSource([crop for path in data.real for crop in open_crops(path)], data.seed, data.vary)
         if data.real
         else None
     )

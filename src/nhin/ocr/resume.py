@@ -29,7 +29,7 @@ OCR_RULES = ResumeRules(
     # The position in the data counts chunks and the batches in them, which these settings form.
     fixed=TRAINER_RULES.fixed
     | {"workflow", "charset", "model", "data.seed", "data.synth", "data.chunk", "data.cycle"}
-    | {"data.repeats", "data.spacing"}
+    | {"data.repeats", "data.spacing", "data.vary"}
     | {"training.batch_pixels", "training.fixed_shapes", "training.start"},
 )
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.config import from_dict
+from nhin.decoding.letter_prior import LetterPrior
 from nhin.decoding.protocol import EncoderDecoder
 from nhin.errors import CheckpointError, RecipeError, UnknownName, UsageError
 from nhin.files import parse_json, read_bytes, read_folder
@@ -34,7 +36,7 @@ from nhin.ranges import check_range
 from nhin.reading.confidence import ReadingCalibration
 from nhin.reading.isolated_model import IsolatedModel
 from nhin.reading.onnx_session import open_session
-from nhin.reading.recognizer import Mode, Recognizer
+from nhin.reading.recognizer import DEFAULT_MODE, Mode, Recognizer
 from nhin.text.charset import Charset
 
 FORMAT = "nhin-reader"
@@ -43,8 +45,9 @@ DEFAULT_MODEL = "vi-small"
 DEFAULT_THREADS = 2
 MANIFEST = "model.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
-MAX_MANIFEST, MAX_NETWORK = 2**20, 64 * 2**20
-"""The most bytes of ``model.json`` and of a network that are read."""
+PRIOR = "letters.npy"
+MAX_MANIFEST, MAX_NETWORK, MAX_PRIOR = 2**20, 64 * 2**20, 64 * 2**20
+"""The most bytes of ``model.json``, of a network and of a prior that are read."""
 _HEIGHTS, _TEMPERATURES, _MAX_CHARS = (8, 256), (0.01, 100.0), 2**16
 
 
@@ -117,9 +120,10 @@ def locate_model(name: str | Path) -> Iterator[Path]:
 def load_recognizer(
     name: str | Path = DEFAULT_MODEL,
     *,
-    mode: Mode = "both",
+    mode: Mode = DEFAULT_MODE,
     threads: int = DEFAULT_THREADS,
     digest: str | None = None,
+    prior: LetterPrior | None = None,
 ) -> Recognizer:
     """Load a recognizer by bundled name, or from a folder of exported weights.
 
@@ -128,6 +132,7 @@ def load_recognizer(
         mode: See ``Recognizer``.
         threads: Threads of one call of a network.
         digest: The digest that the weights must have, or its first 16 digits or more.
+        prior: For mode ``beam``; the bundled one when None.
 
     Raises:
         UnknownName: Neither a bundled name nor a folder.
@@ -139,19 +144,46 @@ def load_recognizer(
     if str(name) in bundled_models():
         with locate_model(name) as folder:
             manifest, _ = read_model(folder, digest)
-            return _make_recognizer(OnnxModel(folder, threads), manifest, mode)
+            return _make_recognizer(OnnxModel(folder, threads), manifest, mode, prior)
     # Another export may replace the folder meanwhile.
     found = read_folder(Path(name), lambda folder: read_model(folder, digest))
     if found is None:
         raise UnknownName("weights", str(name), bundled_models())
     manifest, networks = found
     vocab = len(Charset(manifest.charset))
-    return _make_recognizer(IsolatedModel(str(name), networks, vocab, threads), manifest, mode)
+    return _make_recognizer(IsolatedModel(str(name), networks, vocab, threads), manifest, mode, prior)
 
 
-def _make_recognizer(model: EncoderDecoder, manifest: ModelManifest, mode: Mode) -> Recognizer:
+def _make_recognizer(
+    model: EncoderDecoder, manifest: ModelManifest, mode: Mode, prior: LetterPrior | None
+) -> Recognizer:
     charset = Charset(manifest.charset)
-    return Recognizer(model, charset, manifest.height, mode, manifest.temperatures, manifest.calibrations)
+    return Recognizer(
+        model,
+        charset,
+        manifest.height,
+        mode,
+        manifest.temperatures,
+        manifest.calibrations,
+        prior or load_prior(mode),
+    )
+
+
+def load_prior(mode: Mode) -> LetterPrior | None:
+    """Load the bundled prior over letters, if a mode needs one."""
+    if mode != "beam":
+        return None
+    return read_prior(str(files("nhin").joinpath("weights", PRIOR)))
+
+
+@cache
+def read_prior(path: str) -> LetterPrior:
+    """Read a prior made by ``scripts/make_prior.py``.
+
+    Raises:
+        CheckpointError: It cannot be read, or is something else.
+    """
+    return LetterPrior.from_bytes(read_bytes(Path(path), MAX_PRIOR), path)
 
 
 def check_out_folder(out: Path) -> None:

@@ -9,9 +9,9 @@ probability that the whole text is right. Both use the temperature of the weight
 the weights, if any, turns them into the share of such answers that is right, see ``confidence``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import exp, prod
 from typing import Literal
 
@@ -20,20 +20,30 @@ from numpy.typing import NDArray
 
 from nhin.decoding import ctc
 from nhin.decoding.draft_verify import DecodeResult, score_texts, verify_drafts
+from nhin.decoding.letter_prior import LetterPrior
 from nhin.decoding.protocol import EncoderDecoder, mask_specials
 from nhin.errors import UnknownName
 from nhin.image.preprocess import HEIGHT, STRIDE, Pixels, preprocess_crop, scaled_width, to_batch
 from nhin.reading import long_lines
+from nhin.reading.batching import BATCH_SIZE, group_by_width
+from nhin.reading.candidate_ranker import CandidateRanker, Ranking
 from nhin.reading.confidence import ReadingCalibration
 from nhin.reading.result import Recognition, Span
+from nhin.reading.views import turn_word
 from nhin.text.charset import Charset
 
-Mode = Literal["both", "exact", "fast"]
-MODES: tuple[Mode, ...] = ("both", "exact", "fast")
+Mode = Literal["beam", "both", "exact", "fast"]
+MODES: tuple[Mode, ...] = ("beam", "both", "exact", "fast")
+DEFAULT_MODE: Mode = "beam"
 
-BATCH_SIZE = 32
-_MAX_BATCH_WIDTH = 8192
-"""Columns of preprocessed pixels in one batch; bounds memory for long lines."""
+DOUBT = 0.8
+"""Confidence below which mode ``beam`` reads a crop again."""
+TURNS = (-35, -15, 15, 35)
+"""Degrees by which it is turned then; a turned reading is taken if it is ``TURN_ODDS`` times as probable."""
+TURN_ODDS = 3.0
+MIN_TURNED = 0.4
+"""Confidence that a turned reading needs where the crop as it is seems blank."""
+_ALTERNATIVES = 5
 
 EMPTY = Recognition("", 0.0)
 
@@ -49,6 +59,11 @@ class Recognizer:
             greedy answer; ``both`` takes the likelier of the two under both heads together.
         temperatures: Per mode, the divisor of the logits before confidences are computed.
         calibrations: Per mode, what is done with the confidences of the final answers.
+            greedy answer; ``both`` takes the likelier of the two under both heads together; ``beam`` does,
+            and where that is not sure turns the crop and ranks candidates (``reading.candidate_ranker``).
+        temperatures: Per mode, the divisor of the logits before confidences are computed; ``beam`` has that
+            of ``both`` if it has none.
+        prior: What texts are likely, for ``beam``.
     """
 
     def __init__(
@@ -56,15 +71,18 @@ class Recognizer:
         model: EncoderDecoder,
         charset: Charset,
         height: int = HEIGHT,
-        mode: str = "both",
+        mode: str = DEFAULT_MODE,
         temperatures: Mapping[str, float] | None = None,
         calibrations: Mapping[str, ReadingCalibration] | None = None,
+        prior: LetterPrior | None = None,
     ) -> None:
         if mode not in MODES:
             raise UnknownName("reading mode", mode, MODES)
         self.model, self.charset, self.height, self.mode = model, charset, height, mode
-        self.temperature = (temperatures or {}).get(mode, 1.0)
         self.calibration = (calibrations or {}).get(mode)
+        known = temperatures or {}
+        self.temperature = known.get(mode, known.get("both", 1.0) if mode == "beam" else 1.0)
+        self.ranker = CandidateRanker(model, charset, height, prior) if mode == "beam" else None
 
     def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
         """Read crops (height x width x 3, RGB, or height x width).
@@ -82,9 +100,56 @@ class Recognizer:
         rotated = [self._read_rotated([crops[i] for i in doubtful], d) for d in long_lines.ROTATIONS]
         for i, *others in zip(doubtful, *rotated, strict=True):
             recognitions[i] = long_lines.most_confident(recognitions[i], others)
+        if self.ranker is not None:
+            recognitions = self._reconsider(self.ranker, crops, recognitions)
         if self.calibration is None:
             return recognitions
         return [self.calibration.apply(recognition) for recognition in recognitions]
+
+    def _reconsider(
+        self, ranker: CandidateRanker, crops: Sequence[Pixels], recognitions: list[Recognition]
+    ) -> list[Recognition]:
+        """Read the crops again whose reading is doubtful: turned, then by ranking candidates."""
+        doubtful = [
+            i
+            for i, (crop, first) in enumerate(zip(crops, recognitions, strict=True))
+            if first.confidence < DOUBT
+            and crop.size
+            and crop.shape[1] <= long_lines.MAX_ASPECT * crop.shape[0]
+        ]
+        upright = [long_lines.rotate(crops[i], recognitions[i].rotation) for i in doubtful]
+        best = list(upright)
+        odds = [TURN_ODDS * recognitions[i].confidence or MIN_TURNED for i in doubtful]
+        for degrees in TURNS:
+            words = ((k, turn_word(crop, degrees)) for k, crop in enumerate(upright))
+            turned = [(k, word) for k, word in words if word is not None]
+            readings = self._read_unrotated([word for _, word in turned])
+            for (k, word), reading in zip(turned, readings, strict=True):
+                if len(reading.text) > 1 and reading.confidence > odds[k]:
+                    best[k], odds[k] = word, reading.confidence
+        # What seems blank from all sides stays blank.
+        read = [k for k, i in enumerate(doubtful) if recognitions[i].text or best[k] is not upright[k]]
+        out = list(recognitions)
+        for begin in range(0, len(read), BATCH_SIZE):
+            part = read[begin : begin + BATCH_SIZE]
+            rankings = ranker.rank([best[k] for k in part], self.temperature)
+            for k, ranking in zip(part, rankings, strict=True):
+                first = recognitions[doubtful[k]]
+                out[doubtful[k]] = self._take_best(ranking, best[k], upright[k].shape[1], first)
+        return out
+
+    def _take_best(self, ranking: Ranking, crop: Pixels, width: int, first: Recognition) -> Recognition:
+        """Return the best candidate, its spans measured in a crop of ``width`` columns, and the others."""
+        texts = [self.charset.decode(ids).strip() for ids in ranking.texts[:_ALTERNATIVES]]
+        others = tuple(zip(texts, ranking.probabilities, strict=False))
+        if not texts[0]:
+            return EMPTY
+        ids = ranking.texts[0]
+        log_probs = score_texts(self.model.decode, ranking.memory[None], [ids], self.temperature)[0]
+        best = self._to_recognition(ids, log_probs, ranking.frames, crop.shape)
+        scale = width / crop.shape[1]
+        chars = tuple(replace(char, left=char.left * scale, right=char.right * scale) for char in best.chars)
+        return Recognition(best.text, ranking.probabilities[0], chars, first.rotation, others)
 
     def _read_rotated(self, crops: Sequence[Pixels], degrees: int) -> list[Recognition]:
         recognitions = self._read_unrotated([long_lines.rotate(crop, degrees) for crop in crops])
@@ -100,7 +165,7 @@ class Recognizer:
         """Read pictures in batches of equal preprocessed width."""
         inputs = [preprocess_crop(picture, self.height) for picture in pictures]
         out = [EMPTY] * len(pictures)
-        for batch in _group_by_width([image.shape[1] for image in inputs]):
+        for batch in group_by_width([image.shape[1] for image in inputs]):
             answers = self._read_batch(to_batch([inputs[i] for i in batch]))
             for i, (ids, log_probs, frames) in zip(batch, answers, strict=True):
                 out[i] = self._to_recognition(ids, log_probs, frames, pictures[i].shape)
@@ -125,13 +190,13 @@ class Recognizer:
     def _decode(
         self, memory: NDArray[np.float32], frames: NDArray[np.floating], drafts: Sequence[Sequence[int]]
     ) -> list[DecodeResult]:
-        """Return the decoder's answers; in mode ``both``, the drafts that both heads together prefer.
+        """Return the decoder's answers; but in mode ``exact``, the drafts that both heads together prefer.
 
         In a longer line a decoder may skip a word; the CTC head seldom does.
         """
         limit = frames.shape[1] + 2
         answers = verify_drafts(self.model.decode, memory, drafts, limit, self.temperature)
-        if self.mode != "both":
+        if self.mode == "exact":
             return answers
         differing = [i for i, answer in enumerate(answers) if answer.ids != tuple(drafts[i])]
         count = len(differing)
@@ -166,15 +231,6 @@ class Recognizer:
             for char, score, (left, right) in zip(text, log_probs, edges, strict=False)
         )
         return Recognition(text[first:stop], min(1.0, prod(map(exp, log_probs))), spans[first:stop])
-
-
-def _group_by_width(widths: Sequence[int]) -> Iterable[list[int]]:
-    """Yield batches of indices of equal width, at most ``BATCH_SIZE`` and ``_MAX_BATCH_WIDTH`` columns."""
-    order = sorted(range(len(widths)), key=widths.__getitem__)
-    for width, group in groupby(order, key=widths.__getitem__):
-        indices = list(group)
-        size = max(1, min(BATCH_SIZE, _MAX_BATCH_WIDTH // width))
-        yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
 
 def _apply_temperature(frames: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:

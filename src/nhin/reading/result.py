@@ -22,12 +22,14 @@ class Recognition:
 
     ``rotation`` is the clockwise rotation of the crop when it was read (0, 90 or -90 degrees). Spans are
     measured along the rotated crop: with 90 from the bottom of the crop upwards, with -90 from its top down.
+    ``alternatives`` are texts with their probabilities, best first, where several were considered.
     """
 
     text: str
     confidence: float
     chars: tuple[Span, ...] = ()
     rotation: int = 0
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

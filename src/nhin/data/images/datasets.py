@@ -31,6 +31,7 @@ from nhin.data.images.vintext import (
 )
 from nhin.errors import DataError
 from nhin.files import read_bytes
+from nhin.image.augment import vary_crop
 from nhin.image.load import load_picture
 from nhin.text.letters import nfc
 
@@ -200,20 +201,24 @@ def _open_vintext(path: Path) -> CropDataset:
 
 
 class ShuffledSource:
-    """An endless source of samples: the crops, shuffled anew in every pass."""
+    """An endless source of samples: the crops, shuffled anew in every pass, and varied at every use."""
 
-    def __init__(self, crops: Sequence[Crop], seed: int = 0) -> None:
-        self.crops, self.seed = crops, seed
+    def __init__(self, crops: Sequence[Crop], seed: int = 0, vary: float = 0.0) -> None:
+        self.crops, self.seed, self.vary = crops, seed, vary
         self._order: tuple[int, NDArray[np.int64]] | None = None
         digest = hashlib.sha256("\n".join(f"{crop.name}\t{crop.text}" for crop in crops).encode())
-        self.fingerprint = f"crops {digest.hexdigest()} {seed}"
+        self.fingerprint = f"crops {digest.hexdigest()} {seed}" + f" {vary}" * (vary > 0)
 
     def sample(self, index: int) -> Crop:
         """Return the crop at a position of the stream."""
         sweep, at = divmod(index, len(self.crops))
         if self._order is None or self._order[0] != sweep:
             self._order = sweep, np.random.default_rng([self.seed, sweep]).permutation(len(self.crops))
-        return self.crops[int(self._order[1][at])]
+        crop = self.crops[int(self._order[1][at])]
+        if not self.vary:
+            return crop
+        rng = np.random.default_rng([self.seed, index, 1])
+        return Crop(crop.text, crop.name, lambda: vary_crop(crop.picture, rng, self.vary))
 
 
 class HasFingerprint(SampleSource, Protocol):
