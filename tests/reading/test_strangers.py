@@ -13,6 +13,7 @@ from nhin.cli.app import main
 from nhin.errors import CheckpointError, UsageError
 from nhin.reading import isolated_model, onnx_model
 from nhin.reading.onnx_model import DECODER, ENCODER, MANIFEST, hash_model, load_recognizer
+from nhin.reading.onnx_session import make_session
 
 onnx = pytest.importorskip("onnx")
 helper, TensorProto = onnx.helper, onnx.TensorProto
@@ -122,6 +123,13 @@ def read(folder):
 
 def test_a_folder_of_a_stranger_reads(tmp_path):
     assert len(read(write(tmp_path / "w"))) == 1
+
+
+def test_a_network_that_keeps_no_memory_keeps_no_plans_for_shapes_either():
+    """A plan for each shape took gigabytes in the end, and the child of a stranger's weights its limit."""
+    options = make_session(make_encoder().SerializeToString(), 1, reuse_memory=False).get_session_options()
+    assert not options.enable_mem_pattern
+    assert not options.enable_cpu_mem_arena
 
 
 def declared_large():

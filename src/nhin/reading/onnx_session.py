@@ -27,13 +27,14 @@ def make_session(network: str | bytes, threads: int, reuse_memory: bool = True) 
     Args:
         network: Its path or its bytes.
         threads: Threads of one call; spinning ones would slow down other processes.
-        reuse_memory: Keep memory between calls; it only grows if every input has its own shape.
+        reuse_memory: Keep memory between calls, and a plan of it for each shape of the inputs; both only
+            grow if every input has its own shape.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.enable_cpu_mem_arena = reuse_memory
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = reuse_memory
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
