@@ -24,7 +24,7 @@ import nhin
 from nhin.reading.onnx_model import DECODER, ENCODER, MANIFEST
 from nhin.reading.reader import Reader
 
-SHIPPED = Path(nhin.__file__).parent / "weights" / "vi-small"
+SHIPPED = Path(nhin.__file__).parent / "weights" / "default"
 _NAMES = (ENCODER, DECODER)
 _BIG = (0, 1, -1, 2, 7, 40, 255, 2**15, 2**20, 2**31 - 1, 2**31, 2**40, 2**62)
 _OPS = "Add Mul MatMul Expand Tile Range ConstantOfShape Loop If Scan Concat Pad Resize Gather Xyz".split()

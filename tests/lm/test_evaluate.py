@@ -289,7 +289,7 @@ def test_options_that_make_no_sense_are_refused(run, folder, capsys, options, me
 
 def test_options_of_language_models_are_refused_for_readers(tmp_path, capsys):
     for option in (["--split", "test"], ["--stride", "3"]):
-        assert main(["evaluate", "vi-small", str(tmp_path), *option]) == 2
+        assert main(["evaluate", "default", str(tmp_path), *option]) == 2
         assert "is for a language model" in capsys.readouterr().err
 
 
