@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nhin.metrics.calibration import measure_calibration
 from nhin.metrics.char_errors import Breakdown, compare_chars
 from nhin.metrics.edit_distance import edit_distance
-from nhin.metrics.error_rates import FIGURES, NORMALIZERS, Score, cer
+from nhin.metrics.error_rates import FIGURES, NORMALIZERS, Score, cer, measure_interval
 
 texts = st.text("aAăắbB đĐ1", max_size=6)
 crops = st.lists(st.tuples(texts, texts), min_size=1, max_size=6)
@@ -143,3 +143,20 @@ def test_error_by_chance_is_that_of_confidences_which_are_the_true_probabilities
     q = rng.random(500)
     errors = [measure_calibration(q, rng.random(500) < q).ece for _ in range(200)]
     assert np.mean(errors) == pytest.approx(measure_calibration(q, q < 1).ece_by_chance, rel=0.1)
+
+
+def test_an_interval_holds_the_share_and_is_wider_where_neighbors_agree():
+    rng = np.random.default_rng(0)
+    alone = rng.random(5000) < 0.8
+    together = np.repeat(rng.random(100) < 0.8, 50)
+    for right in (alone, together):
+        low, high = measure_interval(right.tolist())
+        assert 0 <= low <= right.mean() <= high <= 1
+    widths = [high - low for low, high in map(measure_interval, (alone.tolist(), together.tolist()))]
+    assert widths[1] > 3 * widths[0]
+    assert abs(widths[0] / (2 * 1.96 * np.sqrt(0.16 / 5000)) - 1) < 0.3
+
+
+def test_too_few_crops_for_two_blocks_say_nothing():
+    assert measure_interval([True] * 50) == (0.0, 1.0)
+    assert measure_interval([]) == (0.0, 1.0)

@@ -14,7 +14,9 @@ all true words. Every figure is computed strictly (NFC, case and punctuation cou
 (``_no_case``), and ignoring Vietnamese marks and tones but not case (``_no_marks``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from nhin.metrics.edit_distance import align_texts, edit_distance
 from nhin.metrics.statistics import ratio
@@ -27,6 +29,7 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
 }
 """Normalization of both texts before the comparison, by the suffix of a figure's name."""
 
+BLOCK = 50
 FIGURES = ("word_accuracy", "char_accuracy", "cer", "wer", "mean_edit_distance")
 
 
@@ -83,3 +86,23 @@ class Score:
 def cer(read: str, true: str) -> float:
     """Return the character error rate of one text; if the true text is empty, the length of the read one."""
     return edit_distance(nfc(read), nfc(true)) / max(1, len(nfc(true)))
+
+
+def measure_interval(right: Sequence[bool], block: int = BLOCK) -> tuple[float, float]:
+    """Return a 95% interval of the share of right answers, by the spread over blocks of neighbors.
+
+    Neighboring crops come from one photograph, so they are right or wrong together: an interval of single
+    crops would be too narrow.
+
+    Args:
+        right: Whether each answer is right, in the order of the crops.
+        block: Crops in a block; the last block may have fewer.
+    """
+    values = np.asarray(right, np.float64)
+    share = float(values.mean()) if len(values) else 0.0
+    starts = np.arange(0, len(values), block)
+    if len(starts) < 2:
+        return 0.0, 1.0
+    residuals = np.add.reduceat(values - share, starts)
+    error = float(np.sqrt((residuals**2).sum() * len(starts) / (len(starts) - 1))) / len(values)
+    return max(0.0, share - 1.96 * error), min(1.0, share + 1.96 * error)

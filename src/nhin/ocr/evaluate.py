@@ -20,7 +20,7 @@ from nhin.files import read_folder
 from nhin.metrics.calibration import CalibrationFigures, measure_calibration
 from nhin.metrics.char_errors import Breakdown
 from nhin.metrics.edit_distance import align_texts
-from nhin.metrics.error_rates import Score
+from nhin.metrics.error_rates import Score, measure_interval
 from nhin.reading.batching import BATCH_SIZE
 from nhin.reading.onnx_model import (
     DEFAULT_THREADS,
@@ -46,6 +46,7 @@ class OCREvalResult:
     Args:
         count: Crops read.
         figures: By name, see ``nhin.metrics.error_rates``.
+        interval: Of the strict word accuracy, 95%, see ``measure_interval``.
         breakdown: See ``nhin.metrics.char_errors``.
         lines: The calibration of the crops' confidences.
         chars: The calibration of the read characters' confidences.
@@ -54,6 +55,7 @@ class OCREvalResult:
 
     count: int
     figures: dict[str, float]
+    interval: tuple[float, float]
     breakdown: dict[str, Any]
     lines: CalibrationFigures
     chars: CalibrationFigures
@@ -64,6 +66,7 @@ class OCREvalResult:
         return {
             "count": self.count,
             **self.figures,
+            "word_accuracy_interval": list(self.interval),
             "ece": self.lines.ece,
             "mean_confidence": self.lines.confidence,
             "seconds_per_crop": self.seconds_per_crop,
@@ -131,6 +134,7 @@ def evaluate(
     return OCREvalResult(
         count,
         score.figures(),
+        measure_interval([bool(right) for right in lines.right]),
         breakdown.figures(),
         lines.measure(),
         chars.measure(),
