@@ -128,7 +128,7 @@ def _measure_reader(reader: "Recognizer", data: Path, limit: int | None, json: b
         sys.stdout.write(to_json(result.to_dict()))
     else:
         caption = (
-            f"words right {result.interval[0]:.1%} to {result.interval[1]:.1%} (95%, by blocks of neighbors); "
+            f"words right {result.interval[0]:.1%} to {result.interval[1]:.1%} (95%, by blocks); "
             f"{result.count} crops, {1000 * result.seconds_per_crop:.1f} ms each; "
             f"mean confidence {result.lines.confidence:.1%}, calibration error {result.lines.ece:.1%} "
             f"({result.lines.ece_by_chance:.1%} by chance alone), of characters {result.chars.ece:.1%}"
