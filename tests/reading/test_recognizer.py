@@ -92,7 +92,7 @@ def test_batches_are_bounded_in_rows_and_columns():
     assert pair.batches == [32, 32, 6]
     pair = Bars()
     Recognizer(pair, LETTERS, mode="fast").read([np.full((40, 300, 3), 255, np.uint8)] * 40)
-    assert max(pair.batches) * 300 <= 8192 + 300
+    assert max(pair.batches) * 300 <= 4096 + 300
 
 
 def test_no_crops_give_no_readings():

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 BATCH_SIZE = 32
-_MAX_BATCH_WIDTH = 8192
+_MAX_BATCH_WIDTH = 4096
 """Columns of preprocessed pixels in one batch; bounds memory for long lines."""
 
 

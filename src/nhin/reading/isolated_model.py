@@ -15,7 +15,7 @@ MEMORY = 512 * 2**20
 OPEN_SECONDS = 4.0
 RUN_SECONDS = 3.0
 SECONDS_PER_COLUMN = 1e-3
-"""CPU time for opening and for running: an allowance, and more for each column of the pictures; vi-small
+"""CPU time for opening and for running: an allowance, and more for each column of the pictures; `default`
 takes a tenth of that."""
 _SECONDS_PER_LOGIT = 2e-8  # of the time that decoding takes in this process, counted as the network's
 _ROUNDING = 1e-2
