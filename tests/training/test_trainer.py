@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nhin.errors import Diverged
+from nhin.errors import CheckpointError, Diverged
 from nhin.training.config import Recipe, TrainerConfig
 from nhin.training.ema import init_ema, update_ema
 from nhin.training.lr_schedule import LRSchedule, compute_lr
@@ -20,6 +20,11 @@ from nhin.training.train_state import TrainState
 from nhin.training.trainer import Task, Trainer
 
 SCHEDULE = LRSchedule(rate=0.05, steps=50, warmup=5)
+
+
+@dataclass(frozen=True)
+class Position:
+    row: int = 0
 
 
 @dataclass
@@ -162,3 +167,19 @@ def test_precision_is_what_was_asked_for():
     for dtype in (torch.float32, torch.bfloat16):
         with autocast(dtype):
             assert nn.Linear(4, 4)(torch.ones(1, 4)).dtype == dtype
+
+
+def test_an_optimizers_state_is_not_given_to_other_parameters():
+    def build():
+        model = nn.Linear(3, 2)
+        return TrainState(model, None, build_adamw(model, 1e-3), Position())
+
+    state = build()
+    state.model(torch.ones(1, 3)).sum().backward()
+    state.optimizer.step()
+    saved = state.to_checkpoint(Recipe(), {})
+    build().restore(saved, "run")
+    first, second = saved.values["trainer"]["groups"]
+    first["params"], second["params"] = second["params"], first["params"]
+    with pytest.raises(CheckpointError, match="other groups of parameters"):
+        build().restore(saved, "run")

@@ -75,6 +75,8 @@ class TrainState:
             if self.ema is not None:
                 self.ema.load_state_dict(dict(saved.tensors.get("ema", weights)))
             settings = pack_optimizer(self.optimizer)[1]
+            if [group["params"] for group in settings] != [group["params"] for group in trainer["groups"]]:
+                raise ValueError("its optimizer has other groups of parameters")
             # All but the learning rate, which every step sets.
             groups = [
                 {**new, "params": old["params"], "lr": old["lr"]}
