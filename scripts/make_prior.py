@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("words", type=Path, nargs="*", help="word lists, one word a line")
     parser.add_argument("--labels", type=Path, nargs="*", default=[], help="data sets of labeled crops")
     parser.add_argument("--count", type=int, default=_COUNT, help="texts to draw")
-    parser.add_argument("--fewest", type=int, default=3, help="n-grams seen less often are dropped")
+    parser.add_argument("--fewest", type=int, default=5, help="n-grams seen less often are dropped")
     args = parser.parse_args()
     generator, rng = TextGenerator([read_words(path) for path in args.words]), np.random.default_rng(0)
     texts = [
