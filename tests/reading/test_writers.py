@@ -4,7 +4,10 @@ import csv
 import io
 import json
 
-from nhin.reading.result import Char, Line, Reading
+import numpy as np
+
+from nhin.reading.line_crop import locate_line, whole_picture
+from nhin.reading.result import Char, Line, Reading, Recognition
 from nhin.reading.writers import TSV_HEAD, to_json_line, to_text, to_tsv
 
 BOX = ((1.0, 2.0), (30.5, 2.0), (30.5, 12.25), (1.0, 12.25))
@@ -42,3 +45,16 @@ def test_json_carries_everything_on_one_line():
     assert (tree["width"], tree["height"]) == (40, 20)
     assert tree["lines"][0]["chars"][0] == {"text": "P", "confidence": 0.999, "box": [list(p) for p in BOX]}
     assert json.loads(to_json_line(EMPTY, "x"))["lines"] == []
+
+
+def test_json_carries_the_alternatives_of_each_line_with_their_probabilities():
+    crop = whole_picture(np.zeros((8, 20, 3), np.uint8))
+    alternatives = (("được", 0.7), ("dược", 0.25))
+    doubtful = locate_line(crop, Recognition("được", 0.6, alternatives=alternatives))
+    sure = locate_line(crop, Recognition("bò", 0.9))
+    lines = json.loads(to_json_line(Reading((doubtful, sure), 20, 8), "x"))["lines"]
+    assert lines[0]["alternatives"] == [
+        {"text": "được", "probability": 0.7},
+        {"text": "dược", "probability": 0.25},
+    ]
+    assert lines[1]["alternatives"] == []

@@ -83,7 +83,7 @@ def locate_line(crop: LineCrop, recognition: Recognition) -> Line:
     """Map the recognition of a crop to the picture; boxes begin at the top left of the text."""
     crop = crop.rotate(recognition.rotation)
     chars = tuple(Char(c.text, c.confidence, crop.box(c.left, c.right)) for c in recognition.chars)
-    return Line(recognition.text, recognition.confidence, crop.box(), chars)
+    return Line(recognition.text, recognition.confidence, crop.box(), chars, recognition.alternatives)
 
 
 def tight_box(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:

@@ -43,12 +43,16 @@ class Char:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a picture; ``box`` is its corners in picture pixels, clockwise from top left."""
+    """One line of a picture; ``box`` is its corners in picture pixels, clockwise from top left.
+
+    ``alternatives`` are those of its ``Recognition``.
+    """
 
     text: str
     confidence: float
     box: Box
     chars: tuple[Char, ...] = ()
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

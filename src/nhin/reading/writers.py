@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
-from nhin.reading.result import Reading
+from nhin.reading.result import Line, Reading
 
 TSV_HEAD = "path\tline\ttext\tconfidence\tbox\n"
 _NO_BREAKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
@@ -33,12 +34,18 @@ def to_json_line(reading: Reading, path: str) -> str:
         "height": reading.height,
         "text": reading.text,
         "confidence": round(reading.confidence, 6),
-        "lines": [asdict(line) for line in reading.lines],
+        "lines": [_line_to_dict(line) for line in reading.lines],
     }
     return json.dumps(_round_floats(tree), ensure_ascii=False) + "\n"
 
 
 WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": to_text, "tsv": to_tsv, "json": to_json_line}
+
+
+def _line_to_dict(line: Line) -> dict[str, Any]:
+    """Return a line's fields; each of its alternatives as an object with names."""
+    others = [{"text": text, "probability": probability} for text, probability in line.alternatives]
+    return asdict(line) | {"alternatives": others}
 
 
 def _round_floats(value: object) -> object:
