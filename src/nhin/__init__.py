@@ -9,9 +9,20 @@ if TYPE_CHECKING:
     from nhin.errors import NhinError
     from nhin.reading.reader import Reader, read
     from nhin.reading.result import Char, Line, Reading
+    from nhin.text.numbers import number_words, parse_number_words
 
 __version__ = "0.1.0"
-__all__ = ["Char", "Line", "NhinError", "Reader", "Reading", "__version__", "read"]
+__all__ = [
+    "Char",
+    "Line",
+    "NhinError",
+    "Reader",
+    "Reading",
+    "__version__",
+    "number_words",
+    "parse_number_words",
+    "read",
+]
 
 _MODULES = {
     "Char": "nhin.reading.result",
@@ -19,6 +30,8 @@ _MODULES = {
     "NhinError": "nhin.errors",
     "Reader": "nhin.reading.reader",
     "Reading": "nhin.reading.result",
+    "number_words": "nhin.text.numbers",
+    "parse_number_words": "nhin.text.numbers",
     "read": "nhin.reading.reader",
 }
 
