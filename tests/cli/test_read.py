@@ -56,8 +56,15 @@ def test_several_pictures_are_told_apart(words, capsys):
 def test_a_table_carries_path_text_and_box(words, capsys):
     assert main(["read", "--crop", "--format", "tsv", str(words)]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split("\t") == ["path", "line", "text", "confidence", "box"]
-    assert rows[0].split("\t") == [str(words / "biển 60.png"), "1", "60x30", "0.5000", "0,0,60,0,60,30,0,30"]
+    assert head.split("\t") == ["path", "page", "line", "text", "confidence", "box"]
+    assert rows[0].split("\t") == [
+        str(words / "biển 60.png"),
+        "1",
+        "1",
+        "60x30",
+        "0.5000",
+        "0,0,60,0,60,30,0,30",
+    ]
     assert len(rows) == 3
 
 
@@ -114,7 +121,44 @@ def test_an_animation_is_read_by_its_first_frame(tmp_path, capsys):
     frames = [grain(60, 30), grain(60, 31).resize((60, 30))]
     frames[0].save(tmp_path / "động.gif", save_all=True, append_images=frames[1:])
     assert main(["read", "--crop", str(tmp_path / "động.gif")]) == 0
-    assert capsys.readouterr().out == "60x30\n"
+    captured = capsys.readouterr()
+    assert captured.out == "60x30\n"
+    assert captured.err.count("\n") == 1
+    assert "động.gif has 2 pages or frames; only the first was read" in captured.err
+
+
+@pytest.fixture
+def document(tmp_path) -> Path:
+    """Return a TIFF of three pages, the second of which is torn."""
+    path, out = tmp_path / "hồ sơ.tif", io.BytesIO()
+    pages = [grain(width, 30) for width in (60, 70, 80)]
+    pages[0].save(out, "TIFF", save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
+    data = bytearray(out.getvalue())
+    with Image.open(out) as image:
+        image.seek(1)
+        (start,) = image.tag_v2[273]  # pyright: ignore[reportAttributeAccessIssue]
+    data[start : start + 4000] = bytes(4000)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_torn_page_does_not_keep_the_others_from_being_read(document, words, capsys):
+    assert main(["read", "--crop", str(document), str(words / "biển 60.png")]) == 3
+    captured = capsys.readouterr()
+    assert f"==> {document} <==\n60x30\n\f\f80x30\n\n==>" in captured.out
+    assert captured.err.count("\n") == 1
+    assert f"{document}, page 2, is torn" in captured.err
+
+
+def test_rows_and_objects_carry_their_page(document, capsys):
+    assert main(["read", "--crop", "--format", "tsv", str(document)]) == 3
+    rows = [row.split("\t")[1:4] for row in capsys.readouterr().out.splitlines()]
+    assert rows == [["page", "line", "text"], ["1", "1", "60x30"], ["3", "1", "80x30"]]
+    assert main(["read", "--crop", "--format", "json", str(document)]) == 3
+    trees = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [tree["page"] for tree in trees] == [1, 2, 3]
+    assert [len(tree["lines"]) for tree in trees] == [1, 0, 1]
+    assert [[warning["code"] for warning in tree["warnings"]] for tree in trees] == [[], ["page-skipped"], []]
 
 
 def test_weights_that_are_not_there_are_said_once(words, monkeypatch, capsys):

@@ -163,6 +163,23 @@ def test_a_turned_photograph_reads_like_the_upright_one():
     assert reader.read(data.getvalue()) == reader.read(noise(300, 400))
 
 
+def test_pages_are_read_one_by_one():
+    reader, recognizer = make_reader((5, 5, 90, 25))
+    data = io.BytesIO()
+    sheets = [Image.fromarray(noise(60 + 10 * i, 95)) for i in range(3)]
+    sheets[0].save(data, "TIFF", save_all=True, append_images=sheets[1:])
+    pages = reader.read_pages(data.getvalue(), name="a.tif")
+    assert (next(pages).page, len(recognizer.crops)) == (1, 1)
+    assert [(page.page, page.height, page.text, page.warnings) for page in pages] == [
+        (2, 70, "chữ", ()),
+        (3, 80, "chữ", ()),
+    ]
+    (warning,) = reader.read(data.getvalue(), name="a.tif").warnings
+    assert warning.code == "others-ignored"
+    assert warning.message.startswith("a.tif has 3 pages")
+    assert [reading.page for reading in reader.read_pages(noise(300, 400))] == [1]
+
+
 def test_errors_name_the_picture():
     reader, _ = make_reader()
     with pytest.raises(PictureError, match=r"không có\.png"):

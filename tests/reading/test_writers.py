@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from nhin.reading.line_crop import locate_line, whole_picture
-from nhin.reading.result import Char, Line, Reading, Recognition
+from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition
 from nhin.reading.writers import TSV_HEAD, to_json_line, to_text, to_tsv
 
 BOX = ((1.0, 2.0), (30.5, 2.0), (30.5, 12.25), (1.0, 12.25))
@@ -28,10 +28,10 @@ def test_a_table_has_one_row_a_line_for_any_text():
             io.StringIO(TSV_HEAD + to_tsv(READING, "a\tb.png")), delimiter="\t", quoting=csv.QUOTE_NONE
         )
     )
-    assert rows[0] == ["path", "line", "text", "confidence", "box"]
-    assert rows[1] == ["a b.png", "1", "Phở bò", "0.9877", "1,2,30.5,2,30.5,12.2,1,12.2"]
-    assert rows[2][2] == 'a "b"'
-    assert all(len(row) == 5 for row in rows)
+    assert rows[0] == ["path", "page", "line", "text", "confidence", "box"]
+    assert rows[1] == ["a b.png", "1", "1", "Phở bò", "0.9877", "1,2,30.5,2,30.5,12.2,1,12.2"]
+    assert rows[2][3] == 'a "b"'
+    assert all(len(row) == 6 for row in rows)
     assert to_tsv(EMPTY, "x") == ""
 
 
@@ -58,3 +58,12 @@ def test_json_carries_the_alternatives_of_each_line_with_their_probabilities():
         {"text": "dược", "probability": 0.25},
     ]
     assert lines[1]["alternatives"] == []
+
+
+def test_page_and_warnings_are_written():
+    warning = ReadingWarning("page-skipped", "a.tif, page 3, is torn")
+    reading = Reading(READING.lines, 40, 20, page=3, warnings=(warning,))
+    assert [row.split("\t")[1] for row in to_tsv(reading, "a.tif").splitlines()] == ["3", "3"]
+    tree = json.loads(to_json_line(reading, "a.tif"))
+    assert tree["page"] == 3
+    assert tree["warnings"] == [{"code": "page-skipped", "message": "a.tif, page 3, is torn"}]

@@ -3,15 +3,20 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from nhin.cli.output import print_error
-from nhin.errors import CheckpointError, NhinError, UnknownName, UsageError
+from nhin.errors import CheckpointError, NhinError, PictureError, UnknownName, UsageError
 from nhin.reading.onnx_model import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from nhin.reading.result import Reading
+
 STDIN = "standard input"
+ERROR_CODES = ("page-skipped",)
+"""Warnings that give the exit code of an error."""
 OPTIONS = ("--format", "--crop", "--weights", "--digest", "--example", "--help")
 
 
@@ -25,13 +30,13 @@ def read(
 ) -> int:
     """Read the Vietnamese text in pictures.
 
-    A picture that cannot be read does not stop the others: it is one line on standard error, and the exit
-    code is that of the worst.
+    A picture or a page that cannot be read does not stop the others: it is one line on standard error, and
+    the exit code is that of the worst. What was found but not read is a line there, too.
 
     Args:
         paths: Pictures, or folders of pictures; - reads one picture from standard input.
-        format: text: the lines alone. tsv: path, line, text, confidence (0 to 1), box. json: one object
-            per picture and line, with the position of every character.
+        format: text: the lines alone, a form feed between pages. tsv: path, page, line, text, confidence
+            (0 to 1), box. json: one object per page and line, with the position of every character.
         crop: The pictures are single words or lines already: detect no lines.
         weights: The model: a name, or a folder with an ONNX pair.
         digest: The digest that these weights must have, as nhin inspect prints it; 16 digits are enough.
@@ -46,7 +51,7 @@ def read(
     if not paths:
         raise UsageError("nothing to read: give pictures, folders, or - for standard input")
     from nhin.reading.reader import Reader
-    from nhin.reading.writers import TSV_HEAD, WRITERS
+    from nhin.reading.writers import PAGE_BREAK, TSV_HEAD, WRITERS
 
     # Weights that cannot be loaded fail every picture alike: report it once.
     reader = Reader(weights, digest=digest).load(crop)
@@ -57,17 +62,19 @@ def read(
         if isinstance(source, NhinError):
             exit_code = max(exit_code, _report_failure(source))
             continue
+        title = f"{chr(10) * (number > 0)}==> {name} <==\n" if len(sources) > 1 else ""
         try:
-            reading = reader.read(sys.stdin.buffer if source is None else source, crop, name=name)
+            for reading in reader.read_pages(sys.stdin.buffer if source is None else source, crop, name=name):
+                if format == "text":
+                    sys.stdout.write(title)
+                    title = PAGE_BREAK
+                sys.stdout.write(WRITERS[format](reading, name))
+                sys.stdout.flush()
+                exit_code = max(exit_code, _report_warnings(reading))
         except CheckpointError:
             raise  # it would fail every picture alike
         except NhinError as why:
             exit_code = max(exit_code, _report_failure(why))
-            continue
-        if format == "text" and len(sources) > 1:
-            sys.stdout.write(f"{'' if number == 0 else chr(10)}==> {name} <==\n")
-        sys.stdout.write(WRITERS[format](reading, name))
-        sys.stdout.flush()
     return exit_code
 
 
@@ -86,3 +93,11 @@ def _report_failure(why: NhinError) -> int:
     sys.stdout.flush()
     print_error(str(why))
     return why.exit_code
+
+
+def _report_warnings(reading: "Reading") -> int:
+    """Print each warning; return the exit code, that of an error for what could not be opened."""
+    for warning in reading.warnings:
+        print_error(warning.message)
+    skipped = any(warning.code in ERROR_CODES for warning in reading.warnings)
+    return PictureError.exit_code if skipped else 0

@@ -9,15 +9,20 @@ from nhin.errors import PictureError
 from nhin.image.load import decode_file
 from nhin.sandbox import Message, serve
 
+_file = b""
+
 
 def handle(values: dict[str, Any], arrays: list[NDArray]) -> Message:
-    """Decode the bytes of a file."""
+    """Decode the bytes of a file, or another page of the file of the last request."""
+    global _file  # kept between the pages of a file
+    data = arrays[0].tobytes() if arrays else _file
+    _file = data if values["has_more"] else b""
     try:
-        picture = decode_file(arrays[0].tobytes(), values["name"])
+        picture = decode_file(data, values["name"], values["offset"])
     except PictureError as why:
         return {"refused": str(why), "used": time.process_time()}, []
-    size = {"width": picture.width, "height": picture.height}
-    return {**size, "used": time.process_time()}, [picture.pixels]
+    numbers = {"width": picture.width, "height": picture.height, "others": picture.others}
+    return {**numbers, "used": time.process_time()}, [picture.pixels]
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ photographs are scaled down (their original size is kept): no line of text needs
 """
 
 import io
+import itertools
 import re
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from PIL import Image
 from nhin.errors import PictureError
 from nhin.image.color import from_array, over_white, to_8bit
 from nhin.image.decode_cost import MAX_DECODE_BYTES, decode_bytes, has_many_scans
+from nhin.image.tiff import MAX_PAGES, list_tiff_pages, point_to_page
 from nhin.sandbox import Sandbox, SandboxError
 
 PictureSource = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray | Image.Image
@@ -33,11 +35,14 @@ WORK_PIXELS = 24_000_000
 MAX_BYTES = 160 * 2**20
 MAX_SECONDS = 8.0
 """CPU time that a child process may take for one picture."""
+MAX_FAILURES = 3
+"""Pages of one file that may end the child process; the pages after them are not opened."""
 
 _KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga"
 SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
 # No PostScript: Pillow would pass it to another program. Formats that need no search come first.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
+_ANIMATIONS = ("GIF", "WEBP", "PNG", "AVIF")
 # TIFF, JPEG 2000, AVIF and other boxes, ICO.
 _APART = re.compile(rb"(?s)II[*+]\0|MM\0[*+]|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp|\0\0\x01\0")
 _LARGE_FILE = 16 * 2**20
@@ -77,11 +82,24 @@ _QUARTER_TURNS = tuple(_ORIENTATIONS[orientation] for orientation in (5, 6, 7, 8
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels to process (uint8, height x width x RGB) and the original size of the picture."""
+    """Pixels to process (uint8, height x width x RGB) and the original size of the picture.
+
+    ``others`` is the number of pages or frames of its file that are not in it.
+    """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a file with ``count`` pages: its number, from 1, and its picture or why it has none."""
+
+    number: int
+    count: int
+    content: Picture | PictureError
 
 
 def load_picture(source: PictureSource, name: str | None = None) -> NDArray[np.uint8]:
@@ -98,8 +116,11 @@ def load_picture(source: PictureSource, name: str | None = None) -> NDArray[np.u
 
 
 def open_picture(source: PictureSource, name: str | None = None) -> Picture:
-    """Open a picture, scaled down if very large, with its original size; see ``load_picture``."""
-    name = name or _source_name(source)
+    """Open a picture, scaled down if very large, with its original size; see ``load_picture``.
+
+    Of a file with several pages or frames it is the first.
+    """
+    name = name or source_name(source)
     if isinstance(source, np.ndarray):
         if source.size > 4 * MAX_PIXELS:
             raise PictureError(_too_large_message(name))
@@ -110,40 +131,104 @@ def open_picture(source: PictureSource, name: str | None = None) -> Picture:
     if isinstance(source, Image.Image):
         return _decode(source, name)
     data = _read_bytes(source, name)
-    if len(data) > _LARGE_FILE or _APART.match(data):
-        return _decode_apart(data, name)
-    return decode_file(data, name)
+    if len(data) <= _LARGE_FILE and not _APART.match(data):
+        return decode_file(data, name)
+    pages = list_tiff_pages(data)
+    picture = _decode_apart(_FileForChild(data), name)
+    return replace(picture, others=len(pages.offsets) - 1) if pages and len(pages.offsets) > 1 else picture
 
 
-def decode_file(data: bytes, name: str) -> Picture:
-    """Decode the bytes of a file in this process; see ``open_picture``."""
+def open_pages(source: PictureSource, name: str | None = None) -> Iterator[Page]:
+    """Open the pages of a picture one by one, each only when it is asked for.
+
+    A TIFF may have up to ``MAX_PAGES``; other files have one. A page that cannot be opened is yielded with
+    the reason, and so is one more after the last where pages are missing or too many: the others are opened
+    all the same. Every page has the limits of one picture.
+
+    Args:
+        source: A path, the bytes of a file, an open binary file, an array (RGB order), a Pillow image.
+        name: Its name in errors; by default its path.
+
+    Raises:
+        PictureError: A file of one page, or its first directory, cannot be opened.
+    """
+    name = name or source_name(source)
+    if isinstance(source, np.ndarray | Image.Image):
+        yield Page(1, 1, open_picture(source, name))
+        return
+    data = _read_bytes(source, name)
+    pages = list_tiff_pages(data)
+    if pages is None or (len(pages.offsets) < 2 and not (pages.offsets and pages.is_torn)):
+        yield Page(1, 1, open_picture(data, name))
+        return
+    file, failures, end = _FileForChild(data), 0, min(len(pages.offsets), MAX_PAGES)
+    for number, offset in enumerate(pages.offsets[:MAX_PAGES], start=1):
+        try:
+            yield Page(number, end, _decode_apart(file, f"{name}, page {number},", offset, number < end))
+        except PictureError as why:
+            yield Page(number, end, why)
+            failures += isinstance(why.__cause__, SandboxError)
+        if failures == MAX_FAILURES and number < end:
+            reason = f"its pages from {number + 1} on are not opened: {failures} took too much to decode"
+            yield Page(number + 1, end, PictureError(f"{name}: {reason}"))
+            return
+    if pages.is_torn:
+        reason = f"is torn after page {end}: what follows is missing"
+        yield Page(end + 1, end + 1, PictureError(f"{name} {reason}"))
+    elif len(pages.offsets) > MAX_PAGES:
+        reason = f"has more than {MAX_PAGES:,} pages; those after them are not opened"
+        yield Page(end + 1, end + 1, PictureError(f"{name} {reason}"))
+
+
+def decode_file(data: bytes, name: str, offset: int | None = None) -> Picture:
+    """Decode the bytes of a file in this process; of a TIFF, the page with its directory at ``offset``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            file = io.BytesIO(data if offset is None else point_to_page(data, offset))
+            image = Image.open(file, formats=_FORMATS)
         except Image.DecompressionBombError:
             raise PictureError(_too_large_message(name)) from None
         except _DECODE_ERRORS:
             raise PictureError(f"{name} {_describe_unsupported(data)}") from None
         with image:
-            return _decode(image, name, data)
+            return replace(_decode(image, name, data), others=_count_frames(image) - 1)
 
 
-def _decode_apart(data: bytes, name: str) -> Picture:
-    """Decode the bytes of a file in a child process, which is kept for the next picture."""
-    global _child, _child_seconds  # one for the process
+def _count_frames(image: Image.Image) -> int:
+    """Count the frames of an animation; the other pictures in a JPEG are smaller copies and depth maps."""
+    try:
+        return int(getattr(image, "n_frames", 1)) if image.format in _ANIMATIONS else 1
+    except _DECODE_ERRORS:
+        return 1
+
+
+class _FileForChild:
+    """The bytes of a file, which the child process keeps from the first page to the last."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.key = data, next(_keys)
+
+
+def _decode_apart(
+    file: _FileForChild, name: str, offset: int | None = None, has_more: bool = False
+) -> Picture:
+    """Decode a file, or one of its pages, in a child process, which is kept for the next picture."""
+    global _child, _child_seconds, _child_file  # one for the process
     with _child_lock:
         try:
             if _child is None or not _child.is_open:
-                _child, _child_seconds = Sandbox("nhin.image.decode_worker", MAX_DECODE_BYTES), 0.0
-            seconds = _child_seconds + MAX_SECONDS
-            values, arrays = _child.call({"name": name}, [np.frombuffer(data, np.uint8)], seconds)
+                _child = Sandbox("nhin.image.decode_worker", MAX_DECODE_BYTES)
+                _child_seconds, _child_file = 0.0, 0
+            arrays = [] if _child_file == file.key else [np.frombuffer(file.data, np.uint8)]
+            request = {"name": name, "offset": offset, "has_more": has_more}
+            values, answer = _child.call(request, arrays, _child_seconds + MAX_SECONDS)
         except SandboxError as why:
-            raise PictureError(f"{name} cannot be decoded: its process {why.reason}") from None
-        _child_seconds = float(values["used"])
+            raise PictureError(f"{name} cannot be decoded: its process {why.reason}") from why
+        _child_seconds, _child_file = float(values["used"]), file.key if has_more else 0
     if "refused" in values:
         raise PictureError(values["refused"])
-    return Picture(arrays[0], values["width"], values["height"])
+    return Picture(answer[0], values["width"], values["height"], values["others"])
 
 
 def close_child() -> None:
@@ -155,6 +240,8 @@ def close_child() -> None:
 
 _child: Sandbox | None = None
 _child_seconds = 0.0
+_child_file = 0
+_keys = itertools.count(1)
 _child_lock = threading.Lock()
 
 
@@ -191,7 +278,8 @@ def _natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
 
-def _source_name(source: PictureSource) -> str:
+def source_name(source: PictureSource) -> str:
+    """Return what a picture is called in errors where its user gives no name."""
     if isinstance(source, str | PathLike):
         return fspath(source)
     if isinstance(source, np.ndarray | Image.Image):

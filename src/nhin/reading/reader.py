@@ -1,6 +1,6 @@
 """Read a picture: detect its lines, order them, recognize each. ONNX Runtime runs the networks, not torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from nhin.errors import PictureError
 from nhin.image.contrast import is_blank
-from nhin.image.load import Picture, PictureSource, open_picture
+from nhin.image.load import Page, Picture, PictureSource, open_pages, open_picture, source_name
 from nhin.image.preprocess import HEIGHT
 from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
-from nhin.reading.result import Char, Line, Reading, Recognition
+from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition
 
 _MIN_SIDE = 5
 _MAX_WORD_HEIGHT = 72
@@ -88,7 +88,7 @@ class Reader:
         return self
 
     def read(self, source: PictureSource, crop: bool = False, *, name: str | None = None) -> Reading:
-        """Read a picture.
+        """Read a picture; of a file with several pages, the first.
 
         Args:
             source: A path, the bytes of a file, an open binary file, an array (RGB), a Pillow image.
@@ -96,18 +96,45 @@ class Reader:
             name: The picture's name in errors; by default its path.
 
         Returns:
-            The lines that have text, in reading order.
+            The lines that have text, in reading order, and warnings of what was not read.
 
         Raises:
             PictureError: The picture cannot be opened, or has more text than is read at once.
             CheckpointError: The weights cannot be loaded.
         """
-        picture = open_picture(source, name)
-        pixels, name = picture.pixels, name or "the picture"
+        name = name or source_name(source)
+        return self._read_picture(open_picture(source, name), crop, name)
+
+    def read_pages(
+        self, source: PictureSource, crop: bool = False, *, name: str | None = None
+    ) -> Iterator[Reading]:
+        """Read the pages of a file one by one, each only when it is asked for; see ``read``.
+
+        Yields:
+            A reading per page. A page that cannot be opened or read, where the file has others, has no
+            lines, no size and a warning ``page-skipped``.
+        """
+        name = name or source_name(source)
+        for page in open_pages(source, name):
+            yield self._read_page(page, crop, name)
+            del page  # no more than one page in memory
+
+    def _read_page(self, page: Page, crop: bool, name: str) -> Reading:
+        if isinstance(page.content, PictureError):
+            skipped = ReadingWarning("page-skipped", str(page.content))
+            return Reading((), 0, 0, page.number, (skipped,))
+        name = name if page.count == 1 else f"{name}, page {page.number},"
+        return replace(self._read_picture(page.content, crop, name), page=page.number)
+
+    def _read_picture(self, picture: Picture, crop: bool, name: str) -> Reading:
+        pixels, warnings = picture.pixels, ()
+        if picture.others:
+            message = f"{name} has {picture.others + 1:,} pages or frames; only the first was read"
+            warnings = (ReadingWarning("others-ignored", message),)
         if min(pixels.shape[:2]) < _MIN_SIDE or is_blank(pixels):
-            return Reading((), picture.width, picture.height)
+            return Reading((), picture.width, picture.height, warnings=warnings)
         lines = _scale_to_picture(self._read_lines(pixels, crop, name), picture)
-        return Reading(lines, picture.width, picture.height)
+        return Reading(lines, picture.width, picture.height, warnings=warnings)
 
     def _read_lines(self, pixels: NDArray[np.uint8], crop: bool, name: str) -> list[Line]:
         """Crop the lines in order and read them; a small picture with at most one is a word, not cropped."""

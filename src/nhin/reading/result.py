@@ -56,12 +56,32 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingWarning:
+    """What a reading may lack: one of ``WARNING_CODES``, and a sentence that names the picture."""
+
+    code: str
+    message: str
+
+
+WARNING_CODES = {
+    "page-skipped": "a page could not be opened",
+    "others-ignored": "the file has more pages or frames than were read",
+}
+"""What each code of a ``ReadingWarning`` means."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """The text of one picture, in reading order; width and height in pixels, after EXIF rotation."""
+    """The text of one page, in reading order; width and height in pixels, after EXIF rotation.
+
+    ``page`` counts from 1. ``warnings`` tell what was not read.
+    """
 
     lines: tuple[Line, ...]
     width: int
     height: int
+    page: int = 1
+    warnings: tuple[ReadingWarning, ...] = ()
 
     @property
     def text(self) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 from nhin.reading.result import Line, Reading
 
-TSV_HEAD = "path\tline\ttext\tconfidence\tbox\n"
+TSV_HEAD = "path\tpage\tline\ttext\tconfidence\tbox\n"
+PAGE_BREAK = "\f"
+"""Between the texts of two pages, as other readers write it."""
 _NO_BREAKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
 
 
@@ -17,12 +19,12 @@ def to_text(reading: Reading, path: str) -> str:
 
 
 def to_tsv(reading: Reading, path: str) -> str:
-    """Format one row per line: path, line number, text, confidence, box (x1,y1,...,x4,y4)."""
-    rows = []
+    """Format one row per line: path, page, line number, text, confidence, box (x1,y1,...,x4,y4)."""
+    rows, name = [], path.translate(_NO_BREAKS)
     for number, line in enumerate(reading.lines, start=1):
         text = line.text.translate(_NO_BREAKS)
         box = ",".join(f"{round(value, 1):g}" for point in line.box for value in point)
-        rows.append(f"{path.translate(_NO_BREAKS)}\t{number}\t{text}\t{line.confidence:.4f}\t{box}\n")
+        rows.append(f"{name}\t{reading.page}\t{number}\t{text}\t{line.confidence:.4f}\t{box}\n")
     return "".join(rows)
 
 
@@ -30,11 +32,13 @@ def to_json_line(reading: Reading, path: str) -> str:
     """Format everything, down to the characters, as one line of JSON."""
     tree = {
         "path": path,
+        "page": reading.page,
         "width": reading.width,
         "height": reading.height,
         "text": reading.text,
         "confidence": round(reading.confidence, 6),
         "lines": [_line_to_dict(line) for line in reading.lines],
+        "warnings": [asdict(warning) for warning in reading.warnings],
     }
     return json.dumps(_round_floats(tree), ensure_ascii=False) + "\n"
 
