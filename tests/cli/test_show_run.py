@@ -176,7 +176,7 @@ def test_only_so_many_tokens_and_panels_are_drawn(tmp_path, capsys):
 
 def test_a_prompt_is_for_a_run_and_a_run_without_attention_has_nothing_to_draw(tmp_path, capsys):
     assert show(tmp_path / "out", "softmax", "--prompt", "cat") == 2
-    assert "are for one language model: give its run" in capsys.readouterr().err
+    assert "are for a trained model" in capsys.readouterr().err
     run = tiny_run(tmp_path / "flat", design=ModelConfig(depth=0, dim=16, positions="none"))
     assert show(tmp_path / "out", run, "--prompt", "cat") == 2
     assert "has no attention to draw" in capsys.readouterr().err

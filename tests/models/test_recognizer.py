@@ -123,3 +123,22 @@ def test_weights_and_buffers_survive_a_state_dict():
         (a == b).all() for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     )
     assert not any("parts" in name or "table" in name for name in one.state_dict())
+
+
+def test_the_weights_of_cross_attention_mix_the_values_that_the_decoder_adds():
+    model = RecognizerNet(backbone="tiny", dim=32, depth=1, decoder_depth=2, heads=4).eval()
+    memory, tokens = torch.randn(2, 9, 32), torch.randint(4, 90, (2, 5))
+    inputs = []
+    for block in model.decoder:
+        block.cross.register_forward_hook(
+            lambda cross, args, options, out: inputs.append((cross, args[0], out)), with_kwargs=True
+        )
+    with torch.no_grad():
+        layers = model.cross_attention(memory, tokens)
+        assert len(layers) == len(inputs) == 2
+        for weights, (cross, x, out) in zip(layers, inputs, strict=True):
+            assert weights.shape == (2, 4, 5, 9)
+            values = cross.key_value(memory).unflatten(-1, (2, 4, 8))[:, :, 1]
+            mixed = torch.einsum("bhts,bshd->bthd", weights, values)
+            torch.testing.assert_close(cross.out(mixed.flatten(-2)), out)
+            assert torch.equal(weights, cross.context_weights(x, memory))

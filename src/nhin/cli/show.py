@@ -1,4 +1,4 @@
-"""``nhin show``: figures of attention."""
+"""``nhin show``: figures of attention, of mechanisms and of trained models."""
 
 import json
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from nhin.cli.output import save_figures, with_progress
+from nhin.cli.show_reading import show_reading
 from nhin.cli.show_run import TraceOptions, show_run
 from nhin.errors import UsageError
 from nhin.lm.run_dir import is_run
@@ -71,7 +72,7 @@ _DEFAULT_OPTIONS, _NO_TRACE = ShowOptions(), TraceOptions()
 
 
 def show(
-    subject: Literal["attention"],
+    subject: Literal["attention", "reading"],
     /,
     *names: str,
     every: Annotated[bool, Parameter("--all")] = False,
@@ -85,21 +86,29 @@ def show(
     For a mechanism nothing is trained: words are embedded by their letters, so the weights show similar words
     attending to each other. --weights draws your own weights from a file. For a trained language model every
     layer and head is drawn on the text of --prompt: scaled QK, mask and softmax, and all weights on one page;
-    --kind weights draws that page alone, --kind steps the formula step by step.
+    --kind weights draws that page alone, --kind steps the formula step by step. reading draws, for each line
+    of a picture, a strip for each character: where the decoder looked while it wrote that, the mean over
+    layers and heads.
 
     Args:
-        subject: attention.
-        names: Mechanisms: softmax window bigbird; nhin list has them all. Or the folder of one run.
+        subject: attention, or reading.
+        names: Mechanisms: softmax window bigbird; nhin list has them all. Or the folder of one run. Of
+            reading, one picture.
         every: Draw every mechanism.
-        weights: A matrix of weights to draw: .npy (T S or H T S), .tsv with names, or .json.
+        weights: A matrix of weights to draw: .npy (T S or H T S), .tsv with names, or .json. Of reading, the
+            reader: a name, a folder with an ONNX pair, or a checkpoint.
         out: The folder of the pictures.
         options: The inputs and the kind of the figure.
         trace: The prompt of a trained model, and the layers and heads to draw.
     """
+    if subject == "reading":
+        if len(names) != 1 or every or options != _DEFAULT_OPTIONS or trace.prompt is not None:
+            raise UsageError("reading takes one picture, and --weights, --crop, --line, --layer and --head")
+        return show_reading(Path(names[0]), None if weights is None else str(weights), out, trace)
     if len(names) == 1 and not every and weights is None and is_run(Path(names[0])):
         return show_run(Path(names[0]), out, options.kind, trace)
     if trace != _NO_TRACE:
-        raise UsageError("--prompt, --layer, --head and --matrices are for one language model: give its run")
+        raise UsageError("--prompt, --crop, --line, --layer, --head and --matrices are for a trained model")
     if weights is not None:
         if names or every:
             raise UsageError("give mechanisms or --weights, not both")

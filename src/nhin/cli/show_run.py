@@ -26,16 +26,21 @@ _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 @Parameter(name="*")
 @dataclass(frozen=True)
 class TraceOptions:
-    """The prompt of a trained model, and the layers and heads to draw.
+    """What a trained model is given, and the layers and heads to draw.
 
     Args:
         prompt: The text that a language model attends to.
+        crop: The picture is a single word or line: detect no lines.
+        line: Draw this line of a picture, counted from 1; repeatable. All when not given.
         layer: Draw this layer, counted from 0; repeatable. All when not given.
         head: Draw this head, counted from 0; repeatable. All when not given.
-        matrices: Also write the matrices, one .npz of layer0.scores, layer0.weights and so on.
+        matrices: Also write the matrices, one .npz of layer0.scores, layer0.weights and so on; of a reading
+            one for each line.
     """
 
     prompt: str | None = None
+    crop: bool = False
+    line: tuple[int, ...] = ()
     layer: tuple[int, ...] = ()
     head: tuple[int, ...] = ()
     matrices: bool = False
@@ -45,6 +50,8 @@ def show_run(path: Path, out: Path, kind: str | None, trace: TraceOptions) -> in
     """Draw the attention of the model in a run's folder and write the figures."""
     if kind not in (None, *KINDS):
         raise UsageError(f"--kind {kind} is for mechanisms; a run is drawn as {', '.join(KINDS)}")
+    if trace.crop or trace.line:
+        raise UsageError("--crop and --line are for nhin show reading")
     if not trace.prompt:
         raise UsageError("give the text that the model attends to with --prompt")
     from nhin.lm.loading import open_run
@@ -54,8 +61,8 @@ def show_run(path: Path, out: Path, kind: str | None, trace: TraceOptions) -> in
     layers = _explain_layers(run, ids)
     if not layers:
         raise UsageError(f"{path} has no attention to draw: its depth is 0")
-    numbers = _select_indices("layer", trace.layer, len(layers))
-    heads = _select_indices("head", trace.head, layers[0].heads)
+    numbers = select_indices("layer", trace.layer, len(layers))
+    heads = select_indices("head", trace.head, layers[0].heads)
     names = _position_labels(run, ids, layers[0].steps["weights"].shape[-1])
     layers = [layers[number] for number in numbers]
     figures = _figure_makers(_make_title(run, path), kind, layers, heads, names)
@@ -122,7 +129,7 @@ def _explain_layers(run: "LMRun", ids: Sequence[int]) -> "list[Layer]":
     ]
 
 
-def _select_indices(option: str, indices: Sequence[int], count: int) -> list[int]:
+def select_indices(option: str, indices: Sequence[int], count: int) -> list[int]:
     """Return the given layers or heads, or all when none are given."""
     for index in indices:
         if not 0 <= index < count:

@@ -125,6 +125,11 @@ class MultiHead(nn.Module):
         k, v = self._project_kv(x)
         return (*self._rotate(q, k, None), v)
 
+    def context_weights(self, x: Hidden, context: Context) -> Float[Tensor, "B H T S"]:
+        """Return the weights of cross-attention: of each position of ``x`` over the context."""
+        q: Float[Tensor, "B T H D"] = self.query(x).unflatten(-1, (-1, self.head_dim))
+        return self.mechanism.weights(q, self._project_kv(context)[0])
+
     def new_cache(self, batch: int, context: int, *, dtype: torch.dtype | None = None) -> Cache:
         """Build an empty cache for self-attention; ``dtype`` is that of the weights when None."""
         return self.mechanism.init_cache(self._cache_spec(batch, context, dtype))

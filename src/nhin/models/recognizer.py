@@ -114,6 +114,26 @@ class RecognizerNet(nn.Module):
             x = block(x, context=memory, causal=True)
         return self.head(self.decoder_norm(x))
 
+    def cross_attention(self, memory: Memory, tokens: Int[Tensor, "B T"]) -> list[Float[Tensor, "B H T F"]]:
+        """Return the weights of each decoder block over the memory, as ``decode`` uses them."""
+        layers: list[Tensor] = []
+
+        def note(cross: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Tensor]) -> None:
+            assert isinstance(cross, MultiHead)
+            layers.append(cross.context_weights(inputs[0], options["context"]))
+
+        hooks = [
+            block.cross.register_forward_pre_hook(note, with_kwargs=True)
+            for block in self.decoder
+            if isinstance(block, Block) and block.cross is not None
+        ]
+        try:
+            self.decode(memory, tokens)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return layers
+
     def forward(
         self, pictures: Pictures, tokens: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B F V"], Float[Tensor, "B T V"]]:
