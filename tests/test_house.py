@@ -51,10 +51,13 @@ def test_every_recipe_loads(name):
     from nhin.lm.recipe import LMRecipe as OfLanguage
     from nhin.models.config import resolve
     from nhin.ocr.recipe import OCRRecipe as OfReader
+    from nhin.seq2seq.recipe import Seq2SeqRecipe as OfPairs
 
-    recipe = config.load_recipe(OfLanguage if name.startswith("lm-") else OfReader, name)
+    kinds = {"lm": OfLanguage, "reader": OfReader, "seq2seq": OfPairs}
+    workflow = name.partition("-")[0]
+    recipe = config.load_recipe(kinds[workflow], name)
     assert recipe.schedule.steps > 0
-    assert recipe.workflow == ("lm" if name.startswith("lm-") else "reader")
+    assert recipe.workflow == workflow
     if isinstance(recipe, OfLanguage):
         assert resolve(recipe.model).depth == recipe.model.depth
 

@@ -164,3 +164,26 @@ def test_settings_that_make_no_sense_are_named(name, values):
     for value in values:
         with pytest.raises(UsageError, match=f"{name} of the beams is {value}; give"):
             BeamSearchConfig(**{name: value})
+
+
+class CoveringOracle(Oracle):
+    """Attends to as many positions as there are tokens: a token's weight goes to the position of its id."""
+
+    def coverage(self):
+        return np.stack([np.bincount(text, minlength=self.vocab)[: self.vocab] * 0.5 for text in self.texts])
+
+
+def test_coverage_is_added_for_what_a_text_has_attended_to_when_its_last_token_is_chosen():
+    oracle = CoveringOracle(3, 27, 0)
+    found = search(oracle, BeamSearchConfig(27, 3, 0.6, (0,), beta=0.2))
+    plain = {text.ids: text.score for text in search(Oracle(3, 27, 0), BeamSearchConfig(27, 3, 0.6, (0,)))}
+    assert {text.ids for text in found} == plain.keys()
+    for text in found:
+        sums = np.bincount(text.ids[:-1], minlength=3) * 0.5
+        penalty = 0.2 * np.log(np.clip(sums, 1e-9, 1.0)).sum()
+        assert text.score == pytest.approx(plain[text.ids] + penalty)
+
+
+def test_coverage_of_a_model_without_a_source_is_refused():
+    with pytest.raises(UsageError, match="attend"):
+        search(Oracle(3, 2, 0), BeamSearchConfig(2, 3, beta=0.2))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from nhin.cli.output import make_table, print_tables, refuse_options, show_progress, to_json
+from nhin.cli.seq2seq_runs import evaluate_run
 from nhin.ranges import THREADS, Range
 
 if TYPE_CHECKING:
@@ -35,17 +36,20 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     stride: Annotated[int | None, Range(1, 2**22)] = None,
     threads: Annotated[int, THREADS] = 2,
 ) -> int:
-    """Measure a reader on labeled crops, or a language model on text.
+    """Measure a reader on labeled crops, a language model on text, an encoder-decoder model on pairs.
 
     Args:
         model: A reader (a name of shipped weights, a folder with an ONNX pair, or a checkpoint), or the run
-            of a language model.
+            of another model.
         data: For a reader a folder, a zip or a TSV file of labeled crops, or VinText in VinAI's folders; for
-            a language model a folder that nhin prepare made, or a text file.
+            a language model a folder that nhin prepare made, or a text file; for an encoder-decoder model
+            the name of its task (numbers), for fresh pairs, or a file of lines SOURCE, tab, TARGET, for marks
+            a text.
         digest: Readers: the digest that exported weights must have, as nhin inspect prints it; 16 digits are
             enough.
         json: Write one JSON object instead of tables.
-        limit: Readers: read only this many crops, taken evenly from all.
+        limit: Readers: read only this many crops, taken evenly from all. Encoder-decoder models: pairs of
+            each length, or the first pairs of a file.
         mode: Readers: fast takes the draft of the CTC head; exact lets the decoder verify it; both takes the
             one that the two heads together score higher; beam, the default, does the same, and reads a
             doubtful crop again from several sides with many candidates.
@@ -56,7 +60,12 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
         threads: CPU threads.
     """
     from nhin.lm.run_dir import is_run
+    from nhin.seq2seq.run_dir import is_seq2seq_run
 
+    if is_seq2seq_run(Path(model)):
+        kind, other = "an encoder-decoder model", "other models"
+        refuse_options(model, kind, other, mode=mode, digest=digest, prior=prior, split=split, stride=stride)
+        return evaluate_run(Path(model), str(data), limit, threads, json)
     if is_run(Path(model)):
         refuse_options(
             model, "a language model", "a reader", limit=limit, mode=mode, digest=digest, prior=prior

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from nhin.cli.output import save_figures, with_progress
+from nhin.cli.seq2seq_runs import show_alignment
 from nhin.cli.show_reading import show_reading
 from nhin.cli.show_run import TraceOptions, show_run
 from nhin.errors import UsageError
@@ -68,16 +69,16 @@ class ShowOptions:
         return words, words if self.keys is None else list_example_words(self.keys)
 
 
-_DEFAULT_OPTIONS, _NO_TRACE = ShowOptions(), TraceOptions()
+_DEFAULT_OPTIONS, _NO_TRACE, _OUT = ShowOptions(), TraceOptions(), Path("attention")
 
 
 def show(
-    subject: Literal["attention", "reading"],
+    subject: Literal["attention", "reading", "alignment"],
     /,
     *names: str,
     every: Annotated[bool, Parameter("--all")] = False,
     weights: Path | None = None,
-    out: Path = Path("attention"),
+    out: Path = _OUT,
     options: ShowOptions = _DEFAULT_OPTIONS,
     trace: TraceOptions = _NO_TRACE,
 ) -> int:
@@ -91,9 +92,10 @@ def show(
     layers and heads.
 
     Args:
-        subject: attention, or reading.
+        subject: attention; reading; or alignment, the weights of a trained encoder-decoder model, its source
+            across and its target down.
         names: Mechanisms: softmax window bigbird; nhin list has them all. Or the folder of one run. Of
-            reading, one picture.
+            reading, one picture; of alignment, the folder of a run and a source.
         every: Draw every mechanism.
         weights: A matrix of weights to draw: .npy (T S or H T S), .tsv with names, or .json. Of reading, the
             reader: a name, a folder with an ONNX pair, or a checkpoint.
@@ -105,6 +107,10 @@ def show(
         if len(names) != 1 or every or options != _DEFAULT_OPTIONS or trace.prompt is not None:
             raise UsageError("reading takes one picture, and --weights, --crop, --line, --layer and --head")
         return show_reading(Path(names[0]), None if weights is None else str(weights), out, trace)
+    if subject == "alignment":
+        if len(names) != 2 or every or weights or options != _DEFAULT_OPTIONS or trace != _NO_TRACE:
+            raise UsageError('alignment takes a run and a source, as in show alignment runs/seq2seq "1.205"')
+        return show_alignment(Path(names[0]), names[1], Path("alignment") if out == _OUT else out)
     if len(names) == 1 and not every and weights is None and is_run(Path(names[0])):
         return show_run(Path(names[0]), out, options.kind, trace)
     if trace != _NO_TRACE:

@@ -1,4 +1,4 @@
-"""``nhin train``: train a reader or a language model."""
+"""``nhin train``: train a reader, a language model or an encoder-decoder model."""
 
 import os
 from collections.abc import Sequence
@@ -70,18 +70,20 @@ def train(
     validate: Path | None = None,
     budget: BudgetOptions = _NO_BUDGET,
 ) -> int:
-    """Train a reader or a language model; Ctrl-C saves and ends, --resume continues bit for bit.
+    """Train a reader, a language model or an encoder-decoder model; Ctrl-C saves and ends.
+
+    --resume continues bit for bit.
 
     Args:
         recipe: A shipped recipe (reader-tiny, reader-small, reader-resnet18; lm-ngram, lm-bigram,
-            lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-small, lm-medium, lm-modern), a TOML
-            file, or the folder of a language model's run, also of an imported one, to train on from it in
-            another folder.
+            lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-small, lm-medium, lm-modern;
+            seq2seq-numbers, seq2seq-marks), a TOML file, or the folder of a language model's run, also of an
+            imported one, to train on from it in another folder.
         out: Folder of the run: recipe.json, log.jsonl, checkpoint; runs/RECIPE when not given.
         resuming: Going on with a run.
         set: Change a setting of the recipe, such as --set schedule.steps=2000; repeatable.
         data: Language models: tokens made by nhin prepare, or a text to prepare; the source code of Python's
-            library when not given, or what the run to resume was trained on.
+            library when not given, or what the run to resume was trained on. seq2seq-marks: a text.
         validate: Readers: labeled crops (folder, TSV, zip or VinAI's folders) to validate on.
         budget: Budget of training.
     """
@@ -132,16 +134,34 @@ def _train_recipe(
         if validate is not None:
             raise UsageError("--validate is for readers; a language model has a validation split in --data")
         return _train_lm(tree, recipe, out, resuming, data, budget)
-    for option, given in (("--data", data is not None), ("--budget-...", budget.is_given)):
-        if given:
-            raise UsageError(f"{option} is for language models; a reader's recipe says it by --set")
+    if budget.is_given:
+        raise UsageError("--budget-... is for language models; other recipes say it by --set schedule.steps")
+    if tree.get("workflow") == "seq2seq":
+        if validate is not None:
+            raise UsageError(
+                "--validate is for readers; a tenth of a text is held out, and rules draw others"
+            )
+        return _train_seq2seq(tree, recipe, out, resuming, data)
+    return _train_reader(tree, recipe, out, resuming, data, validate)
+
+
+def _train_reader(
+    tree: dict[str, Any],
+    name: str,
+    out: Path,
+    resuming: ResumeOptions,
+    data: Path | None,
+    validate: Path | None,
+) -> int:
+    """Train a reader."""
+    if data is not None:
+        raise UsageError("--data is for language models; a reader's recipe says it by --set")
     from nhin.config import from_dict
     from nhin.ocr.recipe import OCRRecipe
     from nhin.ocr.task import train_recognizer
 
-    train_recognizer(
-        from_dict(OCRRecipe, tree, recipe), out, resuming.resume, validate, other_data=resuming.other_data
-    )
+    recipe = from_dict(OCRRecipe, tree, name)
+    train_recognizer(recipe, out, resuming.resume, validate, other_data=resuming.other_data)
     return 0
 
 
@@ -179,6 +199,25 @@ def _train_lm(
     if given.is_given:
         recipe = fit_to_budget(recipe, corpus, given)
     train_language_model(recipe, corpus, out, resuming.resume, resuming.other_data)
+    return 0
+
+
+def _train_seq2seq(
+    tree: dict[str, Any], name: str, out: Path, resuming: ResumeOptions, data: Path | None
+) -> int:
+    """Train an encoder-decoder model; a resumed run reads its own text where none is given."""
+    from nhin.config import from_dict
+    from nhin.seq2seq.recipe import Seq2SeqRecipe
+    from nhin.seq2seq.task import train_seq2seq
+    from nhin.training.run_dir import read_run_recipe
+
+    recipe = from_dict(Seq2SeqRecipe, tree, name)
+    path = recipe.data.path if data is None else str(data)
+    if path is None and resuming.resume:
+        before = read_run_recipe(out).get("data")
+        path = before.get("path") if isinstance(before, dict) else None
+    recipe = replace(recipe, data=replace(recipe.data, path=path))
+    train_seq2seq(recipe, out, resuming.resume, resuming.other_data)
     return 0
 
 

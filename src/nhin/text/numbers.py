@@ -72,7 +72,7 @@ def number_words(number: int | float | Decimal | str, dialect: str = "north") ->
     sign, whole, decimals = _split_number(number)
     if max(len(whole), len(decimals)) > MAX_DIGITS:
         raise UsageError(f"a number may have {MAX_DIGITS} digits before the comma and after it, not more")
-    words = ["âm"] * sign + _write_whole(int(whole), DIALECTS[dialect])
+    words = ["âm"] * sign + [word for word, _ in locate_number_words(int(whole), dialect)]
     return " ".join(words + ["phẩy"] * bool(decimals) + [DIGITS[int(digit)] for digit in decimals])
 
 
@@ -141,33 +141,41 @@ def _split_number(number: int | float | Decimal | str) -> tuple[bool, str, str]:
     return value.is_signed() and bool(value), whole, decimals
 
 
-def _write_whole(number: int, dialect: NumberDialect) -> list[str]:
-    """Write a number of any size; what stands before tỷ is a number too."""
+def locate_number_words(number: int, dialect: str = "north") -> list[tuple[str, int]]:
+    """Return the words of a whole number from 0 on, each with the power of ten of the digit it comes from.
+
+    A unit such as nghìn comes from the last digit of its group.
+    """
+    return _write_whole(number, DIALECTS[dialect], 0)
+
+
+def _write_whole(number: int, dialect: NumberDialect, place: int) -> list[tuple[str, int]]:
+    """Write a number of any size times 10^place; what stands before tỷ is a number too."""
     if number == 0:
-        return [DIGITS[0]]
+        return [(DIGITS[0], place)]
     billions, rest = divmod(number, _BILLION)
-    words = [*_write_whole(billions, dialect), _BILLIONS[0]] if billions else []
-    for value, unit in ((10**6, _MILLION[0]), (1000, dialect.thousand), (1, "")):
-        group, rest = divmod(rest, value)
+    words = [*_write_whole(billions, dialect, place + 9), (_BILLIONS[0], place + 9)] if billions else []
+    for power, unit in ((6, _MILLION[0]), (3, dialect.thousand), (0, "")):
+        group, rest = divmod(rest, 10**power)
         if group:
-            words += [*_write_group(group, dialect, follows=bool(words)), *unit.split()]
+            group_words = _write_group(group, dialect, follows=bool(words))
+            words += [(word, place + power + digit) for word, digit in group_words]
+            words += [(unit, place + power)] * bool(unit)
     return words
 
 
-def _write_group(number: int, dialect: NumberDialect, follows: bool) -> list[str]:
+def _write_group(number: int, dialect: NumberDialect, follows: bool) -> list[tuple[str, int]]:
     """Write 1 to 999; behind a greater group the hundred is spoken even where it is zero."""
-    hundreds, rest = divmod(number, 100)
-    words = [DIGITS[hundreds], "trăm"] if hundreds or follows else []
-    tens, ones = divmod(rest, 10)
+    hundreds, tens, ones = number // 100, number // 10 % 10, number % 10
+    words = [(DIGITS[hundreds], 2), ("trăm", 2)] if hundreds or follows else []
     if tens == 0:
-        zero_ten = [dialect.zero_ten] if words else []
-        return words + ([*zero_ten, DIGITS[ones]] if ones else [])
-    words += ["mười"] if tens == 1 else [DIGITS[tens], "mươi"]
+        zero_ten = [(dialect.zero_ten, 1)] if words else []
+        return words + ([*zero_ten, (DIGITS[ones], 0)] if ones else [])
+    words += [("mười", 1)] if tens == 1 else [(DIGITS[tens], 1), ("mươi", 1)]
     if ones == 0:
         return words
-    if ones == 5 or tens > 1:
-        return [*words, (_AFTER_TENS | {4: dialect.four}).get(ones, DIGITS[ones])]
-    return [*words, DIGITS[ones]]
+    irregular = _AFTER_TENS | {4: dialect.four} if tens > 1 else {5: _AFTER_TENS[5]}
+    return [*words, (irregular.get(ones, DIGITS[ones]), 0)]
 
 
 def _parse_whole(words: Sequence[str]) -> int:

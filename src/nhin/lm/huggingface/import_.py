@@ -15,13 +15,13 @@ from nhin.lm.huggingface.export import FORMATS
 from nhin.lm.huggingface.formats import COMMON_KEYS, HEAD, CheckpointFormat
 from nhin.lm.huggingface.token_files import read_tokenizer
 from nhin.lm.huggingface.weights import SafetensorsFolder
-from nhin.lm.loading import check_weights
 from nhin.lm.recipe import LMDataConfig, LMRecipe
 from nhin.models.config import ModelConfig, resolve
 from nhin.models.gpt import GPT
 from nhin.text.tokenizers import Tokenizer
 from nhin.training.checkpoint import Checkpoint, save
 from nhin.training.lr_schedule import LRSchedule
+from nhin.training.weights import check_weights
 
 FINE_TUNING_RATE = 1e-4  # of a recipe that trains on; that of a new network would undo what was learned
 _TOKEN_ROWS = ("embedding.weight", "head.weight")  # one row for each token

@@ -1,0 +1,1 @@
+"""Encoder-decoder models: recurrent ones with a fixed vector or an alignment, and a Transformer."""

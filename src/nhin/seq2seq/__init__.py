@@ -1,0 +1,1 @@
+"""The workflow of encoder-decoder models: recipe, training, evaluation, decoding."""
