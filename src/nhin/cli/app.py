@@ -40,6 +40,7 @@ COMMANDS = {
         "nhin.cli.replicate:replicate",
         "Softmax against linear attention: the numbers of arXiv:2310.11685, exactly and beyond.",
     ),
+    "study": ("nhin.cli.study:study", "Encoder-decoder models with and without attention, by length."),
     "export": (
         "nhin.cli.export:export",
         "Export a reader to an ONNX pair, a language model to a Hugging Face folder.",
