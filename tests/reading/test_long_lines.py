@@ -1,105 +1,110 @@
-"""Laws of looking at one crop: turned when tall, cut at gaps when wide."""
+"""Laws of reading lines wider than a window, with a network that reads bars: a bar's height is its letter."""
 
 import numpy as np
 import pytest
+from bars import BAR, LETTERS, Bars, bars
 
-from nhin.reading import long_lines
-from nhin.reading.result import Recognition, Span
-
-
-def striped(width: int, gaps: list[tuple[int, int]], height: int = 40):
-    """Draw a line of dense upright strokes with empty gaps."""
-    picture = np.full((height, width, 3), 230, dtype=np.uint8)
-    for left in range(0, width, 6):
-        picture[height // 5 : height * 4 // 5, left : left + 4] = 20
-    for left, right in gaps:
-        picture[:, left:right] = 230
-    return picture
+from nhin.reading import line_windows
+from nhin.reading.long_lines import MAX_ASPECT
+from nhin.reading.recognizer import MODES, Recognizer
+from nhin.text.charset import EOS, Charset
 
 
-def recognition(text: str, confidence: float = 0.9, turn: int = 0):
-    chars = tuple(Span(char, confidence, 10.0 * i, 10.0 * i + 9) for i, char in enumerate(text))
-    return Recognition(text, confidence ** len(text), chars, turn)
+class Follower(Bars):
+    """Continues what it sees from where the prefix is in it, however the window cuts its edges."""
+
+    def decode(self, memory, tokens):
+        out = np.zeros((*tokens.shape, len(LETTERS)), dtype=np.float32)
+        for row, classes in enumerate(memory[..., 0].astype(int)):
+            first = np.concatenate(([True], classes[1:] != classes[:-1]))
+            ids = [int(i) for i in classes[first] if i]
+            for t in range(tokens.shape[1]):
+                prefix = tokens[row, 1 : t + 1].tolist()
+                starts = (o for o in (0, 1) if ids[o : o + t] == prefix)
+                at = next(starts, 0) + t
+                out[row, t, ids[at] if at < len(ids) else EOS] = 8.0
+        return out
 
 
-@pytest.mark.parametrize("width", [1, 40, 320])
-def test_a_short_crop_stays_whole(width):
-    crop = striped(width, [])
-    assert [piece.picture is crop for piece in long_lines.split_long(crop)] == [True]
+def random_text(length: int) -> str:
+    """Draw letters; neighbors differ, or a window cut through one would not say which it shows."""
+    steps = np.random.default_rng(length).integers(1, 7, length)
+    return "".join("abcdefg"[i] for i in np.cumsum(steps) % 7)
 
 
-def test_pieces_make_up_the_crop_again():
-    crop = striped(1000, [(150, 165), (300, 320), (480, 500), (640, 655), (800, 830)])
-    pieces = long_lines.split_long(crop)
-    np.testing.assert_array_equal(np.concatenate([piece.picture for piece in pieces], axis=1), crop)
-    assert [piece.left for piece in pieces] == [0, *np.cumsum([p.picture.shape[1] for p in pieces])[:-1]]
-    assert max(piece.picture.shape[1] for piece in pieces) <= 320
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("length", [13, 14, 33, 34, 60, 75, 140, 400])
+def test_a_line_of_any_length_is_read_letter_for_letter(mode, length):
+    text = random_text(length)
+    crop = bars(text)
+    assert crop.shape[1] > MAX_ASPECT * crop.shape[0]
+    reading = Recognizer(Follower(), LETTERS, mode=mode).read([crop])[0]
+    assert reading.text == text
+    for place, char in enumerate(reading.chars):
+        assert char.left < BAR * (2 * place + 1.5) < char.right
+    edges = [edge for char in reading.chars for edge in (char.left, char.right)]
+    assert edges == sorted(edges)
+    assert edges[0] >= 0
+    assert edges[-1] <= crop.shape[1]
 
 
-@pytest.mark.parametrize("zoom", [1, 2])
-def test_cuts_fall_in_the_widest_gaps_and_stand_for_spaces(zoom):
-    crop = striped(600, [(200, 204), (290, 310), (400, 404)]).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    first, second = long_lines.split_long(crop)
-    assert 290 * zoom <= second.left <= 310 * zoom
-    assert (first.after_space, second.after_space) == (False, True)
+def test_a_wide_gap_writes_no_space():
+    spaced = Charset("abcdefg ")
+    crop = bars("abcdefgabcdefgabcd")
+    wide = np.concatenate([crop, np.full((40, 36, 3), 255, np.uint8), crop], axis=1)
+
+    class Spaced(Bars):
+        def encode(self, pictures):
+            memory, log_probs = super().encode(pictures)
+            return memory, np.pad(log_probs, ((0, 0), (0, 0), (0, 1)), constant_values=-20.0)
+
+    assert Recognizer(Spaced(), spaced, mode="fast").read([wide])[0].text == 2 * "abcdefgabcdefgabcd"
 
 
-def test_a_line_without_gaps_is_cut_only_when_the_network_could_not_take_it():
-    assert len(long_lines.split_long(striped(1200, []))) == 1
-    pieces = long_lines.split_long(striped(4000, []))
-    assert len(pieces) > 1
-    assert max(piece.picture.shape[1] for piece in pieces) <= 1280
-    assert not any(piece.after_space for piece in pieces)
+@pytest.mark.parametrize("mode", ["both", "fast"])
+def test_long_lines_read_the_same_alone_and_in_a_batch(mode):
+    crops = [bars(random_text(length)) for length in (5, 20, 50, 51, 90)]
+    reader = Recognizer(Follower(), LETTERS, mode=mode)
+    assert reader.read(crops) == [reader.read([crop])[0] for crop in crops]
 
 
-@pytest.mark.parametrize("shape", [(3, 4000, 3), (1, 9000, 3), (40, 30000, 3)])
-def test_flat_and_extreme_crops_can_be_cut(shape):
-    pieces = long_lines.split_long(np.zeros(shape, dtype=np.uint8))
-    assert sum(piece.picture.shape[1] for piece in pieces) == shape[1]
-    assert max(piece.picture.shape[1] for piece in pieces) <= 32 * shape[0]
+def test_spans_are_in_the_pixels_of_a_long_crop():
+    small = bars(random_text(60))
+    large = small.repeat(2, axis=0).repeat(2, axis=1)
+    reader = Recognizer(Follower(), LETTERS)
+    for a, b in zip(reader.read([small])[0].chars, reader.read([large])[0].chars, strict=True):
+        assert b.left == pytest.approx(2 * a.left)
+        assert b.right == pytest.approx(2 * a.right)
 
 
-def test_joined_text_keeps_spans_and_multiplies_confidences():
-    blank = np.zeros((40, 100, 3), dtype=np.uint8)
-    pieces = [
-        long_lines.CropPiece(blank),
-        long_lines.CropPiece(blank, 100, True),
-        long_lines.CropPiece(blank, 200, False),
-    ]
-    whole = long_lines.join_pieces(pieces, [recognition("Hà"), recognition("Nội"), recognition("!")])
-    assert whole.text == "Hà Nội!"
-    assert whole.confidence == pytest.approx(0.9**6)
-    assert "".join(char.text for char in whole.chars) == whole.text
-    assert [char.left for char in whole.chars] == sorted(char.left for char in whole.chars)
-    assert whole.chars[-1].left == 200
+@pytest.mark.parametrize(
+    "shape", [(40, 321), (40, 800), (40, 801), (20, 900), (3, 4000), (1, 2000), (40, 9000)]
+)
+def test_windows_cover_a_line_are_equally_wide_and_overlap(shape):
+    crop = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    windows = line_windows.cut_windows(crop)
+    widths = {picture.shape for picture in windows.pictures}
+    (height, width) = widths.pop()
+    assert not widths
+    assert height == 40
+    assert width % 16 == 0
+    assert width <= 40 * line_windows.MAX_WINDOW
+    steps = np.diff(windows.starts) * 4
+    assert windows.starts[0] == 0
+    assert all(width - step >= 40 * line_windows.MIN_OVERLAP - 4 for step in steps)
+    assert windows.starts[-1] * 4 + width >= windows.width - 2
+    assert windows.width == round(shape[1] * 40 / shape[0])
 
 
-def test_empty_pieces_add_nothing():
-    piece = long_lines.CropPiece(np.zeros((40, 100, 3), dtype=np.uint8), 0, True)
-    nothing = Recognition("", 0.0)
-    assert long_lines.join_pieces(
-        [piece, piece, piece], [nothing, recognition("ab"), nothing]
-    ) == recognition("ab")
-    assert long_lines.join_pieces([piece, piece], [nothing, nothing]) == nothing
+def test_the_cut_lies_in_a_blank_where_both_windows_agree():
+    def frames(classes):
+        out = np.full((len(classes), 6), -9.0)
+        out[np.arange(len(classes)), classes] = 0.0
+        return out
 
-
-def test_rotating_and_back_changes_nothing():
-    crop = np.random.default_rng(0).integers(0, 256, (50, 20, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(long_lines.rotate(long_lines.rotate(crop, 90), -90), crop)
-    assert long_lines.rotate(crop, 90).shape == (20, 50, 3)
-    np.testing.assert_array_equal(long_lines.rotate(crop, 90)[0, 0], crop[-1, 0])
-
-
-def test_the_most_confident_rotation_wins_with_a_bias_to_upright():
-    assert (
-        long_lines.most_confident(
-            recognition("ab", 0.5), [recognition("cde", 0.9, 90), recognition("fg", 0.7, -90)]
-        ).text
-        == "cde"
-    )
-    assert long_lines.most_confident(recognition("ab", 0.88), [recognition("cde", 0.9, 90)]).text == "ab"
-    assert long_lines.most_confident(recognition("", 0.0), [recognition("", 0.0, 90)]).text == ""
-
-
-def test_a_rotated_reading_of_one_letter_is_never_chosen():
-    assert long_lines.most_confident(recognition("I", 0.3), [recognition("-", 0.99, 90)]).text == "I"
+    left = frames([0, 4, 0, 0, 5, 0, 0, 4, 0, 0, 0, 3])  # its last letter is a part of one
+    right = frames([3, 0, 5, 5, 0, 0, 4, 0, 0, 0, 5, 0])  # and so is the first here
+    start, cut, stop = line_windows.find_cuts([left, right], [0, 3])
+    assert (start, stop) == (0, 15)
+    whole = np.concatenate([left[:cut], right[cut - 3 :]])
+    assert line_windows.find_runs(whole)[0] in ([4, 5, 4, 5], [4, 5, 4, 4, 5])

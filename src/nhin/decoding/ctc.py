@@ -107,6 +107,14 @@ def char_confidences(log_probs: Frames, ids: Sequence[int]) -> list[float]:
     ]
 
 
+def scale_log_probs(log_probs: Frames, temperature: float) -> Frames:
+    """Divide log-probabilities by the temperature and normalize them again."""
+    if temperature == 1.0:
+        return log_probs
+    scaled = log_probs / temperature
+    return scaled - np.logaddexp.reduce(scaled, axis=-1, keepdims=True)
+
+
 def _lattice(ids: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the states (blank, first, blank, second, ..., blank), and which may skip the blank before."""
     states = np.full(2 * len(ids) + 1, BLANK, dtype=np.int64)

@@ -63,15 +63,17 @@ def verify_drafts(
     passes = 0
     while open_rows:
         passes += 1
-        logits = decode(memory[open_rows], _pad_tokens([pending[row] for row in open_rows]))
+        logits = decode(memory[open_rows], pad_tokens([pending[row] for row in open_rows]))
         for row, table in zip(open_rows, mask_specials(logits, EOS), strict=True):
             draft = pending[row]
             choices = table[: len(draft) + 1].argmax(axis=-1).tolist()
             if (agreed := _count_agreed(draft, choices, accepted[row])) == max_length:
-                answers[row] = DecodeResult(tuple(draft), _log_probs(table, draft, temperature), passes)
+                answers[row] = DecodeResult(tuple(draft), token_log_probs(table, draft, temperature), passes)
             elif choices[agreed] == EOS:
                 ids = draft[:agreed]
-                answers[row] = DecodeResult(tuple(ids), _log_probs(table, [*ids, EOS], temperature), passes)
+                answers[row] = DecodeResult(
+                    tuple(ids), token_log_probs(table, [*ids, EOS], temperature), passes
+                )
             else:
                 pending[row] = (draft[:agreed] + _until_eos(choices[agreed:]))[:max_length]
                 accepted[row] = agreed + 1
@@ -83,8 +85,10 @@ def score_texts(
     decode: Decode, memory: NDArray[np.float32], texts: Sequence[Sequence[int]], temperature: float = 1.0
 ) -> list[tuple[float, ...]]:
     """Return the decoder's log-probability of each id of each text and of its end, in one pass."""
-    tables = mask_specials(decode(memory, _pad_tokens(texts)), EOS)
-    return [_log_probs(table, [*ids, EOS], temperature) for table, ids in zip(tables, texts, strict=True)]
+    tables = mask_specials(decode(memory, pad_tokens(texts)), EOS)
+    return [
+        token_log_probs(table, [*ids, EOS], temperature) for table, ids in zip(tables, texts, strict=True)
+    ]
 
 
 def decode_stepwise(
@@ -96,9 +100,9 @@ def decode_stepwise(
         ids: list[int] = []
         log_probs: list[float] = []
         while len(ids) < max_length and EOS not in ids:
-            table = mask_specials(decode(memory[row : row + 1], _pad_tokens([ids])), EOS)[0]
+            table = mask_specials(decode(memory[row : row + 1], pad_tokens([ids])), EOS)[0]
             ids.append(int(table[-1].argmax()))
-            log_probs.append(_log_probs(table[-1:], ids[-1:], temperature)[0])
+            log_probs.append(token_log_probs(table[-1:], ids[-1:], temperature)[0])
         answers.append(DecodeResult(tuple(i for i in ids if i != EOS), tuple(log_probs), len(log_probs)))
     return answers
 
@@ -107,7 +111,7 @@ def _until_eos(ids: Sequence[int]) -> list[int]:
     return list(ids[: ids.index(EOS)] if EOS in ids else ids)
 
 
-def _pad_tokens(drafts: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+def pad_tokens(drafts: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     """Stack the drafts after SOS, padded to the longest."""
     out = np.full((len(drafts), 1 + max(map(len, drafts))), PAD, dtype=np.int64)
     out[:, 0] = SOS
@@ -121,7 +125,7 @@ def _count_agreed(draft: Sequence[int], choices: Sequence[int], accepted: int) -
     return next((i for i in range(accepted, len(draft)) if draft[i] != choices[i]), len(draft))
 
 
-def _log_probs(table: NDArray[np.float64], ids: Sequence[int], temperature: float) -> tuple[float, ...]:
+def token_log_probs(table: NDArray[np.float64], ids: Sequence[int], temperature: float) -> tuple[float, ...]:
     """Return the log-probability of id ``t`` in row ``t`` of a table of logits."""
     scaled = table[: len(ids)] / temperature
     scaled = scaled - scaled.max(axis=-1, keepdims=True)

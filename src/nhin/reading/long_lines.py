@@ -1,154 +1,163 @@
-"""Crops unlike the training data: tall ones are also read rotated, very wide ones in pieces.
+"""Read lines wider than ``MAX_ASPECT`` heights in few wide windows that overlap.
 
-A tall crop often holds text rotated by 90 degrees: it is read in all three directions, and the most
-confident result is kept. A crop wider than the short lines of training is cut where its columns are
-emptiest, read piece by piece and joined. The crop alone decides.
+The CTC head sees each window; where two overlap, one is followed up to where both agree (``line_windows``),
+which gives one draft for the line. The decoder reads each window's part of the draft and proposes edits, and
+both heads decide (``draft_repair``): over long texts, and texts cut off at a window's edge, a decoder's own
+answer loses its place. No space is written that the network did not propose.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import exp, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.preprocess import HEIGHT, MAX_WIDTH, Pixels, ink_channel
-from nhin.reading.result import Recognition
-
-TALL = 1.1
-"""Height over width above which a crop may hold rotated text."""
-ROTATIONS = (90, -90)
-"""Clockwise degrees by which a tall crop is also read."""
-MIN_UPRIGHT_CONFIDENCE = 0.8
-"""Mean confidence of the letters from which only the upright reading is used."""
-ROTATION_BIAS = 0.2
-"""How much more confident a rotated reading must be."""
+from nhin.decoding import ctc
+from nhin.decoding.draft_repair import WindowDraft, repair_drafts
+from nhin.decoding.protocol import EncoderDecoder, mask_specials
+from nhin.image.preprocess import STRIDE, Pixels, to_batch
+from nhin.reading.batching import group_by_width
+from nhin.reading.char_spans import measure_spans
+from nhin.reading.line_windows import LineWindows, cut_windows, find_cuts, find_runs
+from nhin.reading.result import Recognition, Span
+from nhin.text.charset import Charset
 
 MAX_ASPECT = 8.0
-"""Width over height above which a crop is cut, and of the widest piece wanted."""
-MIN_SPACE_GAP = 0.18
-"""Width over height from which a gap is a space."""
-_MAX_PIECE_ASPECT = 0.75 * MAX_WIDTH / HEIGHT
-_EMPTY_SHARE = 0.3
+"""Width over height above which a crop is a long line; others are read as words are."""
+_EDGE = 2
+"""Frames at an edge inside a line in which a window may show a part of a letter."""
 
 
 @dataclass(frozen=True, slots=True)
-class CropPiece:
-    """Part of a crop, from column ``left`` on; ``after_space`` if a space precedes it."""
+class _Window:
+    """A window's memory and CTC frames, the frames of the line that it is followed in, and its draft."""
 
-    picture: Pixels
-    left: int = 0
-    after_space: bool = False
-
-
-def is_tall(crop: Pixels) -> bool:
-    """Return whether a crop is so tall that its text may be rotated."""
-    return crop.shape[0] > TALL * crop.shape[1]
+    memory: NDArray[np.float32]
+    frames: NDArray[np.float32]
+    start: int
+    cut: tuple[int, int]
+    draft: WindowDraft
 
 
-def rotate(crop: Pixels, degrees: int) -> Pixels:
-    """Rotate a crop clockwise by a multiple of 90 degrees."""
-    return np.ascontiguousarray(np.rot90(crop, -degrees // 90))
+def is_long(crop: Pixels) -> bool:
+    """Return whether a crop is read in windows."""
+    return crop.shape[1] > MAX_ASPECT * crop.shape[0]
 
 
-def most_confident(upright: Recognition, rotated: Sequence[Recognition]) -> Recognition:
-    """Choose between the upright and the rotated readings by the mean confidence of their letters.
+class LongLineReader:
+    """Reads long lines with one network; mode and temperature are those of ``Recognizer``."""
 
-    A rotated reading of one letter is never chosen: an upright ``I`` looks like a dash.
-    """
-    best, mean = upright, mean_confidence(upright) + ROTATION_BIAS
-    for other in rotated:
-        if len(other.text) > 1 and mean_confidence(other) > mean:
-            best, mean = other, mean_confidence(other)
-    return best
+    def __init__(
+        self, model: EncoderDecoder, charset: Charset, height: int, mode: str, temperature: float
+    ) -> None:
+        self.model, self.charset, self.height = model, charset, height
+        self.mode, self.temperature = mode, temperature
+
+    def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
+        """Read crops (height x width x 3, RGB, or height x width), not empty."""
+        lines = [cut_windows(crop, self.height) for crop in crops]
+        windows = self._encode(lines)
+        answers = self._check(windows) if self.mode != "fast" else [self._trust(w) for w in windows]
+        out, at = [], 0
+        for crop, line in zip(crops, lines, strict=True):
+            part = slice(at, at + len(line.starts))
+            out.append(self._join(windows[part], answers[part], line.width, crop.shape[1]))
+            at = part.stop
+        return out
+
+    def _encode(self, lines: Sequence[LineWindows]) -> list[_Window]:
+        """Encode the windows of all lines, in batches of equal width, and make the drafts."""
+        pictures = [picture for line in lines for picture in line.pictures]
+        encoded: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        for batch in group_by_width([picture.shape[1] for picture in pictures]):
+            memory, log_probs = self.model.encode(to_batch([pictures[i] for i in batch]))
+            frames = mask_specials(log_probs, ctc.BLANK).astype(np.float32)
+            for row, i in enumerate(batch):
+                encoded[i] = memory[row], frames[row]
+        out: list[_Window] = []
+        for line in lines:
+            rows = range(len(out), len(out) + len(line.starts))
+            out += _make_drafts([encoded[i] for i in rows], line.starts)
+        return out
+
+    def _check(self, windows: Sequence[_Window]) -> list[tuple[list[int], list[float]]]:
+        """Return ids and log-probabilities of each window's part, which the decoder has checked."""
+        answers: list[tuple[list[int], list[float]]] = [([], [])] * len(windows)
+        read = [i for i, window in enumerate(windows) if window.draft.stop > window.draft.first]
+        for batch in group_by_width([len(windows[i].frames) * STRIDE for i in read]):
+            part = [windows[read[i]] for i in batch]
+            repaired = repair_drafts(
+                self.model.decode,
+                np.stack([window.memory for window in part]),
+                np.stack([window.frames for window in part]),
+                [window.draft for window in part],
+                self.temperature,
+                0.0 if self.mode == "exact" else 1.0,
+            )
+            for i, answer in zip(batch, repaired, strict=True):
+                answers[read[i]] = answer
+        return answers
+
+    def _trust(self, window: _Window) -> tuple[list[int], list[float]]:
+        """Return the draft of a window's part with the CTC head's log-probabilities."""
+        ids = list(window.draft.ids[window.draft.first : window.draft.stop])
+        if not ids:
+            return [], []
+        scaled = ctc.scale_log_probs(_followed(window), self.temperature)
+        return ids, np.log(ctc.char_confidences(scaled, ids)).tolist()
+
+    def _join(
+        self,
+        windows: Sequence[_Window],
+        answers: Sequence[tuple[list[int], list[float]]],
+        width: int,
+        columns: int,
+    ) -> Recognition:
+        """Join the parts of a line that is ``width`` pixels wide for the network, ``columns`` in the crop."""
+        spans: list[Span] = []
+        scale = STRIDE * columns / width
+        for window, (ids, log_probs) in zip(windows, answers, strict=True):
+            start = window.cut[0]
+            if ids:
+                end = min(float(window.cut[1]), width / STRIDE) - start
+                text = self.charset.decode(ids)
+                for span in measure_spans(text, ids, log_probs, _followed(window), end):
+                    left, right = (scale * (start + edge) for edge in (span.left, span.right))
+                    spans.append(replace(span, left=float(left), right=float(min(columns, right))))
+        text = "".join(span.text for span in spans)
+        first, stop = len(text) - len(text.lstrip()), len(text.rstrip())
+        if stop <= first:
+            return Recognition("", 0.0)
+        confidence = prod(exp(score) for _, log_probs in answers for score in log_probs)
+        return Recognition(text[first:stop], min(1.0, confidence), tuple(spans[first:stop]))
 
 
-def mean_confidence(reading: Recognition) -> float:
-    """Return the geometric mean of the letters' confidences; 0 without letters."""
-    if not reading.chars:
-        return 0.0
-    return prod(char.confidence for char in reading.chars) ** (1 / len(reading.chars))
+def _followed(window: _Window) -> NDArray[np.float32]:
+    """Return the frames in which a window is followed."""
+    return window.frames[window.cut[0] - window.start : window.cut[1] - window.start]
 
 
-def split_long(crop: Pixels) -> list[CropPiece]:
-    """Cut a crop wider than ``MAX_ASPECT`` heights at its gaps; do not cut others.
-
-    A piece stays wider than that only where there is no gap, up to the network's limit.
-    """
-    height, width = crop.shape[:2]
-    if width <= MAX_ASPECT * height:
-        return [CropPiece(crop)]
-    contrast = _column_contrast(crop)
-    scale = width / len(contrast)
-    cuts = _choose_cuts(contrast, _find_gaps(contrast))
-    edges = [0, *(round(at * scale) for at, _ in cuts), width]
-    spaced = [False, *(wide >= MIN_SPACE_GAP * HEIGHT for _, wide in cuts)]
-    return [
-        CropPiece(crop[:, left:right], left, space)
-        for left, right, space in zip(edges[:-1], edges[1:], spaced, strict=True)
-        if right > left
-    ]
-
-
-def join_pieces(pieces: Sequence[CropPiece], readings: Sequence[Recognition]) -> Recognition:
-    """Join the readings of a crop's pieces, with spans in columns of the crop."""
-    text, confidence, chars = "", 1.0, []
-    for piece, reading in zip(pieces, readings, strict=True):
-        if not reading.text:
-            continue
-        moved = [
-            replace(char, left=char.left + piece.left, right=char.right + piece.left)
-            for char in reading.chars
-        ]
-        if text and piece.after_space and moved:
-            gap = replace(moved[0], text=" ", confidence=1.0, left=chars[-1].right, right=moved[0].left)
-            text, chars = text + " ", [*chars, gap]
-        text, confidence, chars = text + reading.text, confidence * reading.confidence, [*chars, *moved]
-    return Recognition(text, confidence, tuple(chars)) if text else Recognition("", 0.0)
-
-
-def _column_contrast(crop: Pixels) -> NDArray[np.float32]:
-    """Return the standard deviation of the ink in each column of the crop at the network's height."""
-    import cv2
-
-    height, width = crop.shape[:2]
-    # Not limited to MAX_WIDTH: wider crops are what has to be cut.
-    size = max(1, round(width * HEIGHT / height)), HEIGHT
-    small = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    flat = ink_channel(small).astype(np.float32)
-    # The outermost rows often hold the border of the sign, which has no gaps.
-    spread = flat[HEIGHT // 10 : -HEIGHT // 10].std(axis=0)
-    return np.convolve(np.pad(spread, 1, mode="edge"), np.full(3, 1 / 3), mode="valid").astype(np.float32)
-
-
-def _find_gaps(contrast: NDArray[np.float32]) -> list[tuple[float, int]]:
-    """Return the center and the width of every run of empty columns."""
-    empty = contrast <= _EMPTY_SHARE * np.quantile(contrast, 0.75)
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], empty.astype(np.int8), [0]))))
-    return [
-        ((left + right) / 2, int(right - left)) for left, right in zip(edges[::2], edges[1::2], strict=True)
-    ]
-
-
-def _choose_cuts(contrast: NDArray[np.float32], gaps: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Choose cuts (column, width of the gap) that give pieces of similar width."""
-    total, widest, start = len(contrast), MAX_ASPECT * HEIGHT, 0.0
-    out: list[tuple[float, int]] = []
-    while (rest := total - start) > widest:
-        goal = rest / np.ceil(rest / widest)
-        limit = min(start + _MAX_PIECE_ASPECT * HEIGHT, total - HEIGHT)
-        near = [gap for gap in gaps if start + goal / 2 <= gap[0] <= start + widest]
-        later = [gap for gap in gaps if start + widest < gap[0] <= limit]
-        if near:
-            # A word gap beats a letter gap; among equal ones the one that gives the most even pieces.
-            cut = max(near, key=lambda gap: gap[1] - abs(gap[0] - start - goal) / HEIGHT)
-        elif later:
-            cut = later[0]
-        elif rest > MAX_WIDTH:
-            window = contrast[int(start + goal / 2) : int(start + _MAX_PIECE_ASPECT * HEIGHT)]
-            cut = start + int(goal / 2) + float(window.argmin()), 0
-        else:
-            break
-        out.append(cut)
-        start = cut[0]
+def _make_drafts(
+    encoded: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]], starts: Sequence[int]
+) -> list[_Window]:
+    """Decode the frames of a line as one, and give each window the letters that it shows."""
+    frames = [rows for _, rows in encoded]
+    cuts = find_cuts(frames, starts)
+    parts = zip(frames, starts, cuts[:-1], cuts[1:], strict=True)
+    ids, spans = find_runs(np.concatenate([rows[a - start : b - start] for rows, start, a, b in parts]))
+    out = []
+    for k, (memory, rows) in enumerate(encoded):
+        start, stop, is_end = starts[k], starts[k] + len(rows), k + 1 == len(encoded)
+        low, high = start + _EDGE * (k > 0), stop - _EDGE * (not is_end)
+        shown = [i for i, (left, right) in enumerate(spans) if low <= left and right <= high]
+        own = [n for n, i in enumerate(shown) if cuts[k] <= spans[i][0] < cuts[k + 1]]
+        draft = WindowDraft(
+            tuple(ids[i] for i in shown),
+            tuple((spans[i][0] - start, spans[i][1] - start) for i in shown),
+            own[0] if own else 0,
+            own[-1] + 1 if own else 0,
+            is_end,
+        )
+        out.append(_Window(memory, rows, start, (cuts[k], cuts[k + 1]), draft))
     return out

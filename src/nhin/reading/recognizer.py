@@ -11,7 +11,6 @@ the weights, if any, turns them into the share of such answers that is right, se
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from math import exp, prod
 from typing import Literal
 
@@ -24,11 +23,13 @@ from nhin.decoding.letter_prior import LetterPrior
 from nhin.decoding.protocol import EncoderDecoder, mask_specials
 from nhin.errors import UnknownName
 from nhin.image.preprocess import HEIGHT, STRIDE, Pixels, preprocess_crop, scaled_width, to_batch
-from nhin.reading import long_lines
+from nhin.reading import rotation
 from nhin.reading.batching import BATCH_SIZE, group_by_width
 from nhin.reading.candidate_ranker import CandidateRanker, Ranking
+from nhin.reading.char_spans import measure_spans
 from nhin.reading.confidence import ReadingCalibration
-from nhin.reading.result import Recognition, Span
+from nhin.reading.long_lines import LongLineReader, is_long
+from nhin.reading.result import Recognition
 from nhin.reading.views import turn_word
 from nhin.text.charset import Charset
 
@@ -82,6 +83,7 @@ class Recognizer:
         self.calibration = (calibrations or {}).get(mode)
         known = temperatures or {}
         self.temperature = known.get(mode, known.get("both", 1.0) if mode == "beam" else 1.0)
+        self.long_lines = LongLineReader(model, charset, height, mode, self.temperature)
         self.ranker = CandidateRanker(model, charset, height, prior) if mode == "beam" else None
 
     def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
@@ -94,12 +96,12 @@ class Recognizer:
             i
             for i, (crop, upright) in enumerate(zip(crops, recognitions, strict=True))
             if crop.size
-            and long_lines.is_tall(crop)
-            and long_lines.mean_confidence(upright) < long_lines.MIN_UPRIGHT_CONFIDENCE
+            and rotation.is_tall(crop)
+            and rotation.mean_confidence(upright) < rotation.MIN_UPRIGHT_CONFIDENCE
         ]
-        rotated = [self._read_rotated([crops[i] for i in doubtful], d) for d in long_lines.ROTATIONS]
+        rotated = [self._read_rotated([crops[i] for i in doubtful], d) for d in rotation.ROTATIONS]
         for i, *others in zip(doubtful, *rotated, strict=True):
-            recognitions[i] = long_lines.most_confident(recognitions[i], others)
+            recognitions[i] = rotation.most_confident(recognitions[i], others)
         if self.ranker is not None:
             recognitions = self._reconsider(self.ranker, crops, recognitions)
         if self.calibration is None:
@@ -113,11 +115,9 @@ class Recognizer:
         doubtful = [
             i
             for i, (crop, first) in enumerate(zip(crops, recognitions, strict=True))
-            if first.confidence < DOUBT
-            and crop.size
-            and crop.shape[1] <= long_lines.MAX_ASPECT * crop.shape[0]
+            if first.confidence < DOUBT and crop.size and not is_long(crop)
         ]
-        upright = [long_lines.rotate(crops[i], recognitions[i].rotation) for i in doubtful]
+        upright = [rotation.rotate(crops[i], recognitions[i].rotation) for i in doubtful]
         best = list(upright)
         odds = [TURN_ODDS * recognitions[i].confidence or MIN_TURNED for i in doubtful]
         for degrees in TURNS:
@@ -152,16 +152,20 @@ class Recognizer:
         return Recognition(best.text, ranking.probabilities[0], chars, first.rotation, others)
 
     def _read_rotated(self, crops: Sequence[Pixels], degrees: int) -> list[Recognition]:
-        recognitions = self._read_unrotated([long_lines.rotate(crop, degrees) for crop in crops])
+        recognitions = self._read_unrotated([rotation.rotate(crop, degrees) for crop in crops])
         return [replace(recognition, rotation=degrees) for recognition in recognitions]
 
     def _read_unrotated(self, crops: Sequence[Pixels]) -> list[Recognition]:
-        """Read crops as they are, very wide ones in pieces."""
-        split = [long_lines.split_long(crop) if crop.size else [] for crop in crops]
-        recognitions = iter(self._read_pieces([piece.picture for pieces in split for piece in pieces]))
-        return [long_lines.join_pieces(pieces, [next(recognitions) for _ in pieces]) for pieces in split]
+        """Read crops as they are, long lines in windows."""
+        out = [EMPTY] * len(crops)
+        words = [i for i, crop in enumerate(crops) if crop.size and not is_long(crop)]
+        lines = [i for i, crop in enumerate(crops) if crop.size and is_long(crop)]
+        for which, read in ((words, self._read_words), (lines, self.long_lines.read)):
+            for i, recognition in zip(which, read([crops[i] for i in which]), strict=True):
+                out[i] = recognition
+        return out
 
-    def _read_pieces(self, pictures: Sequence[Pixels]) -> list[Recognition]:
+    def _read_words(self, pictures: Sequence[Pixels]) -> list[Recognition]:
         """Read pictures in batches of equal preprocessed width."""
         inputs = [preprocess_crop(picture, self.height) for picture in pictures]
         out = [EMPTY] * len(pictures)
@@ -177,7 +181,7 @@ class Recognizer:
         frames = mask_specials(log_probs, ctc.BLANK)
         drafts = [ctc.greedy_decode(row) for row in frames]
         if self.mode == "fast":
-            scaled = _apply_temperature(frames, self.temperature)
+            scaled = ctc.scale_log_probs(frames, self.temperature)
             for ids, row in zip(drafts, scaled, strict=True):
                 yield ids, np.log(ctc.char_confidences(row, ids) or [1.0]).tolist(), row
             return
@@ -224,30 +228,9 @@ class Recognizer:
             return EMPTY
         height, width = shape[0], shape[1]
         scaled = scaled_width(width, height, self.height)
-        edges = _char_edges(ctc.forced_align(frames, ids), scaled / STRIDE)
         scale = STRIDE * width / scaled
         spans = tuple(
-            Span(char, min(1.0, exp(score)), float(left * scale), float(min(width, right * scale)))
-            for char, score, (left, right) in zip(text, log_probs, edges, strict=False)
+            replace(span, left=float(span.left * scale), right=float(min(width, span.right * scale)))
+            for span in measure_spans(text, ids, log_probs, frames, scaled / STRIDE)
         )
         return Recognition(text[first:stop], min(1.0, prod(map(exp, log_probs))), spans[first:stop])
-
-
-def _apply_temperature(frames: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:
-    """Divide log-probabilities by the temperature and normalize them again."""
-    if temperature == 1.0:
-        return frames
-    scaled = frames / temperature
-    return scaled - np.logaddexp.reduce(scaled, axis=-1, keepdims=True)
-
-
-def _char_edges(spans: Sequence[tuple[int, int]], width: float) -> list[tuple[float, float]]:
-    """Widen spans of frames until neighbors meet; the outer ones by half a letter, inside ``width``.
-
-    CTC spans lie near the center of a letter and are narrower than it.
-    """
-    centers = [(left + right) / 2 for left, right in spans]
-    pitch = float(np.median(np.diff(centers))) if len(centers) > 1 else width
-    outer = max(0.0, centers[0] - pitch / 2), max(spans[-1][1], min(width, centers[-1] + pitch / 2))
-    middles = [(a[1] + b[0]) / 2 for a, b in pairwise(spans)]
-    return [(min(a, width), min(b, width)) for a, b in pairwise([outer[0], *middles, outer[1]])]
