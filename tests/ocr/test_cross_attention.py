@@ -46,18 +46,20 @@ def test_a_checkpoint_and_its_export_show_the_same(run, pair, picture):
     np.testing.assert_allclose(torch_part.weights, onnx_part.weights, atol=0.02)  # one is rounded to halves
 
 
-def test_a_wide_line_is_shown_in_the_pieces_in_which_it_is_read(run):
+def test_a_wide_line_is_shown_in_the_windows_in_which_it_is_read(run):
     recognizer = open_reader(run)
-    crop = np.full((40, 400, 3), 230, np.uint8)
-    for left in range(20, 390, 30):
+    crop = np.full((40, 1300, 3), 230, np.uint8)
+    for left in range(20, 1290, 30):
         crop[8:32, left : left + 6] = 20
     reading = recognizer.read([crop])[0]
     ((*parts,),) = trace_reading(run, crop, crop=True)
     assert len(parts) > 1
-    assert "".join(part.text for part in parts) == reading.text.replace(" ", "")
+    assert reading.text.startswith(parts[0].text)
+    assert reading.text.endswith(parts[-1].text)
+    assert all(part.text in reading.text for part in parts)
     for part in parts:
         assert part.weights.shape[-1] * part.frame_width >= part.picture.shape[1] - part.frame_width
-    assert sum(part.picture.shape[1] for part in parts) <= crop.shape[1]
+    assert sum(part.picture.shape[1] for part in parts) >= crop.shape[1] - 4
 
 
 def test_each_character_and_the_end_have_a_strip(pair, picture, tmp_path, capsys):

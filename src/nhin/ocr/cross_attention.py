@@ -21,12 +21,14 @@ from nhin.files import read_folder
 from nhin.image.load import PictureSource
 from nhin.image.preprocess import STRIDE, Pixels, preprocess_crop, scaled_width, to_batch
 from nhin.ocr.evaluate import open_reader
-from nhin.reading import long_lines
 from nhin.reading.isolated_model import MEMORY, OPEN_SECONDS, RUN_SECONDS
+from nhin.reading.line_windows import cut_windows
+from nhin.reading.long_lines import is_long
 from nhin.reading.onnx_model import is_onnx_model, locate_model, read_model
 from nhin.reading.reader import Reader
 from nhin.reading.recognizer import Recognizer
 from nhin.reading.result import Recognition
+from nhin.reading.rotation import rotate
 from nhin.sandbox import Sandbox, SandboxError
 from nhin.text.charset import SOS
 
@@ -58,7 +60,7 @@ class TextAttention:
 def trace_reading(
     weights: str | Path, source: PictureSource, crop: bool = False
 ) -> list[tuple[TextAttention, ...]]:
-    """Read a picture; return for each line where the decoder looked, in pieces if the line is very wide.
+    """Read a picture; return for each line where the decoder looked, in windows if the line is very long.
 
     Args:
         weights: A bundled name, exported weights, a checkpoint or its run.
@@ -93,20 +95,19 @@ class _Recorder:
 def _trace_line(
     recognizer: Recognizer, decoder: Decoder, crop: Pixels, reading: Recognition
 ) -> tuple[TextAttention, ...]:
-    pieces = long_lines.split_long(long_lines.rotate(crop, reading.rotation))
-    texts = [reading.text] if len(pieces) == 1 else [_text_inside(piece, reading) for piece in pieces]
-    return tuple(
-        trace_text(recognizer, decoder, piece.picture, text)
-        for piece, text in zip(pieces, texts, strict=True)
-        if text
-    )
-
-
-def _text_inside(piece: long_lines.CropPiece, reading: Recognition) -> str:
-    """Return the characters whose middle lies in a piece, without the space between it and another."""
-    right = piece.left + piece.picture.shape[1]
-    inside = (char.text for char in reading.chars if piece.left <= (char.left + char.right) / 2 < right)
-    return "".join(inside).strip()
+    crop = rotate(crop, reading.rotation)
+    if not is_long(crop):
+        return (trace_text(recognizer, decoder, crop, reading.text),)
+    line = cut_windows(crop, recognizer.height)
+    scale = crop.shape[1] / line.width
+    out = []
+    for start, picture in zip(line.starts, line.pictures, strict=True):
+        left, right = start * STRIDE * scale, (start * STRIDE + picture.shape[1]) * scale
+        shown = [char.text for char in reading.chars if left <= char.left and char.right <= right]
+        if text := "".join(shown).strip():
+            part = np.ascontiguousarray(crop[:, round(left) : round(right)])
+            out.append(trace_text(recognizer, decoder, part, text))
+    return tuple(out)
 
 
 def trace_text(recognizer: Recognizer, decoder: Decoder, picture: Pixels, text: str) -> TextAttention:
