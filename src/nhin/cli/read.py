@@ -22,7 +22,7 @@ OPTIONS = ("--format", "--crop", "--weights", "--digest", "--example", "--help")
 
 def read(
     *paths: Annotated[Path, Parameter(allow_leading_hyphen=True)],
-    format: Literal["text", "tsv", "json"] = "text",
+    format: Literal["text", "markdown", "tsv", "json"] = "text",
     crop: bool = False,
     weights: str = DEFAULT_MODEL,
     digest: str | None = None,
@@ -35,8 +35,9 @@ def read(
 
     Args:
         paths: Pictures, or folders of pictures; - reads one picture from standard input.
-        format: text: the lines alone, a form feed between pages. tsv: path, page, line, text, confidence
-            (0 to 1), box. json: one object per page and line, with the position of every character.
+        format: text: the lines alone, tabs between the cells of a table, a form feed between pages. markdown:
+            headings, paragraphs, tables. tsv: path, page, line, text, confidence (0 to 1), box. json: one
+            object per page and line, with the position of every character, and the blocks of the page.
         crop: The pictures are single words or lines already: detect no lines.
         weights: The model: a name, or a folder with an ONNX pair.
         digest: The digest that these weights must have, as nhin inspect prints it; 16 digits are enough.
@@ -51,8 +52,10 @@ def read(
     if not paths:
         raise UsageError("nothing to read: give pictures, folders, or - for standard input")
     from nhin.reading.reader import Reader
+    from nhin.reading.markdown import MARKDOWN_PAGE_BREAK, escape_markdown
     from nhin.reading.writers import PAGE_BREAK, TSV_HEAD, WRITERS
 
+    page_breaks = {"text": PAGE_BREAK, "markdown": MARKDOWN_PAGE_BREAK}
     # Weights that cannot be loaded fail every picture alike: report it once.
     reader = Reader(weights, digest=digest).load(crop)
     if format == "tsv":
@@ -62,12 +65,15 @@ def read(
         if isinstance(source, NhinError):
             exit_code = max(exit_code, _report_failure(source))
             continue
-        title = f"{chr(10) * (number > 0)}==> {name} <==\n" if len(sources) > 1 else ""
+        title = f"==> {name} <==\n" if len(sources) > 1 else ""
+        if format == "markdown" and title:
+            title = f"{escape_markdown(title)}\n\n"
+        title = f"{chr(10) * bool(title and number)}{title}"
         try:
             for reading in reader.read_pages(sys.stdin.buffer if source is None else source, crop, name=name):
-                if format == "text":
+                if format in page_breaks:
                     sys.stdout.write(title)
-                    title = PAGE_BREAK
+                    title = page_breaks[format]
                 sys.stdout.write(WRITERS[format](reading, name))
                 sys.stdout.flush()
                 exit_code = max(exit_code, _report_warnings(reading))

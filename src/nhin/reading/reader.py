@@ -1,4 +1,4 @@
-"""Read a picture: detect its lines, order them, recognize each. ONNX Runtime runs the networks, not torch."""
+"""Read a picture: detect its lines, recognize and arrange them. ONNX Runtime runs the networks, not torch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +13,7 @@ from nhin.errors import PictureError
 from nhin.image.contrast import is_blank
 from nhin.image.load import Page, Picture, PictureSource, open_pages, open_picture, source_name
 from nhin.image.preprocess import HEIGHT
+from nhin.reading.layout import arrange_lines
 from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
 from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition
 
@@ -133,13 +134,13 @@ class Reader:
             warnings = (ReadingWarning("others-ignored", message),)
         if min(pixels.shape[:2]) < _MIN_SIDE or is_blank(pixels):
             return Reading((), picture.width, picture.height, warnings=warnings)
-        lines = _scale_to_picture(self._read_lines(pixels, crop, name), picture)
-        return Reading(lines, picture.width, picture.height, warnings=warnings)
+        layout = arrange_lines(_scale_to_picture(self._read_lines(pixels, crop, name), picture))
+        size = picture.width, picture.height
+        return Reading(layout.lines, *size, warnings=warnings, turn=layout.turn, blocks=layout.blocks)
 
     def _read_lines(self, pixels: NDArray[np.uint8], crop: bool, name: str) -> list[Line]:
-        """Crop the lines in order and read them; a small picture with at most one is a word, not cropped."""
+        """Crop the lines and read them; a small picture with at most one is a word, not cropped."""
         from nhin.reading.line_crop import crop_line, locate_line, whole_picture
-        from nhin.reading.reading_order import reading_order
 
         quads = [] if crop else self.detector.find(pixels)
         if crop or (len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
@@ -147,7 +148,7 @@ class Reader:
             crops = [whole_picture(pixels)]
         else:
             _check_length([_box_sides(quad) for quad in quads], name)
-            crops = [line for i in reading_order(quads) if (line := crop_line(pixels, quads[i])) is not None]
+            crops = [line for quad in quads if (line := crop_line(pixels, quad)) is not None]
         results = self.recognizer.read([line.pixels for line in crops]) if crops else []
         pairs = zip(crops, results, strict=True)
         return [locate_line(line, result) for line, result in pairs if result.text.strip()]

@@ -1,6 +1,7 @@
 """The results of reading, from the picture down to the character; frozen dataclasses."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 Point = tuple[float, float]
 Box = tuple[Point, Point, Point, Point]
@@ -70,11 +71,44 @@ WARNING_CODES = {
 """What each code of a ``ReadingWarning`` means."""
 
 
+Cell = tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextBlock:
+    """Part of a page: rows of cells, each cell with its lines.
+
+    ``kind`` is ``heading``, ``paragraph``, ``caption`` or ``table``. The rows of a table have equally many
+    cells, some of them without lines; other blocks have a row a line, mostly of one cell. ``level`` is that
+    of a heading: 1 or 2.
+    """
+
+    kind: Literal["heading", "paragraph", "caption", "table"]
+    rows: tuple[tuple[Cell, ...], ...]
+    level: int = 0
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines, row by row."""
+        return tuple(line for row in self.rows for cell in row for line in cell)
+
+    @property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """The text of each cell, by rows; the lines of a cell are joined by spaces."""
+        return tuple(tuple(" ".join(line.text for line in cell) for cell in row) for row in self.rows)
+
+    @property
+    def text(self) -> str:
+        """A text line for each row, its cells joined by tabs."""
+        return "\n".join("\t".join(row).rstrip("\t") for row in self.texts)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The text of one page, in reading order; width and height in pixels, after EXIF rotation.
 
-    ``page`` counts from 1. ``warnings`` tell what was not read.
+    ``page`` counts from 1. ``warnings`` tell what was not read. ``turn`` is how far the text stands turned
+    clockwise: 0, 90, 180 or 270 degrees. ``blocks`` hold the lines again, as headings, paragraphs and tables.
     """
 
     lines: tuple[Line, ...]
@@ -82,11 +116,13 @@ class Reading:
     height: int
     page: int = 1
     warnings: tuple[ReadingWarning, ...] = ()
+    turn: int = 0
+    blocks: tuple[TextBlock, ...] = ()
 
     @property
     def text(self) -> str:
-        """The texts of the lines, joined by newlines."""
-        return "\n".join(line.text for line in self.lines)
+        """The texts of the lines, joined by newlines; the cells of a row are joined by tabs."""
+        return "\n".join(part.text for part in self.blocks or self.lines)
 
     @property
     def confidence(self) -> float:

@@ -1,10 +1,11 @@
-"""A reading as text, as TSV and as JSON."""
+"""A reading as text, as Markdown, as TSV and as JSON."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from nhin.reading.markdown import to_markdown
 from nhin.reading.result import Line, Reading
 
 TSV_HEAD = "path\tpage\tline\ttext\tconfidence\tbox\n"
@@ -14,7 +15,7 @@ _NO_BREAKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
 
 
 def to_text(reading: Reading, path: str) -> str:
-    """Format the text of the lines, one per row; an empty string without lines."""
+    """Format the lines, one per row, and table rows with tabs; an empty string without lines."""
     return f"{reading.text}\n" if reading.lines else ""
 
 
@@ -37,13 +38,27 @@ def to_json_line(reading: Reading, path: str) -> str:
         "height": reading.height,
         "text": reading.text,
         "confidence": round(reading.confidence, 6),
+        "turn": reading.turn,
         "lines": [_line_to_dict(line) for line in reading.lines],
+        "blocks": _number_blocks(reading),
         "warnings": [asdict(warning) for warning in reading.warnings],
     }
     return json.dumps(_round_floats(tree), ensure_ascii=False) + "\n"
 
 
-WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": to_text, "tsv": to_tsv, "json": to_json_line}
+WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": to_text, "markdown": to_markdown, "tsv": to_tsv, "json": to_json_line}
+
+
+def _number_blocks(reading: Reading) -> list[dict[str, Any]]:
+    """Describe blocks by the places of their lines in ``lines``, counted from 0; tables by rows and cells."""
+    numbers = iter(range(len(reading.lines)))
+    blocks: list[dict[str, Any]] = []
+    for block in reading.blocks:
+        rows = [[[next(numbers) for _ in cell] for cell in row] for row in block.rows]
+        lines = [number for row in rows for cell in row for number in cell]
+        extra = {"table": {"rows": rows}, "heading": {"level": block.level}}.get(block.kind, {})
+        blocks.append({"kind": block.kind, "lines": lines, **extra})
+    return blocks
 
 
 def _line_to_dict(line: Line) -> dict[str, Any]:
