@@ -53,6 +53,17 @@ def test_several_pictures_are_told_apart(words, capsys):
     assert f"==> {words / 'biển 60.png'} <==\n60x30\n\n==>" in out
 
 
+def test_markdown_parts_pictures_by_their_names_and_pages_by_a_rule(words, capsys, tmp_path):
+    assert main(["read", "--crop", "--format", "markdown", str(words)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("==\\> ") == 3
+    assert "biển 60.png \\<==\n\n60x30\n\n==\\>" in out
+    scan = tmp_path / "scan.tif"
+    grain().save(scan, save_all=True, append_images=[grain(70)])
+    assert main(["read", "--crop", "--format", "markdown", str(scan)]) == 0
+    assert capsys.readouterr().out == "60x30\n\n---\n\n70x30\n"
+
+
 def test_a_table_carries_path_text_and_box(words, capsys):
     assert main(["read", "--crop", "--format", "tsv", str(words)]) == 0
     head, *rows = capsys.readouterr().out.splitlines()

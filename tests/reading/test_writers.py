@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from nhin.reading.line_crop import locate_line, whole_picture
-from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition
+from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition, TextBlock
 from nhin.reading.writers import TSV_HEAD, to_json_line, to_text, to_tsv
 
 BOX = ((1.0, 2.0), (30.5, 2.0), (30.5, 12.25), (1.0, 12.25))
@@ -67,3 +67,19 @@ def test_page_and_warnings_are_written():
     tree = json.loads(to_json_line(reading, "a.tif"))
     assert tree["page"] == 3
     assert tree["warnings"] == [{"code": "page-skipped", "message": "a.tif, page 3, is torn"}]
+
+
+def test_json_has_the_blocks_by_the_places_of_their_lines():
+    title, *cells = (Line(text, 1.0, BOX) for text in ("Thực đơn", "Phở", "bò", "45.000"))
+    blocks = (
+        TextBlock("heading", (((title,),),), 1),
+        TextBlock("table", (((cells[0], cells[1]), (cells[2],)), ((), ()))),
+    )
+    reading = Reading((title, *cells), 40, 20, turn=90, blocks=blocks)
+    tree = json.loads(to_json_line(reading, "x.png"))
+    assert tree["turn"] == 90
+    assert tree["blocks"] == [
+        {"kind": "heading", "lines": [0], "level": 1},
+        {"kind": "table", "lines": [1, 2, 3], "rows": [[[1, 2], [3]], [[], []]]},
+    ]
+    assert tree["text"] == "Thực đơn\nPhở bò\t45.000\n"

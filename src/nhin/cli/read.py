@@ -51,8 +51,8 @@ def read(
         paths = (*paths, Path(__file__).parents[1] / "examples" / "street_sign.png")
     if not paths:
         raise UsageError("nothing to read: give pictures, folders, or - for standard input")
+    from nhin.reading.markdown import MARKDOWN_PAGE_BREAK
     from nhin.reading.reader import Reader
-    from nhin.reading.markdown import MARKDOWN_PAGE_BREAK, escape_markdown
     from nhin.reading.writers import PAGE_BREAK, TSV_HEAD, WRITERS
 
     page_breaks = {"text": PAGE_BREAK, "markdown": MARKDOWN_PAGE_BREAK}
@@ -65,10 +65,7 @@ def read(
         if isinstance(source, NhinError):
             exit_code = max(exit_code, _report_failure(source))
             continue
-        title = f"==> {name} <==\n" if len(sources) > 1 else ""
-        if format == "markdown" and title:
-            title = f"{escape_markdown(title)}\n\n"
-        title = f"{chr(10) * bool(title and number)}{title}"
+        title = _format_title(name, format, number) if len(sources) > 1 else ""
         try:
             for reading in reader.read_pages(sys.stdin.buffer if source is None else source, crop, name=name):
                 if format in page_breaks:
@@ -93,6 +90,14 @@ def _iter_sources(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | NhinErr
             yield STDIN, None
             continue
         yield from ((str(item), item) for item in expand_paths([path]))
+
+
+def _format_title(name: str, format: str, number: int) -> str:
+    """Return what stands above the text of one picture of several, after an empty line."""
+    from nhin.reading.markdown import escape_markdown
+
+    title = f"==> {name} <==\n"
+    return "\n" * (number > 0) + (f"{escape_markdown(title)}\n\n" if format == "markdown" else title)
 
 
 def _report_failure(why: NhinError) -> int:

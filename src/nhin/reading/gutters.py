@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from nhin.reading.prose import is_prose
@@ -17,26 +18,27 @@ from nhin.reading.white_gaps import (
 )
 
 _MIN_WIDTH = 0.4
-_NEAR = 0.9
+_NEAR, _FAR = 0.9, 4.0
+_REACH = 12
+"""How many bands of a span are looked at to tell whether it goes on."""
 Sides = Sequence[tuple[Lines, Lines]]
 """The lines left and right of a gutter, for each band."""
 
 
 @dataclass(frozen=True, slots=True)
 class GutterRun:
-    """The lines on both sides of a gutter, and those of the region above and below them."""
+    """The lines on both sides of a gutter of some width, in the bands from ``start`` up to ``stop``."""
 
-    above: Lines
+    start: int
+    stop: int
     left: Lines
     right: Lines
-    below: Lines
     width: float
 
 
-def find_runs(lines: Lines) -> Iterator[GutterRun]:
+def find_runs(bands: Sequence[Lines]) -> Iterator[GutterRun]:
     """Yield what stands on both sides of each gutter of a region."""
-    bands = group_bands(lines)
-    min_width = _MIN_WIDTH * typical_height(lines)
+    min_width = _MIN_WIDTH * typical_height([line for band in bands for line in band])
     known: list[tuple[int, int, Interval]] = []
     for seed, band in enumerate(bands):
         for gap in find_gaps(band, min_width):
@@ -45,9 +47,8 @@ def find_runs(lines: Lines) -> Iterator[GutterRun]:
             first, last, gutter = _extend_gutter(bands, seed, gap, min_width)
             known.append((first, last, gutter))
             for start, stop in _find_spans(bands[first : last + 1], gutter):
-                parts = bands[: first + start], bands[first + start : first + stop], bands[first + stop :]
-                above, own, below = ([line for band in part for line in band] for part in parts)
-                yield GutterRun(above, *split_at(own, gutter), below, gutter[1] - gutter[0])
+                own = [line for band in bands[first + start : first + stop] for line in band]
+                yield GutterRun(first + start, first + stop, *split_at(own, gutter), gutter[1] - gutter[0])
 
 
 def _extend_gutter(
@@ -89,7 +90,8 @@ def _grow(sides: Sides, span: Sequence[int], step: int, limit: int) -> int:
     start, stop = span
     while (stop if step > 0 else start) != limit:
         outer = stop if step > 0 else start - 1
-        if not _is_attached(sides[start:stop], sides[outer], below=step > 0):
+        near = slice(max(start, stop - _REACH), stop) if step > 0 else slice(start, min(stop, start + _REACH))
+        if not _is_attached(sides[near], sides[outer], below=step > 0):
             break
         start, stop = min(start, outer), max(stop, outer + 1)
     return stop if step > 0 else start
@@ -104,19 +106,20 @@ def _is_attached(span: Sides, outer: tuple[Lines, Lines], below: bool) -> bool:
     side = 0 if outer[0] else 1
     own, inner = outer[side], span[-1 if below else 0]
     lines = [line for both in span for line in both[side]]
-    column = group_bands(lines)
-    near = column[-1 if below else 0]
-    height = min(typical_height(own), typical_height(near))
-    if not 0.7 < typical_height(own) / typical_height(near) < 1.4:
+    height = typical_height(own)
+    if not lines or (gap := _white(lines, own, below)) > _FAR * height:
         return False
-    usual = [white_between(a, b) for a, b in zip(column[:-1], column[1:], strict=True)]
-    limit = max(_NEAR * height, 1.3 * median(usual) if usual else 0.0)
-    if _white(near, own, below) <= limit:
-        return True
     if not inner[side] and _white(inner[1 - side], own, below) <= _NEAR * height:
         return True
+    column = group_bands(lines)
+    near = typical_height(column[-1 if below else 0])
+    if not 0.7 < height / near < 1.4:
+        return False
+    usual = [white_between(a, b) for a, b in pairwise(column)]
+    if gap <= max(_NEAR * min(height, near), 1.3 * median(usual) if usual else 0.0):
+        return True
     fills = abs(max(line.right for line in own) - max(line.right for line in lines)) < 1.5 * height
-    return fills and _white(near, own, below) <= 4 * height and is_prose(lines)
+    return fills and is_prose(lines)
 
 
 def _white(inner: Lines, outer: Lines, below: bool) -> float:

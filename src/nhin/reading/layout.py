@@ -13,6 +13,7 @@ from nhin.reading.paragraphs import body_height, make_blocks
 from nhin.reading.result import Line, TextBlock
 from nhin.reading.tables import Row, find_tables
 
+
 @dataclass(frozen=True, slots=True)
 class PageLayout:
     """The blocks of a page in reading order.

@@ -60,11 +60,11 @@ def split_by_turn(lines: Sequence[Line]) -> list[tuple[int, list[PlacedLine]]]:
     votes = {quarter: weights[quarters == quarter].sum() for quarter in range(4)}
     groups = []
     for quarter in sorted(range(4), key=lambda q: (q > 0, -votes[q])):
-        own = np.flatnonzero(quarters == quarter)
-        if len(own):
+        own = np.flatnonzero(quarters == quarter).tolist()
+        if own:
             start = page + 90 * quarter
             angle = start + _weighted_median(_wrap(angles[own] - start), weights[own])
-            turn = int(round(angle / 90)) * 90 % 360
+            turn = round(angle / 90) * 90 % 360
             groups.append((turn, _place(boxes[own], angle, [lines[i] for i in own])))
     return groups
 
@@ -114,6 +114,6 @@ def _place(boxes: NDArray[np.float64], angle: float, lines: Sequence[Line]) -> l
     level = boxes @ np.array([[cos, -sin], [sin, cos]])
     sides = np.hypot(*np.moveaxis(np.roll(level, -1, axis=1) - level, 2, 0))
     half = np.stack([sides[:, 0] + sides[:, 2], sides[:, 1] + sides[:, 3]], axis=1) / 4
-    center = level.mean(axis=1)
+    half, center = np.maximum(half, 1e-3), level.mean(axis=1)
     extents = np.concatenate([center - half, center + half], axis=1).tolist()
     return [PlacedLine(line, *extent) for line, extent in zip(lines, extents, strict=True)]

@@ -91,7 +91,7 @@ def _goes_on(above: Row, row: Row, right: float) -> bool:
         return True
     height = max(line.height for line in row_lines(above))
     indent = _left(above) - _left(row)
-    return _right(above) > right - 3 * height and -0.7 * height < indent < 4 * height
+    return _right(above) > right - 3.3 * height and -0.7 * height < indent < 4 * height
 
 
 def _left(row: Row) -> float:

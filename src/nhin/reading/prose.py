@@ -1,6 +1,7 @@
 """Tell prose and lists of figures by their lines."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 
 from nhin.reading.page_turn import PlacedLine
@@ -19,11 +20,11 @@ def is_prose(lines: Sequence[PlacedLine]) -> bool:
 
 
 def _is_running(lines: Sequence[PlacedLine]) -> bool:
-    """Return whether lines follow closely on each other, and most begin in mid-sentence or fill the column."""
+    """Return whether lines stand close together, and most begin in mid-sentence or fill the column."""
     rows = group_bands(lines)
     if len(rows) < 3 or len(rows) < 0.8 * len(lines):
         return False
-    gaps = [white_between(above, below) for above, below in zip(rows[:-1], rows[1:], strict=True)]
+    gaps = [white_between(above, below) for above, below in pairwise(rows)]
     if median(gaps) > 0.8 * typical_height(lines):
         return False
     texts = [line.line.text.lstrip() for line in lines]

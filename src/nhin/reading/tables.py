@@ -9,7 +9,7 @@ from nhin.reading.white_gaps import (
     Interval,
     Lines,
     find_gaps,
-    group_bands,
+    group_alternate_bands,
     is_level,
     split_at,
     split_columns,
@@ -62,7 +62,7 @@ def find_tables(region: Lines) -> list[RegionPart]:
 def group_rows(region: Lines) -> list[Row]:
     """Group the lines of a region into rows of cells, from the top."""
     rows: list[Row] = []
-    for band in group_bands(region):
+    for band in group_alternate_bands(region):
         levels = _group_level(band)
         if len(levels) > 1 and (columns := _tall_cells(band)):
             rows.append(columns)
@@ -104,7 +104,7 @@ def _covers(level: Lines, line: PlacedLine) -> bool:
 
 
 def _tall_cells(band: Lines) -> Row | None:
-    """Return the columns of a band as one row's cells, if one has a single line, beside the middle of the others."""
+    """Return the cells of a band that is one row: one has a single line, beside the middle of the others."""
     columns = split_columns(band, 0.4 * typical_height(band))
     sizes = [len(column) for column in columns]
     if len(columns) < 2 or min(sizes) > 1 or max(sizes) > 6:
@@ -133,7 +133,7 @@ def _join_cells(row: Row, gap: float) -> Row:
 
 
 def _table_end(rows: list[Row], start: int) -> int:
-    """Return the end of the table that begins at a row; 0 without a table of at least two rows and columns."""
+    """Return the end of the table of two rows and columns or more that begins at a row; 0 without one."""
     if len(rows[start]) < 2:
         return 0
     gutters = find_gaps(row_lines(rows[start]), 0.0)
@@ -170,9 +170,7 @@ def _is_continuation(rows: list[Row], i: int) -> bool:
     """
     above, (cell, *_) = rows[i - 1], rows[i]
     height, gap = typical_height(cell), row_gap(above, rows[i])
-    is_under = any(
-        min(cell[0].right, line.right) > max(cell[0].left, line.left) for line in row_lines(above)
-    )
+    is_under = any(min(cell[0].right, line.right) > max(cell[0].left, line.left) for line in row_lines(above))
     if not is_under or gap > _TIGHT * height:
         return False
     starts = cell[0].line.text.lstrip()[:1]
@@ -189,7 +187,10 @@ def _align_cells(rows: list[Row]) -> list[Row]:
     count = max((size for size in set(sizes) if sizes.count(size) > 1), default=max(sizes))
     full = [row for row in rows if len(row) == count]
     extents = [
-        (min(line.left for row in full for line in row[k]), max(line.right for row in full for line in row[k]))
+        (
+            min(line.left for row in full for line in row[k]),
+            max(line.right for row in full for line in row[k]),
+        )
         for k in range(count)
     ]
     aligned: list[Row] = []
@@ -222,7 +223,11 @@ def _goes_on(cells: Row, above: Row, gap: float) -> bool:
     """Return whether a row has the rest of cells of the row above, and nothing in the first column."""
     own = [cell for cell in cells if cell]
     height = typical_height(row_lines(own))
-    if cells[0] or gap > _TIGHT * height or any(own and not top for own, top in zip(cells, above)):
+    if (
+        cells[0]
+        or gap > _TIGHT * height
+        or any(own and not top for own, top in zip(cells, above, strict=True))
+    ):
         return False
     starts = [cell[0].line.text.lstrip()[:1] for cell in own]
     return len(own) == 1 or all(start.islower() or start == "(" for start in starts)

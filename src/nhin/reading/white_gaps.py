@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from statistics import median
 
+import numpy as np
+
 from nhin.reading.page_turn import PlacedLine
 
 Lines = list[PlacedLine]
@@ -11,6 +13,7 @@ Interval = tuple[float, float]
 _OVERLAP = 0.25
 """Share of its height that a line may reach into the band above."""
 _LEVEL = 0.35
+_BELOW, _BESIDE = 0.3, 0.4
 
 
 def group_bands(lines: Sequence[PlacedLine]) -> list[Lines]:
@@ -26,6 +29,23 @@ def group_bands(lines: Sequence[PlacedLine]) -> list[Lines]:
             bands.append([line])
             reach = line.bottom - inset
     return bands
+
+
+def group_alternate_bands(lines: Lines) -> list[Lines]:
+    """Group lines into bands; columns off each other's grid, whose lines alternate, are one band."""
+    joined: list[Lines] = []
+    for band in group_bands(lines):
+        pairs = [
+            (above, line)
+            for above in (joined[-1] if joined else [])
+            for line in band
+            if line.top - above.bottom < _BELOW * min(above.height, line.height)
+        ]
+        if pairs and all(find_gaps(pair, _BESIDE * band[0].height) for pair in pairs):
+            joined[-1] = joined[-1] + band
+        else:
+            joined.append(band)
+    return joined
 
 
 def find_gaps(lines: Sequence[PlacedLine], min_width: float) -> list[Interval]:
@@ -82,3 +102,10 @@ def white_between(above: Sequence[PlacedLine], below: Sequence[PlacedLine]) -> f
 def is_level(a: PlacedLine, b: PlacedLine) -> bool:
     """Return whether two lines stand level with each other."""
     return abs(a.middle - b.middle) <= _LEVEL * max(a.height, b.height)
+
+
+def are_level(lines: Sequence[PlacedLine], others: Sequence[PlacedLine]) -> list[bool]:
+    """Return for each line whether any of the others stands level with it."""
+    middles = np.array([line.middle for line in lines])[:, None] - [line.middle for line in others]
+    heights = np.maximum.outer([line.height for line in lines], [line.height for line in others])
+    return list(map(bool, np.any(np.abs(middles) <= _LEVEL * heights, axis=1)))

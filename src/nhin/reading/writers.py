@@ -46,7 +46,12 @@ def to_json_line(reading: Reading, path: str) -> str:
     return json.dumps(_round_floats(tree), ensure_ascii=False) + "\n"
 
 
-WRITERS: dict[str, Callable[[Reading, str], str]] = {"text": to_text, "markdown": to_markdown, "tsv": to_tsv, "json": to_json_line}
+WRITERS: dict[str, Callable[[Reading, str], str]] = {
+    "text": to_text,
+    "markdown": to_markdown,
+    "tsv": to_tsv,
+    "json": to_json_line,
+}
 
 
 def _number_blocks(reading: Reading) -> list[dict[str, Any]]:
