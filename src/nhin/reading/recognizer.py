@@ -28,6 +28,7 @@ from nhin.reading.batching import BATCH_SIZE, group_by_width
 from nhin.reading.candidate_ranker import CandidateRanker, Ranking
 from nhin.reading.char_spans import measure_spans
 from nhin.reading.confidence import ReadingCalibration
+from nhin.reading.leaders import is_leader
 from nhin.reading.long_lines import LongLineReader, is_long
 from nhin.reading.result import Recognition
 from nhin.reading.views import turn_word
@@ -159,7 +160,7 @@ class Recognizer:
         """Read crops as they are, long lines in windows."""
         out = [EMPTY] * len(crops)
         words = [i for i, crop in enumerate(crops) if crop.size and not is_long(crop)]
-        lines = [i for i, crop in enumerate(crops) if crop.size and is_long(crop)]
+        lines = [i for i, crop in enumerate(crops) if crop.size and is_long(crop) and not is_leader(crop)]
         for which, read in ((words, self._read_words), (lines, self.long_lines.read)):
             for i, recognition in zip(which, read([crops[i] for i in which]), strict=True):
                 out[i] = recognition
