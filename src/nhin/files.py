@@ -29,8 +29,9 @@ def explain_os_error(action: str, error: type[NhinError] = CheckpointError) -> I
         raise error(f"cannot {action}: {why.strerror or why}") from why
 
 
-def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = CheckpointError) -> None:
-    """Write a file beside its place, flush it to the disk, then rename it; text is written as UTF-8.
+@contextmanager
+def open_atomic(path: Path, error: type[NhinError] = CheckpointError) -> Iterator[IO[bytes]]:
+    """Yield a file beside a path, which is flushed to the disk and renamed to it at the end.
 
     Raises:
         CheckpointError: There is no room or no permission (``error``, if given); what was there is intact.
@@ -40,7 +41,7 @@ def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = Checkpo
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with new.open("wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
@@ -48,6 +49,12 @@ def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = Checkpo
             with suppress(OSError):
                 new.unlink(missing_ok=True)
             raise
+
+
+def write_atomic(path: Path, data: bytes | str, error: type[NhinError] = CheckpointError) -> None:
+    """Write a file atomically; text is written as UTF-8; see ``open_atomic``."""
+    with open_atomic(path, error) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextmanager

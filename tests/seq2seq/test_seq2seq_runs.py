@@ -17,9 +17,12 @@ from nhin.models.seq2seq.network import decode_greedily
 from nhin.seq2seq.evaluate import evaluate
 from nhin.seq2seq.loading import open_seq2seq_run
 from nhin.seq2seq.recipe import SEQ2SEQ_RULES, Seq2SeqRecipe, open_pairs
+from nhin.seq2seq.restore import MarkModel
 from nhin.seq2seq.task import Seq2SeqTask, draw_held_out
 from nhin.seq2seq.translate import Seq2SeqBeams, align, encode_source, translate
+from nhin.text.letters import strip_marks
 from nhin.text.numbers import number_words
+from nhin.text.unmarked import Slot
 from nhin.training.distributed import ProcessGroup
 
 BASE = {
@@ -204,7 +207,7 @@ def test_the_commands_train_sample_measure_and_draw(tmp_path, capsys):
     assert main(["train", "seq2seq-numbers", "--out", run, *small, "--set", "training.validate_pairs=2"]) == 0
     assert main(["sample", run, "--prompt", "15", "--beams", "2", "--count", "2", "--json"]) == 0
     assert capsys.readouterr().out.count('"text"') == 2
-    assert main(["evaluate", run, "numbers", "--limit", "2", "--json"]) == 0
+    assert main(["evaluate", run, "numbers", "--limit", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trained_lengths"] == [1, 2]
     assert main(["evaluate", run, "numbers", "--limit", "1"]) == 0
     assert main(["show", "alignment", run, "15", "--out", str(tmp_path / "figures")]) == 0
@@ -229,3 +232,19 @@ def test_options_of_other_models_are_refused_in_one_line(words, begun, tmp_path,
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_marks_writes_only_the_words_with_marks_and_keeps_what_is_closed(marks):
+    run = open_seq2seq_run(marks)
+    model = MarkModel(run)
+    rows = [[Slot(w, True) for w in "toi doc so khong biet zzz".split()], [], [Slot("tôi", False)] * 70]
+    words = model.choose(rows)
+    assert [len(row) for row in words] == [6, 0, 70]
+    assert [strip_marks(word) for word in words[0]] == [slot.word for slot in rows[0]]
+    assert set(words[2]) == {"tôi"}
+    assert words[0] == model.choose(rows[:1])[0]
+
+
+def test_restoring_with_a_run_of_another_task_is_refused(begun):
+    with pytest.raises(UsageError, match="numbers"):
+        MarkModel(open_seq2seq_run(begun))

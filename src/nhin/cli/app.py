@@ -19,6 +19,7 @@ COMMANDS = {
         "List attention mechanisms, positions, caches and presets, or describe one.",
     ),
     "show": ("nhin.cli.show:show", "Draw attention weights and masks, as PNG and SVG."),
+    "restore": ("nhin.cli.restore:restore", "Put the marks back on unmarked Vietnamese text."),
     "synth": ("nhin.cli.synth:synth", "Make synthetic pictures of words and lines, with their text."),
     "prepare": ("nhin.cli.prepare:prepare", "Tokenize text for training a language model."),
     "train": ("nhin.cli.train:train", "Train a reader or a language model."),
