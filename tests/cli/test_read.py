@@ -183,3 +183,24 @@ def test_weights_that_are_not_there_are_said_once(words, monkeypatch, capsys):
 def test_the_example_needs_no_path(capsys):
     assert main(["read", "--example"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_warnings_are_lines_on_standard_error(tmp_path, capsys, monkeypatch):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 900), np.uint8)).save(tmp_path / "dải.png")
+    assert main(["read", str(tmp_path / "dải.png")]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "dải.png is 900 x 3 pixels, too small to read" in captured.err
+
+
+def test_min_confidence_decides_what_is_shown(words, capsys):
+    path = str(words / "biển 60.png")
+    assert main(["read", "--crop", "--min-confidence", "0.95", path]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "1 line left out" in captured.err
+    assert main(["read", "--crop", "--min-confidence", "0", path]) == 0
+    assert capsys.readouterr() == ("60x30\n", "")
+    for wrong in ("1.5", "-1", "nan", "nhiều"):
+        assert main(["read", "--min-confidence", wrong, path]) == 2
+    assert capsys.readouterr().out == ""

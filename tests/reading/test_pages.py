@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import nhin
-from nhin.errors import PictureError, UnknownName
+from nhin.errors import NhinError, PictureError, UnknownName
 from nhin.image import load as loading
 from nhin.reading.reader import Reader
 from nhin.reading.result import Recognition, Span
@@ -180,6 +180,62 @@ def test_pages_are_read_one_by_one():
     assert [reading.page for reading in reader.read_pages(noise(300, 400))] == [1]
 
 
+class RatedRecognizer(FixedRecognizer):
+    """Reads crops with given confidences of their characters."""
+
+    def __init__(self, *confidences: float) -> None:
+        super().__init__()
+        self.confidences = confidences
+
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
+        pairs = zip(super().read(crops), self.confidences, strict=True)
+        return [
+            replace(one, chars=tuple(replace(char, confidence=p) for char in one.chars)) for one, p in pairs
+        ]
+
+
+def test_lines_of_low_confidence_are_left_out_and_counted():
+    detector = FixedDetector((50, 40, 350, 80), (50, 120, 350, 160), (50, 200, 350, 240))
+    for least, kept, said in ((0.55, 1, "2 lines left out"), (0.3, 2, "1 line left out"), (0, 3, None)):
+        reader = Reader(recognizer=RatedRecognizer(0.2, 0.9, 0.5), detector=detector, min_confidence=least)
+        reading = reader.read(noise(300, 400), name="a.png")
+        assert len(reading.lines) == kept
+        assert [warning.code for warning in reading.warnings] == ["low-confidence"] * (said is not None)
+        assert all(f"a.png has {said} for a confidence below" in w.message for w in reading.warnings)
+    for wrong in (-0.1, 1.5, float("nan")):
+        with pytest.raises(NhinError, match="min-confidence"):
+            Reader(min_confidence=wrong)
+
+
+def test_what_is_too_small_to_read_is_said():
+    reader, recognizer = make_reader((50, 40, 350, 80), (50, 120, 350, 122))
+    (warning,) = reader.read(noise(300, 400), name="a.png").warnings
+    assert (warning.code, len(recognizer.crops)) == ("too-small", 1)
+    assert "a.png has 1 line under 6 pixels high" in warning.message
+    (warning,) = reader.read(noise(3, 9000), name="dải.png").warnings
+    assert (warning.code, len(recognizer.crops)) == ("too-small", 1)
+    assert warning.message == "dải.png is 9000 x 3 pixels, too small to read"
+
+
+def test_letters_that_gave_no_line_are_said():
+    """Two rows of letters, one of which was detected; then one that was detected and gave no text."""
+    page = np.full((300, 400, 3), 255, np.uint8)
+    for top in (60, 200):
+        for i, wide in enumerate((9, 14, 8, 12, 10, 15, 9, 13)):
+            left = 60 + 30 * i
+            page[top : top + 22, left : left + 3] = 0
+            page[top : top + 3, left : left + wide] = 0
+    for text, boxes, count in (
+        ("chữ", [(50, 50, 350, 90)], "1 line"),
+        ("", [(50, 50, 350, 90)], "2 lines"),
+        ("chữ", [(50, 50, 350, 90), (50, 190, 350, 230)], None),
+    ):
+        reader, _ = make_reader(*boxes, text=text)
+        warnings = reader.read(page, name="a.png").warnings
+        assert [warning.code for warning in warnings] == ["ink-unread"] * (count is not None)
+        assert all(f"ink that looks like {count} of text" in warning.message for warning in warnings)
+
+
 def test_errors_name_the_picture():
     reader, _ = make_reader()
     with pytest.raises(PictureError, match=r"không có\.png"):
@@ -232,23 +288,26 @@ def test_reading_imports_no_torch():
     assert run_python(code) == ""
 
 
-def test_a_picture_with_more_text_than_is_read_at_once_is_refused():
-    """A strip, many lines, and lines that overlap: what takes many seconds or gigabytes is one error."""
+def test_of_more_text_than_is_read_at_once_the_rest_is_counted():
+    """A strip, many lines, and lines that overlap: what takes many seconds or gigabytes is not read."""
     page = np.zeros((900, 1200, 3), np.uint8)
     page[::2] = 255
-    strip = np.ascontiguousarray(np.broadcast_to(page[:20, :1], (20, 70_000, 3)))
-    dense = FixedDetector(*((0, y, 1200, y + 4) for y in range(0, 900, 6)))
+    strip = np.ascontiguousarray(np.broadcast_to(page[:20, :1], (20, 140_000, 3)))
+    dense = FixedDetector(*((0, y, 1200, y + 6) for y in range(0, 890, 6)))
     nested = FixedDetector(*((i, i, 1200 - i, 900 - i) for i in range(200)))
-    for picture, detector, crop in (
-        (strip, FailingDetector(), True),
-        (strip.swapaxes(0, 1), FixedDetector(), False),
-        (page, dense, False),
-        (page, nested, False),
+    for picture, detector, crop, rest in (
+        (strip, FailingDetector(), True, "1 of 1 line"),
+        (strip.swapaxes(0, 1), FixedDetector(), False, "1 of 1 line"),
+        (page, dense, False, "119 of 149 lines"),
+        (page, nested, False, "of 200 lines"),
     ):
         recognizer = FixedRecognizer()
-        with pytest.raises(PictureError, match="has too much text"):
-            Reader(recognizer=recognizer, detector=detector).read(picture, crop, name="dải.png")
-        assert not recognizer.crops
+        reading = Reader(recognizer=recognizer, detector=detector).read(picture, crop, name="dải.png")
+        (warning,) = [warning for warning in reading.warnings if warning.code == "too-much-text"]
+        assert warning.message.startswith("dải.png has too much text for one picture")
+        assert f"{rest} not read" in warning.message
+        assert len(recognizer.crops) == (0 if rest.startswith("1 ") else len(reading.lines)) < 149
+        assert sum(crop.size for crop in recognizer.crops) <= 3 * 100e6
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 200_000), (200_000, 40), (6, 900_000), (900, 1200)])

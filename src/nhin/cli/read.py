@@ -9,21 +9,24 @@ from cyclopts import Parameter
 
 from nhin.cli.output import print_error
 from nhin.errors import CheckpointError, NhinError, PictureError, UnknownName, UsageError
+from nhin.ranges import Range
+from nhin.reading.confidence import MIN_CONFIDENCE
 from nhin.reading.onnx_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from nhin.reading.result import Reading
 
 STDIN = "standard input"
-ERROR_CODES = ("page-skipped",)
+ERROR_CODES = ("page-skipped", "too-much-text")
 """Warnings that give the exit code of an error."""
-OPTIONS = ("--format", "--crop", "--weights", "--digest", "--example", "--help")
+OPTIONS = ("--format", "--crop", "--min-confidence", "--weights", "--digest", "--example", "--help")
 
 
 def read(
     *paths: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     format: Literal["text", "markdown", "tsv", "json"] = "text",
     crop: bool = False,
+    min_confidence: Annotated[float, Range(0, 1)] = MIN_CONFIDENCE,
     weights: str = DEFAULT_MODEL,
     digest: str | None = None,
     example: bool = False,
@@ -39,6 +42,8 @@ def read(
             headings, paragraphs, tables. tsv: path, page, line, text, confidence (0 to 1), box. json: one
             object per page and line, with the position of every character, and the blocks of the page.
         crop: The pictures are single words or lines already: detect no lines.
+        min_confidence: Lines whose confidence, the geometric mean of their characters', is below this (0
+            to 1) are left out and counted on standard error; 0 shows all.
         weights: The model: a name, or a folder with an ONNX pair.
         digest: The digest that these weights must have, as nhin inspect prints it; 16 digits are enough.
         example: Read the street sign that comes with nhin.
@@ -57,7 +62,7 @@ def read(
 
     page_breaks = {"text": PAGE_BREAK, "markdown": MARKDOWN_PAGE_BREAK}
     # Weights that cannot be loaded fail every picture alike: report it once.
-    reader = Reader(weights, digest=digest).load(crop)
+    reader = Reader(weights, digest=digest, min_confidence=min_confidence).load(crop)
     if format == "tsv":
         sys.stdout.write(TSV_HEAD)
     exit_code, sources = 0, list(_iter_sources(paths))

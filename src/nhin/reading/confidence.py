@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from nhin.ranges import Range
 from nhin.reading.result import Recognition
 
+MIN_CONFIDENCE = 0.55
+"""Geometric mean of the confidences of a line's characters below which a reader leaves it out."""
 _LEAST, _LEAST_COMPLEMENT = 1e-30, 1e-6
 _SLOPE, _SHIFT = Range(0, 1000), Range(-1000, 1000)
 

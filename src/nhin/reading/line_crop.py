@@ -89,26 +89,39 @@ def locate_line(crop: LineCrop, recognition: Recognition) -> Line:
 def tight_box(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     """Return the box (top, bottom, left, right) of a line's ink and a thin rim; None if unclear."""
     height, width = crop.shape[:2]
-    scale = _WORK_HEIGHT / height
-    size = (max(1, min(4 * _MAX_SIDE // _WORK_HEIGHT, round(width * scale))), _WORK_HEIGHT)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = ink_channel(np.asarray(cv2.resize(crop, size, interpolation=method), np.uint8))
-    _, mask = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    edge = np.concatenate([mask[:, 0], mask[:, -1], mask[0], mask[-1]])
-    mask = mask if edge.mean() < 0.5 else 1 - mask
-    if not 0.02 < mask.mean() < 0.6:
+    found = find_ink(crop, _WORK_HEIGHT)
+    if found is None:
         return None
-    components = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[2][1:]
-    extent = _line_extent(components, size[0])
+    mask, components = found
+    scale, columns = _WORK_HEIGHT / height, mask.shape[1]
+    extent = _line_extent(components, columns)
     if extent is None or extent[3] - extent[1] < 0.3 * _WORK_HEIGHT:
         return None
     left, top, right, bottom = extent
     rim = _RIM * (bottom - top)
-    step = width / size[0]
+    step = width / columns
     return (
         *(max(0, int((top - rim) / scale)), min(height, int(np.ceil((bottom + rim) / scale)))),
         *(max(0, int((left - 1.5 * rim) * step)), min(width, int(np.ceil((right + 1.5 * rim) * step)))),
     )
+
+
+def find_ink(crop: NDArray[np.uint8], work_height: int) -> tuple[NDArray[np.uint8], NDArray] | None:
+    """Return the ink of a crop scaled to a height, and its connected components; None if unclear.
+
+    The ink is 0 or 1; a component is left, top, width, height, area.
+    """
+    height, width = crop.shape[:2]
+    scale = work_height / height
+    size = (max(1, min(4 * _MAX_SIDE // _WORK_HEIGHT, round(width * scale))), work_height)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = ink_channel(np.asarray(cv2.resize(crop, size, interpolation=method), np.uint8))
+    _, mask = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    edge = np.concatenate([mask[:, 0], mask[:, -1], mask[0], mask[-1]])
+    mask = np.asarray(mask if edge.mean() < 0.5 else 1 - mask, np.uint8)
+    if not 0.02 < mask.mean() < 0.6:
+        return None
+    return mask, cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:]
 
 
 def _line_extent(components: NDArray, width: int) -> tuple[int, int, int, int] | None:

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from nhin.errors import PictureError
 from nhin.image.contrast import is_blank
 from nhin.image.load import Page, Picture, PictureSource, open_pages, open_picture, source_name
-from nhin.image.preprocess import HEIGHT
+from nhin.ranges import check_range
+from nhin.reading.confidence import MIN_CONFIDENCE, mean_probability
 from nhin.reading.layout import arrange_lines
+from nhin.reading.long_lines import mean_confidence
 from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
 from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition
+from nhin.reading.text_limit import box_sides, choose_within_limit
+from nhin.reading.warning_log import WarningLog, count_lines
 
 _MIN_SIDE = 5
 _MAX_WORD_HEIGHT = 72
 
-MAX_COLUMNS = 120_000
-"""Width of all lines of one picture at the recognizer's height: about 60 lines of a printed page."""
-MAX_CROP_PIXELS = 64_000_000
-"""Pixels of all lines of one picture: boxes may overlap, and each is cropped."""
-_LEAST_ASPECT = 1.0
+MIN_LINE = 6
+"""Pixels below which the shorter side of a line is too small to read."""
 
 LineOrChar = TypeVar("LineOrChar", Line, Char)
 
@@ -55,6 +56,11 @@ class Reader:
         digest: The digest that they must have, or its first 16 digits; ``nhin inspect`` prints it.
         recognizer: Used instead of ``weights``.
         detector: Used instead of the bundled one.
+        min_confidence: A line is left out, with a warning, if the geometric mean of the confidences of its
+            characters (0 to 1) is below this; 0 keeps all.
+
+    Raises:
+        UsageError: ``min_confidence`` is not from 0 to 1.
     """
 
     def __init__(
@@ -64,8 +70,10 @@ class Reader:
         digest: str | None = None,
         recognizer: RecognizerProtocol | None = None,
         detector: DetectorProtocol | None = None,
+        min_confidence: float = MIN_CONFIDENCE,
     ) -> None:
         self.weights, self.digest = weights, digest
+        self.min_confidence = check_range("min-confidence", min_confidence, 0, 1)
         if recognizer is not None:
             self.recognizer = recognizer
         if detector is not None:
@@ -100,7 +108,7 @@ class Reader:
             The lines that have text, in reading order, and warnings of what was not read.
 
         Raises:
-            PictureError: The picture cannot be opened, or has more text than is read at once.
+            PictureError: The picture cannot be opened.
             CheckpointError: The weights cannot be loaded.
         """
         name = name or source_name(source)
@@ -128,30 +136,50 @@ class Reader:
         return replace(self._read_picture(page.content, crop, name), page=page.number)
 
     def _read_picture(self, picture: Picture, crop: bool, name: str) -> Reading:
-        pixels, warnings = picture.pixels, ()
+        pixels, log = picture.pixels, WarningLog(name)
         if picture.others:
-            message = f"{name} has {picture.others + 1:,} pages or frames; only the first was read"
-            warnings = (ReadingWarning("others-ignored", message),)
-        if min(pixels.shape[:2]) < _MIN_SIDE or is_blank(pixels):
-            return Reading((), picture.width, picture.height, warnings=warnings)
-        layout = arrange_lines(_scale_to_picture(self._read_lines(pixels, crop, name), picture))
-        size = picture.width, picture.height
-        return Reading(layout.lines, *size, warnings=warnings, turn=layout.turn, blocks=layout.blocks)
+            log.add("others-ignored", f"has {picture.others + 1:,} pages or frames; only the first was read")
+        lines: tuple[Line, ...] = ()
+        if not is_blank(pixels):
+            if min(pixels.shape[:2]) < _MIN_SIDE:
+                log.add("too-small", f"is {picture.width} x {picture.height} pixels, too small to read")
+            else:
+                lines = _scale_to_picture(self._read_lines(pixels, crop, log), picture)
+        layout, size = arrange_lines(lines), (picture.width, picture.height)
+        return Reading(layout.lines, *size, warnings=log.warnings, turn=layout.turn, blocks=layout.blocks)
 
-    def _read_lines(self, pixels: NDArray[np.uint8], crop: bool, name: str) -> list[Line]:
-        """Crop the lines and read them; a small picture with at most one is a word, not cropped."""
-        from nhin.reading.line_crop import crop_line, locate_line, whole_picture
+    def _read_lines(self, pixels: NDArray[np.uint8], crop: bool, log: WarningLog) -> list[Line]:
+        """Crop the lines and read them; a small picture with at most one is read as a crop."""
+        from nhin.reading.crop_lines import split_crop
+        from nhin.reading.line_crop import LineCrop, crop_line, locate_line
+        from nhin.reading.unread_ink import count_unread_lines
 
         quads = [] if crop else self.detector.find(pixels)
         if crop or (len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
-            _check_length([pixels.shape[:2]], name)
-            crops = [whole_picture(pixels)]
+            within = _within_limit([pixels.shape[:2]], log)
+            found: list[LineCrop | None] = [*split_crop(pixels)] if within else []
         else:
-            _check_length([_box_sides(quad) for quad in quads], name)
-            crops = [line for quad in quads if (line := crop_line(pixels, quad)) is not None]
+            # Of too many lines those at the top are read.
+            quads = sorted(quads, key=lambda quad: float(quad[:, 1].min()))
+            within = _within_limit([box_sides(quad) for quad in quads], log)
+            found = [crop_line(pixels, quads[i]) for i in within]
+        crops = [line for line in found if line is not None and min(line.pixels.shape[:2]) >= MIN_LINE]
+        if len(crops) < len(found):
+            count = count_lines(len(found) - len(crops))
+            log.add("too-small", f"has {count} under {MIN_LINE} pixels high, not read")
         results = self.recognizer.read([line.pixels for line in crops]) if crops else []
-        pairs = zip(crops, results, strict=True)
-        return [locate_line(line, result) for line, result in pairs if result.text.strip()]
+        read = [(line, result) for line, result in zip(crops, results, strict=True) if result.text.strip()]
+        sure = [(line, result) for line, result in read if _rate(result) >= self.min_confidence]
+        if len(sure) < len(read):
+            count = count_lines(len(read) - len(sure))
+            log.add(
+                "low-confidence",
+                f"has {count} left out for a confidence below {self.min_confidence:g}; "
+                "--min-confidence 0 shows all",
+            )
+        if unread := count_unread_lines(pixels, [line.box() for line, _ in read]):
+            log.add("ink-unread", f"has ink that looks like {count_lines(unread)} of text but was not read")
+        return [locate_line(line, result) for line, result in sure]
 
 
 @lru_cache(maxsize=2)
@@ -165,27 +193,18 @@ def read(source: PictureSource, crop: bool = False, *, weights: str | Path = DEF
     return default_reader(weights).read(source, crop)
 
 
-def _box_sides(quad: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the height and width of a detected line, at least 1."""
-    width, height = (max(1.0, float(np.hypot(*(quad[i] - quad[0])))) for i in (1, 3))
-    return height, width
+def _rate(result: Recognition) -> float:
+    """Return the mean confidence of a line's characters, or what the line's own says of it."""
+    return mean_confidence(result) if result.chars else mean_probability(result)
 
 
-def _check_length(sides: Sequence[tuple[float, float]], name: str) -> None:
-    """Refuse a picture whose lines (height, width) would take many seconds or gigabytes.
-
-    A line costs its columns at the recognizer's height, and a tall one is also read rotated, both ways.
-    """
-    columns = sum(
-        HEIGHT * (max(width / height, _LEAST_ASPECT) + 2 * height / width * (height > width))
-        for height, width in sides
-    )
-    area = sum(height * width for height, width in sides)
-    if columns > MAX_COLUMNS or area > MAX_CROP_PIXELS:
-        raise PictureError(
-            f"{name} has too much text for one picture: {len(sides):,} lines, at {HEIGHT} pixels high "
-            f"{columns:,.0f} wide; nhin reads {MAX_COLUMNS:,}: cut it into several pictures"
-        )
+def _within_limit(sides: Sequence[tuple[float, float]], log: WarningLog) -> list[int]:
+    """Return the indices of the lines (height, width) that are read, and log how many are not."""
+    within = choose_within_limit(sides)
+    if len(within) < len(sides):
+        count = f"{len(sides) - len(within):,} of {count_lines(len(sides))} not read"
+        log.add("too-much-text", f"has too much text for one picture: {count}; cut it into several pictures")
+    return within
 
 
 def _scale_to_picture(lines: list[Line], picture: Picture) -> tuple[Line, ...]:

@@ -67,6 +67,10 @@ class ReadingWarning:
 WARNING_CODES = {
     "page-skipped": "a page could not be opened",
     "others-ignored": "the file has more pages or frames than were read",
+    "too-small": "the picture, or some of its lines, are too small to read",
+    "too-much-text": "the picture has more text than is read at once",
+    "low-confidence": "lines were left out because they are probably invented or misread",
+    "ink-unread": "some ink looks like text but could not be read",
 }
 """What each code of a ``ReadingWarning`` means."""
 
