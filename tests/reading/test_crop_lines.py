@@ -78,3 +78,10 @@ def test_a_tall_crop_is_left_whole():
     picture = np.ascontiguousarray(paper(90, 240, (10, 8), (30, 52)).swapaxes(0, 1))
     (line,) = split_crop(picture)
     np.testing.assert_array_equal(line.pixels, picture)
+
+
+def test_a_tiny_crop_is_left_whole():
+    picture = np.full((20, 60, 3), 245, np.uint8)
+    picture[7:14, 10:50:4] = 20
+    (line,) = split_crop(picture)
+    np.testing.assert_array_equal(line.pixels, picture)

@@ -257,15 +257,6 @@ def test_readings_cannot_be_changed():
         reading.width = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_public_names_are_these():
-    assert nhin.__all__ == ["Char", "Line", "NhinError", "Reader", "Reading", "__version__", "read"]
-    for name in nhin.__all__:
-        assert getattr(nhin, name) is not None
-        assert name in dir(nhin)
-    with pytest.raises(AttributeError):
-        _ = nhin.rëad
-
-
 @pytest.mark.parametrize("module", ["nhin", "nhin.cli.app"])
 def test_importing_loads_nothing_heavy(module):
     names = ("torch", "cv2", "onnxruntime", "numpy", "rapidocr", "PIL")

@@ -17,6 +17,7 @@ ROOMY_HEIGHT, ROOMY_WIDTH = 0.7, 0.7
 _WORK_HEIGHT = 120
 _MARGIN = 0.3
 _MIN_GAP = 0.04
+_MIN_HEIGHT = 12  # in a smaller crop what seems to be space around the line may be part of its letters
 _MIN_BAND = 0.5
 _MIN_ASPECT = 1.5
 _LETTER = 0.5
@@ -38,7 +39,8 @@ def split_crop(picture: NDArray[np.uint8]) -> list[LineCrop]:
         line = _take_in(picture, max(0, top - margin), min(picture.shape[0], bottom + margin))
         shares = np.array(line.pixels.shape[:2]) / picture.shape[:2]
         is_roomy = shares[0] <= ROOMY_HEIGHT or shares[1] <= ROOMY_WIDTH
-        return [line if is_roomy else whole_picture(picture)]
+        is_clear = line.pixels.shape[0] >= _MIN_HEIGHT
+        return [line if is_roomy and is_clear else whole_picture(picture)]
     middles = [(above[1] + below[0]) // 2 for above, below in pairwise(bands)]
     return [_take_in(picture, *edges) for edges in pairwise([0, *middles, picture.shape[0]])]
 
