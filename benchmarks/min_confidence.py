@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from nhin.data.images.datasets import open_crops
 from nhin.data.images.textless import draw_textless
 from nhin.reading.batching import BATCH_SIZE
-from nhin.reading.long_lines import mean_confidence
 from nhin.reading.reader import Reader
 from nhin.reading.result import Recognition
+from nhin.reading.rotation import mean_confidence
 from nhin.text.letters import nfc
 
 TEXTLESS, SEED = 500, 14

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.reading.line_crop import LineCrop, find_ink, tight_box, whole_picture
-from nhin.reading.long_lines import is_tall
+from nhin.reading.rotation import is_tall
 
 ROOMY_HEIGHT, ROOMY_WIDTH = 0.7, 0.7
 """Shares of a crop's height and width; a line that takes less of either is taken in to its ink."""

@@ -15,9 +15,9 @@ from nhin.image.load import Page, Picture, PictureSource, open_pages, open_pictu
 from nhin.ranges import check_range
 from nhin.reading.confidence import MIN_CONFIDENCE, mean_probability
 from nhin.reading.layout import arrange_lines
-from nhin.reading.long_lines import mean_confidence
 from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
 from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition
+from nhin.reading.rotation import mean_confidence
 from nhin.reading.text_limit import box_sides, choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
 
