@@ -1,7 +1,7 @@
 """Make .venv hold what one job needs; do nothing when it already does.
 
     python3 scripts/venv.py read    the reader: base dependencies only, no torch
-    python3 scripts/venv.py test    everything: the torch and dev extras as well
+    python3 scripts/venv.py test    everything: the torch, pdf and dev extras as well
 
 A stamp in .venv remembers what was asked for (pyproject.toml, constraints.txt, the place of the clone),
 so a second run starts at once and needs no network. A .venv that was cut off half way, or whose parts no
@@ -24,7 +24,11 @@ READ = ["numpy", "PIL", "cv2", "onnxruntime", "rapidocr", "cyclopts", "rich", "n
 # job: (extras, modules that must import, jobs that are served as well)
 JOBS = {
     "read": ("", READ, []),
-    "test": ("[torch,dev]", [*READ, "torch", "onnxscript", "safetensors", "pytest", "hypothesis"], ["read"]),
+    "test": (
+        "[torch,pdf,dev]",
+        [*READ, "pypdfium2", "torch", "onnxscript", "safetensors", "pytest", "hypothesis"],
+        ["read"],
+    ),
 }
 
 

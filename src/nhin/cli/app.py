@@ -13,7 +13,7 @@ from nhin.cli.output import print_error
 from nhin.errors import CheckpointError, MissingExtra, NhinError, ShapeError, UnknownName, explain_install
 
 COMMANDS = {
-    "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures."),
+    "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures and PDFs."),
     "list": (
         "nhin.cli.list:list",
         "List attention mechanisms, positions, caches and presets, or describe one.",

@@ -12,7 +12,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -38,7 +38,7 @@ MAX_SECONDS = 8.0
 MAX_FAILURES = 3
 """Pages of one file that may end the child process; the pages after them are not opened."""
 
-_KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga"
+_KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga pdf"
 SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
 # No PostScript: Pillow would pass it to another program. Formats that need no search come first.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
@@ -138,7 +138,9 @@ def open_picture(source: PictureSource, name: str | None = None) -> Picture:
     return replace(picture, others=len(pages.offsets) - 1) if pages and len(pages.offsets) > 1 else picture
 
 
-def open_pages(source: PictureSource, name: str | None = None) -> Iterator[Page]:
+def open_pages(
+    source: PictureSource, name: str | None = None, wanted: Container[int] | None = None
+) -> Iterator[Page]:
     """Open the pages of a picture one by one, each only when it is asked for.
 
     A TIFF may have up to ``MAX_PAGES``; other files have one. A page that cannot be opened is yielded with
@@ -148,21 +150,23 @@ def open_pages(source: PictureSource, name: str | None = None) -> Iterator[Page]
     Args:
         source: A path, the bytes of a file, an open binary file, an array (RGB order), a Pillow image.
         name: Its name in errors; by default its path.
+        wanted: Numbers of the pages, from 1; all pages if None. The others are not decoded.
 
     Raises:
         PictureError: A file of one page, or its first directory, cannot be opened.
     """
     name = name or source_name(source)
-    if isinstance(source, np.ndarray | Image.Image):
-        yield Page(1, 1, open_picture(source, name))
-        return
-    data = _read_bytes(source, name)
-    pages = list_tiff_pages(data)
+    data = read_source(source, name)
+    pages = list_tiff_pages(data) if isinstance(data, bytes) else None
     if pages is None or (len(pages.offsets) < 2 and not (pages.offsets and pages.is_torn)):
-        yield Page(1, 1, open_picture(data, name))
+        if wanted is None or 1 in wanted:
+            yield Page(1, 1, open_picture(data, name))
         return
+    assert isinstance(data, bytes)
     file, failures, end = _FileForChild(data), 0, min(len(pages.offsets), MAX_PAGES)
     for number, offset in enumerate(pages.offsets[:MAX_PAGES], start=1):
+        if wanted is not None and number not in wanted:
+            continue
         try:
             yield Page(number, end, _decode_apart(file, f"{name}, page {number},", offset, number < end))
         except PictureError as why:
@@ -287,6 +291,11 @@ def source_name(source: PictureSource) -> str:
     if isinstance(source, bytes | bytearray | memoryview):
         return "the picture given as bytes"
     return str(getattr(source, "name", "the picture given as a file"))
+
+
+def read_source(source: PictureSource, name: str) -> PictureSource:
+    """Return the bytes of a file, and an array or a Pillow image as it is; see ``load_picture``."""
+    return source if isinstance(source, np.ndarray | Image.Image) else _read_bytes(source, name)
 
 
 def _read_bytes(source: PictureSource, name: str) -> bytes:

@@ -9,14 +9,16 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.errors import PictureError
 from nhin.image.contrast import is_blank
-from nhin.image.load import Page, Picture, PictureSource, open_pages, open_picture, source_name
+from nhin.image.load import Picture, PictureSource, open_picture, read_source, source_name
+from nhin.image.page_ranges import parse_pages
+from nhin.image.pdf import is_pdf
 from nhin.ranges import check_range
 from nhin.reading.confidence import MIN_CONFIDENCE, mean_probability
+from nhin.reading.documents import DocumentOptions, OcrMode, read_document, read_first_page
 from nhin.reading.layout import arrange_lines
 from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
-from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition
+from nhin.reading.result import Char, Line, Reading, Recognition
 from nhin.reading.rotation import mean_confidence
 from nhin.reading.text_limit import box_sides, choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
@@ -112,30 +114,45 @@ class Reader:
             CheckpointError: The weights cannot be loaded.
         """
         name = name or source_name(source)
-        return self._read_picture(open_picture(source, name), crop, name)
+        source = read_source(source, name)
+        if isinstance(source, bytes) and is_pdf(source):
+            return read_first_page(self, source, name, DocumentOptions(crop))
+        return self.read_picture(open_picture(source, name), crop, name)
 
     def read_pages(
-        self, source: PictureSource, crop: bool = False, *, name: str | None = None
+        self,
+        source: PictureSource,
+        crop: bool = False,
+        *,
+        name: str | None = None,
+        pages: str | None = None,
+        ocr: OcrMode = "auto",
     ) -> Iterator[Reading]:
         """Read the pages of a file one by one, each only when it is asked for; see ``read``.
+
+        Args:
+            source: As for ``read``; pages are those of a TIFF or a PDF.
+            crop: As for ``read``.
+            name: As for ``read``.
+            pages: Which pages, as in ``3-7,9``; all by default.
+            ocr: When a page of a PDF is read as a picture: where its text layer cannot be trusted
+                (``auto``), ``always`` or ``never``.
 
         Yields:
             A reading per page. A page that cannot be opened or read, where the file has others, has no
             lines, no size and a warning ``page-skipped``.
+
+        Raises:
+            UsageError: ``pages`` is not a list of pages.
+            MissingExtra: It is a PDF, and pypdfium2 is not installed.
         """
-        name = name or source_name(source)
-        for page in open_pages(source, name):
-            yield self._read_page(page, crop, name)
-            del page  # no more than one page in memory
+        ranges = None if pages is None else parse_pages(pages)
+        options = DocumentOptions(crop, ranges, ocr)
+        for page in read_document(self, source, name or source_name(source), options):
+            yield page.reading
 
-    def _read_page(self, page: Page, crop: bool, name: str) -> Reading:
-        if isinstance(page.content, PictureError):
-            skipped = ReadingWarning("page-skipped", str(page.content))
-            return Reading((), 0, 0, page.number, (skipped,))
-        name = name if page.count == 1 else f"{name}, page {page.number},"
-        return replace(self._read_picture(page.content, crop, name), page=page.number)
-
-    def _read_picture(self, picture: Picture, crop: bool, name: str) -> Reading:
+    def read_picture(self, picture: Picture, crop: bool, name: str) -> Reading:
+        """Read a picture that is open; see ``read``."""
         pixels, log = picture.pixels, WarningLog(name)
         if picture.others:
             log.add("others-ignored", f"has {picture.others + 1:,} pages or frames; only the first was read")

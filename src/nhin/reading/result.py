@@ -66,6 +66,8 @@ class ReadingWarning:
 
 WARNING_CODES = {
     "page-skipped": "a page could not be opened",
+    "pages-missing": "the file has fewer pages than were asked for",
+    "text-layer": "the text layer of a page of a PDF may be wrong",
     "others-ignored": "the file has more pages or frames than were read",
     "too-small": "the picture, or some of its lines, are too small to read",
     "too-much-text": "the picture has more text than is read at once",
@@ -113,6 +115,8 @@ class Reading:
 
     ``page`` counts from 1. ``warnings`` tell what was not read. ``turn`` is how far the text stands turned
     clockwise: 0, 90, 180 or 270 degrees. ``blocks`` hold the lines again, as headings, paragraphs and tables.
+    ``source`` is ``text`` where the lines are those of a PDF's text layer; its width and height are then
+    those of the page as it would be rendered.
     """
 
     lines: tuple[Line, ...]
@@ -122,6 +126,7 @@ class Reading:
     warnings: tuple[ReadingWarning, ...] = ()
     turn: int = 0
     blocks: tuple[TextBlock, ...] = ()
+    source: Literal["picture", "text"] = "picture"
 
     @property
     def text(self) -> str:

@@ -39,6 +39,7 @@ def to_json_line(reading: Reading, path: str) -> str:
         "text": reading.text,
         "confidence": round(reading.confidence, 6),
         "turn": reading.turn,
+        "source": reading.source,
         "lines": [_line_to_dict(line) for line in reading.lines],
         "blocks": _number_blocks(reading),
         "warnings": [asdict(warning) for warning in reading.warnings],
