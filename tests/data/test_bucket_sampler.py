@@ -17,7 +17,7 @@ from nhin.data.images.bucket_sampler import (
     prefetch,
     round_width,
 )
-from nhin.data.images.chunk_cache import render_chunk
+from nhin.data.images.chunk_cache import Chunk, render_chunk
 from nhin.data.images.workers import ChunkLoader
 
 CHUNK = render_chunk(Fake(), 0, 64)
@@ -129,3 +129,11 @@ def test_prefetch_runs_no_further_ahead_than_its_depth_and_ends_when_closed():
     assert next(stream) == 1
     stream.close()
     assert len(drawn) <= 6
+
+
+def test_batches_of_a_number_of_crops_have_that_number_and_take_each_crop_once():
+    widths = np.array([32, 48, 640, 32, 64, 320, 48, 96, 32, 32], np.int64)
+    chunk = Chunk(8, widths, np.zeros(int(widths.sum()) * 8, np.uint8), tuple("a" * len(widths)))
+    batches = make_batches(chunk, BatchConfig(crops=4, pixels=1), 0, 0)
+    assert sorted(map(len, batches)) == [2, 4, 4]
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(widths)))

@@ -142,3 +142,26 @@ def test_the_weights_of_cross_attention_mix_the_values_that_the_decoder_adds():
             mixed = torch.einsum("bhts,bshd->bthd", weights, values)
             torch.testing.assert_close(cross.out(mixed.flatten(-2)), out)
             assert torch.equal(weights, cross.context_weights(x, memory))
+
+
+def test_a_grid_of_cells_is_the_feature_map_column_by_column_and_each_cell_has_its_own_place():
+    model = small(memory="grid", depth=0).eval()
+    pictures = torch.randn(2, 1, 40, 48)
+    with torch.no_grad():
+        memory, ctc = model.encode(pictures)
+        features = model.backbone(pictures)
+        cells = features.permute(0, 3, 2, 1).flatten(1, 2)
+        plain = model.settle(model.flatten(cells)) + model.positions.table[: cells.shape[1]]
+        torch.testing.assert_close(memory, model.encoder_norm(plain))
+    assert memory.shape == (2, 5 * 12, 32)
+    assert ctc.shape == (2, 12, len(SMALL))
+
+
+def test_plain_letters_share_no_weights_and_learn_as_factored_ones_do():
+    model = small(letters="plain", memory="grid", ctc=0.0)
+    assert not any(isinstance(module, FactoredCharLinear) for module in model.modules())
+    losses = model.loss(torch.randn(2, 1, 40, 48), [[5, 6], [7]])
+    torch.testing.assert_close(losses["loss"], losses["decoder"])
+    losses["loss"].backward()
+    assert model.embedding.weight.grad[5].abs().sum() > 0
+    assert model.embedding.weight.grad[9].abs().sum() == 0

@@ -9,11 +9,15 @@ from PIL import Image
 from nhin.cli.app import main
 from nhin.errors import CheckpointError
 from nhin.image.preprocess import preprocess_crop, to_batch
+from nhin.models.recognizer import RecognizerNet
 from nhin.ocr.cross_attention import OnnxAttention, expose_attention, open_decoder, trace_reading, trace_text
 from nhin.ocr.evaluate import open_reader
+from nhin.ocr.torch_backend import TorchModel
+from nhin.reading.decoder_recognizer import DecoderRecognizer
 from nhin.reading.onnx_model import load_recognizer, read_model
-from nhin.text.charset import SOS
+from nhin.text.charset import SOS, VIETNAMESE
 
+SMALL = {"backbone": "tiny", "dim": 32, "depth": 0, "decoder_depth": 1, "heads": 2}
 pytestmark = pytest.mark.compiled
 
 
@@ -35,8 +39,8 @@ def test_exported_weights_show_the_attention_of_the_torch_model(pair, crops):
         with torch.no_grad():
             memory, _ = model.encode(pictures)
             (want,) = model.cross_attention(memory, tokens)
-        assert shown.weights.shape == (1, 2, len(text) + 1, memory.shape[1])
-        np.testing.assert_allclose(shown.weights[0], want[0], atol=1e-4)
+        assert shown.weights.shape == (1, 2, len(text) + 1, 1, memory.shape[1])
+        np.testing.assert_allclose(shown.weights[0, :, :, 0], want[0], atol=1e-4)
 
 
 def test_a_checkpoint_and_its_export_show_the_same(run, pair, picture):
@@ -119,6 +123,20 @@ def test_a_softmax_whose_keys_come_from_the_tokens_is_not_taken_for_one_over_the
         expose_attention(network.SerializeToString(), "strange")
     with pytest.raises(CheckpointError, match="damaged"):
         expose_attention(b"\xffno network", "torn")
+
+
+def test_the_cells_of_a_grid_are_shown_where_they_stand(crops):
+    recognizer = DecoderRecognizer(TorchModel(RecognizerNet(**SMALL, memory="grid")), VIETNAMESE)
+
+    def decoder(memory, tokens):
+        weights = np.zeros((1, 2, tokens.shape[1], memory.shape[1]), np.float32)
+        weights[..., 2 * 5 + 1] = 1.0  # the third column, its second row of five
+        return [weights]
+
+    shown = trace_text(recognizer, decoder, crops[2], "a").weights
+    assert shown.shape[3] == 5
+    assert (shown[..., 1, 2] == 1).all()
+    assert shown.sum() == 4
 
 
 def test_attention_that_does_not_sum_to_one_is_refused(pair, crops):

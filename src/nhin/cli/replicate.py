@@ -1,4 +1,4 @@
-"""The command that runs the experiments of arXiv:2310.11685, and those beyond them."""
+"""The command that runs the experiments of arXiv:2310.11685 and beyond, and those of a report on reading."""
 
 import sys
 from dataclasses import astuple, dataclass, replace
@@ -9,12 +9,13 @@ from cyclopts import Parameter
 
 from nhin.cli.output import show_progress
 from nhin.cli.replicate_beyond import StudyOptions, test_kernels, train_kernels
+from nhin.cli.replicate_ocr import OCRReportOptions, replicate_ocr
 from nhin.errors import UnknownName, UsageError
 from nhin.ranges import SEED, Range
 from nhin.studies.separation.options import CrossDef, Inner, Method, Rounding, Variant, Weights
 from nhin.studies.separation.sweeps import FAMILIES, INNERS, Family
 
-What = Literal["regression", "self", "cross", "all", "explain", "kernels", "train"]
+What = Literal["regression", "self", "cross", "all", "explain", "kernels", "train", "ocr"]
 Sweep = Literal["n", "d", "m", "a1", "a0", "c", "all"]
 
 
@@ -67,7 +68,7 @@ class SweepOptions:
     method: Method = "mc"
 
 
-_SWEEPS, _VARIANT, _STUDY = SweepOptions(), VariantOptions(), StudyOptions()
+_SWEEPS, _VARIANT, _STUDY, _OCR = SweepOptions(), VariantOptions(), StudyOptions(), OCRReportOptions()
 
 
 def replicate(
@@ -79,24 +80,29 @@ def replicate(
     swept: SweepOptions = _SWEEPS,
     choices: VariantOptions = _VARIANT,
     training: StudyOptions = _STUDY,
+    reading: OCRReportOptions = _OCR,
 ) -> int:
     """Run softmax against linear attention: the published sweeps, or one experiment explained in words.
 
-    Writes results.csv, figures, a report and a manifest to a folder, all of them or nothing.
+    Writes results.csv, figures, a report and a manifest to a folder, all of them or nothing. ocr repeats a
+    report on reading Vietnamese instead, on your copy of VinText: ResNet18 and a Transformer decoder.
 
     Args:
         what: regression, self, cross (a reconstruction) or all: the sweeps of the paper. explain: one
             experiment, such as explain n=200 d=22 a1=2, or explain cross n=1000 d=12. kernels: the same test
             for every kernel of nhin's registry and some more. train: the same networks, trained on data with
-            noise.
+            noise. ocr: a reader, trained and measured as in the source report.
         words: Of explain: a family, and settings, NAME=VALUE. Of kernels and train: which kernels.
         seed: Of all samples: the same seed, the same results.
         out: Folder of the results; runs/replicate-WHAT when not given.
         swept: What is swept, and how it is measured.
         choices: Choices for what the paper leaves open.
         training: Options of train.
+        reading: Options of ocr.
     """
     _check_options(what, swept, choices, training)
+    if what != "ocr" and reading != _OCR:
+        raise UsageError(f"--data, --epochs, --limit and --variant are of ocr, not of {what}")
     if what == "explain" and (seed or out is not None):
         raise UsageError("explain draws nothing and writes no files: leave out --seed and --out")
     out = Path(f"runs/replicate-{what}") if out is None else out
@@ -108,14 +114,20 @@ def replicate(
         return train_kernels(words, seed, out, training)
     if words:
         raise UsageError(f"{words[0]!r} is one word too many: only explain takes settings, as NAME=VALUE")
+    if what == "ocr":
+        if seed:
+            raise UsageError("the seed of ocr is in its recipe: --variant seed=1 has another")
+        return replicate_ocr(out, reading, training.resume)
     return _run_sweeps(FAMILIES if what == "all" else (what,), seed, out, swept, choices)
 
 
 def _check_options(what: What, swept: SweepOptions, choices: VariantOptions, training: StudyOptions) -> None:
     """Refuse options that would have no effect."""
-    if training != _STUDY and what != "train":
-        raise UsageError(f"--sigmas, --lengths, --seeds, --steps and --resume are of train, not of {what}")
-    if what in ("kernels", "train") and (swept != _SWEEPS or choices != _VARIANT):
+    if replace(training, resume=False) != _STUDY and what != "train":
+        raise UsageError(f"--sigmas, --lengths, --seeds and --steps are of train, not of {what}")
+    if training.resume and what not in ("train", "ocr"):
+        raise UsageError(f"--resume is of train and of ocr, not of {what}")
+    if what in ("kernels", "train", "ocr") and (swept != _SWEEPS or choices != _VARIANT):
         raise UsageError(f"{what} has neither sweeps nor open choices: leave out their options")
     if what == "explain" and replace(swept, inner=None) != _SWEEPS:
         raise UsageError(

@@ -22,7 +22,7 @@ class StudyOptions:
         lengths: Of train: values of n at sigma = .2, multiples of 12; 48,96,192 when not given.
         seeds: Of train: runs of each, 3 or more to compare them; 3 when not given.
         steps: Of train: steps of each run; 1200 when not given.
-        resume: Of train: continue the study in that folder.
+        resume: Of train and of ocr: continue the study in that folder.
     """
 
     sigmas: str | None = None

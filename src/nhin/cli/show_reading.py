@@ -59,7 +59,7 @@ def _select_lines(chosen: Sequence[int], count: int, picture: Path) -> list[int]
 
 
 def _pack_matrices(parts: "Sequence[TextAttention]") -> bytes:
-    """Return an .npz of each part's text and weights (layers, heads, characters and end, frames)."""
+    """Return an .npz of each part's text and weights (layers, heads, characters and end, rows, frames)."""
     import numpy as np
 
     arrays = {}

@@ -15,11 +15,11 @@ Differs: pre-norm blocks, rotary self-attention over frames, output weights shar
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ from nhin.text.charset import EOS, PAD, SOS, VIETNAMESE, Charset
 MAX_FRAMES = 320
 MAX_TOKENS = 336
 
-Memory = Float[Tensor, "B F C"]
+Memory = Float[Tensor, "B M C"]
 
 
 class RecognizerNet(nn.Module):
@@ -55,6 +55,9 @@ class RecognizerNet(nn.Module):
         ctc: Weight of the CTC loss; the decoder's is 1.
         token_noise: Fraction of the decoder's input letters replaced in training, so that it relies on the
             picture.
+        memory: What the decoder attends to: frames, each a whole column of the feature map, or its grid of
+            cells, column by column; frames alone can be exported.
+        letters: Whether letters with the same base, mark or tone share weights, or each has its own.
     """
 
     def __init__(  # noqa: PLR0913 - each is one setting of a recipe's [model]
@@ -70,13 +73,17 @@ class RecognizerNet(nn.Module):
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         ctc: Annotated[float, Range(0, 1e6)] = 0.5,
         token_noise: Annotated[float, Range(0, 1)] = 0.05,
+        memory: Literal["frames", "grid"] = "frames",
+        letters: Literal["factored", "plain"] = "factored",
     ) -> None:
         super().__init__()
         if height % HEIGHT_STRIDE:
             raise ShapeError(f"height is {height}; the backbone needs a multiple of {HEIGHT_STRIDE}")
         self.height, self.ctc_weight, self.token_noise, self.vocab = height, ctc, token_noise, len(charset)
         self.backbone = build_backbone(backbone)
-        self.flatten = nn.Linear(self.backbone.channels * (height // HEIGHT_STRIDE), dim)
+        rows = height // HEIGHT_STRIDE
+        self.memory_rows = rows if memory == "grid" else 1
+        self.flatten = nn.Linear(self.backbone.channels * (rows // self.memory_rows), dim)
         self.settle = nn.LayerNorm(dim)
 
         def attention(rotary: bool = False) -> MultiHead:
@@ -86,35 +93,42 @@ class RecognizerNet(nn.Module):
             Block(dim, attention(rotary=True), MLP(dim, dropout=dropout)) for _ in range(depth)
         )
         self.encoder_norm = nn.LayerNorm(dim)
-        self.ctc_head = FactoredCharLinear(charset, dim)
-        self.embedding = FactoredCharEmbedding(charset, dim)
+        self.dim, is_factored = dim, letters == "factored"
+        self.ctc_head = FactoredCharLinear(charset, dim) if is_factored else nn.Linear(dim, self.vocab)
+        self.embedding = FactoredCharEmbedding(charset, dim) if is_factored else nn.Embedding(self.vocab, dim)
+        if isinstance(self.embedding, nn.Embedding):
+            nn.init.normal_(self.embedding.weight, std=dim**-0.5)
         self.decoder = nn.ModuleList(
             Block(dim, attention(), MLP(dim, dropout=dropout), cross=attention())
             for _ in range(decoder_depth)
         )
         self.decoder_norm = nn.LayerNorm(dim)
-        self.head = FactoredCharLinear(charset, dim)
-        self.positions = SinusoidalEmbedding(max(MAX_FRAMES, MAX_TOKENS), dim)
+        self.head = FactoredCharLinear(charset, dim) if is_factored else nn.Linear(dim, self.vocab)
+        self.positions = SinusoidalEmbedding(max(MAX_FRAMES * self.memory_rows, MAX_TOKENS), dim)
 
     def encode(self, pictures: Pictures) -> tuple[Memory, Float[Tensor, "B F V"]]:
         """Encode crops (values in [-1, 1]); return the memory for the decoder and the CTC logits."""
-        features = rearrange(self.backbone(pictures), "b c rows frames -> b frames (c rows)")
+        cells = "b c (rows part) frames -> b (frames rows) (c part)"
+        features = rearrange(self.backbone(pictures), cells, rows=self.memory_rows)
         frames = self.settle(self.flatten(features))
         frames = frames + self.positions.table[: frames.shape[1]].to(frames.dtype)
         for block in self.encoder:
             frames = block(frames)
         memory = self.encoder_norm(frames)
+        if self.memory_rows > 1:
+            frames = reduce(memory, "b (frames rows) c -> b frames c", "mean", rows=self.memory_rows)
+            return memory, self.ctc_head(frames)
         return memory, self.ctc_head(memory)
 
     def decode(self, memory: Memory, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
         """Return the logits of the letter after each token; ``tokens`` start with ``<SOS>``."""
-        x = self.embedding(tokens) * self.embedding.own.shape[1] ** 0.5
+        x = self.embedding(tokens) * self.dim**0.5
         x = x + self.positions.table[: tokens.shape[1]].to(x.dtype)
         for block in self.decoder:
             x = block(x, context=memory, causal=True)
         return self.head(self.decoder_norm(x))
 
-    def cross_attention(self, memory: Memory, tokens: Int[Tensor, "B T"]) -> list[Float[Tensor, "B H T F"]]:
+    def cross_attention(self, memory: Memory, tokens: Int[Tensor, "B T"]) -> list[Float[Tensor, "B H T M"]]:
         """Return the weights of each decoder block over the memory, as ``decode`` uses them."""
         layers: list[Tensor] = []
 

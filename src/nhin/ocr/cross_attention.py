@@ -37,7 +37,7 @@ _ROUNDING = 1e-3
 _ONLY_SHAPES = ("Shape", "Size")
 
 Decoder = Callable[[NDArray[np.float32], NDArray[np.int64]], list[NDArray[np.float32]]]
-"""Memory (1 F C) and tokens (1 T) to the weights of each layer's cross-attention, 1 H T F."""
+"""Memory (1 M C) and tokens (1 T) to the weights of each layer's cross-attention, 1 H T M."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class TextAttention:
     Args:
         text: The text.
         picture: The crop as it was read: upright, height x width x 3.
-        weights: layers x heads x (characters + 1) x frames; the last row is that of the end.
+        weights: layers x heads x (characters + 1) x rows x frames; there is one row unless the memory is a
+            grid; the last character is the end.
         frame_width: Pixels of the picture in one frame.
     """
 
@@ -112,7 +113,8 @@ def _trace_line(
 
 def trace_text(recognizer: Recognizer, decoder: Decoder, picture: Pixels, text: str) -> TextAttention:
     """Return where the decoder looks in a crop when it writes a text."""
-    memory, _ = recognizer.model.encode(to_batch([preprocess_crop(picture, recognizer.height)]))
+    batch = to_batch([preprocess_crop(picture, recognizer.height)])
+    memory, _ = recognizer.model.encode(batch)
     tokens = np.array([[SOS, *recognizer.charset.encode(text)]], np.int64)
     layers = decoder(memory, tokens)
     shape = (1, tokens.shape[1], memory.shape[1])
@@ -124,7 +126,10 @@ def trace_text(recognizer: Recognizer, decoder: Decoder, picture: Pixels, text: 
             raise CheckpointError("the decoder's attention holds weights whose sum is not one")
     height, width = picture.shape[:2]
     frame_width = STRIDE * width / scaled_width(width, height, recognizer.height)
-    return TextAttention(text, picture, np.stack([found[0] for found in layers]), frame_width)
+    stacked = np.stack([found[0] for found in layers])
+    # A grid has its cells column by column.
+    by_column = stacked.reshape(*stacked.shape[:3], batch.shape[3] // STRIDE, -1)
+    return TextAttention(text, picture, by_column.swapaxes(-1, -2), frame_width)
 
 
 def open_decoder(weights: str | Path, recognizer: Recognizer) -> Decoder:

@@ -22,6 +22,7 @@ from nhin.metrics.char_errors import Breakdown
 from nhin.metrics.edit_distance import align_texts
 from nhin.metrics.error_rates import Score, measure_interval
 from nhin.reading.batching import BATCH_SIZE
+from nhin.reading.decoder_recognizer import DecoderRecognizer
 from nhin.reading.onnx_model import (
     DEFAULT_THREADS,
     bundled_models,
@@ -200,4 +201,6 @@ def _from_checkpoint(path: Path, mode: Mode, threads: int, prior: LetterPrior | 
 
     torch.set_num_threads(threads)
     model, charset, _ = load_model(path)
+    if not model.ctc_weight:
+        return DecoderRecognizer(TorchModel(model), charset, model.height)
     return Recognizer(TorchModel(model), charset, model.height, mode, prior=prior)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nhin.errors import CheckpointError
+from nhin.errors import CheckpointError, UsageError
 from nhin.files import explain_os_error, hash_file, write_folder
 from nhin.image.preprocess import MAX_WIDTH, WIDTH_BUCKET
 from nhin.layers.factored_char import FactoredCharLinear
@@ -70,11 +70,13 @@ def export(
         measure: Returns metrics of the exported recognizer for the card.
 
     Raises:
-        UsageError: The folder holds something else.
+        UsageError: The folder holds something else, or the network is one that cannot be exported.
         CheckpointError: The two read differently, or the disk is full; nothing is written.
     """
     notes = dict(notes or {})
     check_out_folder(out)
+    if model.memory_rows > 1 or not model.ctc_weight:
+        raise UsageError("only readers with memory='frames' and a CTC head (ctc above 0) can be exported")
     prepare_for_export(model, half)
     with explain_os_error(f"write {out}"), write_folder(out) as folder:
         _write_networks(model, folder)

@@ -55,13 +55,14 @@ class OCRDataConfig:
 class OCRTrainConfig(TrainerConfig):
     """The settings of the trainer.
 
-    A batch has up to ``batch_pixels``; ``jitter`` is the strength of its augmentation;
-    ``fixed_shapes`` is for a GPU (``BatchConfig``). ``start`` is a
-    checkpoint with initial weights. A validation takes ``validate_crops``.
+    A batch has up to ``batch_pixels``, or ``batch_crops`` crops if that is not 0; ``jitter`` is the strength
+    of its augmentation; ``fixed_shapes`` is for a GPU (``BatchConfig``). ``start`` is a checkpoint with
+    initial weights. A validation takes ``validate_crops``.
     """
 
     ema_decay: Annotated[float, Range(0, below=1)] = 0.999
     batch_pixels: Annotated[int, Range(1, 2**26)] = BATCH_PIXELS
+    batch_crops: Annotated[int, Range(0, 2**16)] = 0
     fixed_shapes: bool = False
     jitter: Annotated[float, Range(0, 1e3)] = 1.0
     start: Annotated[str | None, Length(1)] = None
@@ -118,6 +119,7 @@ def build_batch_config(recipe: OCRRecipe) -> BatchConfig:
         repeats=data.repeats,
         spacing=data.spacing,
         fixed_shapes=training.fixed_shapes,
+        crops=training.batch_crops,
     )
 
 

@@ -30,7 +30,7 @@ OCR_RULES = ResumeRules(
     fixed=TRAINER_RULES.fixed
     | {"workflow", "charset", "model", "data.seed", "data.synth", "data.chunk", "data.cycle"}
     | {"data.repeats", "data.spacing", "data.vary"}
-    | {"training.batch_pixels", "training.fixed_shapes", "training.start"},
+    | {"training.batch_pixels", "training.batch_crops", "training.fixed_shapes", "training.start"},
 )
 
 

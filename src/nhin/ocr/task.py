@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from nhin.data.images.bucket_sampler import PictureBatch, StreamPosition, iter_batches, prefetch
+from nhin.data.images.chunk_cache import SampleSource
 from nhin.data.images.workers import ChunkLoader
 from nhin.models.memory import check_training_memory, measure_model
 from nhin.models.recognizer import RecognizerNet
@@ -59,6 +60,10 @@ class RecognizerTask(Task):
         self.device = resolve_device(recipe.training.device)
         self._validation: ValidationSet | None = None
 
+    def build_source(self) -> SampleSource:
+        """Build the source of training samples."""
+        return build_source(self.recipe)
+
     def hash_data(self) -> Mapping[str, str]:
         """Return a hash of the fonts, of the word lists and of each set of labeled crops."""
         return hash_sources(self.recipe.data)
@@ -93,7 +98,7 @@ class RecognizerTask(Task):
 
         data = self.recipe.data
         with ChunkLoader(
-            build_source(self.recipe),
+            self.build_source(),
             size=data.chunk,
             height=state.model.height,
             cache=data.cache,

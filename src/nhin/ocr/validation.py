@@ -1,5 +1,6 @@
 """Validation during training: the word accuracy of both heads on held-out crops."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nhin.data.images.datasets import open_crops
+from nhin.data.images.datasets import Crop, open_crops
 from nhin.decoding.ctc import greedy_decode
 from nhin.image.preprocess import preprocess_crop, to_batch
 from nhin.models.recognizer import RecognizerNet
@@ -37,12 +38,20 @@ class ValidationScores:
 
 def load_validation_set(data: Path | str, count: int, height: int) -> ValidationSet:
     """Load and preprocess up to ``count`` crops, spaced evenly over the set."""
-    crops = open_crops(data)
-    indices = np.linspace(0, len(crops) - 1, min(count, len(crops))).round().astype(int)
+    return make_validation_set(spread_evenly(open_crops(data), count), height)
+
+
+def spread_evenly(crops: Sequence[Crop], count: int) -> list[Crop]:
+    """Return up to ``count`` crops, spaced evenly over a set, from its first to its last."""
+    return [crops[i] for i in np.linspace(0, len(crops) - 1, min(count, len(crops))).round().astype(int)]
+
+
+def make_validation_set(crops: Sequence[Crop], height: int) -> ValidationSet:
+    """Preprocess crops and group them by width."""
     by_width: dict[int, list[tuple[NDArray[np.uint8], str]]] = {}
-    for i in indices:
-        pixels = preprocess_crop(crops[i].picture, height)
-        by_width.setdefault(pixels.shape[1], []).append((pixels, crops[i].text))
+    for crop in crops:
+        pixels = preprocess_crop(crop.picture, height)
+        by_width.setdefault(pixels.shape[1], []).append((pixels, crop.text))
     groups = [group[i : i + _BATCH] for group in by_width.values() for i in range(0, len(group), _BATCH)]
     return ValidationSet(
         tuple((to_batch([p for p, _ in group]), tuple(t for _, t in group)) for group in groups)

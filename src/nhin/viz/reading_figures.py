@@ -63,13 +63,14 @@ def draw_strips(
 
 
 def _draw_strip(axis: Axes, part: TextAttention, label: str, weights: NDArray[np.floating]) -> None:
-    """Draw the crop in gray, and over each frame the tint of its weight (0 to 1)."""
+    """Draw the crop in gray, and over each cell (rows x frames) the tint of its weight (0 to 1)."""
     height, width = part.picture.shape[:2]
-    end = max(float(width), len(weights) * part.frame_width)
+    covered = weights.shape[1] * part.frame_width
+    end = max(float(width), covered)
     axis.imshow(_shrink(part.picture), cmap="gray", vmin=-120, vmax=255, extent=(0, width, height, 0))
-    tint = np.broadcast_to(np.array((*_COLOR, 0.0)), (1, len(weights), 4)).copy()
-    tint[0, :, 3] = _MAX_OPACITY * np.clip(weights, 0, 1)
-    axis.imshow(tint, extent=(0, len(weights) * part.frame_width, height, 0), interpolation="nearest")
+    tint = np.broadcast_to(np.array((*_COLOR, 0.0)), (*weights.shape, 4)).copy()
+    tint[..., 3] = _MAX_OPACITY * np.clip(weights, 0, 1)
+    axis.imshow(tint, extent=(0, covered, height, 0), interpolation="nearest")
     # The padding behind a crop is seen too.
     axis.set(xlim=(0, end), ylim=(height, 0), xticks=(), yticks=(), aspect="auto")
     for spine in axis.spines.values():

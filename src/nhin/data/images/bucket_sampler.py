@@ -49,6 +49,7 @@ class BatchConfig:
     ``pixels`` is the budget of a batch: narrow crops come in larger batches than wide ones. ``cycle`` is
     the number of chunks in a pass, 0 for an endless stream. Each chunk is used ``repeats`` times: again after
     ``spacing`` new chunks, after twice as many, and so on, so that reading need not wait for drawing.
+    ``crops`` is the size of every batch, instead of ``pixels``; only the last of a chunk may be smaller.
     ``fixed_shapes`` makes batches of a few dozen shapes only, since a GPU prepares for each new one.
     """
 
@@ -58,6 +59,7 @@ class BatchConfig:
     repeats: int = 1
     spacing: int = 8
     fixed_shapes: bool = False
+    crops: int = 0
 
     def find_next(self, at: StreamPosition) -> StreamPosition:
         """Return the chunk after one: an older chunk again, or a new one."""
@@ -86,11 +88,10 @@ def make_batches(chunk: Chunk, config: BatchConfig, sweep: int, number: int) -> 
     batches, first = [], 0
     while first < len(widest_first):
         width = int(chunk.widths[widest_first[first]])
-        size = max(
-            1, config.pixels // (chunk.height * (round_width(width) if config.fixed_shapes else width))
-        )
+        padded_width = round_width(width) if config.fixed_shapes else width
+        size = config.crops or max(1, config.pixels // (chunk.height * padded_width))
         batch = widest_first[first : first + size]
-        if not config.fixed_shapes:
+        if not (config.fixed_shapes or config.crops):
             # Crops nearly as wide are padded to join: batches of one rare width would be tiny and noisy.
             batch = batch[chunk.widths[batch] >= _MIN_WIDTH_SHARE * width]
         first += len(batch)
