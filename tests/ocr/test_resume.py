@@ -127,6 +127,7 @@ FIXED = {
         "data.spacing": "3",
         "data.vary": "0.5",
         "training.batch_pixels": "5000",
+        "training.batch_crops": "4",
         "training.fixed_shapes": "true",
         "training.start": "x",
     },
