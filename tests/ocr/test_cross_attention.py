@@ -10,12 +10,15 @@ from nhin.cli.app import main
 from nhin.errors import CheckpointError
 from nhin.image.preprocess import preprocess_crop, to_batch
 from nhin.models.recognizer import RecognizerNet
+from nhin.ocr import cross_attention
 from nhin.ocr.cross_attention import OnnxAttention, expose_attention, open_decoder, trace_reading, trace_text
 from nhin.ocr.evaluate import open_reader
 from nhin.ocr.torch_backend import TorchModel
 from nhin.reading.decoder_recognizer import DecoderRecognizer
+from nhin.reading.detector import Detector
 from nhin.reading.onnx_model import load_recognizer, read_model
 from nhin.reading.reader import Reader
+from nhin.reading.result import Recognition
 from nhin.text.charset import SOS, VIETNAMESE
 
 SMALL = {"backbone": "tiny", "dim": 32, "depth": 0, "decoder_depth": 1, "heads": 2}
@@ -55,7 +58,7 @@ def test_a_wide_line_is_shown_in_the_windows_in_which_it_is_read(run):
     crop = np.full((40, 1300, 3), 230, np.uint8)
     for left in range(20, 1290, 30):
         crop[8:32, left : left + 6] = 20
-    (reading,) = Reader(recognizer=open_reader(run)).read(crop, crop=True).lines
+    (reading,) = Reader(recognizer=open_reader(run), min_confidence=0).read(crop, crop=True).lines
     ((*parts,),) = trace_reading(run, crop, crop=True)
     assert len(parts) > 1
     assert reading.text.startswith(parts[0].text)
@@ -146,3 +149,23 @@ def test_attention_that_does_not_sum_to_one_is_refused(pair, crops):
         trace_text(recognizer, lambda m, t: [2 * w for w in decoder(m, t)], crops[2], "a")
     with pytest.raises(CheckpointError, match="sum"):
         trace_text(recognizer, lambda m, t: [w * np.float32("nan") for w in decoder(m, t)], crops[2], "a")
+
+
+def test_lines_are_shown_in_reading_order(monkeypatch):
+    picture = np.full((120, 400, 3), 255, np.uint8)
+    boxes = [(210, 20, 390, 50), (10, 20, 190, 50), (10, 70, 190, 100)]
+    quads = [np.array([[l, t], [r, t], [r, b], [l, b]], np.float32) for l, t, r, b in boxes]  # noqa: E741
+    for left, top, right, bottom in boxes:
+        picture[top + 4 : bottom - 4, left + 8 : right - 8 : 9] = 0
+    recognizer = DecoderRecognizer(TorchModel(RecognizerNet(**SMALL)), VIETNAMESE)
+    monkeypatch.setattr(Detector, "find", lambda self, pixels: quads)
+    monkeypatch.setattr(cross_attention, "open_reader", lambda weights: recognizer)
+    monkeypatch.setattr(
+        DecoderRecognizer,
+        "read",
+        lambda self, crops: [Recognition(str(i), 0.1 * (i + 1)) for i, _ in enumerate(crops)],
+    )
+    want = Reader(recognizer=recognizer, min_confidence=0).read(picture).lines
+    shown = trace_reading("nowhere", picture)
+    assert [part.text for (part,) in shown] == [line.text for line in want]
+    assert [line.text for line in want] != ["0", "1", "2"]  # the order in which they were read

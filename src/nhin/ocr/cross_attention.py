@@ -27,7 +27,7 @@ from nhin.reading.long_lines import is_long
 from nhin.reading.onnx_model import is_onnx_model, locate_model, read_model
 from nhin.reading.reader import Reader
 from nhin.reading.recognizer import Recognizer
-from nhin.reading.result import Recognition
+from nhin.reading.result import Line, Recognition
 from nhin.reading.rotation import rotate
 from nhin.sandbox import Sandbox, SandboxError
 from nhin.text.charset import SOS
@@ -63,6 +63,8 @@ def trace_reading(
 ) -> list[tuple[TextAttention, ...]]:
     """Read a picture; return for each line where the decoder looked, in windows if the line is very long.
 
+    The lines are in reading order, also those of a low confidence.
+
     Args:
         weights: A bundled name, exported weights, a checkpoint or its run.
         source: The picture, see ``Reader.read``.
@@ -74,23 +76,29 @@ def trace_reading(
     """
     recognizer = open_reader(weights)
     recorder = _Recorder(recognizer)
-    Reader(recognizer=recorder).read(source, crop)
-    if not recorder.readings:
+    lines = Reader(recognizer=recorder, min_confidence=0).read(source, crop).lines
+    if not lines:
         return []
     decoder = open_decoder(weights, recognizer)
-    return [_trace_line(recognizer, decoder, *reading) for reading in recorder.readings]
+    return [_trace_line(recognizer, decoder, *recorder.take(line)) for line in lines]
 
 
 class _Recorder:
-    """A recognizer that notes each crop with text and its reading."""
+    """A recognizer that notes each crop and its reading."""
 
     def __init__(self, recognizer: Recognizer) -> None:
-        self.recognizer, self.readings = recognizer, list[tuple[Pixels, Recognition]]()
+        self.recognizer = recognizer
+        self._notes: dict[tuple[str, float], list[tuple[Pixels, Recognition]]] = {}
 
     def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
         results = self.recognizer.read(crops)
-        self.readings += [pair for pair in zip(crops, results, strict=True) if pair[1].text.strip()]
+        for crop, result in zip(crops, results, strict=True):
+            self._notes.setdefault((result.text, result.confidence), []).append((crop, result))
         return results
+
+    def take(self, line: Line) -> tuple[Pixels, Recognition]:
+        """Return the crop and the reading of a line, whose place in reading order the reader chose."""
+        return self._notes[line.text, line.confidence].pop(0)
 
 
 def _trace_line(
