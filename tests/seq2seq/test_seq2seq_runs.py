@@ -10,11 +10,13 @@ from resumes import DONE, LONGER, is_same, list_settings, read_weights, train_ta
 
 from nhin.cli.app import main
 from nhin.config import from_dict, load_recipe, override
+from nhin.data.pairs.marks import split_text
 from nhin.data.pairs.rules import RULES
 from nhin.decoding.beam_search import BeamSearchConfig
 from nhin.errors import CheckpointError, DataError, UsageError
 from nhin.models.seq2seq.network import decode_greedily
 from nhin.seq2seq.evaluate import evaluate
+from nhin.seq2seq.evaluate_marks import evaluate_marks
 from nhin.seq2seq.loading import open_seq2seq_run
 from nhin.seq2seq.recipe import SEQ2SEQ_RULES, Seq2SeqRecipe, open_pairs
 from nhin.seq2seq.restore import MarkModel
@@ -173,9 +175,16 @@ def test_a_run_is_measured_by_length_on_pairs_that_it_was_not_trained_on(begun, 
 
 def test_marks_are_measured_on_the_held_out_part_of_the_text_that_was_learned(marks, text, tmp_path):
     run = open_seq2seq_run(marks)
-    held_out = evaluate(run, str(text)).total.pairs
-    copy = shutil.copy(text, tmp_path / "copy.txt")
-    assert 0 < held_out < evaluate(run, str(copy)).total.pairs
+    result = evaluate_marks(run, text)
+    assert result == evaluate_marks(run, shutil.copy(text, tmp_path / "copy.txt"))
+    assert result.words == sum(map(len, split_text(TEXT)[1])) > 0
+    assert 0 < result.most_frequent <= result.bigram <= 1
+    (tmp_path / "other.txt").write_text("tôi đọc", encoding="utf-8")
+    assert evaluate_marks(run, tmp_path / "other.txt").words == 2
+    (tmp_path / "other.txt").write_text(TEXT.splitlines()[0], encoding="utf-8")
+    with pytest.raises(DataError, match="did not learn"):
+        evaluate_marks(run, tmp_path / "other.txt")
+    assert main(["evaluate", str(marks), str(text), "--limit", "3"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What ``nhin evaluate``, ``sample`` and ``show alignment`` do with the run of an encoder-decoder model."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from nhin.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from nhin.seq2seq.loading import Seq2SeqRun
 
 GREEDY_WIDTH = 1
 
@@ -19,9 +22,12 @@ def evaluate_run(folder: Path, data: str, limit: int | None, threads: int, json:
 
     from nhin.seq2seq.evaluate import evaluate
     from nhin.seq2seq.loading import open_seq2seq_run
+    from nhin.seq2seq.recipe import MARKS
 
     torch.set_num_threads(threads)
     run = open_seq2seq_run(folder)
+    if run.recipe.data.task == MARKS:
+        return _evaluate_marks(run, data, limit, json)
     with show_progress(2 * run.recipe.data.max_length, "measuring") as on_progress:
         result = evaluate(run, data, limit, on_progress)
     if json:
@@ -39,6 +45,27 @@ def evaluate_run(folder: Path, data: str, limit: int | None, threads: int, json:
         table.add_row(name, str(scores.pairs), *cells)
     low, high = result.trained or (0, 0)
     print_tables(table, *([f"trained on lengths {low} to {high}"] if result.trained else []))
+    return 0
+
+
+def _evaluate_marks(run: "Seq2SeqRun", data: str, limit: int | None, json: bool) -> int:
+    """Print how many words a run of marks gets right, beside what counts of its text do."""
+    from nhin.seq2seq.evaluate_marks import evaluate_marks
+
+    result = evaluate_marks(run, Path(data), limit)
+    if json:
+        sys.stdout.write(to_json({"step": run.step, "data": data, **asdict(result)}))
+        return 0
+    table = make_table("", "words right")
+    rows = {
+        "most frequent form": result.most_frequent,
+        "pairs of words": result.bigram,
+        "model": result.model,
+    }
+    for name, share in rows.items():
+        if share is not None:
+            table.add_row(name, f"{share:.2%}")
+    print_tables(table, f"{result.words} words in sentences that were not learned from")
     return 0
 
 

@@ -1,16 +1,15 @@
-"""Measure an encoder-decoder model: on fresh pairs of its rules by length, on a file of pairs, on a text."""
+"""Measure an encoder-decoder model by the length of the source: on fresh pairs of its rules, or a file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nhin.data.pairs.marks import MarkPairs, read_text, split_sentences, to_pair
 from nhin.data.pairs.pair import NO_ORIGIN, Pair
 from nhin.errors import DataError, UsageError
 from nhin.files import read_bytes
 from nhin.seq2seq.loading import Seq2SeqRun
-from nhin.seq2seq.recipe import MARKS, open_pairs
+from nhin.seq2seq.recipe import open_pairs
 from nhin.seq2seq.scoring import PairScores, score_pairs
 from nhin.seq2seq.task import draw_held_out
 
@@ -50,9 +49,8 @@ def evaluate(
 
     Args:
         run: The run.
-        data: The name of its task, for fresh pairs of every length up to twice the trained ones; or a file:
-            for marks a text, of which the held-out part is taken if the run learned from it, else for each
-            pair a line with the source, a tab and the target.
+        data: The name of its task, for fresh pairs of every length up to twice the trained ones; or a file
+            with a line for each pair: the source, a tab and the target.
         limit: Pairs of each length, or all pairs of a file.
         on_progress: Called with the number of lengths done.
 
@@ -63,7 +61,7 @@ def evaluate(
     task = run.recipe.data.task
     trained = (run.recipe.data.min_length, run.recipe.data.max_length)
     groups: dict[int, list[Pair]] = {}
-    if task != MARKS and data == task:
+    if data == task:
         source = open_pairs(run.recipe.data)
         longest = 1 if task == "dates" else min(2 * trained[1], MAX_DIGITS)
         for length in range(1, longest + 1):
@@ -85,11 +83,6 @@ def read_pairs(run: Seq2SeqRun, path: Path) -> Sequence[Pair]:
     task = run.recipe.data.task
     if not path.exists():
         raise UsageError(f"{path} is no file, and this run was trained on {task}; give a file or {task}")
-    if task == MARKS:
-        text, learned = read_text(path), run.recipe.data.path
-        is_learned = learned is not None and Path(learned).resolve() == path.resolve()
-        words = MarkPairs(text, run.recipe.data.max_length).held_out if is_learned else split_sentences(text)
-        return [to_pair(sentence) for sentence in words]
     try:
         lines = read_bytes(path, MAX_FILE, DataError).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as why:
