@@ -9,7 +9,7 @@ from nhin.files import write_atomic
 from nhin.format import Cell, count_noun, markdown_table
 from nhin.metrics.statistics import Interval, confidence_interval
 from nhin.studies.files import report_files
-from nhin.studies.plot_style import line_style, new_figure, style_axes
+from nhin.studies.plot_style import COLORS, line_style, new_figure, style_axes
 from nhin.studies.seq2seq.run import Seq2SeqStudyRun
 from nhin.studies.seq2seq.settings import Seq2SeqStudy
 
@@ -79,6 +79,7 @@ def _draw_lines(axes: "Axes", study: Seq2SeqStudy, runs: Sequence[Seq2SeqStudyRu
             continue
         intervals = [confidence_interval([one[i] for one in own]) for i in range(len(lengths))]
         style = line_style(number) | {"label": model, "markersize": 3, "linewidth": 1.2}
+        style |= {"linestyle": "--" if number >= len(COLORS) else "-"}
         axes.plot(lengths, [one.mean for one in intervals], **style)
         if len(own) > 1:
             low, high = zip(*(map(_clip, (one.low, one.high)) for one in intervals), strict=True)
