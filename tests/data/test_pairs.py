@@ -78,8 +78,10 @@ def test_symbols_are_copied_or_reversed(seed, length):
 def test_a_stream_goes_on_from_anywhere_as_if_never_stopped(seed, start, more):
     stream = PairStream(RULES["copy"](), 2, (1, 4), seed)
     whole, part = (stream.iter_batches(PairPosition(at)) for at in (0, start))
+    after = PairPosition(0)
     for _ in range(start):
-        next(whole)
+        _, after = next(whole)
+    assert after == PairPosition(start)
     for _ in range(more):
         assert next(part) == next(whole)
 

@@ -24,6 +24,7 @@ CONFIGS = {
     "local-m": replace(TINY, decoder="luong", alignment="local-m"),
     "local-p": replace(TINY, decoder="luong", alignment="local-p"),
     "local-m, feeding": replace(TINY, decoder="luong", alignment="local-m", input_feeding=True),
+    "bahdanau, local-m": replace(TINY, alignment="local-m", reach=1),
     "bahdanau, local-p": replace(TINY, alignment="local-p", score="dot"),
     **{f"luong, {score}": replace(TINY, decoder="luong", score=score) for score in SCORES},
 }
@@ -78,6 +79,14 @@ def test_every_parameter_gets_a_gradient(model):
     idle = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
     # A location scores more positions than this source has; they are one matrix with those it has.
     assert not idle
+
+
+def test_input_feeding_feeds_the_attentional_state_that_the_token_was_written_from():
+    torch.manual_seed(0)
+    model = Seq2Seq(8, 7, CONFIGS["feeding"]).eval()
+    memory = model.encode(SOURCE)
+    logits, _, state = model.decode(TARGET, memory, model.start(memory))
+    assert_close(model.head(state.feed), logits[:, -1])
 
 
 def test_rows_that_are_selected_go_on_by_themselves(model):

@@ -254,6 +254,17 @@ def test_a_model_of_marks_writes_only_the_words_with_marks_and_keeps_what_is_clo
     assert words[0] == model.choose(rows[:1])[0]
 
 
+def test_a_word_with_marks_is_what_a_model_reads_as_written_before_the_next(marks, monkeypatch):
+    run = open_seq2seq_run(marks)
+    decode, fed = run.model.decode, []
+    monkeypatch.setattr(
+        run.model, "decode", lambda tokens, *rest: fed.append(tokens) or decode(tokens, *rest)
+    )
+    words = ["mười", "mươi"]  # the same without marks, so the model would choose one of them for both
+    MarkModel(run).choose([[Slot(word, False), Slot("doc", True)] for word in words])
+    assert run.tables[1].decode(fed[1][:, 0].tolist()) == words
+
+
 def test_restoring_with_a_run_of_another_task_is_refused(begun):
     with pytest.raises(UsageError, match="numbers"):
         MarkModel(open_seq2seq_run(begun))
