@@ -11,7 +11,8 @@ from PIL import Image, ImageChops
 
 from nhin.errors import PictureError
 from nhin.image import load as module
-from nhin.image.load import expand_paths, list_pictures, load_picture, open_picture
+from nhin.image.inputs import expand_paths, list_pictures
+from nhin.image.load import load_picture, open_picture
 
 
 def scene(width: int = 40, height: int = 24) -> np.ndarray:

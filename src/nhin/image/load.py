@@ -12,7 +12,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -38,8 +38,6 @@ MAX_SECONDS = 8.0
 MAX_FAILURES = 3
 """Pages of one file that may end the child process; the pages after them are not opened."""
 
-_KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga pdf"
-SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
 # No PostScript: Pillow would pass it to another program. Formats that need no search come first.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
 _ANIMATIONS = ("GIF", "WEBP", "PNG", "AVIF")
@@ -247,39 +245,6 @@ _child_seconds = 0.0
 _child_file = 0
 _keys = itertools.count(1)
 _child_lock = threading.Lock()
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """List the pictures of a folder in natural order: 2 before 10.
-
-    Raises:
-        PictureError: The folder cannot be listed or has no picture.
-    """
-    try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-    except OSError as why:
-        raise PictureError(f"{folder} cannot be listed: {_error_reason(why)}") from None
-    pictures = sorted((p for p in paths if not p.name.startswith(".") and p.is_file()), key=_natural_key)
-    if not pictures:
-        raise PictureError(f"{folder} is a folder without pictures")
-    return pictures
-
-
-def expand_paths(paths: Iterable[Path]) -> list[Path | PictureError]:
-    """Replace each folder by its pictures, or by an error if it has none."""
-    out: list[Path | PictureError] = []
-    for path in paths:
-        try:
-            out += list_pictures(path) if path.is_dir() else [path]
-        except PictureError as why:
-            out.append(why)
-    return out
-
-
-def _natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Return a sort key that compares digits as numbers, then the name itself."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.name.casefold())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
 
 def source_name(source: PictureSource) -> str:

@@ -1,6 +1,8 @@
 """The results of reading, from the picture down to the character; frozen dataclasses."""
 
+import math
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Literal
 
 Point = tuple[float, float]
@@ -43,6 +45,15 @@ class Char:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """Characters of a line between spaces; ``confidence`` is the geometric mean of theirs."""
+
+    text: str
+    confidence: float
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of a picture; ``box`` is its corners in picture pixels, clockwise from top left.
 
@@ -54,6 +65,39 @@ class Line:
     box: Box
     chars: tuple[Char, ...] = ()
     alternatives: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words, from left to right; without characters their widths follow the number of letters."""
+        chars = self.chars
+        if "".join(char.text for char in chars) != self.text:
+            chars = _spread_chars(self)
+        groups = (
+            tuple(own) for is_space, own in groupby(chars, lambda char: char.text.isspace()) if not is_space
+        )
+        return tuple(map(_join_chars, groups))
+
+
+def _join_chars(chars: tuple[Char, ...]) -> Word:
+    """Return the word that some characters of a line are."""
+    logs = sum(math.log(max(char.confidence, 1e-9)) for char in chars)
+    (start, _, _, low), (_, end, far, _) = chars[0].box, chars[-1].box
+    return Word("".join(char.text for char in chars), math.exp(logs / len(chars)), (start, end, far, low))
+
+
+def _spread_chars(line: Line) -> tuple[Char, ...]:
+    """Return characters of equal width for a line."""
+    a, b, c, d = line.box
+
+    def between(start: Point, end: Point, share: float) -> Point:
+        return start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share
+
+    edges = [
+        (between(a, b, i / len(line.text)), between(d, c, i / len(line.text)))
+        for i in range(len(line.text) + 1)
+    ]
+    boxes = [(upper, right, low, lower) for (upper, lower), (right, low) in pairwise(edges)]
+    return tuple(Char(char, line.confidence, box) for char, box in zip(line.text, boxes, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
-"""A reading as text, as Markdown, as TSV and as JSON."""
+"""A page as text, as TSV and as JSON, and the table of all formats of pages."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from nhin.reading.alto import to_alto
+from nhin.reading.hocr import to_hocr
 from nhin.reading.markdown import to_markdown
 from nhin.reading.result import Line, Reading
 
@@ -52,6 +54,8 @@ WRITERS: dict[str, Callable[[Reading, str], str]] = {
     "markdown": to_markdown,
     "tsv": to_tsv,
     "json": to_json_line,
+    "hocr": to_hocr,
+    "alto": to_alto,
 }
 
 
@@ -70,7 +74,8 @@ def _number_blocks(reading: Reading) -> list[dict[str, Any]]:
 def _line_to_dict(line: Line) -> dict[str, Any]:
     """Return a line's fields; each of its alternatives as an object with names."""
     others = [{"text": text, "probability": probability} for text, probability in line.alternatives]
-    return asdict(line) | {"alternatives": others}
+    words = [asdict(word) for word in line.words]
+    return asdict(line) | {"words": words, "alternatives": others}
 
 
 def _round_floats(value: object) -> object:

@@ -1,0 +1,149 @@
+"""``nhin read --out``: one file for each input, written whole, and a manifest of what failed and why."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nhin import __version__
+from nhin.cli.output import print_error, show_progress, to_json
+from nhin.errors import CheckpointError, NhinError, PictureError, UsageError
+from nhin.files import lock_folder, open_atomic, write_atomic
+from nhin.reading.document_writer import SUFFIXES, DocumentWriter
+from nhin.reading.documents import ReadPage
+
+MANIFEST = "nhin-read.json"
+VERSION = 1
+ReadPages = Callable[[Path], Iterator[ReadPage]]
+
+
+@dataclass(slots=True)
+class FolderRun:
+    """Reads inputs into a folder.
+
+    Args:
+        out: The folder.
+        format: A key of ``SUFFIXES``.
+        read: Reads the pages of one input.
+        error_codes: Warnings that give the exit code of an error.
+    """
+
+    out: Path
+    format: str
+    read: ReadPages
+    error_codes: Sequence[str]
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    exit_code: int = 0
+
+    def run(self, sources: Sequence[Path | NhinError], base: Path) -> int:
+        """Read every input that is not done yet; return the worst exit code.
+
+        Raises:
+            UsageError: The folder cannot be written, two inputs would be one file, or one would be replaced.
+        """
+        paths = [path for path in sources if isinstance(path, Path)]
+        targets = name_targets(paths, base, self.out, SUFFIXES[self.format])
+        with lock_folder(self.out, f"another nhin read is writing in {self.out}", UsageError):
+            try:
+                with show_progress(len(sources), "reading") as progress:
+                    for source in sources:
+                        self._read_one(source, targets)
+                        if progress:
+                            progress(1)
+            finally:
+                self._write_manifest()
+        return self.exit_code
+
+    def _read_one(self, source: Path | NhinError, targets: dict[Path, Path]) -> None:
+        if isinstance(source, NhinError):
+            self._fail("", source)
+            return
+        target = targets[source]
+        try:
+            if _is_done(source, target):
+                self.counts["read-before"] += 1
+                return
+            with open_atomic(target, UsageError) as file:
+                writer = DocumentWriter(file, self.format, str(source))
+                for page in self.read(source):
+                    writer.add(page)
+                    self._note_warnings(source, page)
+                writer.finish()
+            self.counts["read"] += 1
+        except (CheckpointError, UsageError):
+            raise  # it would fail every input alike
+        except NhinError as why:
+            self._fail(str(source), why)
+
+    def _note_warnings(self, source: Path, page: ReadPage) -> None:
+        for warning in page.reading.warnings:
+            print_error(warning.message)
+            self.warnings.append({"path": _printable(source), "page": page.reading.page, **asdict(warning)})
+            if warning.code in self.error_codes:
+                self.exit_code = max(self.exit_code, PictureError.exit_code)
+
+    def _fail(self, path: str, why: NhinError) -> None:
+        print_error(str(why))
+        self.counts["failed"] += 1
+        self.failures.append(
+            {"path": _printable(path), "reason": _printable(why), "exit_code": why.exit_code}
+        )
+        self.exit_code = max(self.exit_code, why.exit_code)
+
+    def _write_manifest(self) -> None:
+        counts = {name: self.counts[name] for name in ("read", "read-before", "failed")}
+        tree = {"version": VERSION, "nhin": __version__, "format": self.format, **counts}
+        lists = {"failures": self.failures, "warnings": self.warnings}
+        write_atomic(self.out / MANIFEST, to_json(tree | lists), UsageError)
+
+
+def find_base(paths: Sequence[Path]) -> Path:
+    """Return the folder from which places are counted: the nearest one that holds all inputs."""
+    folders = [_make_absolute(path if path.is_dir() else path.parent) for path in paths]
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:  # none, or drives of Windows
+        return Path.cwd()
+
+
+def name_targets(paths: Sequence[Path], base: Path, out: Path, suffix: str) -> dict[Path, Path]:
+    """Return where each input is written: ``out``, its place in ``base``, its name with another suffix.
+
+    Inputs that differ by their suffix alone keep it: ``a.jpg.txt`` and ``a.png.txt``.
+
+    Raises:
+        UsageError: An input would be replaced.
+    """
+    places = {path: Path(os.path.relpath(_make_absolute(path), base)) for path in paths}
+    stems = Counter(str(place.with_suffix("")).casefold() for place in set(places.values()))
+    targets = {}
+    for path, place in places.items():
+        is_alone = stems[str(place.with_suffix("")).casefold()] == 1
+        name = (place.stem if is_alone else place.name) + suffix
+        parts = [part for part in place.parent.parts if part not in ("..", os.sep, place.anchor)]
+        targets[path] = out.joinpath(*parts, name)
+        if _make_absolute(targets[path]) == _make_absolute(path):
+            raise UsageError(f"{path} would be replaced by its own text; choose another --out")
+    return targets
+
+
+def _is_done(source: Path, target: Path) -> bool:
+    """Return whether an output is there that is not older than its input."""
+    try:
+        return target.stat().st_mtime >= source.stat().st_mtime
+    except OSError:
+        return False
+
+
+def _make_absolute(path: Path) -> Path:
+    """Return a path without steps back; links stay as they are."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _printable(value: object) -> str:
+    """Return text that can be stored as UTF-8, whatever the bytes of a file name."""
+    return str(value).encode("utf-8", "replace").decode()

@@ -1,0 +1,63 @@
+"""A file that is read, as a file of any format: its pages one after the other, with head and foot."""
+
+from typing import IO
+
+from nhin.reading.alto import ALTO_FOOT, make_alto_head
+from nhin.reading.documents import ReadPage
+from nhin.reading.hocr import HOCR_FOOT, make_hocr_head
+from nhin.reading.markdown import MARKDOWN_PAGE_BREAK
+from nhin.reading.searchable_pdf import SearchablePdf
+from nhin.reading.writers import PAGE_BREAK, TSV_HEAD, WRITERS
+
+SUFFIXES = {
+    "text": ".txt",
+    "markdown": ".md",
+    "tsv": ".tsv",
+    "json": ".json",
+    "hocr": ".hocr",
+    "alto": ".xml",
+    "pdf": ".pdf",
+}
+"""The suffix of a file in each format."""
+WHOLE_FORMATS = ("hocr", "alto", "pdf")
+"""Formats in which one file holds one document."""
+PAGE_BREAKS = {"text": PAGE_BREAK, "markdown": MARKDOWN_PAGE_BREAK}
+_HEADS = {"tsv": lambda path: TSV_HEAD, "hocr": make_hocr_head, "alto": make_alto_head}
+_FEET = {"hocr": HOCR_FOOT, "alto": ALTO_FOOT}
+
+
+class DocumentWriter:
+    """Writes pages into a file; nothing before the first, and all that belongs after the last at ``finish``.
+
+    Args:
+        file: Open for writing bytes.
+        format: A key of ``SUFFIXES``.
+        path: The name of what is read, which most formats hold.
+    """
+
+    def __init__(self, file: IO[bytes], format: str, path: str) -> None:
+        self._file, self._format, self._path, self._count = file, format, path, 0
+        self._pdf: SearchablePdf | None = None
+
+    def add(self, page: ReadPage) -> None:
+        """Write a page."""
+        self._count += 1
+        if self._format == "pdf":
+            self._pdf = self._pdf or SearchablePdf(self._file)
+            picture = page.open_picture() if page.open_picture else None
+            self._pdf.add_page(page.reading, None if picture is None else picture.pixels, page.dpi)
+            return
+        before = PAGE_BREAKS.get(self._format, "")
+        if self._count == 1:
+            before = _HEADS[self._format](self._path) if self._format in _HEADS else ""
+        self._write(before + WRITERS[self._format](page.reading, self._path))
+
+    def finish(self) -> None:
+        """Write what follows the last page."""
+        if self._pdf:
+            self._pdf.finish()
+        elif self._count:
+            self._write(_FEET.get(self._format, ""))
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,189 @@
+"""``nhin read --out`` and the formats of whole documents."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pypdfium2
+import pytest
+from pdfs import ENCRYPTED, InProcess, PdfPage, TextAt, make_pdf
+from PIL import Image
+
+from nhin.cli.app import main
+from nhin.errors import CheckpointError
+from nhin.image import pdf as pdf_module
+from nhin.reading import reader as reading
+from nhin.reading.result import Recognition
+
+
+class Recognizer:
+    """Reads every crop as two words, and counts the calls."""
+
+    calls = 0
+
+    def read(self, crops) -> list[Recognition]:
+        type(self).calls += 1
+        return [Recognition("biển số", 0.9) for _ in crops]
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch):
+    Recognizer.calls = 0
+    monkeypatch.setattr(pdf_module, "Sandbox", InProcess)
+    monkeypatch.setattr(reading, "load_recognizer", lambda name, digest: Recognizer())
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Return a folder with pictures, one in a folder of its own, and a PDF of two pages."""
+    folder = tmp_path / "vào"
+    (folder / "trong").mkdir(parents=True)
+    grain = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 60, 3), dtype=np.uint8))
+    for name in ("a.png", "a.jpg", "trong/b.png"):
+        grain.save(folder / name)
+    (folder / "thư.pdf").write_bytes(make_pdf(PdfPage([TextAt("Kính gửi", 60, 700)]), PdfPage()))
+    return folder
+
+
+def run(*words: object) -> int:
+    return main(["read", "--crop", *map(str, words)])
+
+
+def list_files(folder) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name[0] != ".")
+
+
+def manifest(out) -> dict:
+    return json.loads((out / "nhin-read.json").read_text("utf-8"))
+
+
+def test_outputs_lie_as_the_inputs_do(inputs, tmp_path):
+    out = tmp_path / "ra"
+    assert run(inputs, "--out", out, "--recursive") == 0
+    assert list_files(out) == ["a.jpg.txt", "a.png.txt", "nhin-read.json", "thư.txt", "trong", "trong/b.txt"]
+    assert (out / "trong" / "b.txt").read_text("utf-8") == "biển số\n"
+    assert (out / "thư.txt").read_text("utf-8") == "Kính gửi\n\f"
+    assert manifest(out)["read"] == 4
+
+
+@pytest.mark.parametrize("format, suffix", [("markdown", "md"), ("tsv", "tsv"), ("json", "json")])
+def test_the_suffix_tells_the_format(inputs, tmp_path, format, suffix):
+    assert run(inputs / "a.png", "--out", tmp_path / "ra", "--format", format) == 0
+    assert list_files(tmp_path / "ra") == [f"a.{suffix}", "nhin-read.json"]
+
+
+def test_what_is_done_is_not_read_again_unless_its_input_is_newer(inputs, tmp_path):
+    out = tmp_path / "ra"
+    run(inputs / "a.png", "--out", out)
+    assert run(inputs / "a.png", inputs / "trong" / "b.png", "--out", out) == 0
+    assert Recognizer.calls == 2
+    assert (manifest(out)["read"], manifest(out)["read-before"]) == (1, 1)
+    later = (out / "a.txt").stat().st_mtime + 10
+    os.utime(inputs / "a.png", (later, later))
+    assert run(inputs / "a.png", "--out", out) == 0
+    assert Recognizer.calls == 3
+
+
+def test_after_an_interruption_the_manifest_is_there_nothing_is_half_and_the_rest_is_read(
+    inputs, tmp_path, monkeypatch
+):
+    out, read = tmp_path / "ra", Recognizer.read
+
+    def stop_at_second(self, crops):
+        if Recognizer.calls:
+            raise KeyboardInterrupt
+        return read(self, crops)
+
+    monkeypatch.setattr(Recognizer, "read", stop_at_second)
+    assert run(inputs, "--out", out) == 130
+    assert list_files(out) == ["a.jpg.txt", "nhin-read.json"]
+    monkeypatch.setattr(Recognizer, "read", read)
+    assert run(inputs, "--out", out) == 0
+    assert (manifest(out)["read"], manifest(out)["read-before"]) == (2, 1)
+
+
+def test_what_fails_is_in_the_manifest_and_the_others_are_read(inputs, tmp_path, capsys):
+    (inputs / "khóa.pdf").write_bytes(ENCRYPTED)
+    (inputs / "rách.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    out = tmp_path / "ra"
+    assert run(inputs, inputs / "không có.png", "--out", out) == 3
+    tree = manifest(out)
+    assert (tree["read"], tree["failed"]) == (3, 3)
+    names = [Path(failure["path"]).name for failure in tree["failures"]]
+    assert names == ["khóa.pdf", "rách.png", "không có.png"]
+    assert "password" in tree["failures"][0]["reason"]
+    assert not (out / "khóa.txt").exists()
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_weights_that_fail_stop_the_run(inputs, tmp_path, monkeypatch):
+    def fail(self, crops):
+        raise CheckpointError("the networks are torn")
+
+    monkeypatch.setattr(Recognizer, "read", fail)
+    assert run(inputs, "--out", tmp_path / "ra") == 4
+
+
+def test_an_input_is_never_replaced_and_outputs_are_not_inputs(inputs, tmp_path, capsys):
+    before = (inputs / "thư.pdf").read_bytes()
+    assert run(inputs / "thư.pdf", "--out", inputs, "--format", "pdf") == 2
+    assert (inputs / "thư.pdf").read_bytes() == before
+    assert "would be replaced" in capsys.readouterr().err
+    out = inputs / "ra"
+    for _ in range(2):
+        assert run(inputs, "--recursive", "--out", out, "--format", "pdf") == 0
+    assert (manifest(out)["read"], manifest(out)["read-before"]) == (0, 4)
+
+
+def test_paths_come_from_a_list_and_from_patterns(inputs, tmp_path, monkeypatch, capsys):
+    lines = f"{inputs / 'a.png'}\n\n{inputs / 'trong' / 'b.png'}\n"
+    (tmp_path / "danh sách.txt").write_text(lines, "utf-8")
+    assert run("--list", tmp_path / "danh sách.txt") == 0
+    first = capsys.readouterr().out
+    assert first.count("biển số") == 2
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    assert run("--list", "-") == 0
+    assert capsys.readouterr().out == first
+    assert run(inputs / "**" / "*.png") == 0
+    assert capsys.readouterr().out.count("biển số") == 2
+    assert run(inputs / "*.heic") == 3
+    assert "names no file" in capsys.readouterr().err
+
+
+def test_hidden_folders_and_links_in_a_circle_are_not_followed(inputs, tmp_path):
+    (inputs / ".ẩn").mkdir()
+    (inputs / ".ẩn" / "c.png").write_bytes(b"x")
+    (inputs / "trong" / "vòng").symlink_to(inputs)
+    assert run(inputs, "--recursive", "--out", tmp_path / "ra") == 0
+    assert manifest(tmp_path / "ra")["read"] == 4
+
+
+def test_a_document_on_standard_output_is_whole(inputs, capfdbinary):
+    for format in ("hocr", "alto"):
+        assert run(inputs / "thư.pdf", "--format", format) == 0
+        tree = ElementTree.fromstring(capfdbinary.readouterr().out)
+        assert "Kính" in "".join(tree.itertext()) + str([item.attrib for item in tree.iter()])
+    assert run(inputs / "thư.pdf", "--format", "pdf") == 0
+    pdf = pypdfium2.PdfDocument(capfdbinary.readouterr().out)
+    assert [page.get_textpage().get_text_range() for page in pdf] == ["Kính gửi", ""]
+    assert pdf[0].get_size() == pytest.approx((595, 842), abs=0.5)
+
+
+@pytest.mark.parametrize("options", [["--format", "hocr"], ["--format", "pdf"]])
+def test_several_documents_are_not_written_into_one(inputs, capsys, options):
+    assert run(inputs, *options) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--out" in captured.err
+    assert run("-", "--out", inputs) == 2
+
+
+def test_a_searchable_pdf_of_a_picture_has_its_words_over_the_picture(inputs, tmp_path):
+    assert run(inputs / "a.png", "--out", tmp_path / "ra", "--format", "pdf") == 0
+    page = pypdfium2.PdfDocument((tmp_path / "ra" / "a.pdf").read_bytes())[0]
+    assert page.get_textpage().get_text_range() == "biển số"
+    assert max(page.get_size()) == pytest.approx(842, abs=1)  # as long as A4
