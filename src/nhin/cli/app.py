@@ -46,6 +46,10 @@ COMMANDS = {
         "nhin.cli.export:export",
         "Export a reader to an ONNX pair, a language model to a Hugging Face folder.",
     ),
+    "doctor": (
+        "nhin.cli.doctor:doctor",
+        "Tell versions, processors, threads and weights, and what is wrong with them.",
+    ),
     "import": ("nhin.cli.import_:import_", "Import a language model from a Hugging Face folder."),
 }
 _USAGE, _INTERRUPTED, _PIPE = 2, 130, 141

@@ -11,6 +11,8 @@ from nhin.reading.markdown import to_markdown
 from nhin.reading.result import Line, Reading
 
 TSV_HEAD = "path\tpage\tline\ttext\tconfidence\tbox\n"
+JSON_VERSION = 1
+"""Of the JSON; it changes when a field gets another meaning or goes."""
 PAGE_BREAK = "\f"
 """Between the texts of two pages, as other readers write it."""
 _NO_BREAKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
@@ -32,8 +34,9 @@ def to_tsv(reading: Reading, path: str) -> str:
 
 
 def to_json_line(reading: Reading, path: str) -> str:
-    """Format everything, down to the characters, as one line of JSON."""
+    """Format everything, down to the characters, as one line of JSON; see ``reading.schema.json``."""
     tree = {
+        "version": JSON_VERSION,
         "path": path,
         "page": reading.page,
         "width": reading.width,
