@@ -20,7 +20,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 HALF = VENV / ".half-made"
 OLDEST = (3, 11)
-READ = ["numpy", "PIL", "cv2", "onnxruntime", "rapidocr", "cyclopts", "rich", "nhin.cli.app"]
+READ = ["numpy", "PIL", "cv2", "onnxruntime", "cyclopts", "rich", "nhin.cli.app"]
 # job: (extras, modules that must import, jobs that are served as well)
 JOBS = {
     "read": ("", READ, []),

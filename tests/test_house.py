@@ -48,12 +48,13 @@ def test_every_error_is_drawn_in_the_tree_with_its_exit_code():
 
 @pytest.mark.parametrize("name", config.recipe_names())
 def test_every_recipe_loads(name):
+    from nhin.detection.recipe import DetectorRecipe as OfPages
     from nhin.lm.recipe import LMRecipe as OfLanguage
     from nhin.models.config import resolve
     from nhin.ocr.recipe import OCRRecipe as OfReader
     from nhin.seq2seq.recipe import Seq2SeqRecipe as OfPairs
 
-    kinds = {"lm": OfLanguage, "reader": OfReader, "seq2seq": OfPairs}
+    kinds = {"lm": OfLanguage, "reader": OfReader, "seq2seq": OfPairs, "detector": OfPages}
     workflow = "reader" if name == "ocr-report" else name.partition("-")[0]
     recipe = config.load_recipe(kinds[workflow], name)
     assert recipe.schedule.steps > 0

@@ -235,7 +235,9 @@ def _use(folder: Path) -> None:
     recipe = replace(recipe, training=replace(recipe.training, threads=1))
     task = LanguageModelTask(recipe, corpus)
     weights = sum(weight.numel() for weight in task.init_state(ProcessGroup()).model.parameters())
-    if weights * recipe.data.batch * task.windows.length < MAX_WORK:
+    model = recipe.model
+    tokens = task.windows.length + 2 * model.memory * model.segments
+    if weights * recipe.data.batch * tokens < MAX_WORK:
         train_language_model(recipe, corpus, folder / "run", False)
     load_recipe(LMRecipe, name)
     summarize(corpus.tokenizer.vocab, recipe.model, seeds=())

@@ -101,6 +101,17 @@ def test_the_borders_of_the_papers_buckets_in_numbers():
     ]
 
 
+def test_the_last_edge_of_buckets_may_be_very_far_but_not_too_far():
+    """Counting up to it, one distance at a time, would take minutes."""
+    edges = bucket_edges(16, 10**9)
+    assert len(edges) == 15
+    assert edges == sorted(edges)
+    assert 10**7 < edges[-1] < 10**9
+    for settings in ({"distance": 2**40}, {"buckets": 4096}):
+        with pytest.raises(ShapeError, match=next(iter(settings))):
+            T5(2, **settings)
+
+
 @pytest.mark.parametrize("two_sided", [True, False])
 @pytest.mark.parametrize("n", CASES)
 def test_t5_is_the_formula_by_hand_and_its_table_learns(n, two_sided):

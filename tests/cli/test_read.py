@@ -24,7 +24,7 @@ class Sized:
 
 @pytest.fixture(autouse=True)
 def recogniser(monkeypatch):
-    monkeypatch.setattr(reading, "load_recognizer", lambda name, digest: Sized())
+    monkeypatch.setattr(reading, "load_recognizer", lambda name, **settings: Sized())
 
 
 def grain(width: int = 60, height: int = 30) -> Image.Image:

@@ -1,5 +1,6 @@
 """``nhin synth``: the same pictures for the same settings, however often it was stopped."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from nhin.cli.app import main
 from nhin.data.images import synthetic as source
+from nhin.data.pages.page_source import PageSource
 from nhin.errors import DataError
 
 
@@ -57,6 +59,19 @@ def test_stopped_anywhere_it_ends_the_same(tmp_path):
     (torn / "0000004.png").write_bytes(b"old")
     synth(torn, 8)
     assert files(torn) == files(whole)
+
+
+def test_pages_come_with_the_shape_and_the_text_of_their_lines(tmp_path):
+    assert synth(tmp_path / "trang", 2, "--pages", "--seed", "4") == 0
+    rows = [json.loads(row) for row in (tmp_path / "trang" / "pages.jsonl").read_text("utf-8").splitlines()]
+    assert [row["picture"] for row in rows] == ["0000000.png", "0000001.png"]
+    page = PageSource(seed=4).sample_whole(1)
+    with Image.open(tmp_path / "trang" / "0000001.png") as picture:
+        np.testing.assert_array_equal(np.array(picture), page.picture)
+    assert [line["text"] for line in rows[1]["lines"]] == [line.text for line in page.lines]
+    ends = [line["center"][-1] for line in rows[1]["lines"]]
+    np.testing.assert_allclose(ends, [line.center[-1] for line in page.lines], atol=0.06)
+    assert synth(tmp_path / "trang", 2, "--seed", "4") == 2  # words do not mix with pages
 
 
 def test_asking_for_fewer_changes_nothing(tmp_path):

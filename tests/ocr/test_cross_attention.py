@@ -16,6 +16,7 @@ from nhin.ocr.evaluate import open_reader
 from nhin.ocr.torch_backend import TorchModel
 from nhin.reading.decoder_recognizer import DecoderRecognizer
 from nhin.reading.detector import Detector
+from nhin.reading.line_shape import Detection, LineShape
 from nhin.reading.onnx_model import load_recognizer, read_model
 from nhin.reading.reader import Reader
 from nhin.reading.result import Recognition
@@ -154,11 +155,14 @@ def test_attention_that_does_not_sum_to_one_is_refused(pair, crops):
 def test_lines_are_shown_in_reading_order(monkeypatch):
     picture = np.full((120, 400, 3), 255, np.uint8)
     boxes = [(210, 20, 390, 50), (10, 20, 190, 50), (10, 70, 190, 100)]
-    quads = [np.array([[l, t], [r, t], [r, b], [l, b]], np.float32) for l, t, r, b in boxes]  # noqa: E741
+    lines = tuple(
+        LineShape(np.array([[left, (top + low) / 2], [right, (top + low) / 2]], np.float32), 18)
+        for left, top, right, low in boxes
+    )
     for left, top, right, bottom in boxes:
         picture[top + 4 : bottom - 4, left + 8 : right - 8 : 9] = 0
     recognizer = DecoderRecognizer(TorchModel(RecognizerNet(**SMALL)), VIETNAMESE)
-    monkeypatch.setattr(Detector, "find", lambda self, pixels: quads)
+    monkeypatch.setattr(Detector, "find", lambda self, pixels: Detection(lines))
     monkeypatch.setattr(cross_attention, "open_reader", lambda weights: recognizer)
     monkeypatch.setattr(
         DecoderRecognizer,

@@ -7,6 +7,7 @@ from pdfs import InProcess, PdfPage, TextAt, make_pdf
 from nhin.errors import PictureError
 from nhin.image import pdf as pdf_module
 from nhin.reading import documents as module
+from nhin.reading.line_shape import Detection, LineShape
 from nhin.reading.reader import Reader
 from nhin.reading.result import Recognition
 
@@ -27,7 +28,7 @@ class Detector:
     """Finds one line."""
 
     def find(self, picture):
-        return [np.array([[300, 300], [900, 300], [900, 400], [300, 400]], np.float32)]
+        return Detection((LineShape(np.array([[300, 350], [900, 350]], np.float32), 60),))
 
 
 READER = Reader(recognizer=Recognizer(), detector=Detector())

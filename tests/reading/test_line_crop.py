@@ -9,19 +9,23 @@ import pytest
 import nhin
 from nhin.image.load import load_picture
 from nhin.reading import line_crop
-from nhin.reading.line_crop import LineCrop, locate_line, tight_box, whole_picture
+from nhin.reading.ink_box import tight_box
+from nhin.reading.line_crop import LineCrop, locate_line, whole_picture
+from nhin.reading.line_shape import LineShape
 from nhin.reading.result import Recognition, Span
 
 SIGN = Path(nhin.__file__).parent / "examples" / "street_sign.png"
 
 
-def quad(left: float, top: float, right: float, bottom: float) -> np.ndarray:
-    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+def shape(left: float, top: float, right: float, bottom: float) -> LineShape:
+    """A level line whose capitals fill a box."""
+    middle = (top + bottom) / 2
+    return LineShape(np.array([[left, middle], [right, middle]], np.float32), bottom - top)
 
 
-def cut(picture: np.ndarray, box: np.ndarray) -> LineCrop:
+def cut(picture: np.ndarray, line: LineShape) -> LineCrop:
     """Crop a line that exists."""
-    crop = line_crop.crop_line(picture, box)
+    crop = line_crop.crop_line(picture, line)
     assert crop is not None
     return crop
 
@@ -45,7 +49,7 @@ def extent(crop: LineCrop) -> tuple[float, float, float, float]:
 def test_marks_the_detector_cut_off_stay_in_the_crop():
     """A tilde above and a dot below, beyond the box found."""
     picture = lettering(*WORD, (150, 66, 165, 72), (200, 126, 208, 133))
-    left, top, right, bottom = extent(cut(picture, quad(98, 74, 290, 127)))
+    left, top, right, bottom = extent(cut(picture, shape(98, 82, 290, 120)))
     assert top <= 66
     assert bottom >= 133
     assert left <= 100
@@ -54,7 +58,7 @@ def test_marks_the_detector_cut_off_stay_in_the_crop():
 
 def test_neighbors_that_enter_the_box_are_left_out():
     picture = lettering(*WORD, *((x, 20, x + 12, 68) for x in range(100, 300, 25)))
-    _, top, _, bottom = extent(cut(picture, quad(95, 72, 295, 128)))
+    _, top, _, bottom = extent(cut(picture, shape(98, 80, 290, 120)))
     assert 68 <= top <= 80
     assert 120 <= bottom <= 130
 
@@ -62,20 +66,20 @@ def test_neighbors_that_enter_the_box_are_left_out():
 def test_a_small_row_close_above_is_left_out_even_where_it_fits_in_whole():
     """The detector's boxes of large rows reach over the small print beside them."""
     picture = lettering(*WORD, *((x, 42, x + 6, 57) for x in range(120, 260, 12)))
-    _, top, _, bottom = extent(cut(picture, quad(95, 56, 295, 144)))
+    _, top, _, bottom = extent(cut(picture, shape(98, 80, 290, 120)))
     assert 62 <= top <= 80
     assert 120 <= bottom <= 130
 
 
 def test_a_loose_box_is_trimmed_to_its_ink():
-    left, top, right, bottom = extent(cut(lettering(*WORD), quad(80, 65, 310, 135)))
+    left, top, right, bottom = extent(cut(lettering(*WORD), shape(92, 84, 300, 124)))
     for value, ink in ((left, 100), (top, 80), (right, 287), (bottom, 120)):
         assert value == pytest.approx(ink, abs=10)
 
 
 def test_the_rim_of_a_sign_beside_the_line_is_left_out():
     picture = lettering(*WORD, (88, 0, 91, 200), (297, 0, 301, 200))
-    left, top, right, bottom = extent(cut(picture, quad(93, 72, 294, 128)))
+    left, top, right, bottom = extent(cut(picture, shape(100, 80, 288, 120)))
     assert 91 <= left <= 100
     assert 287 <= right <= 297
     assert top >= 72
@@ -85,21 +89,22 @@ def test_the_rim_of_a_sign_beside_the_line_is_left_out():
 @pytest.mark.parametrize("seed", range(3))
 def test_texture_without_clear_ink_keeps_the_box_and_a_little_more(seed):
     noise = np.random.default_rng(seed).integers(0, 256, (200, 400, 3), dtype=np.uint8)
-    left, top, right, bottom = extent(cut(noise, quad(100, 80, 300, 120)))
-    assert 70 <= top <= 80
-    assert 120 <= bottom <= 130
+    left, top, right, bottom = extent(cut(noise, shape(100, 80, 300, 120)))
+    assert 65 <= top <= 80
+    assert 120 <= bottom <= 135
     assert left <= 100
     assert right >= 300
 
 
-@pytest.mark.parametrize("degrees", [-20, 0, 5, 45])
+@pytest.mark.parametrize("degrees", [-20, 0, 5, 45, 90, 180, -90])
 def test_a_tilted_line_is_rectified_and_mapped_back(degrees):
     turn = cv2.getRotationMatrix2D((200, 100), degrees, 1)
+    turn[1, 2] += 100  # room for a line that stands upright
     picture = np.asarray(
-        cv2.warpAffine(lettering(*WORD), turn, (400, 200), borderValue=(240, 240, 240)), np.uint8
+        cv2.warpAffine(lettering(*WORD), turn, (400, 400), borderValue=(240, 240, 240)), np.uint8
     )
-    corners = np.hstack([quad(95, 75, 292, 125), np.ones((4, 1))]) @ turn.T
-    crop = cut(picture, corners.astype(np.float32))
+    ends = np.array([[100, 100, 1], [287, 100, 1]]) @ turn.T
+    crop = cut(picture, LineShape(ends.astype(np.float32), 40))
     dark = crop.pixels[:, :, 0] < 128
     assert dark.any(axis=1).mean() > 0.8
     middle = np.array(crop.box()).mean(axis=0)
@@ -107,7 +112,7 @@ def test_a_tilted_line_is_rectified_and_mapped_back(degrees):
 
 
 def test_spans_in_a_crop_are_mapped_to_the_letters_in_the_picture():
-    crop = cut(lettering(*WORD), quad(95, 75, 292, 125))
+    crop = cut(lettering(*WORD), shape(100, 80, 287, 120))
     columns = np.flatnonzero((crop.pixels[:, :, 0] < 128).any(axis=0))
     box = np.array(crop.box(float(columns[0]), float(columns[0] + 12)))
     np.testing.assert_allclose(box[:, 0], [100, 112, 112, 100], atol=1.5)
@@ -128,14 +133,34 @@ def test_rotated_readings_are_mapped_to_their_letters(turn, first):
     assert {tuple(point) for point in line.box} == {(0, 0), (100, 0), (100, 40), (0, 40)}
 
 
-def test_tall_boxes_stay_upright():
-    picture = np.ascontiguousarray(lettering(*WORD).swapaxes(0, 1))
-    crop = cut(picture, quad(75, 95, 125, 292))
-    assert crop.pixels.shape[0] > 3 * crop.pixels.shape[1]
+def test_a_crop_turned_four_times_is_the_same():
+    crop = cut(lettering(*WORD), shape(100, 80, 287, 120))
+    for degrees in (90, 180, -90):
+        turned = crop.rotate(degrees)
+        back = turned.rotate(-degrees)
+        np.testing.assert_array_equal(back.pixels, crop.pixels)
+        np.testing.assert_allclose(back.box(5, 20), crop.box(5, 20))
+
+
+def test_a_bent_line_is_straightened():
+    """Bars along a wave: in the crop all stand at one height."""
+    picture = np.full((260, 600, 3), 240, np.uint8)
+    x = np.linspace(60, 540, 25)
+    y = 130 + 40 * np.sin(x / 90)
+    for left, middle in zip(x.astype(int), y.astype(int), strict=True):
+        picture[middle - 15 : middle + 15, left : left + 9] = 20
+    crop = cut(picture, LineShape(np.stack([x, y], 1).astype(np.float32), 30))
+    dark = (crop.pixels[:, :, 0] < 128).astype(np.uint8)
+    count, _, stats, places = cv2.connectedComponentsWithStats(dark)
+    middles = [places[i][1] for i in range(1, count) if stats[i][cv2.CC_STAT_AREA] > 100]
+    assert len(middles) >= 23
+    assert np.ptp(middles) < 8
+    middles = np.array([np.mean(crop.box(c, c + 1), axis=0) for c in (100, 250, 400)])
+    np.testing.assert_allclose(middles[:, 1], 130 + 40 * np.sin(middles[:, 0] / 90), atol=4)
 
 
 @pytest.mark.parametrize(
-    "box", [quad(-50, -20, 30, 20), quad(380, 190, 500, 260), quad(10, 10, 11, 11), quad(0, 0, 400, 200)]
+    "box", [shape(-50, -20, 30, 20), shape(380, 190, 500, 260), shape(10, 10, 11, 11), shape(0, 0, 400, 200)]
 )
 def test_boxes_over_the_edge_never_fail(box):
     crop = line_crop.crop_line(lettering(*WORD), box)
@@ -143,12 +168,12 @@ def test_boxes_over_the_edge_never_fail(box):
 
 
 def test_boxes_outside_the_picture_give_nothing():
-    assert line_crop.crop_line(lettering(), quad(900, 900, 950, 920)) is None
+    assert line_crop.crop_line(lettering(), shape(900, 900, 950, 920)) is None
 
 
 def test_the_sign_is_cut_close_to_its_letters():
     """The large row with marks above and below: between 95 and 130 pixels high, by eye 98."""
-    crop = cut(load_picture(SIGN), quad(100, 160, 905, 285))
+    crop = cut(load_picture(SIGN), shape(110, 185, 895, 260))
     assert 95 <= crop.pixels.shape[0] <= 125
 
 

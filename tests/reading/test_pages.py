@@ -15,6 +15,7 @@ from PIL import Image
 import nhin
 from nhin.errors import NhinError, PictureError, UnknownName
 from nhin.image import load as loading
+from nhin.reading.line_shape import Detection, LineShape
 from nhin.reading.reader import Reader
 from nhin.reading.result import Recognition, Span
 
@@ -37,7 +38,7 @@ class FixedRecognizer:
 
     def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
         self.crops += crops
-        spans = tuple(Span(c, 0.9, 2.0 * i, 2.0 * i + 2) for i, c in enumerate(self.text))
+        spans = tuple(Span(c, 0.97, 2.0 * i, 2.0 * i + 2) for i, c in enumerate(self.text))
         return [Recognition(self.text, 0.9, spans) for _ in crops]
 
 
@@ -47,14 +48,17 @@ class FixedDetector:
     def __init__(self, *quads: tuple[float, float, float, float]) -> None:
         self.quads = quads
 
-    def find(self, picture: np.ndarray) -> list[np.ndarray]:
-        return [np.array([[a, b], [c, b], [c, d], [a, d]], np.float32) for a, b, c, d in self.quads]
+    def find(self, picture: np.ndarray) -> Detection:
+        boxes = ((a, c, (b + d) / 2, 0.6 * (d - b)) for a, b, c, d in self.quads)
+        return Detection(
+            tuple(LineShape(np.array([[a, y], [c, y]], np.float32), height) for a, c, y, height in boxes)
+        )
 
 
 class FailingDetector:
     """Must not be called."""
 
-    def find(self, picture: np.ndarray) -> list[np.ndarray]:
+    def find(self, picture: np.ndarray) -> Detection:
         raise AssertionError("ran the detector on a crop")
 
 
@@ -81,10 +85,10 @@ def test_lines_come_in_reading_order_with_their_boxes():
 
 
 def test_lines_without_text_are_dropped():
-    for text in ("", "  "):
+    for text in ("", "  ", "•", ". ."):
         reader, recognizer = make_reader((50, 40, 350, 80), (50, 120, 350, 160), text=text)
         assert reader.read(noise(300, 400)).lines == ()
-        assert len(recognizer.crops) == 2
+        assert {len(crop) for crop in recognizer.crops} == {40}
 
 
 def test_a_crop_is_read_whole_and_no_line_is_detected():
@@ -188,6 +192,8 @@ class RatedRecognizer(FixedRecognizer):
         self.confidences = confidences
 
     def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
+        if len(crops) != len(self.confidences):  # some of them, tried from the other end
+            return [Recognition("", 0.0) for _ in crops]
         pairs = zip(super().read(crops), self.confidences, strict=True)
         return [
             replace(one, chars=tuple(replace(char, confidence=p) for char in one.chars)) for one, p in pairs
@@ -210,8 +216,9 @@ def test_lines_of_low_confidence_are_left_out_and_counted():
 def test_what_is_too_small_to_read_is_said():
     reader, recognizer = make_reader((50, 40, 350, 80), (50, 120, 350, 122))
     (warning,) = reader.read(noise(300, 400), name="a.png").warnings
-    assert (warning.code, len(recognizer.crops)) == ("too-small", 1)
+    assert warning.code == "too-small"
     assert "a.png has 1 line under 6 pixels high" in warning.message
+    assert len(recognizer.crops) == 1
     (warning,) = reader.read(noise(3, 9000), name="dải.png").warnings
     assert (warning.code, len(recognizer.crops)) == ("too-small", 1)
     assert warning.message == "dải.png is 9000 x 3 pixels, too small to read"
@@ -289,7 +296,7 @@ def test_of_more_text_than_is_read_at_once_the_rest_is_counted():
     for picture, detector, crop, rest in (
         (strip, FailingDetector(), True, "1 of 1 line"),
         (strip.swapaxes(0, 1), FixedDetector(), False, "1 of 1 line"),
-        (page, dense, False, "119 of 149 lines"),
+        (page, dense, False, "117 of 149 lines"),
         (page, nested, False, "of 200 lines"),
     ):
         recognizer = FixedRecognizer()
@@ -299,12 +306,3 @@ def test_of_more_text_than_is_read_at_once_the_rest_is_counted():
         assert f"{rest} not read" in warning.message
         assert len(recognizer.crops) == (0 if rest.startswith("1 ") else len(reading.lines)) < 149
         assert sum(crop.size for crop in recognizer.crops) <= 3 * 100e6
-
-
-@pytest.mark.parametrize(("height", "width"), [(40, 200_000), (200_000, 40), (6, 900_000), (900, 1200)])
-def test_the_detector_sees_few_pixels_whatever_the_shape(height, width):
-    from nhin.reading.detector import DetectorConfig, _preprocess
-
-    picture = np.broadcast_to(np.uint8(9), (height, width, 3))
-    pixels, _ = _preprocess(picture, DetectorConfig())
-    assert pixels[0, 0].size <= 1.25 * DetectorConfig().max_pixels

@@ -8,9 +8,9 @@ from typing import Any
 
 from nhin import __version__
 from nhin.cli.output import print_tables, to_json
-from nhin.errors import CheckpointError, MissingExtra, NhinError, explain_install
+from nhin.errors import CheckpointError, NhinError, explain_install
 
-PACKAGES = ("numpy", "pillow", "opencv-python-headless", "onnxruntime", "rapidocr", "cyclopts", "rich")
+PACKAGES = ("numpy", "pillow", "opencv-python-headless", "onnxruntime", "cyclopts", "rich")
 EXTRAS = {"pdf": ("pypdfium2",), "torch": ("torch", "safetensors", "tokenizers", "onnx")}
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -64,12 +64,11 @@ def _list_providers(problems: list[str]) -> list[str]:
 def _find_detector(problems: list[str]) -> dict[str, str] | None:
     """Return the name and the SHA-256 of the detector's file."""
     from nhin.files import hash_file
-    from nhin.reading.detector import bundled_detector
+    from nhin.reading.detector import BUNDLED
 
     try:
-        path = bundled_detector()
-        return {"name": path.name, "sha256": hash_file(path)}
-    except (MissingExtra, OSError) as why:
+        return {"name": BUNDLED.name, "sha256": hash_file(BUNDLED)}
+    except OSError as why:
         problems.append(str(why))
         return None
 

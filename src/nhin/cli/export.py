@@ -1,4 +1,4 @@
-"""``nhin export``: a reader to an ONNX pair, a language model to a Hugging Face folder."""
+"""``nhin export``: a reader or a line detector to ONNX, a language model to a Hugging Face folder."""
 
 import sys
 from collections.abc import Sequence
@@ -29,27 +29,32 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
     """Export a reader's checkpoint to the ONNX pair that reading uses, or a language model to a folder.
 
     The pair is kept only when it reads the same as torch: the same texts, confidences within 0.0001. The
-    folder of a language model can be read by Hugging Face's libraries.
+    folder of a language model can be read by Hugging Face's libraries. A line detector becomes one ONNX file.
 
     Args:
         checkpoint: The folder of a checkpoint or of its run.
-        out: The folder to write; new, or an earlier export, which is replaced.
+        out: The folder to write; new, or an earlier export, which is replaced. Of a detector, the file.
         name: Readers: name of the weights; the folder's name when not given.
         data: Readers: labeled crops to compare on; all are then read once more, for the figures in the card.
             Rendered crops when not given.
         crops: Readers: number of crops to compare on; 64 when not given.
-        last: Readers: export the last weights instead of their moving average.
+        last: Readers and detectors: export the last weights instead of their moving average.
         whole: Readers: store weights in single precision, twice as large.
         format: Language models: gpt2 has layer norms and learned positions, llama RMS norms, rotary positions
             and SwiGLU, qwen2 also biases of queries, keys and values, qwen3 norms of queries and keys; auto,
             the default, takes the one that fits.
     """
+    from nhin.detection.recipe import is_detector_run
     from nhin.lm.run_dir import is_run
 
     if is_run(checkpoint):
         options = {"name": name, "data": data, "crops": crops, "last": last or None, "whole": whole or None}
         refuse_options(str(checkpoint), "a language model", "a reader", **options)
         return _export_language_model(checkpoint, out, format or "auto")
+    if is_detector_run(checkpoint):
+        options = {"name": name, "data": data, "crops": crops, "whole": whole or None, "format": format}
+        refuse_options(str(checkpoint), "a line detector", "another model", **options)
+        return _export_detector(checkpoint, out, not last)
     if format is not None:
         raise UsageError(f"--format is for a language model, and there is none in {checkpoint}")
     return _export_reader(checkpoint, out, name, data, 64 if crops is None else crops, not last, not whole)
@@ -61,6 +66,16 @@ def _export_language_model(checkpoint: Path, out: Path, format: str) -> int:
 
     result = export_folder(open_run(checkpoint), out, format)
     sys.stdout.write(f"{out}: {result.format}, {result.tensors} tensors, {result.size / 2**20:.1f} MiB\n")
+    return 0
+
+
+def _export_detector(checkpoint: Path, out: Path, use_ema: bool) -> int:
+    from nhin.detection.export import export_detector
+    from nhin.detection.recipe import load_detector
+    from nhin.training.run_dir import find_checkpoint
+
+    size = export_detector(load_detector(find_checkpoint(checkpoint), use_ema)[0], out)
+    sys.stdout.write(f"{out}: {size / 1e6:.2f} MB; ONNX Runtime finds what torch finds\n")
     return 0
 
 

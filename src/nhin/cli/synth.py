@@ -14,10 +14,15 @@ from nhin.files import explain_os_error, read_bytes, read_json, write_atomic
 from nhin.ranges import SEED, Range
 
 if TYPE_CHECKING:
-    from nhin.data.images.synthetic import Sample
+    from collections.abc import Callable
 
-LABELS, MANIFEST = "labels.tsv", "synth.json"
-_HALF_WRITTEN = re.compile(r"\.(synth\.json|labels\.tsv|\d{7,}\.(png|jpg))(\.new)?")  # what a kill leaves
+    from nhin.image.preprocess import Pixels
+
+    Draw = Callable[[int, str], tuple[Pixels, str]]
+
+LABELS, PAGES, MANIFEST = "labels.tsv", "pages.jsonl", "synth.json"
+# What a kill leaves.
+_HALF_WRITTEN = re.compile(r"\.(synth\.json|labels\.tsv|pages\.jsonl|\d{7,}\.(png|jpg))(\.new)?")
 _MAX_BYTES = 2**30
 _SAVING = {"png": {"format": "PNG", "compress_level": 3}, "jpg": {"format": "JPEG", "quality": 92}}
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
@@ -32,11 +37,12 @@ def synth(
     fonts: Paths = None,
     words: Paths = None,
     format: Literal["png", "jpg"] = "png",
+    pages: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Make pictures of words and short lines, and labels.tsv with their text.
+    """Make pictures of words and short lines, and labels.tsv with their text; or of whole pages.
 
     The same settings give the same pictures. The command can be repeated after an interruption, or with a
-    larger count to add pictures.
+    larger count to add pictures. Pages come with pages.jsonl: shape, text and order of the lines of each.
 
     Args:
         out: Folder of the pictures; new, empty, or made by this command with the same settings.
@@ -45,24 +51,58 @@ def synth(
         fonts: Folders with fonts; those of this machine when not given.
         words: Additional word lists, one word per line.
         format: File format of the pictures.
+        pages: Draw whole pages: letters, newspapers, forms, receipts, menus, slides, chats, signs.
     """
+    draw, stream = _open_pages(fonts, words, seed) if pages else _open_words(fonts, words, seed)
+    _reserve_folder(out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": stream})
+    path = out / (PAGES if pages else LABELS)
+    done = _repair_labels(path)
+    for index in with_progress(range(done, count), "drawing"):
+        name = f"{index:07d}.{format}"
+        picture, row = draw(index, name)
+        _save_picture(picture, out / name, format)
+        # After the picture, so that a row never names a missing one.
+        with explain_os_error(f"write {path}", UsageError), path.open("ab") as labels:
+            labels.write(f"{row}\n".encode())
+    sys.stdout.write(f"{max(done, count)} pictures in {out}, {max(0, count - done)} of them new\n")
+    return 0
+
+
+def _open_words(fonts: list[Path] | None, words: list[Path] | None, seed: int) -> tuple["Draw", str]:
+    """Return what draws a word or a line and its row, and the name of the stream."""
     from nhin.data.images.synthetic import SyntheticSource
 
     source = SyntheticSource(fonts=fonts or (), words=words or (), seed=seed)
-    _reserve_folder(
-        out, {"made_by": "nhin synth", "seed": seed, "format": format, "stream": source.fingerprint}
-    )
-    done = _repair_labels(out / LABELS)
-    for index in with_progress(range(done, count), "drawing"):
-        name = f"{index:07d}.{format}"
+
+    def draw(index: int, name: str) -> tuple["Pixels", str]:
         sample = source.sample(index)
-        _save_picture(sample, out / name, format)
-        # After the picture, so that a row never names a missing one.
-        row = f"{name}\t{sample.text}\n".encode()
-        with explain_os_error(f"write {out / LABELS}", UsageError), (out / LABELS).open("ab") as labels:
-            labels.write(row)
-    sys.stdout.write(f"{max(done, count)} pictures in {out}, {max(0, count - done)} of them new\n")
-    return 0
+        return sample.picture, f"{name}\t{sample.text}"
+
+    return draw, source.fingerprint
+
+
+def _open_pages(fonts: list[Path] | None, words: list[Path] | None, seed: int) -> tuple["Draw", str]:
+    """Return what draws a page and its row, and the name of the stream."""
+    from nhin.data.pages.page_source import PageSource
+
+    source = PageSource(fonts or (), words or (), seed)
+
+    def draw(index: int, name: str) -> tuple["Pixels", str]:
+        page = source.sample_whole(index)
+        lines = [
+            {
+                "text": line.text,
+                "block": line.block,
+                "height": round(line.height, 2),
+                "center": [[round(x, 1), round(y, 1)] for x, y in line.center.tolist()],
+            }
+            for line in page.lines
+        ]
+        return page.picture, json.dumps(
+            {"picture": name, "kind": page.kind, "lines": lines}, ensure_ascii=False
+        )
+
+    return draw, f"pages {source.fingerprint}"
 
 
 def _reserve_folder(out: Path, manifest: dict[str, object]) -> None:
@@ -93,11 +133,11 @@ def _repair_labels(labels: Path) -> int:
     return complete.count(b"\n")
 
 
-def _save_picture(sample: "Sample", path: Path, format: str) -> None:
+def _save_picture(picture: "Pixels", path: Path, format: str) -> None:
     import io
 
     from PIL import Image
 
     data = io.BytesIO()
-    Image.fromarray(sample.picture).save(data, **_SAVING[format])
+    Image.fromarray(picture).save(data, **_SAVING[format])
     write_atomic(path, data.getvalue(), UsageError)

@@ -70,12 +70,12 @@ def train(
     validate: Path | None = None,
     budget: BudgetOptions = _NO_BUDGET,
 ) -> int:
-    """Train a reader, a language model or an encoder-decoder model; Ctrl-C saves and ends.
+    """Train a reader, a line detector, a language model or an encoder-decoder model; Ctrl-C saves and ends.
 
     --resume continues bit for bit.
 
     Args:
-        recipe: A shipped recipe (reader-tiny, reader-small, reader-resnet18; lm-ngram, lm-bigram,
+        recipe: A shipped recipe (reader-tiny, reader-small, reader-resnet18; detector; lm-ngram, lm-bigram,
             lm-one-head, lm-one-block, lm-blocks, lm-nano, lm-fast, lm-small, lm-medium, lm-modern;
             seq2seq-numbers, seq2seq-marks), a TOML file, or the folder of a language model's run, also of an
             imported one, to train on from it in another folder.
@@ -153,10 +153,20 @@ def _train_reader(
     data: Path | None,
     validate: Path | None,
 ) -> int:
-    """Train a reader."""
+    """Train a reader or a line detector."""
     if data is not None:
         raise UsageError("--data is for language models; a reader's recipe says it by --set")
     from nhin.config import from_dict
+
+    if tree.get("workflow") == "detector":
+        from nhin.detection.recipe import DetectorRecipe
+        from nhin.detection.task import train_detector
+
+        if validate is not None:
+            raise UsageError("--validate is for readers; a detector is validated on pages of another seed")
+        detector = from_dict(DetectorRecipe, tree, name)
+        train_detector(detector, out, resuming.resume, other_data=resuming.other_data)
+        return 0
     from nhin.ocr.recipe import OCRRecipe
     from nhin.ocr.task import train_recognizer
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.reading.line_crop import LineCrop, find_ink, tight_box, whole_picture
+from nhin.reading.ink_box import find_ink, tight_box
+from nhin.reading.line_crop import LineCrop, whole_picture
 from nhin.reading.rotation import is_tall
 
 ROOMY_HEIGHT, ROOMY_WIDTH = 0.7, 0.7
@@ -96,5 +97,4 @@ def _take_in(picture: NDArray[np.uint8], top: int, bottom: int) -> LineCrop:
     """Return the rows of a line, without the space around its ink."""
     rows = picture[top:bottom]
     upper, lower, left, right = tight_box(rows) or (0, rows.shape[0], 0, rows.shape[1])
-    shift = np.array([[1, 0, left], [0, 1, top + upper], [0, 0, 1]], np.float64)
-    return LineCrop(np.ascontiguousarray(rows[upper:lower, left:right]), shift)
+    return whole_picture(picture).trim(top + upper, top + lower, left, right)

@@ -1,9 +1,4 @@
-"""Crop a detected line upright, and map the result back to the picture.
-
-The detector was trained on scripts without tone marks: in some fonts its boxes cut ``Ẫ`` at the top and ``Ộ``
-at the bottom, in others they are too large. So a line is cropped with a margin, then trimmed to its ink:
-letters that cross the middle and marks apart from them, but no neighbors that enter from above or below.
-"""
+"""Crop a detected line: upright, straightened, and taken in to its ink; and map the result back."""
 
 from dataclasses import dataclass
 
@@ -11,72 +6,70 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.preprocess import ink_channel
-from nhin.reading.detector import Quad, enlarge_box
+from nhin.reading.ink_box import tight_box
+from nhin.reading.line_shape import LineShape, Points
 from nhin.reading.result import Box, Char, Line, Recognition
 
-TALL = 1.5
-_HEIGHT_MARGIN = 0.22
-_WIDTH_MARGIN = 0.16
-_FALLBACK_MARGIN = 0.02
-_RIM = 0.07
-_WORK_HEIGHT = 48
-_EDGE_COLUMNS = 10
-_ABOVE, _BELOW = 0.75, 0.4
+_ABOVE, _BELOW, _BEYOND = 1.12, 1.0, 0.6
+"""Reach of a crop from the center line and beyond its ends, in heights of capitals: room for marks."""
+_PLAIN_ABOVE, _PLAIN_BELOW, _PLAIN_BEYOND = 0.85, 0.8, 0.15
+"""The same where the ink cannot be told from what is behind it."""
+_MAX_HEIGHT = 72.0
+"""Height of capitals, in pixels of the crop, to which larger ones are reduced."""
+_LEVEL = 0.12  # heights that a line may rise or fall in a crop that is cut without turning it
 _MAX_SIDE = 32_000
 
 
 @dataclass(frozen=True, slots=True)
 class LineCrop:
-    """One line, upright: its crop (H x W x 3) and the 3 x 3 transform from crop to picture pixels."""
+    """One line, upright.
+
+    Args:
+        pixels: Its crop, H x W x 3.
+        columns: Some columns of it, rising, the first 0 and the last W.
+        top: Where their top ends are in the picture, n x 2.
+        bottom: Where their bottom ends are.
+    """
 
     pixels: NDArray[np.uint8]
-    to_picture: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    top: NDArray[np.float64]
+    bottom: NDArray[np.float64]
 
     def box(self, left: float | None = None, right: float | None = None) -> Box:
         """Return the corners in the picture of the columns from ``left`` to ``right``; by default of all."""
-        height, width = self.pixels.shape[:2]
-        left, right = 0.0 if left is None else left, float(width) if right is None else right
-        corners = np.array([[left, 0, 1], [right, 0, 1], [right, height, 1], [left, height, 1]], np.float64)
-        mapped = corners @ self.to_picture.T
-        points = np.round(mapped[:, :2] / mapped[:, 2:], 2).tolist()
-        return tuple((x, y) for x, y in points)  # pyright: ignore[reportReturnType]
+        ends = [0.0 if left is None else left, float(self.pixels.shape[1]) if right is None else right]
+        high, low = (self._find(ends, edge) for edge in (self.top, self.bottom))
+        first, second, third, fourth = (
+            (round(float(x), 2), round(float(y), 2)) for x, y in (high[0], high[1], low[1], low[0])
+        )
+        return first, second, third, fourth
+
+    def trim(self, top: int, bottom: int, left: int, right: int) -> "LineCrop":
+        """Return a part of the crop."""
+        height = self.pixels.shape[0]
+        inner = self.columns[(self.columns > left) & (self.columns < right)]
+        columns = np.array([left, *inner, right], np.float64)
+        high, low = (self._find(columns, edge) for edge in (self.top, self.bottom))
+        edges = (high + (low - high) * (at / height) for at in (top, bottom))
+        pixels = np.ascontiguousarray(self.pixels[top:bottom, left:right])
+        return LineCrop(pixels, columns - left, *edges)
 
     def rotate(self, degrees: int) -> "LineCrop":
-        """Return the crop rotated clockwise by 0, 90 or -90 degrees, with its transform."""
-        height, width = self.pixels.shape[:2]
-        if degrees == 0:
+        """Return the crop rotated clockwise by a multiple of 90 degrees; a curved one by 0 or 180."""
+        if degrees % 360 == 0:
             return self
-        back = [[0, 1, 0], [-1, 0, height]] if degrees == 90 else [[0, -1, width], [1, 0, 0]]
-        transform = self.to_picture @ np.array([*back, [0, 0, 1]], np.float64)
-        return LineCrop(np.rot90(self.pixels, -degrees // 90), transform)
+        width = self.pixels.shape[1]
+        pixels = np.ascontiguousarray(np.rot90(self.pixels, -degrees // 90))
+        if degrees % 360 == 180:
+            return LineCrop(pixels, (width - self.columns)[::-1], self.bottom[::-1], self.top[::-1])
+        corners = np.stack([self.top[0], self.top[-1], self.bottom[-1], self.bottom[0]])
+        first, second, third, fourth = np.roll(corners, degrees // 90, axis=0)
+        columns = np.array([0, pixels.shape[1]], np.float64)
+        return LineCrop(pixels, columns, np.stack([first, second]), np.stack([fourth, third]))
 
-
-def whole_picture(picture: NDArray[np.uint8]) -> LineCrop:
-    """Return the whole picture as one line."""
-    return LineCrop(picture, np.eye(3))
-
-
-def crop_line(picture: NDArray[np.uint8], quad: Quad) -> LineCrop | None:
-    """Crop the line in a box, upright and trimmed to its ink; None if the box has no pixels.
-
-    A box taller than wide stays so: its text may be rotated, which the recognizer tries.
-    """
-    crop = _rectify(picture, enlarge_box(quad, _WIDTH_MARGIN, _HEIGHT_MARGIN))
-    if crop is None:
-        return None
-    height, width = crop.pixels.shape[:2]
-    is_tall = height > TALL * width
-    box = tight_box(crop.pixels.swapaxes(0, 1) if is_tall else crop.pixels)
-    if box is None:
-        # No clear ink, as in a photograph's texture: the detector's box and a small margin.
-        trim = (_HEIGHT_MARGIN - _FALLBACK_MARGIN) * min(height, width) / (1 + 2 * _HEIGHT_MARGIN)
-        y, x = (0.0, trim) if is_tall else (trim, 0.0)
-        top, bottom, left, right = round(y), round(height - y), round(x), round(width - x)
-    else:
-        top, bottom, left, right = (*box[2:], *box[:2]) if is_tall else box
-    shift = np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
-    return LineCrop(np.ascontiguousarray(crop.pixels[top:bottom, left:right]), crop.to_picture @ shift)
+    def _find(self, columns: NDArray | list[float], edge: NDArray) -> NDArray[np.float64]:
+        return np.stack([np.interp(columns, self.columns, edge[:, axis]) for axis in (0, 1)], 1)
 
 
 def locate_line(crop: LineCrop, recognition: Recognition) -> Line:
@@ -86,76 +79,92 @@ def locate_line(crop: LineCrop, recognition: Recognition) -> Line:
     return Line(recognition.text, recognition.confidence, crop.box(), chars, recognition.alternatives)
 
 
-def tight_box(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
-    """Return the box (top, bottom, left, right) of a line's ink and a thin rim; None if unclear."""
-    height, width = crop.shape[:2]
-    found = find_ink(crop, _WORK_HEIGHT)
-    if found is None:
+def whole_picture(picture: NDArray[np.uint8]) -> LineCrop:
+    """Return the whole picture as one line."""
+    height, width = picture.shape[:2]
+    top = np.array([[0, 0], [width, 0]], np.float64)
+    return LineCrop(picture, np.array([0, width], np.float64), top, top + np.array([0, height]))
+
+
+def crop_line(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:
+    """Cut out a line, taken in to its ink; None if it has no pixels."""
+    cut = _straighten(picture, line)
+    if cut is None:
         return None
-    mask, components = found
-    scale, columns = _WORK_HEIGHT / height, mask.shape[1]
-    extent = _line_extent(components, columns)
-    if extent is None or extent[3] - extent[1] < 0.3 * _WORK_HEIGHT:
+    box = tight_box(cut.pixels)
+    if box is None:
+        # No clear ink, as in a photograph's texture: the detector's line and a small margin.
+        height, width = cut.pixels.shape[:2]
+        unit = height / (_ABOVE + _BELOW)
+        ends = round((_BEYOND - _PLAIN_BEYOND) * unit)
+        middle = _ABOVE * unit
+        box = round(middle - _PLAIN_ABOVE * unit), round(middle + _PLAIN_BELOW * unit), ends, width - ends
+    if box[1] - box[0] < 2 or box[3] - box[2] < 2:
         return None
-    left, top, right, bottom = extent
-    rim = _RIM * (bottom - top)
-    step = width / columns
-    return (
-        *(max(0, int((top - rim) / scale)), min(height, int(np.ceil((bottom + rim) / scale)))),
-        *(max(0, int((left - 1.5 * rim) * step)), min(width, int(np.ceil((right + 1.5 * rim) * step)))),
+    return cut.trim(*box)
+
+
+def _straighten(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:
+    """Return a line with the room around it that marks need, at the picture's scale or reduced."""
+    scale = min(1.0, _MAX_HEIGHT / line.height)
+    high = round((_ABOVE + _BELOW) * line.height * scale)
+    wide = round((line.length + 2 * _BEYOND * line.height) * scale)
+    if min(high, wide) < 3 or max(high, wide) > _MAX_SIDE:
+        return None
+    outline = line.outline(_ABOVE, _BELOW, _BEYOND)
+    count = len(line.center)
+    top, bottom = outline[:count], outline[count:][::-1]
+    low = np.floor(outline.min(0)).astype(int) - 2
+    high_end = np.ceil(outline.max(0)).astype(int) + 3
+    low = np.maximum(low, 0)
+    window = picture[low[1] : high_end[1], low[0] : high_end[0]]
+    if window.size == 0 or max(window.shape) > _MAX_SIDE:
+        return None
+    if line.turn == 0 and np.ptp(top[:, 1]) < _LEVEL * line.height:
+        return _cut_level(picture, top, bottom, (high, wide))
+    if scale < 1:
+        size = max(1, round(window.shape[1] * scale)), max(1, round(window.shape[0] * scale))
+        reduced = np.asarray(cv2.resize(window, size, interpolation=cv2.INTER_AREA), np.uint8)
+        ratio = np.array([size[0] / window.shape[1], size[1] / window.shape[0]])
+    else:
+        reduced, ratio = window, np.ones(2)
+    columns = _measure(line, wide)
+    # At a crop as large as the window: at least as many pixels as there are.
+    source_top, source_bottom = ((edge - low) * ratio - 0.5 for edge in (top, bottom))
+    at = np.arange(wide) + 0.5
+    x1, y1, x2, y2 = (
+        np.interp(at, columns, edge[:, axis]) for edge in (source_top, source_bottom) for axis in (0, 1)
     )
+    share = ((np.arange(high) + 0.5) / high)[:, None]
+    map_x = (x1 + (x2 - x1) * share).astype(np.float32)
+    map_y = (y1 + (y2 - y1) * share).astype(np.float32)
+    pixels = cv2.remap(reduced, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return LineCrop(np.asarray(pixels, np.uint8), columns, top.astype(np.float64), bottom.astype(np.float64))
 
 
-def find_ink(crop: NDArray[np.uint8], work_height: int) -> tuple[NDArray[np.uint8], NDArray] | None:
-    """Return the ink of a crop scaled to a height, and its connected components; None if unclear.
+def _measure(line: LineShape, wide: int) -> NDArray[np.float64]:
+    """Return the columns of a crop at which the points of a line's center stand."""
+    steps = np.hypot(*np.diff(line.center, axis=0).T).astype(np.float64)
+    steps[0] += _BEYOND * line.height
+    steps[-1] += _BEYOND * line.height
+    total = np.concatenate([[0.0], steps.cumsum()])
+    return total / total[-1] * wide
 
-    The ink is 0 or 1; a component is left, top, width, height, area.
-    """
-    height, width = crop.shape[:2]
-    scale = work_height / height
-    size = (max(1, min(4 * _MAX_SIDE // _WORK_HEIGHT, round(width * scale))), work_height)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = ink_channel(np.asarray(cv2.resize(crop, size, interpolation=method), np.uint8))
-    _, mask = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    edge = np.concatenate([mask[:, 0], mask[:, -1], mask[0], mask[-1]])
-    mask = np.asarray(mask if edge.mean() < 0.5 else 1 - mask, np.uint8)
-    if not 0.02 < mask.mean() < 0.6:
+
+def _cut_level(
+    picture: NDArray[np.uint8], top: Points, bottom: Points, shape: tuple[int, int]
+) -> LineCrop | None:
+    """Cut out a level line as a part of the picture, whose pixels stay as they are."""
+    height, width = picture.shape[:2]
+    left, right = (int(np.clip(round(float(x)), 0, width)) for x in (top[:, 0].min(), top[:, 0].max()))
+    high, low = (int(np.clip(round(float(edge[:, 1].mean())), 0, height)) for edge in (top, bottom))
+    pixels = picture[high:low, left:right]
+    if min(pixels.shape[:2]) < 3:
         return None
-    return mask, cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:]
-
-
-def _line_extent(components: NDArray, width: int) -> tuple[int, int, int, int] | None:
-    """Join the components (x, y, width, height, area) of the line; return left, top, right, bottom."""
-    x, y, wide, high, area = components.T
-    touches = (y == 0) | (y + high == _WORK_HEIGHT)
-    # The border of a sign often runs through the margin beside the line.
-    beside = touches & ((x + wide <= _EDGE_COLUMNS) | (x >= width - _EDGE_COLUMNS))
-    crosses = (y < 0.6 * _WORK_HEIGHT) & (y + high > 0.4 * _WORK_HEIGHT) & ~beside
-    if (crosses & touches).any():
-        return None
-    letters = (area >= 4) & crosses
-    if not letters.any():
-        return None
-    core = np.median(high[letters])
-    highest = y[letters].min() - _ABOVE * core
-    lowest = (y + high)[letters].max() + _BELOW * core
-    marks = (area >= 4) & ~touches & (y >= highest) & (y + high <= lowest)
-    own = letters | marks
-    x, y, wide, high = x[own], y[own], wide[own], high[own]
-    return int(x.min()), int(y.min()), int((x + wide).max()), int((y + high).max())
-
-
-def _rectify(picture: NDArray[np.uint8], quad: Quad) -> LineCrop | None:
-    """Warp a box to an upright crop at the picture's scale; outside the picture its edge is repeated."""
-    low = np.clip(np.floor(quad.min(axis=0)).astype(int) - 2, 0, None)
-    high = np.ceil(quad.max(axis=0)).astype(int) + 3
-    window = picture[low[1] : high[1], low[0] : high[0]]
-    sides = np.hypot(*(np.roll(quad, -1, axis=0) - quad).T)
-    width, height = round(float(sides[0] + sides[2]) / 2), round(float(sides[1] + sides[3]) / 2)
-    if window.size == 0 or min(width, height) < 2 or max(*window.shape, width, height) > _MAX_SIDE:
-        return None
-    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    transform = cv2.getPerspectiveTransform((quad - low).astype(np.float32), target)
-    pixels = cv2.warpPerspective(window, transform, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    back = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]], np.float64) @ np.linalg.inv(transform)
-    return LineCrop(np.asarray(pixels, np.uint8), back)
+    corners = np.array([[left, high], [right, high]], np.float64)
+    if shape[0] < 0.75 * (low - high):
+        ratio = shape[0] / (low - high)
+        size = max(3, round((right - left) * ratio)), max(3, shape[0])
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    columns = np.array([0, pixels.shape[1]], np.float64)
+    return LineCrop(np.asarray(pixels), columns, corners, corners + np.array([0, low - high]))

@@ -41,7 +41,7 @@ from nhin.text.charset import Charset
 
 FORMAT = "nhin-reader"
 VERSION, OLD_VERSIONS = 2, (1,)  # 1 had no calibrations
-DEFAULT_MODEL = "default"
+DEFAULT_MODEL, SMALL_MODEL = "default", "slim"
 DEFAULT_THREADS = 2
 MANIFEST = "model.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"

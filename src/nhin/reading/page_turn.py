@@ -74,12 +74,12 @@ def _measure_directions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return each line's direction in degrees, clockwise from rightwards, and its vote, its letters.
 
-    A box hardly longer than high tells little about the direction: it counts a hundredth.
+    A letter or two, or a box hardly longer than high, tell little of the direction: they count a hundredth.
     """
     across = boxes[:, 1] - boxes[:, 0] + boxes[:, 2] - boxes[:, 3]
     down = boxes[:, 3] - boxes[:, 0] + boxes[:, 2] - boxes[:, 1]
     angles = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
-    is_short = np.hypot(*across.T) < _SHORT * np.hypot(*down.T)
+    is_short = (np.hypot(*across.T) < _SHORT * np.hypot(*down.T)) | (letters <= _FEW_LETTERS)
     return angles, np.maximum(letters, 0.01) * np.where(is_short, 0.01, 1.0)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,21 @@ from nhin.ranges import check_range
 from nhin.reading.confidence import MIN_CONFIDENCE, mean_probability
 from nhin.reading.documents import DocumentOptions, OcrMode, read_document, read_first_page
 from nhin.reading.layout import arrange_lines
-from nhin.reading.onnx_model import DEFAULT_MODEL, load_recognizer
+from nhin.reading.line_shape import Detection, LineShape
+from nhin.reading.onnx_model import DEFAULT_MODEL, SMALL_MODEL, load_recognizer
 from nhin.reading.result import Char, Line, Reading, Recognition
 from nhin.reading.rotation import mean_confidence
-from nhin.reading.text_limit import box_sides, choose_within_limit
+from nhin.reading.text_limit import choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
 
+if TYPE_CHECKING:
+    from nhin.reading.line_crop import LineCrop
+
 _MIN_SIDE = 5
+_DOTS = " .·•●…"  # a line of nothing else is a leader or a bullet
 _MAX_WORD_HEIGHT = 72
 
+_CROP_HEIGHT = 1.8  # of a crop, in heights of capitals
 MIN_LINE = 6
 """Pixels below which the shorter side of a line is too small to read."""
 
@@ -45,8 +51,8 @@ class RecognizerProtocol(Protocol):
 class DetectorProtocol(Protocol):
     """Anything that detects lines."""
 
-    def find(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Return corners (4 x 2, clockwise from top left) of the lines of an RGB picture."""
+    def find(self, picture: NDArray[np.uint8]) -> Detection:
+        """Return the lines of an RGB picture."""
         ...
 
 
@@ -76,6 +82,7 @@ class Reader:
     ) -> None:
         self.weights, self.digest = weights, digest
         self.min_confidence = check_range("min-confidence", min_confidence, 0, 1)
+        self._is_default = str(weights) == DEFAULT_MODEL and digest is None and recognizer is None
         if recognizer is not None:
             self.recognizer = recognizer
         if detector is not None:
@@ -87,6 +94,17 @@ class Reader:
         return load_recognizer(self.weights, digest=self.digest)
 
     @cached_property
+    def page_recognizer(self) -> RecognizerProtocol:
+        """What reads the lines of pages: with the default weights, a small network before the large one."""
+        if not self._is_default:
+            return self.recognizer
+        from nhin.reading.cascade import CascadeRecognizer
+
+        small = load_recognizer(SMALL_MODEL, mode="both")
+        # The large one is loaded when the first doubt comes up.
+        return CascadeRecognizer(small.read, lambda crops: self.recognizer.read(crops))
+
+    @cached_property
     def detector(self) -> DetectorProtocol:
         """The network that detects lines; not loaded for crops."""
         from nhin.reading.detector import Detector
@@ -95,7 +113,7 @@ class Reader:
 
     def load(self, crop: bool = False) -> "Reader":
         """Load the networks now; for crops, only the recognizer."""
-        _ = self.recognizer, crop or self.detector
+        _ = self.recognizer if crop else (self.page_recognizer, self.detector)
         return self
 
     def read(self, source: PictureSource, crop: bool = False, *, name: str | None = None) -> Reading:
@@ -166,26 +184,18 @@ class Reader:
         return Reading(layout.lines, *size, warnings=log.warnings, turn=layout.turn, blocks=layout.blocks)
 
     def _read_lines(self, pixels: NDArray[np.uint8], crop: bool, log: WarningLog) -> list[Line]:
-        """Crop the lines and read them; a small picture with at most one is read as a crop."""
-        from nhin.reading.crop_lines import split_crop
-        from nhin.reading.line_crop import LineCrop, crop_line, locate_line
+        """Read the lines of a picture; a small picture with at most one is read as a crop."""
+        from nhin.reading.line_crop import locate_line
         from nhin.reading.unread_ink import count_unread_lines
 
-        quads = [] if crop else self.detector.find(pixels)
-        if crop or (len(quads) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
-            within = _within_limit([pixels.shape[:2]], log)
-            found: list[LineCrop | None] = [*split_crop(pixels)] if within else []
+        found = Detection(()) if crop else self.detector.find(pixels)
+        if found.is_partial:
+            log.add("small-text", "has more small text than is searched for; cut it into several pictures")
+        if crop or (len(found.lines) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
+            pairs = self._read_crop(pixels, log)
         else:
-            # Of too many lines those at the top are read.
-            quads = sorted(quads, key=lambda quad: float(quad[:, 1].min()))
-            within = _within_limit([box_sides(quad) for quad in quads], log)
-            found = [crop_line(pixels, quads[i]) for i in within]
-        crops = [line for line in found if line is not None and min(line.pixels.shape[:2]) >= MIN_LINE]
-        if len(crops) < len(found):
-            count = count_lines(len(found) - len(crops))
-            log.add("too-small", f"has {count} under {MIN_LINE} pixels high, not read")
-        results = self.recognizer.read([line.pixels for line in crops]) if crops else []
-        read = [(line, result) for line, result in zip(crops, results, strict=True) if result.text.strip()]
+            pairs = self._read_shapes(pixels, found.lines, log)
+        read = [(line, result) for line, result in pairs if result.text.strip(_DOTS)]
         sure = [(line, result) for line, result in read if _rate(result) >= self.min_confidence]
         if len(sure) < len(read):
             count = count_lines(len(read) - len(sure))
@@ -197,6 +207,30 @@ class Reader:
         if unread := count_unread_lines(pixels, [line.box() for line, _ in read]):
             log.add("ink-unread", f"has ink that looks like {count_lines(unread)} of text but was not read")
         return [locate_line(line, result) for line, result in sure]
+
+    def _read_crop(self, pixels: NDArray[np.uint8], log: WarningLog) -> list[tuple["LineCrop", Recognition]]:
+        """Read a picture that is one line, or a few below each other."""
+        from nhin.reading.crop_lines import split_crop
+
+        found = split_crop(pixels) if _within_limit([pixels.shape[:2]], log) else []
+        crops = [line for line in found if min(line.pixels.shape[:2]) >= MIN_LINE]
+        _log_small(len(found) - len(crops), log)
+        results = self.recognizer.read([line.pixels for line in crops]) if crops else []
+        return list(zip(crops, results, strict=True))
+
+    def _read_shapes(
+        self, pixels: NDArray[np.uint8], lines: Sequence[LineShape], log: WarningLog
+    ) -> list[tuple["LineCrop", Recognition]]:
+        """Read the lines of a page; of too many, those at the top."""
+        from nhin.reading.line_reader import LineReader
+
+        lines = sorted(lines, key=lambda line: float(line.center[:, 1].min()))
+        within = _within_limit([(_CROP_HEIGHT * line.height, line.length) for line in lines], log)
+        reader = LineReader(pixels, self.page_recognizer.read, MIN_LINE)
+        found = reader.read_page([lines[i] for i in within])
+        pairs = [(crop, result) for crop, result in found if crop is not None]
+        _log_small(len(found) - len(pairs), log)
+        return pairs
 
 
 @lru_cache(maxsize=2)
@@ -213,6 +247,11 @@ def read(source: PictureSource, crop: bool = False, *, weights: str | Path = DEF
 def _rate(result: Recognition) -> float:
     """Return the mean confidence of a line's characters, or what the line's own says of it."""
     return mean_confidence(result) if result.chars else mean_probability(result)
+
+
+def _log_small(count: int, log: WarningLog) -> None:
+    if count:
+        log.add("too-small", f"has {count_lines(count)} under {MIN_LINE} pixels high, not read")
 
 
 def _within_limit(sides: Sequence[tuple[float, float]], log: WarningLog) -> list[int]:

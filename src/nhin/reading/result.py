@@ -113,6 +113,7 @@ WARNING_CODES = {
     "pages-missing": "the file has fewer pages than were asked for",
     "text-layer": "the text layer of a page of a PDF may be wrong",
     "others-ignored": "the file has more pages or frames than were read",
+    "small-text": "the picture has more small text than is searched for",
     "too-small": "the picture, or some of its lines, are too small to read",
     "too-much-text": "the picture has more text than is read at once",
     "low-confidence": "lines were left out because they are probably invented or misread",

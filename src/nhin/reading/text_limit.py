@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nhin.image.preprocess import HEIGHT
 
 MAX_COLUMNS = 240_000
@@ -12,12 +9,6 @@ MAX_COLUMNS = 240_000
 MAX_CROP_PIXELS = 64_000_000
 """Pixels of all lines of one picture: boxes may overlap, and each is cropped."""
 _LEAST_ASPECT = 1.0
-
-
-def box_sides(quad: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the height and width of a detected line, at least 1."""
-    width, height = (max(1.0, float(np.hypot(*(quad[i] - quad[0])))) for i in (1, 3))
-    return height, width
 
 
 def choose_within_limit(sides: Sequence[tuple[float, float]]) -> list[int]:

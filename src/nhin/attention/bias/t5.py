@@ -33,6 +33,8 @@ from nhin.attention.tables import ComputedTables
 from nhin.errors import ShapeError
 from nhin.ranges import check_size
 
+_MAX_BUCKETS, _MAX_DISTANCE = 1024, 2**31
+
 
 def bucket_edges(buckets: int, distance: int) -> list[int]:
     """Return the distances at which the index of the bucket rises by one, for one side."""
@@ -41,10 +43,12 @@ def bucket_edges(buckets: int, distance: int) -> list[int]:
     edges = list(range(1, exact + 1))
     for step in range(1, wide):
         # The smallest d with ln(d / exact) / ln(distance / exact) * wide >= step, without logarithms.
-        d = edges[-1]
-        while d**wide * exact**step < distance**step * exact**wide:
-            d += 1
-        edges.append(d)
+        goal = distance**step * exact ** (wide - step)
+        low, high = edges[-1], distance
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if middle**wide >= goal else (middle + 1, high)
+        edges.append(low)
     return edges
 
 
@@ -72,6 +76,8 @@ class T5(BiasedAttention, ComputedTables):
 
     def __init__(self, heads: int, buckets: int = 32, distance: int = 128, *, two_sided: bool = True) -> None:
         super().__init__(check_size("heads", heads))
+        check_size("buckets", buckets, maximum=_MAX_BUCKETS)
+        check_size("distance", distance, maximum=_MAX_DISTANCE)
         self.sides = 2 if two_sided else 1
         if buckets < 2 * self.sides or buckets % self.sides:
             raise ShapeError(

@@ -95,7 +95,7 @@ class LineTextGenerator:
     def __init__(self, words: TextGenerator) -> None:
         self.words = words
         self._kinds: tuple[tuple[float, Callable[[Rng, int], str]], ...] = (
-            (0.50, self._draw_running_text),
+            (0.50, self.draw_running_text),
             (0.09, self._draw_capitals),
             (0.09, self._draw_form_entry),
             (0.07, self._draw_table_row),
@@ -129,7 +129,7 @@ class LineTextGenerator:
                 words.extend(self.words.signs.draw(rng).lower().split())
         return " ".join(words)
 
-    def _draw_running_text(self, rng: Rng, length: int) -> str:
+    def draw_running_text(self, rng: Rng, length: int) -> str:
         """Draw a piece of a paragraph: punctuation, capitals after a full stop, names, quotes, numbers."""
         out: list[str] = []
         capital = rng.random() < 0.4
@@ -164,7 +164,7 @@ class LineTextGenerator:
         return " ".join([str(rng.integers(1, 100)), name, *cells][int(rng.integers(2)) :])
 
     def _draw_list_item(self, rng: Rng, length: int) -> str:
-        return choose(rng, _BULLETS) + self._draw_running_text(rng, length)
+        return choose(rng, _BULLETS) + self.draw_running_text(rng, length)
 
     def _draw_leaders(self, rng: Rng, length: int) -> str:
         """Draw an entry of a contents page or a menu; the dots between are not text."""

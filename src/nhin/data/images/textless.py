@@ -29,10 +29,13 @@ def draw_textless(seed: int, index: int) -> tuple[Pixels, str]:
     return draw_kind(kind, np.random.default_rng((seed, index))), kind
 
 
-def draw_kind(kind: str, rng: Rng) -> Pixels:
-    """Draw a picture of one of the ``KINDS``."""
-    height = int(np.exp(rng.uniform(*np.log(_HEIGHTS))))
-    width = max(8, int(height * np.exp(rng.uniform(np.log(_MIN_ASPECT), np.log(_MAX_ASPECT)))))
+def draw_kind(kind: str, rng: Rng, shape: tuple[int, int] | None = None) -> Pixels:
+    """Draw a picture of one of the ``KINDS``, of a shape (height, width) or of a random one."""
+    if shape is None:
+        height = int(np.exp(rng.uniform(*np.log(_HEIGHTS))))
+        width = max(8, int(height * np.exp(rng.uniform(np.log(_MIN_ASPECT), np.log(_MAX_ASPECT)))))
+    else:
+        height, width = shape
     draws = KINDS[kind]
     coverage = draws[int(rng.integers(len(draws)))]((height, width), rng)[:, :, None]
     background, ink = random_colors(rng)

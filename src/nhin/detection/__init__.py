@@ -1,0 +1,1 @@
+"""The workflow of the line detector: recipe, training task, evaluation, export to ONNX."""

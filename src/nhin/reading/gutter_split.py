@@ -1,0 +1,157 @@
+"""Cut lines that run across the gutter between two columns, where several of them have the same gap.
+
+Columns may stand so close that the detector joins their lines. One wide space says nothing; the same one in
+three lines near each other is a gutter, or the border of a table's columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nhin.image.preprocess import ink_channel
+from nhin.reading.line_crop import LineCrop
+from nhin.reading.line_shape import LineShape
+
+_MIN_GAP, _MIN_SHARED = 0.75, 0.5
+"""Width of a gap, and of what gaps of several lines share, in heights of capitals."""
+_MIN_LENGTH = 5.0
+_MAX_GAP, _SAME_ROW = 8.0, 0.4  # heights between two lines beside each other
+_NEAR, _CLOSE, _SLACK = 9.0, 6.0, 1.5
+"""Heights between lines that may have the same gap; between lines of which none may run through it; and by
+how much one must do so to count."""
+_WITNESSES = 2  # other lines with the same gap
+_WORK_HEIGHT = 32
+_STRAIGHT = 1.2  # heights that a line may stray: columns may stand at different heights
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """A space in or after line ``line``, from ``left`` to ``right`` along the page, at ``row`` across it."""
+
+    line: int
+    left: float
+    right: float
+    row: float
+    inside: bool = True
+
+
+def split_at_gutters(lines: Sequence[LineShape], crops: Sequence[LineCrop | None]) -> list[LineShape]:
+    """Return the lines, those that run across a gutter cut in two or more.
+
+    Args:
+        lines: In the direction of the page.
+        crops: Their crops.
+    """
+    gaps = [
+        gap
+        for number, (line, crop) in enumerate(zip(lines, crops, strict=True))
+        if crop is not None and line.length >= _MIN_LENGTH * line.height and _is_nearly_straight(line)
+        for gap in _find_gaps(number, line, crop)
+    ]
+    gaps += _find_gaps_between(lines)
+    out: list[LineShape] = []
+    for number, line in enumerate(lines):
+        own = [gap for gap in gaps if gap.line == number and gap.inside and _is_gutter(gap, gaps, lines)]
+        out += _cut(line, own) if own else [line]
+    return out
+
+
+def _is_nearly_straight(line: LineShape) -> bool:
+    _, down = _axes(line)
+    return float(np.ptp(line.center @ down)) < _STRAIGHT * line.height
+
+
+def _find_gaps(number: int, line: LineShape, crop: LineCrop) -> list[_Gap]:
+    """Return the wide spaces inside a line, measured along and across its own direction from the origin."""
+    width = crop.pixels.shape[1]
+    size = max(8, round(width * _WORK_HEIGHT / crop.pixels.shape[0])), _WORK_HEIGHT
+    small = ink_channel(np.asarray(cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA), np.uint8))
+    _, mask = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    mask = mask if mask.mean() < 0.5 else 1 - mask
+    filled = np.flatnonzero(mask.any(axis=0))
+    if len(filled) < 2:
+        return []
+    along, down = _axes(line)
+    start, end = (float(along @ crop.top[i]) for i in (0, -1))
+    step = (end - start) / size[0]
+    row = float(down @ line.center.mean(0))
+    edges = zip(filled[:-1] + 1, filled[1:], strict=True)
+    return [
+        _Gap(number, start + left * step, start + right * step, row)
+        for left, right in edges
+        if (right - left) * step >= _MIN_GAP * line.height
+    ]
+
+
+def _find_gaps_between(lines: Sequence[LineShape]) -> list[_Gap]:
+    """Return the spaces between lines that stand beside each other."""
+    gaps = []
+    for number, line in enumerate(lines):
+        along, down = _axes(line)
+        end, row = float(along @ line.center[-1]), float(down @ line.center.mean(0))
+        for other in lines:
+            start = float(along @ other.center[0])
+            if (
+                other.turn == line.turn
+                and _MIN_GAP * line.height <= start - end < _MAX_GAP * line.height
+                and abs(float(down @ other.center.mean(0)) - row) < _SAME_ROW * line.height
+            ):
+                gaps.append(_Gap(number, end, start, row, inside=False))
+    return gaps
+
+
+def _is_gutter(gap: _Gap, gaps: Sequence[_Gap], lines: Sequence[LineShape]) -> bool:
+    """Return whether enough other lines near a gap have the same one, and none runs through it."""
+    line = lines[gap.line]
+    along, down = _axes(line)
+    witnesses = {
+        other.line
+        for other in gaps
+        if other.line != gap.line
+        and _are_alike(line, lines[other.line])
+        and 0.5 * line.height < abs(other.row - gap.row) < _NEAR * line.height
+        and min(gap.right, other.right) - max(gap.left, other.left) >= _MIN_SHARED * line.height
+    }
+    if len(witnesses) < _WITNESSES:
+        return False
+    middle, slack = (gap.left + gap.right) / 2, _SLACK * line.height
+    for number, other in enumerate(lines):
+        if number == gap.line or number in witnesses or not _are_alike(line, other):
+            continue
+        start, end = (float(along @ other.center[i]) for i in (0, -1))
+        row = float(down @ other.center.mean(0))
+        if start + slack < middle < end - slack and abs(row - gap.row) < _CLOSE * line.height:
+            return False
+    return True
+
+
+def _are_alike(line: LineShape, other: LineShape) -> bool:
+    return other.turn == line.turn and 0.6 < other.height / line.height < 1.6
+
+
+def _cut(line: LineShape, gaps: Sequence[_Gap]) -> list[LineShape]:
+    """Return the parts of a line between its gaps; each is straight, as a bend came from joining them."""
+    along, down = _axes(line)
+    t, n = line.center @ along, line.center @ down
+    edges = [float(t[0]), *(edge for gap in gaps for edge in (gap.left, gap.right)), float(t[-1])]
+    parts = []
+    for low, high in _pair(edges):
+        inner = low + (high - low) * np.array([0.2, 0.8])
+        slope, offset = np.polyfit(inner, np.interp(inner, t, n), 1)
+        ends = [at * along + (slope * at + offset) * down for at in (low, high)]
+        parts.append(replace(line, center=np.array(ends, np.float32)))
+    return parts
+
+
+def _pair(edges: Sequence[float]) -> list[tuple[float, float]]:
+    return [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2) if edges[i + 1] > edges[i]]
+
+
+def _axes(line: LineShape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the unit vectors along a line and downwards from it."""
+    along = (line.center[-1] - line.center[0]).astype(np.float64)
+    along /= max(float(np.hypot(*along)), 1e-6)
+    return along, np.array([-along[1], along[0]])

@@ -1,0 +1,30 @@
+"""Sure lines are read once, by the small network; those in doubt again, by the large one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nhin.reading.cascade import CascadeRecognizer
+from nhin.reading.result import Recognition
+
+
+class ListedRecognizer:
+    """Gives each crop, known by its width, the confidence of a list; records what it reads."""
+
+    def __init__(self, name: str, confidences: dict[int, float]) -> None:
+        self.name, self.confidences, self.widths = name, confidences, list[int]()
+
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
+        self.widths += [crop.shape[1] for crop in crops]
+        return [Recognition(self.name, self.confidences[crop.shape[1]]) for crop in crops]
+
+
+def test_the_large_network_reads_what_is_in_doubt_and_nothing_else():
+    small = ListedRecognizer("small", {9: 0.9, 10: 0.2, 11: 0.0})
+    large = ListedRecognizer("large", {10: 0.1, 11: 0.6})
+    cascade = CascadeRecognizer(small.read, large.read, 0.75)
+    crops = [np.zeros((8, width, 3), np.uint8) for width in (9, 10, 11)]
+    assert cascade.read(crops[:1])[0].text == "small"
+    assert [result.text for result in cascade.read(crops)] == ["small", "large", "large"]
+    assert (small.widths, large.widths) == ([9, 9, 10, 11], [10, 11])
+    assert cascade.read([]) == []
