@@ -32,6 +32,7 @@ UNIT_HEIGHT = 16.0
 
 ColorPictures = Float[Tensor, "B 3 height width"]
 Maps = Float[Tensor, "B channels rows columns"]
+AnyMaps = Float[Tensor, "B _ _ _"]
 _CORES, _FIELDS = 4, 4
 
 
@@ -84,7 +85,7 @@ class DetectorNet(nn.Module):
         assert self.head.bias is not None
         nn.init.constant_(self.head.bias[:_CORES], -2.0)  # most pixels belong to no line
 
-    def forward(self, pictures: ColorPictures) -> tuple[Maps, Maps]:
+    def forward(self, pictures: ColorPictures) -> tuple[AnyMaps, AnyMaps]:
         """Return the core logits (B x 1, at stride 2) and the fields (B x 4, at stride 4) of pictures.
 
         Args:
@@ -102,12 +103,12 @@ class DetectorNet(nn.Module):
         return F.pixel_shuffle(maps[:, :_CORES], 2), maps[:, _CORES:]
 
 
-def _enlarge(maps: Maps) -> Maps:
+def _enlarge(maps: AnyMaps) -> AnyMaps:
     return F.interpolate(maps, scale_factor=2.0, mode="nearest")
 
 
 def compute_detector_loss(
-    logits: Maps, fields: Maps, cores: Maps, targets: Maps, weights: Maps
+    logits: AnyMaps, fields: AnyMaps, cores: AnyMaps, targets: AnyMaps, weights: AnyMaps
 ) -> dict[str, Tensor]:
     """Return the loss of the maps of pictures.
 

@@ -21,7 +21,7 @@ from torch import nn
 from nhin.models.seq2seq.alignment import SourceAttention
 from nhin.models.seq2seq.config import Seq2SeqConfig
 from nhin.models.seq2seq.encoder import CELLS
-from nhin.models.seq2seq.memory import Carried, DecoderState, Hidden, Memory
+from nhin.models.seq2seq.memory import Alignment, Carried, DecoderState, Hidden, Inputs, Memory
 
 
 class RecurrentDecoder(nn.Module):
@@ -53,13 +53,13 @@ class RecurrentDecoder(nn.Module):
         """
         raise NotImplementedError
 
-    def weights(self, queries: Hidden, memory: Memory, step: int) -> Hidden:
+    def weights(self, queries: Hidden, memory: Memory, step: int) -> Alignment:
         """Return the alignment of queries; a decoder without attention attends to nothing."""
         if self.attention is None:
             return queries.new_zeros(*queries.shape[:2], memory.states.shape[1])
         return self.attention.weights(queries, memory, step)
 
-    def _run(self, x: Hidden, carried: tuple[Carried, ...]) -> tuple[Hidden, tuple[Carried, ...]]:
+    def _run(self, x: Inputs, carried: tuple[Carried, ...]) -> tuple[Hidden, tuple[Carried, ...]]:
         """Run the cell; the state of an LSTM is a pair."""
         out, last = self.cell(x, carried if len(carried) == 2 else carried[0])
         return out, last if isinstance(last, tuple) else (last,)
@@ -111,7 +111,7 @@ class LuongDecoder(RecurrentDecoder):
         super().__init__(config)
         self.attention = SourceAttention(config)
 
-    def forward(self, x: Hidden, memory: Memory, state: DecoderState) -> tuple[Hidden, Hidden, DecoderState]:
+    def forward(self, x: Inputs, memory: Memory, state: DecoderState) -> tuple[Hidden, Hidden, DecoderState]:
         """Take all steps at once; see ``RecurrentDecoder``."""
         assert self.attention is not None
         states, carried = self._run(x, state.carried)

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Hidden = Float[Tensor, "B T C"]
+Inputs = Float[Tensor, "B T inputs"]
+Alignment = Float[Tensor, "B T S"]
 Vector = Float[Tensor, "B C"]
 Carried = Float[Tensor, "layers B C"]
 
