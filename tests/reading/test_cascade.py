@@ -20,11 +20,20 @@ class ListedRecognizer:
 
 
 def test_the_large_network_reads_what_is_in_doubt_and_nothing_else():
-    small = ListedRecognizer("small", {9: 0.9, 10: 0.2, 11: 0.0})
+    small = ListedRecognizer("small", {9: 0.6, 10: 0.2, 11: 0.0})
     large = ListedRecognizer("large", {10: 0.1, 11: 0.6})
-    cascade = CascadeRecognizer(small.read, large.read, 0.75)
+    cascade = CascadeRecognizer(small.read, large.read)
     crops = [np.zeros((8, width, 3), np.uint8) for width in (9, 10, 11)]
     assert cascade.read(crops[:1])[0].text == "small"
     assert [result.text for result in cascade.read(crops)] == ["small", "large", "large"]
     assert (small.widths, large.widths) == ([9, 9, 10, 11], [10, 11])
     assert cascade.read([]) == []
+
+
+def test_a_letter_or_two_must_be_surer_than_a_line():
+    short, line = ListedRecognizer("ab", {9: 0.8, 10: 0.95}), ListedRecognizer("abcd", {9: 0.8})
+    large = ListedRecognizer("large", {9: 0.1})
+    crops = [np.zeros((8, width, 3), np.uint8) for width in (9, 10)]
+    cascade = CascadeRecognizer(short.read, large.read)
+    assert [result.text for result in cascade.read(crops)] == ["large", "ab"]
+    assert CascadeRecognizer(line.read, large.read).read(crops[:1])[0].text == "abcd"

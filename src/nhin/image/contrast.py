@@ -5,12 +5,25 @@ from numpy.typing import NDArray
 
 MIN_CONTRAST = 6
 _FAINT_RANGE = 96
+_ROW = 256
 
 
 def is_blank(picture: NDArray[np.uint8]) -> bool:
     """Return whether an H x W x 3 picture is of one color, up to compression noise."""
     sample = _sample_pixels(picture)
-    return bool((sample.max(axis=0).astype(int) - sample.min(axis=0)).max() < MIN_CONTRAST)
+    # In long rows first: numpy is ten times slower over rows of three.
+    long = sample[: len(sample) // _ROW * _ROW].reshape(-1, _ROW * 3)
+    rest = sample[len(sample) // _ROW * _ROW :]
+    parts = [part for part in (_find_extremes(long), _find_extremes(rest)) if part is not None]
+    high = np.max([part[1] for part in parts], axis=0).astype(int)
+    return bool((high - np.min([part[0] for part in parts], axis=0)).max() < MIN_CONTRAST)
+
+
+def _find_extremes(rows: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """Return the smallest and the largest value of each channel; None without rows."""
+    if not len(rows):
+        return None
+    return rows.min(axis=0).reshape(-1, 3).min(axis=0), rows.max(axis=0).reshape(-1, 3).max(axis=0)
 
 
 def stretch_contrast(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

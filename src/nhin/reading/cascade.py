@@ -8,8 +8,10 @@ from nhin.reading.result import Recognition
 ReadCrops = Callable[[Sequence[Pixels]], list[Recognition]]
 """Reads crops (height x width x 3, RGB, or height x width); see ``Recognizer.read``."""
 
-DOUBT = 0.75
-"""Confidence of a line below which it is read again; benchmarks/pages.py has what that costs and gains."""
+DOUBT, SHORT_DOUBT = 0.5, 0.9
+"""Confidences of a line, and of one of at most ``SHORT`` characters, below which it is read again: a small
+network invents a letter or two more easily than a line."""
+SHORT = 3
 
 
 class CascadeRecognizer:
@@ -17,17 +19,20 @@ class CascadeRecognizer:
 
     Args:
         small: Reads every crop.
-        large: Reads those again whose confidence is below ``doubt``.
-        doubt: 0 to 1; the confidences of both are calibrated, so they can be compared.
+        large: Reads those in doubt again.
     """
 
-    def __init__(self, small: ReadCrops, large: ReadCrops, doubt: float = DOUBT) -> None:
-        self.small, self.large, self.doubt = small, large, doubt
+    def __init__(self, small: ReadCrops, large: ReadCrops) -> None:
+        self.small, self.large = small, large
 
     def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
         """Return one answer per crop."""
         recognitions = self.small(crops)
-        doubtful = [i for i, first in enumerate(recognitions) if first.confidence < self.doubt]
+        doubtful = [
+            i
+            for i, first in enumerate(recognitions)
+            if first.confidence < (SHORT_DOUBT if len(first.text) <= SHORT else DOUBT)
+        ]
         if doubtful:
             for i, second in zip(doubtful, self.large([crops[i] for i in doubtful]), strict=True):
                 recognitions[i] = second
