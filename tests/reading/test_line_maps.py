@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nhin.reading.line_maps import CORE_SHARE, END_SHARE, UNIT_HEIGHT, find_lines
+from nhin.image.detector_maps import CORE_SHARE, END_SHARE, UNIT_HEIGHT
+from nhin.reading.line_maps import find_lines
 
 
 def draw_maps(rows: list[np.ndarray], height: float, shape: tuple[int, int] = (200, 400)):

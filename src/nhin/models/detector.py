@@ -10,6 +10,8 @@ Every pixel of the middle of a line, its *core*, is marked; cores of neighboring
 connected core is one line, straight or curved (kernels of lines: Wang et al. 2019, arXiv:1806.02559). In a
 core the network also tells the height of capitals and the direction of reading, a unit vector.
 
+The maps' resolutions and units: ``image.detector_maps``.
+
 Source:  Lin et al. 2017, arXiv:1612.03144 (feature pyramid).
 Differs: two values for each core in place of an expansion by a fixed ratio; one more map tells where text is
          too small to be read at this scale.
@@ -22,13 +24,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nhin.ranges import Range
-
-STRIDE = 32
-"""Height and width of a picture are multiples of this."""
-CORE_STRIDE, FIELD_STRIDE = 2, 4
-"""Pixels of the picture for each pixel of the core map, and of the other maps."""
-UNIT_HEIGHT = 16.0
-"""Heights are told as the logarithm (base 2) of their ratio to this many pixels."""
 
 ColorPictures = Float[Tensor, "B 3 height width"]
 Maps = Float[Tensor, "B channels rows columns"]
@@ -89,7 +84,7 @@ class DetectorNet(nn.Module):
         """Return the core logits (B x 1, at stride 2) and the fields (B x 4, at stride 4) of pictures.
 
         Args:
-            pictures: RGB, -1 to 1, sides multiples of ``STRIDE``.
+            pictures: RGB, -1 to 1, sides multiples of 32.
 
         Returns:
             The logits, and: log2 height, direction (x to the right, y downwards), logit of tiny text.

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.image.contrast import is_blank, stretch_contrast
+from nhin.image.detector_maps import CORE_STRIDE, FIELD_STRIDE, STRIDE
 from nhin.reading.line_cleanup import clean_lines, measure_skew, merge_scales
-from nhin.reading.line_maps import CORE_STRIDE, FIELD_STRIDE, Maps, find_lines
+from nhin.reading.line_maps import Maps, find_lines
 from nhin.reading.line_shape import Detection, LineShape
 from nhin.reading.onnx_session import open_session
 
-STRIDE = 32
 BUNDLED = Path(__file__).parents[1] / "weights" / "detector.onnx"
 _TALLEST = 56.0  # pixels at one scale, from which the coarser one sees a line better
 _REDUCE, _ENLARGE = 4, 3

@@ -7,11 +7,10 @@ three lines near each other is a gutter, or the border of a table's columns.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.preprocess import ink_channel
+from nhin.reading.ink_box import find_ink
 from nhin.reading.line_crop import LineCrop
 from nhin.reading.line_shape import LineShape
 
@@ -66,17 +65,13 @@ def _is_nearly_straight(line: LineShape) -> bool:
 
 def _find_gaps(number: int, line: LineShape, crop: LineCrop) -> list[_Gap]:
     """Return the wide spaces inside a line, measured along and across its own direction from the origin."""
-    width = crop.pixels.shape[1]
-    size = max(8, round(width * _WORK_HEIGHT / crop.pixels.shape[0])), _WORK_HEIGHT
-    small = ink_channel(np.asarray(cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA), np.uint8))
-    _, mask = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    mask = mask if mask.mean() < 0.5 else 1 - mask
-    filled = np.flatnonzero(mask.any(axis=0))
-    if len(filled) < 2:
+    found = find_ink(crop.pixels, _WORK_HEIGHT)
+    if found is None:
         return []
+    filled = np.flatnonzero(found[0].any(axis=0))
     along, down = _axes(line)
     start, end = (float(along @ crop.top[i]) for i in (0, -1))
-    step = (end - start) / size[0]
+    step = (end - start) / found[0].shape[1]
     row = float(down @ line.center.mean(0))
     edges = zip(filled[:-1] + 1, filled[1:], strict=True)
     return [

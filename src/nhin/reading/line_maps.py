@@ -8,12 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nhin.image.detector_maps import CORE_STRIDE, END_SHARE, UNIT_HEIGHT
 from nhin.reading.line_shape import LineShape
 
-CORE_STRIDE, FIELD_STRIDE = 2, 4
-"""Pixels of the picture for each pixel of the core map, and of the other maps."""
-UNIT_HEIGHT, CORE_SHARE, END_SHARE = 16.0, 0.6, 0.2
-"""Unit of heights; height of a core, and what it lacks at either end, in heights: as was learned."""
 MIN_SCORE = 0.6
 _CORE, _MIN_AREA = 0.5, 4
 _STRAIGHT = 0.1  # heights that the means of pieces of a straight line stray from it

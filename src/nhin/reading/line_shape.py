@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.reading.result import Box
-
 Points = NDArray[np.float32]
 """n x 2, x and y in pixels."""
 
@@ -75,18 +73,6 @@ class LineShape:
         sides = np.concatenate([along[:1], (along[:-1] + along[1:]) / 2, along[-1:]])
         down = np.stack([-sides[:, 1], sides[:, 0]], 1) * self.height
         return np.concatenate([center - above * down, (center + below * down)[::-1]]).astype(np.float32)
-
-    def box(self, above: float = 0.5, below: float = 0.5, beyond: float = 0.0) -> Box:
-        """Return four corners around the outline, clockwise from the top left of the text."""
-        low, high = self.center[0], self.center[-1]
-        along = (high - low) / max(float(np.hypot(*(high - low))), 1e-6)
-        down = np.array([-along[1], along[0]], np.float32)
-        outline = self.outline(above, below, beyond) - low
-        t, n = outline @ along, outline @ down
-        corners = ((t.min(), n.min()), (t.max(), n.min()), (t.max(), n.max()), (t.min(), n.max()))
-        points = [low + a * along + b * down for a, b in corners]
-        first, second, third, fourth = ((round(float(x), 2), round(float(y), 2)) for x, y in points)
-        return first, second, third, fourth
 
 
 @dataclass(frozen=True, slots=True)

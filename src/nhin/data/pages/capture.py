@@ -1,5 +1,6 @@
 """What happens between a page and its picture: scaling, turning, perspective, curl, light, noise, JPEG."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ Transform = NDArray[np.float64]
 PROCESSES = ("clean", "scanned", "photographed")
 """How a whole page becomes a picture; see ``capture_page``."""
 
+_DESK = (90, 80, 70)
 _PLAIN = 0.4  # of the pages are not photographed: screens and files
 _DOTS = 0.05  # of the plain ones are printed with dots
 _TURNED = 0.3  # of the pages stand on a side or on their head
@@ -43,15 +45,7 @@ def take_picture(
     turn = 0 if upright or rng.random() >= _TURNED else int(rng.integers(1, 4))
     transform = _place(page, shape, turn, is_plain, rng)
     desk = page.picture[0, 0] if is_plain else rng.integers(0, 256, 3)
-    color = tuple(int(value) for value in desk)
-    picture = cv2.warpPerspective(
-        page.picture,
-        transform,
-        shape[::-1],
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=color,
-    )
+    picture = _warp(page.picture, transform, shape, desk)
     bend = None if is_plain or rng.random() > 0.3 else _Bend(shape, rng)
     if bend is not None:
         picture = cv2.remap(picture, *bend.sources(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -88,17 +82,8 @@ def capture_page(page: DrawnPage, process: str, rng: Rng, *, turn: int = 0, skew
     if turn or skew or process == "photographed":
         target = np.rint(moved) if not skew else moved
         transform = np.asarray(cv2.getPerspectiveTransform(corners, target), np.float64)
-        color = tuple(
-            int(value) for value in (page.picture[0, 0] if process != "photographed" else (90, 80, 70))
-        )
-        picture = cv2.warpPerspective(
-            page.picture,
-            transform,
-            shape[::-1],
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=color,
-        )
+        desk = page.picture[0, 0] if process != "photographed" else _DESK
+        picture = _warp(page.picture, transform, (shape[0], shape[1]), desk)
         page = DrawnPage(
             np.asarray(picture, np.uint8),
             tuple(_move(line, transform, None) for line in page.lines),
@@ -108,6 +93,21 @@ def capture_page(page: DrawnPage, process: str, rng: Rng, *, turn: int = 0, skew
         return page
     develop = _scan if process == "scanned" else _photograph
     return replace(page, picture=develop(page.picture, rng))
+
+
+def _warp(picture: Pixels, transform: Transform, shape: tuple[int, int], desk: Iterable[int]) -> Pixels:
+    """Move a picture into one of a shape (height, width), on a desk of one color."""
+    import cv2
+
+    moved = cv2.warpPerspective(
+        picture,
+        transform,
+        shape[::-1],
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=tuple(int(value) for value in desk),
+    )
+    return np.asarray(moved, np.uint8)
 
 
 def _reduce(page: DrawnPage, scale: float) -> DrawnPage:

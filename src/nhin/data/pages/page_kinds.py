@@ -1,6 +1,7 @@
 """Kinds of pages: letters, contracts, newspapers, forms, receipts, menus, cards, slides, screens, signs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from nhin.data.images.text_generator import choose, draw_digits, draw_price
 from nhin.data.pages.blocks import BlockWriter
 from nhin.data.pages.page_writer import Color, DrawnPage, PageWriter
 from nhin.data.pages.tables import write_table
-from nhin.data.pages.theme import FaceBook, Theme, draw_theme
+from nhin.data.pages.theme import FaceBook, draw_theme
 from nhin.image.render import Rng, draw_background
 
 PageKind = Callable[[int, FaceBook, LineTextGenerator, Rng], DrawnPage]
@@ -289,7 +290,7 @@ def draw_chat(size: int, book: FaceBook, texts: LineTextGenerator, rng: Rng) -> 
     bubble = [draw_theme(book, size, rng, False) for _ in range(2)]
     if rng.random() < 0.6:
         writer.page.fill((0, 0, writer.page.width, 2.6 * size), writer.theme.accent)
-        theme = Theme(**{**_fields(writer.theme), "title": _with_color(writer.theme, writer.theme.paper)})
+        theme = replace(writer.theme, title=replace(writer.theme.title, color=writer.theme.paper))
         BlockWriter(writer.page, theme, texts).lines(x1 + size, x2, 0.5 * size, [writer.words(4, 16).title()],
                                                     theme.title.scale(1.1))  # fmt: skip
         y = 3.2 * size
@@ -308,16 +309,6 @@ def draw_chat(size: int, book: FaceBook, texts: LineTextGenerator, rng: Rng) -> 
             high += 0.8 * size
         y += high + writer.shift(0.7)
     return writer.page.finish("chat")
-
-
-def _fields(theme: Theme) -> dict[str, object]:
-    return {name: getattr(theme, name) for name in Theme.__slots__}
-
-
-def _with_color(theme: Theme, color: Color):
-    from dataclasses import replace
-
-    return replace(theme.title, color=color)
 
 
 def draw_scene(size: int, book: FaceBook, texts: LineTextGenerator, rng: Rng) -> DrawnPage:

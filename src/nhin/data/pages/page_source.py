@@ -17,6 +17,7 @@ from nhin.data.pages.capture import PROCESSES, capture_page, expose, take_pictur
 from nhin.data.pages.page_kinds import PAGE_KINDS
 from nhin.data.pages.page_writer import DrawnPage, PageLine
 from nhin.data.pages.theme import FaceBook
+from nhin.image.detector_maps import CORE_SHARE, END_SHARE, UNIT_HEIGHT
 from nhin.image.fonts import find_faces
 from nhin.image.render import Rng
 from nhin.ranges import SEED, Range
@@ -27,9 +28,6 @@ SIDE = 640
 """Height and width of a picture, in pixels."""
 LOWEST, HIGHEST = 6.0, 80.0
 """Heights of capitals, in pixels, that the detector finds at one scale."""
-CORE_SHARE, END_SHARE = 0.6, 0.2
-"""Height of a core, and what it lacks at either end, in heights of capitals."""
-UNIT_HEIGHT = 16.0
 _SMALLEST, _LARGEST = 7.0, 44.0
 _TINY = 4.5
 POINTS = 11.0
