@@ -1,7 +1,7 @@
 """Make .venv hold what one job needs; do nothing when it already does.
 
     python3 scripts/venv.py read    the reader: base dependencies only, no torch
-    python3 scripts/venv.py test    everything: the torch, pdf and dev extras as well
+    python3 scripts/venv.py test    everything: the torch, pdf, serve and dev extras as well
 
 A stamp in .venv remembers what was asked for (pyproject.toml, constraints.txt, the place of the clone),
 so a second run starts at once and needs no network. A .venv that was cut off half way, or whose parts no
@@ -25,8 +25,8 @@ READ = ["numpy", "PIL", "cv2", "onnxruntime", "cyclopts", "rich", "nhin.cli.app"
 JOBS = {
     "read": ("", READ, []),
     "test": (
-        "[torch,pdf,dev]",
-        [*READ, "pypdfium2", "torch", "onnxscript", "safetensors", "pytest", "hypothesis"],
+        "[torch,pdf,serve,dev]",
+        [*READ, "pypdfium2", "fastapi", "uvicorn", "python_multipart", "torch", "onnxscript", "safetensors", "pytest", "hypothesis"],
         ["read"],
     ),
 }
