@@ -11,7 +11,8 @@ import nhin
 SRC = Path(__file__).resolve().parent.parent / "src"
 
 FREE = set(
-    "__main__ errors sandbox files format ranges config text image data decoding metrics reading cli".split()
+    "__main__ errors sandbox files format ranges config text image data decoding metrics reading serve "
+    "cli".split()
 )
 HEAVY = ("torch", "einops", "jaxtyping", "safetensors", "onnx", "onnxscript", "fontTools", "matplotlib")
 

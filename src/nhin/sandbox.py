@@ -58,21 +58,8 @@ class Sandbox:
     def __init__(self, module: str, memory: int, max_answer: int = 256 * 2**20) -> None:
         self._memory, self._max_answer, self._owner = memory, max_answer, os.getpid()
         self._busy = threading.Lock()
-        # The child finds modules where this process does, but not in the folder it was started in.
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        command = [sys.executable, "-P", "-m", module]
-        try:
-            self._process = subprocess.Popen(  # noqa: S603  # our own module
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
-                start_new_session=True,  # Ctrl-C ends this process, which ends the child
-            )
-        except OSError as why:
-            raise SandboxError(f"cannot be started: {why.strerror or why}") from why
-        self.close = weakref.finalize(self, _end, self._process, os.getpid())
+        self._process = start_child(module)
+        self.close = weakref.finalize(self, end_child, self._process, os.getpid())
 
     @property
     def is_open(self) -> bool:
@@ -96,8 +83,8 @@ class Sandbox:
                 timer.start()
                 assert self._process.stdin and self._process.stdout
                 limits = {"seconds": int(np.ceil(seconds)), "memory": self._memory}
-                _write(self._process.stdin, {"limits": limits, **values}, arrays)
-                answer = _read(self._process.stdout, self._max_answer)
+                write_message(self._process.stdin, {"limits": limits, **values}, arrays)
+                answer = read_message(self._process.stdout, self._max_answer)
             except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError) as why:
                 self.close()
                 raise SandboxError(self._explain(seconds)) from why
@@ -117,7 +104,28 @@ class Sandbox:
         return f"needs more than {self._memory >> 20} MiB of memory"
 
 
-def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
+def start_child(module: str) -> "subprocess.Popen[bytes]":
+    """Start a module as a child process, its standard input and output as pipes.
+
+    Raises:
+        SandboxError: The system starts no more processes.
+    """
+    # The child finds modules where this process does, but not in the folder it was started in.
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    try:
+        return subprocess.Popen(  # noqa: S603  # our own module
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
+            start_new_session=True,  # Ctrl-C ends this process, which ends the child
+        )
+    except OSError as why:
+        raise SandboxError(f"cannot be started: {why.strerror or why}") from why
+
+
+def end_child(process: "subprocess.Popen[bytes]", owner: int) -> None:
     """End a child process; in a fork of its owner only forget it."""
     if os.getpid() == owner:
         process.kill()
@@ -129,23 +137,27 @@ def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
 
 
 def serve(handle: Handler) -> None:
-    """Answer the requests on standard input until it ends; what a handler raises is sent as an error."""
+    """Answer the requests on standard input until it ends; what a handler raises is sent as an error.
+
+    The limits of a ``Sandbox`` come with its requests; a child of ``start_child`` has none.
+    """
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "wb") as nothing:  # noqa: PTH123  # what a library prints is no answer
         os.dup2(nothing.fileno(), 1)
     while True:
         try:
-            values, arrays = _read(requests, None)
+            values, arrays = read_message(requests, None)
         except EOFError:
             return
-        _set_limits(**values.pop("limits"))
+        if "limits" in values:
+            _set_limits(**values.pop("limits"))
         try:
             answer = handle(values, arrays)
         except Exception as why:  # noqa: BLE001  # the caller decides what it means
             text = str(why) or type(why).__name__
             lacks_memory = isinstance(why, MemoryError) or "alloc" in text
             answer = {"error": text[:1000], "memory": lacks_memory}, []
-        _write(answers, *answer)
+        write_message(answers, *answer)
 
 
 def _set_limits(seconds: int, memory: int) -> None:
@@ -160,7 +172,8 @@ def _set_limits(seconds: int, memory: int) -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
 
 
-def _write(pipe: IO[bytes], values: dict[str, Any], arrays: Sequence[NDArray]) -> None:
+def write_message(pipe: IO[bytes], values: dict[str, Any], arrays: Sequence[NDArray]) -> None:
+    """Write values for JSON, and arrays of the types uint8, float32 and int64."""
     shapes = [[array.dtype.name, *array.shape] for array in arrays]
     head = json.dumps([values, shapes]).encode()
     pipe.write(_HEAD.pack(len(head)) + head)
@@ -169,7 +182,7 @@ def _write(pipe: IO[bytes], values: dict[str, Any], arrays: Sequence[NDArray]) -
     pipe.flush()
 
 
-def _read(pipe: IO[bytes], max_bytes: int | None) -> Message:
+def read_message(pipe: IO[bytes], max_bytes: int | None) -> Message:
     """Read a message; ``max_bytes`` bounds its arrays.
 
     Raises:

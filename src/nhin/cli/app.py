@@ -14,6 +14,7 @@ from nhin.errors import CheckpointError, MissingExtra, NhinError, ShapeError, Un
 
 COMMANDS = {
     "read": ("nhin.cli.read:read", "Read the Vietnamese text in pictures and PDFs."),
+    "serve": ("nhin.cli.serve:serve", "Read pictures sent over HTTP, and serve a page for people."),
     "list": (
         "nhin.cli.list:list",
         "List attention mechanisms, positions, caches and presets, or describe one.",

@@ -1,0 +1,153 @@
+"""The worker process of a service: reads one file at a time with a reader of its own.
+
+Requests: ``{"open": settings}``, once, then ``{"job": "read"}`` or ``{"job": "picture"}`` with the bytes of
+the file and the values of the query. What the file is to blame for is answered as ``refused``.
+"""
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nhin.errors import MissingExtra, NhinError, PictureError, UsageError
+from nhin.image.load import Picture, open_pages
+from nhin.image.page_ranges import PageRanges, parse_pages
+from nhin.image.pdf import PdfFile, is_pdf
+from nhin.image.tiff import list_tiff_pages
+from nhin.reading.document_writer import DocumentWriter
+from nhin.reading.documents import DocumentOptions, read_document
+from nhin.reading.reader import Reader
+from nhin.reading.result import Reading
+from nhin.sandbox import Message, serve
+from nhin.serve.log import describe_error
+
+FILE = "the file"
+"""What a file is called in messages: its own name may be anything."""
+REFUSALS = {PictureError: 422, UsageError: 422, MissingExtra: 501}
+MAX_SIDE = 2400
+"""The longest side of a page that is sent as a picture, in pixels."""
+MAX_ANSWER = 64 * 2**20
+"""Bytes of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedPages(PageRanges):
+    """Ranges of pages that remember which pages of a file are in them."""
+
+    found: set[int] = field(default_factory=set)
+
+    def __contains__(self, number: object) -> bool:
+        if not PageRanges.__contains__(self, number):
+            return False
+        self.found.add(number)  # pyright: ignore[reportArgumentType]  # it is an int
+        return True
+
+
+@dataclass(slots=True)
+class LimitedReader:
+    """A reader that refuses pictures of more pixels than are allowed."""
+
+    reader: Reader
+    max_pixels: int
+
+    def read_picture(self, picture: Picture, crop: bool, name: str) -> Reading:
+        """Read a picture that is open.
+
+        Raises:
+            PictureError: It has too many pixels.
+        """
+        if picture.width * picture.height > self.max_pixels:
+            size = f"{picture.width} x {picture.height}"
+            raise PictureError(
+                f"{name} is {size} pixels; at most {self.max_pixels / 1e6:g} megapixels are read"
+            )
+        return self.reader.read_picture(picture, crop, name)
+
+
+class ServiceWorker:
+    """Answers the requests of one worker process."""
+
+    def handle(self, values: dict[str, Any], arrays: list[NDArray]) -> Message:
+        """Answer one request."""
+        try:
+            if "open" in values:
+                return self._open(**values["open"]), []
+            job = self._read if values["job"] == "read" else self._draw
+            numbers, result = job(arrays[0].tobytes(), values["query"])
+        except NhinError as why:
+            statuses = (status for kind, status in REFUSALS.items() if isinstance(why, kind))
+            return {"refused": str(why)[:1000], "status": next(statuses, 500)}, []
+        except MemoryError:
+            return {"refused": f"{FILE} needs more memory than there is", "status": 422}, []
+        except Exception as why:  # noqa: BLE001  # a fault of ours: the service goes on, and logs where
+            return {"failed": describe_error(why)}, []
+        return numbers, [np.frombuffer(result, np.uint8)]
+
+    def _open(self, weights: str, digest: str | None, max_pixels: int, max_pages: int) -> dict[str, Any]:
+        cv2.setNumThreads(1)
+        self._reader = Reader(weights, digest=digest).load()
+        self._max_pixels, self._max_pages = max_pixels, max_pages
+        return {"is_ready": True}
+
+    def _read(self, data: bytes, query: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Read the pages of a file; return numbers about them, and the text of all in one format."""
+        ranges = ((1, None),) if query["pages"] is None else parse_pages(query["pages"]).ranges
+        pages = CountedPages(ranges)
+        tiff = list_tiff_pages(data)
+        for number in range(1, len(tiff.offsets) + 1 if tiff else 1):
+            _ = number in pages
+        self._check_count(pages)
+        self._reader.min_confidence = query["min_confidence"]
+        file, codes, count, format = io.BytesIO(), [], 0, query["format"]
+        is_json = format == "json"
+        writer = DocumentWriter(file, "json" if format == "jsonl" else format, query["path"])
+        reader = LimitedReader(self._reader, self._max_pixels)
+        for page in read_document(reader, data, FILE, DocumentOptions(query["crop"], pages, query["ocr"])):
+            self._check_count(pages)
+            file.write(b"" if not is_json else b"," if count else b'{"pages":[')
+            writer.add(page)
+            codes += [warning.code for warning in page.reading.warnings]
+            count += 1
+            if file.tell() > MAX_ANSWER:
+                raise PictureError(
+                    f"{FILE} gives more than {MAX_ANSWER >> 20} MiB; ask for fewer --pages at once"
+                )
+        writer.finish()
+        file.write(b"]}\n" if is_json else b"")
+        return {"pages": count, "warnings": sorted(set(codes))}, file.getvalue()
+
+    def _check_count(self, pages: CountedPages) -> None:
+        if len(pages.found) > self._max_pages:
+            count = f"{len(pages.found):,} pages"
+            raise PictureError(
+                f"{FILE} has {count} to read; ask for at most {self._max_pages} --pages at once"
+            )
+
+    def _draw(self, data: bytes, query: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Draw a page as it is read, and return its size in pixels, and a PNG, which may be smaller."""
+        number = query["page"]
+        if is_pdf(data):
+            with PdfFile(data, FILE) as pdf:
+                count = pdf.count
+                picture = pdf.render(number)[0] if number <= count else None
+        else:
+            page = next(open_pages(data, FILE, {number}), None)
+            count, picture = (1, None) if page is None else (page.count, page.content)
+        if picture is None:
+            raise UsageError(f"{FILE} has no page {number}")
+        if isinstance(picture, PictureError):
+            raise picture
+        image = Image.fromarray(picture.pixels)
+        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX, reducing_gap=None)
+        file = io.BytesIO()
+        image.save(file, "PNG", compress_level=1)
+        return {"width": picture.width, "height": picture.height, "pages": count}, file.getvalue()
+
+
+if __name__ == "__main__":
+    worker = ServiceWorker()
+    serve(worker.handle)

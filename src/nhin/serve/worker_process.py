@@ -1,0 +1,100 @@
+"""The service's side of one worker process: start it, send it jobs, end it."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import numpy as np
+
+from nhin.errors import CheckpointError, NhinError
+from nhin.sandbox import end_child, read_message, start_child, write_message
+
+MODULE = "nhin.serve.worker"
+MAX_ANSWER = 96 * 2**20
+"""Bytes of an answer."""
+WorkerAnswer = tuple[dict[str, Any], bytes]
+LoadData = Callable[[], bytes]
+
+
+class WorkerDied(NhinError):
+    """A worker process ended, or its answer is no message."""
+
+
+class WorkerProtocol(Protocol):
+    """A process that takes one job at a time."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be called."""
+        ...
+
+    def call(self, values: dict[str, Any], load: LoadData) -> WorkerAnswer:
+        """Send a job and wait for its answer, in a thread."""
+        ...
+
+    def kill(self) -> None:
+        """End it now, whatever it does; ``call`` then raises ``WorkerDied``."""
+        ...
+
+    def close(self) -> None:
+        """End it and free what it had here."""
+        ...
+
+
+class WorkerProcess:
+    """A process that reads one file at a time; ``open`` it first.
+
+    Raises:
+        SandboxError: The system starts no more processes.
+    """
+
+    def __init__(self) -> None:
+        self._process = start_child(MODULE)
+
+    def open(self, settings: dict[str, Any]) -> "WorkerProcess":
+        """Load the networks.
+
+        Raises:
+            CheckpointError: They cannot be loaded.
+            WorkerDied: It ended.
+        """
+        values, _ = self.call({"open": settings}, bytes)
+        if problem := values.get("refused") or values.get("error"):
+            self.close()
+            raise CheckpointError(problem)
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be called."""
+        return self._process.poll() is None
+
+    def call(self, values: dict[str, Any], load: LoadData) -> WorkerAnswer:
+        """Send a job and wait for its answer.
+
+        Args:
+            values: For JSON.
+            load: Returns the bytes of the file.
+
+        Raises:
+            WorkerDied: It ended.
+        """
+        data = np.frombuffer(load(), np.uint8)
+        assert self._process.stdin and self._process.stdout
+        try:
+            write_message(self._process.stdin, values, [data])
+            answer, arrays = read_message(self._process.stdout, MAX_ANSWER)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as why:
+            self.kill()
+            raise WorkerDied("a worker ended") from why
+        return answer, arrays[0].tobytes() if arrays else b""
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        with suppress(OSError):
+            self._process.kill()
+
+    def close(self) -> None:
+        """End it and close its pipes."""
+        end_child(self._process, os.getpid())
