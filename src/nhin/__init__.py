@@ -3,6 +3,7 @@
 Public names import their modules at first use; ``import nhin`` itself imports nothing.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,18 +35,27 @@ _MODULES = {
     "parse_number_words": "nhin.text.numbers",
     "read": "nhin.reading.reader",
 }
+_HOOKS = {
+    "add_options": "nhin.reading.ocrmypdf_plugin",
+    "get_ocr_engine": "nhin.reading.ocrmypdf_plugin",
+}
+"""What ``ocrmypdf --plugin nhin`` looks for in this module."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name at first use (PEP 562)."""
-    if name not in _MODULES:
+    module = _MODULES.get(name) or _HOOKS.get(name)
+    if module is None:
         raise AttributeError(f"module 'nhin' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_MODULES[name]), name)
+    value = getattr(import_module(module), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
+    if "ocrmypdf" in sys.modules:  # it takes the hooks that are there after it asked for the names
+        for name in _HOOKS:
+            __getattr__(name)
     return sorted({*globals(), *__all__})

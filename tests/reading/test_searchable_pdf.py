@@ -8,24 +8,13 @@ import subprocess
 import numpy as np
 import pypdfium2
 import pytest
+from made_lines import make_line as line
 
 from nhin.reading.glyphless_font import make_glyphless_font
-from nhin.reading.result import Char, Line, Reading
+from nhin.reading.result import Reading
 from nhin.reading.searchable_pdf import SearchablePdf
 
 DPI, WIDTH, HEIGHT = 144, 1000, 800
-
-
-def line(text: str, x: float, y: float, angle: float = 0, letter: float = 12, height: float = 30) -> Line:
-    """Return a line whose box begins at a point and runs clockwise from rightwards by an angle."""
-    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-
-    def box(left: float, right: float):
-        corners = ((left, 0), (right, 0), (right, height), (left, height))
-        return tuple((float(x + u * cos - v * sin), float(y + u * sin + v * cos)) for u, v in corners)
-
-    chars = tuple(Char(char, 0.9, box(letter * i, letter * (i + 1))) for i, char in enumerate(text))
-    return Line(text, 0.9, box(0, letter * len(text)), chars)
 
 
 def write(*readings: Reading) -> bytes:

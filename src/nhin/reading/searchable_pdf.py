@@ -63,7 +63,7 @@ class SearchablePdf:
         self._pages.append(
             self._add_object(
                 f"<< /Type /Page /Parent {_PAGES} 0 R /MediaBox [0 0 {size[0]:.3f} {size[1]:.3f}] "
-                f"/Contents {content} 0 R /Resources << /Font << /F {_FONT} 0 R >> {picture} >> >>"
+                f"/Contents {content} 0 R /Resources << /Font << /F1 {_FONT} 0 R >> {picture} >> >>"
             )
         )
 
@@ -103,7 +103,7 @@ class SearchablePdf:
             shown = f"{places[0]} {self._show_at_once(texts, widths, gaps, size)}"
         else:
             shown = self._show_words(places, texts, widths, gaps, size * WIDTH / UNITS)
-        return f"BT 3 Tr /F {size:.3f} Tf\n{shown}ET\n"
+        return f"BT 3 Tr /F1 {size:.3f} Tf\n{shown}ET\n"
 
     def _show_words(
         self, places: list[str], texts: list[str], widths: list[float], gaps: list[float], letter: float
