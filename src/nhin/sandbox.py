@@ -139,7 +139,8 @@ def end_child(process: "subprocess.Popen[bytes]", owner: int) -> None:
 def serve(handle: Handler) -> None:
     """Answer the requests on standard input until it ends; what a handler raises is sent as an error.
 
-    The limits of a ``Sandbox`` come with its requests; a child of ``start_child`` has none.
+    A request may set limits: those of a ``Sandbox`` do. Another caller of ``start_child`` may allow files to
+    be opened for reading, and set no limit of time, since a deadline on the clock is its own.
     """
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "wb") as nothing:  # noqa: PTH123  # what a library prints is no answer
@@ -160,14 +161,16 @@ def serve(handle: Handler) -> None:
         write_message(answers, *answer)
 
 
-def _set_limits(seconds: int, memory: int) -> None:
+def _set_limits(memory: int, seconds: int | None = None, can_open: bool = False) -> None:
     try:
         import resource
     except ImportError:  # Windows has no such limits
         return
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
-    for name, limit in (("DATA", memory), ("FSIZE", 0), ("CORE", 0), ("NOFILE", 0)):
+    if seconds is not None:
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+    limits = {"DATA": memory, "FSIZE": 0, "CORE": 0} | ({} if can_open else {"NOFILE": 0})
+    for name, limit in limits.items():
         with suppress(OSError, ValueError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
 

@@ -1,4 +1,4 @@
-"""A service with workers that are objects of the test, and a client in the same process."""
+"""Workers that are objects of a test instead of processes."""
 
 import threading
 
@@ -8,32 +8,41 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 from nhin.serve.worker_process import WorkerDied
 
+NUMBERS = {"pages": 1, "warnings": [], "width": 4, "height": 3}
+
 
 class FakeWorker:
-    """Answers each job with ``act(values, data)``; an act may wait for ``killed``."""
+    """Answers each job with ``act(worker, values, data)``, which may crash it or wait until it is ended."""
 
     def __init__(self, act):
-        self._act, self.is_open, self.killed = act, True, threading.Event()
+        self.act, self.is_open, self.ended = act, True, threading.Event()
 
     def call(self, values, load):
-        answer = self._act(self, values, load())
-        if self.killed.is_set() or not self.is_open:
+        answer = self.act(self, values, load())
+        if not self.is_open:
             raise WorkerDied("a worker ended")
         return answer
 
+    def crash(self):
+        self.is_open = False
+
+    def hang(self):
+        assert self.ended.wait(60), "nobody ended it"
+
     def kill(self):
         self.is_open = False
-        self.killed.set()
+        self.ended.set()
 
     close = kill
 
 
-def echo(worker, values, data):
-    """Answer with the data."""
-    return {"pages": 1, "warnings": [], "width": 4, "height": 3}, data
+@pytest.fixture
+def fake():
+    """Return the class of these workers."""
+    return FakeWorker
 
 
 @pytest.fixture
-def fake():
-    """Return the class of fake workers, and what answers with the file."""
-    return FakeWorker
+def numbers():
+    """Return what a worker says of a file it has read."""
+    return dict(NUMBERS)

@@ -70,6 +70,11 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(client, status, data, ki
     assert problem["request_id"] == answer.headers["x-request-id"]
 
 
+def test_a_body_without_a_length_is_read_up_to_the_limit(client):
+    assert send(client, iter([b"x" * 500] * 2)).status_code == 200
+    assert send(client, iter([b"x" * 500, b"x" * 501])).status_code == 413
+
+
 def test_the_page_may_load_nothing_from_elsewhere(client):
     answer = client.get("/")
     assert answer.status_code == 200

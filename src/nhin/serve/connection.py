@@ -1,7 +1,6 @@
 """A connection with deadlines for what uvicorn waits for without end: headers, late bodies, slow readers."""
 
 import asyncio
-from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -42,16 +41,13 @@ class ServiceConnection(H11Protocol):
             self._set_timer(None)
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of the body, and for the next request."""
-        self._set_timer(LINGER_SECONDS if self.conn.their_state is h11.SEND_BODY else None)
+        """Wait until the body has come and the answer has been taken, but not for ever."""
+        is_taken = not self.transport.get_write_buffer_size()
+        has_more = self.conn.their_state is h11.SEND_BODY
+        self._set_timer(LINGER_SECONDS if has_more else None if is_taken else DOWNLOAD_SECONDS)
         super().on_response_complete()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; a client that does not take its answer is cut off later."""
-        super().timeout_keep_alive_handler()
-        self._set_timer(DOWNLOAD_SECONDS)
-
-    def _set_timer(self, seconds: float | None, *_: Any) -> None:
+    def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)

@@ -3,7 +3,8 @@
 import json
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from traceback import extract_tb
 
@@ -22,8 +23,21 @@ def describe_error(why: BaseException) -> dict[str, object]:
     return {"error": type(why).__name__, "trace": trace}
 
 
+@contextmanager
+def log_libraries() -> Iterator[None]:
+    """Write what uvicorn and asyncio log in the same way, and nothing of other libraries."""
+    handlers = {"": logging.NullHandler(), **dict.fromkeys(("uvicorn.error", "asyncio"), JsonHandler())}
+    for name, handler in handlers.items():
+        logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        for name, handler in handlers.items():
+            logging.getLogger(name).removeHandler(handler)
+
+
 class JsonHandler(logging.Handler):
-    """Writes the log of uvicorn in the same way."""
+    """Writes records in the same way, without their arguments, which may hold what a user sent."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""

@@ -89,12 +89,12 @@ class WorkerPool:
         """
         self._threads = ThreadPoolExecutor(self._settings.workers, "worker")
         self._workers = [None] * self._settings.workers
-        try:
-            await asyncio.gather(*(self._open_worker(slot) for slot in range(self._settings.workers)))
-        except BaseException:
-            self._threads.shutdown(cancel_futures=True)
-            raise
-        self._slots = [asyncio.create_task(self._run_slot(slot)) for slot in range(self._settings.workers)]
+        slots = range(self._settings.workers)
+        results = await asyncio.gather(*map(self._open_worker, slots), return_exceptions=True)
+        for why in filter(None, results):
+            await self.close()
+            raise why
+        self._slots = [asyncio.create_task(self._run_slot(slot)) for slot in slots]
 
     async def close(self) -> None:
         """End the workers; jobs that are not done are refused."""

@@ -1,7 +1,6 @@
 """Run the service on a socket until a signal ends it; accepted requests are answered first."""
 
 import asyncio
-import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import uvicorn
 from nhin.errors import UsageError
 from nhin.serve.app import make_app
 from nhin.serve.connection import ServiceConnection
-from nhin.serve.log import JsonHandler, write_log
+from nhin.serve.log import log_libraries, write_log
 from nhin.serve.service import Service
 
 _BACKLOG = 128
@@ -61,6 +60,13 @@ class ServiceServer(uvicorn.Server):
             for sign, handler in before.items():
                 signal.signal(sign, handler)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            write_log("listening", host=host, port=port, workers=self._service.settings.workers)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to shut down."""
         self.force_exit = self.should_exit
@@ -74,7 +80,6 @@ async def run_server(service: Service, listener: socket.socket) -> None:
     Raises:
         NhinError: A worker cannot be started.
     """
-    logging.getLogger("uvicorn.error").addHandler(JsonHandler())
     config = uvicorn.Config(
         make_app(service),
         http=ServiceConnection,
@@ -88,8 +93,7 @@ async def run_server(service: Service, listener: socket.socket) -> None:
         backlog=_BACKLOG,
         timeout_graceful_shutdown=round(service.settings.grace) + 1,
     )
-    async with service.run():
-        host, port = listener.getsockname()[:2]
-        write_log("listening", host=host, port=port, workers=service.settings.workers)
-        await ServiceServer(config, service).serve([listener])
+    with log_libraries():
+        async with service.run():
+            await ServiceServer(config, service).serve([listener])
     write_log("stopped")

@@ -60,12 +60,15 @@ class LimitedReader:
         Raises:
             PictureError: It has too many pixels.
         """
-        if picture.width * picture.height > self.max_pixels:
-            size = f"{picture.width} x {picture.height}"
-            raise PictureError(
-                f"{name} is {size} pixels; at most {self.max_pixels / 1e6:g} megapixels are read"
-            )
+        check_pixels(picture, self.max_pixels, name)
         return self.reader.read_picture(picture, crop, name)
+
+
+def check_pixels(picture: Picture, max_pixels: int, name: str) -> None:
+    """Refuse a picture of too many pixels."""
+    if picture.width * picture.height > max_pixels:
+        size = f"{picture.width} x {picture.height}"
+        raise PictureError(f"{name} is {size} pixels; at most {max_pixels / 1e6:g} megapixels are read")
 
 
 class ServiceWorker:
@@ -75,23 +78,26 @@ class ServiceWorker:
         """Answer one request."""
         try:
             if "open" in values:
-                return self._open(**values["open"]), []
+                self._open(**values["open"])
+                return {"is_ready": True}, []
             job = self._read if values["job"] == "read" else self._draw
             numbers, result = job(arrays[0].tobytes(), values["query"])
         except NhinError as why:
             statuses = (status for kind, status in REFUSALS.items() if isinstance(why, kind))
             return {"refused": str(why)[:1000], "status": next(statuses, 500)}, []
-        except MemoryError:
-            return {"refused": f"{FILE} needs more memory than there is", "status": 422}, []
         except Exception as why:  # noqa: BLE001  # a fault of ours: the service goes on, and logs where
+            if isinstance(why, MemoryError) or "alloc" in str(why):
+                return {"refused": f"{FILE} needs more memory than a worker may take", "status": 422}, []
             return {"failed": describe_error(why)}, []
         return numbers, [np.frombuffer(result, np.uint8)]
 
-    def _open(self, weights: str, digest: str | None, max_pixels: int, max_pages: int) -> dict[str, Any]:
+    def use(self, reader: Reader, max_pixels: int, max_pages: int) -> None:
+        """Read with a reader, within limits from now on."""
+        self._reader, self._max_pixels, self._max_pages = reader, max_pixels, max_pages
+
+    def _open(self, weights: str, digest: str | None, max_pixels: int, max_pages: int) -> None:
         cv2.setNumThreads(1)
-        self._reader = Reader(weights, digest=digest).load()
-        self._max_pixels, self._max_pages = max_pixels, max_pages
-        return {"is_ready": True}
+        self.use(Reader(weights, digest=digest).load(), max_pixels, max_pages)
 
     def _read(self, data: bytes, query: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Read the pages of a file; return numbers about them, and the text of all in one format."""
@@ -141,6 +147,7 @@ class ServiceWorker:
             raise UsageError(f"{FILE} has no page {number}")
         if isinstance(picture, PictureError):
             raise picture
+        check_pixels(picture, self._max_pixels, FILE)
         image = Image.fromarray(picture.pixels)
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX, reducing_gap=None)
         file = io.BytesIO()

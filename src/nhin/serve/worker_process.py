@@ -13,6 +13,8 @@ from nhin.sandbox import end_child, read_message, start_child, write_message
 MODULE = "nhin.serve.worker"
 MAX_ANSWER = 96 * 2**20
 """Bytes of an answer."""
+MAX_MEMORY = 2 * 2**30
+"""Bytes that a worker may take; reading the fullest page takes a quarter."""
 WorkerAnswer = tuple[dict[str, Any], bytes]
 LoadData = Callable[[], bytes]
 
@@ -59,10 +61,15 @@ class WorkerProcess:
             CheckpointError: They cannot be loaded.
             WorkerDied: It ended.
         """
-        values, _ = self.call({"open": settings}, bytes)
-        if problem := values.get("refused") or values.get("error"):
+        limits = {"memory": MAX_MEMORY, "can_open": True}
+        try:
+            values, _ = self.call({"limits": limits, "open": settings}, bytes)
+        except WorkerDied:
             self.close()
-            raise CheckpointError(problem)
+            raise
+        if "is_ready" not in values:
+            self.close()
+            raise CheckpointError(values.get("refused", "the reader cannot be loaded"))
         return self
 
     @property
