@@ -56,6 +56,8 @@ def test_every_format_of_nhin_read_is_served_with_its_type(client):
         (422, b"x", "image/png", {"format": "docx"}, "format"),
         (422, b"x", "image/png", {"min_confidence": "2"}, "min_confidence"),
         (422, b"x", "image/png", {"ocr": "maybe"}, "ocr"),
+        (422, b"x", "image/png", {"page": "3"}, "did you mean pages"),
+        (422, b"x", "image/png", {"pages": ["1", "2"]}, "give it once"),
         (400, b"x", "multipart/form-data", {}, "form"),
         (400, b"x", "multipart/form-data; boundary=y", {}, "form"),
     ],
@@ -68,6 +70,18 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(client, status, data, ki
     assert words in problem["detail"]
     assert "\n" not in problem["detail"]
     assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_disk_without_room_fails_one_request(client, monkeypatch):
+    def fail(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nhin.serve.uploads.SpooledTemporaryFile", fail)
+        answer = send(client)
+    assert answer.status_code == 503
+    assert "No space left" in answer.json()["detail"]
+    assert send(client).status_code == 200
 
 
 def test_a_body_without_a_length_is_read_up_to_the_limit(client):

@@ -27,7 +27,7 @@ class LimitOptions:
         jobs_per_worker: Requests after which a worker is replaced.
     """
 
-    queue: Annotated[int, Range(0, 10_000)] = 16
+    queue: Annotated[int, Range(0, 100)] = 16
     max_mib: Annotated[float, Range(0.01, 160)] = 32.0
     max_megapixels: Annotated[float, Range(0.01, 120)] = 120.0
     max_pages: Annotated[int, Range(1, 10_000)] = 50
@@ -43,7 +43,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, Range(0, 65535)] = 8000,
-    workers: Annotated[int | None, Range(1, 256)] = None,
+    workers: Annotated[int | None, Range(1, 64)] = None,
     weights: str = DEFAULT_MODEL,
     digest: str | None = None,
     limits: LimitOptions = _LIMITS,

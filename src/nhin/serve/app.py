@@ -1,6 +1,7 @@
 """The routes of the service: reading, pictures of pages, health, metrics, and the page for people."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from nhin import __version__
+from nhin.errors import UnknownName
 from nhin.reading.confidence import MIN_CONFIDENCE
 from nhin.serve.metrics import MEDIA_TYPE
 from nhin.serve.observer import RequestObserver
@@ -34,6 +36,7 @@ MEDIA_TYPES = {
 }
 Format = Literal["text", "markdown", "json", "jsonl", "tsv", "hocr", "alto", "pdf"]
 MAX_PAGE = 10**6
+_MAX_NAME = 40
 
 
 def make_app(service: Service) -> ASGIApp:
@@ -73,15 +76,17 @@ def _add_reading(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Read the text of a picture or a PDF."""
         query = {"format": format, "pages": pages, "ocr": ocr, "crop": crop, "min_confidence": min_confidence}
-        numbers, result = await _run_job(service, request, {"job": "read", "query": query})
+        numbers, result = await _run_job(service, request, "read", query)
         service.metrics.add("nhin_pages_total", numbers["pages"])
-        headers = {"Nhin-Pages": str(numbers["pages"]), "Nhin-Warnings": ", ".join(numbers["warnings"])}
+        headers = {"Nhin-Pages": str(numbers["pages"])}
+        if numbers["warnings"]:
+            headers["Nhin-Warnings"] = ", ".join(numbers["warnings"])
         return Response(result, headers=headers, media_type=MEDIA_TYPES[format])
 
     @app.post("/v1/picture", **PICTURE_DOCS)
     async def picture(request: Request, page: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1) -> Response:
         """Return a page as it is read: upright, as a PNG, which may be smaller than the page."""
-        numbers, result = await _run_job(service, request, {"job": "picture", "query": {"page": page}})
+        numbers, result = await _run_job(service, request, "picture", {"page": page})
         headers = {f"Nhin-{name.title()}": str(numbers[name]) for name in ("width", "height", "pages")}
         return Response(result, headers=headers, media_type="image/png")
 
@@ -104,13 +109,15 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return Response(service.format_metrics(), media_type=MEDIA_TYPE)
 
 
-async def _run_job(service: Service, request: Request, values: dict[str, Any]) -> WorkerAnswer:
+async def _run_job(service: Service, request: Request, job: str, query: dict[str, Any]) -> WorkerAnswer:
     """Receive a file, have a worker read it, and return its answer."""
+    _check_query(request, query)
     settings = service.settings
     async with service.admit():
         upload = await receive_upload(request, settings.max_bytes, settings.upload_seconds)
         try:
-            values["query"]["path"] = upload.name
+            query = {**query, "path": upload.name}
+            values = {"job": job, "query": query, "request_id": request.state.request_id}
             request.state.numbers = {"bytes": upload.file.seek(0, 2)}
             numbers, result = await _run_while_connected(request, service.pool.run(values, upload.read))
         finally:
@@ -119,6 +126,16 @@ async def _run_job(service: Service, request: Request, values: dict[str, Any]) -
         raise RequestProblem(numbers["status"], numbers["refused"])
     request.state.numbers["pages"] = numbers["pages"]
     return numbers, result
+
+
+def _check_query(request: Request, known: Iterable[str]) -> None:
+    """Refuse names that mean nothing here, and names that are given twice."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in known:
+            raise RequestProblem(422, str(UnknownName("value of the query", name[:_MAX_NAME], known)))
+        if names.count(name) > 1:
+            raise RequestProblem(422, f"{name} is given {names.count(name)} times; give it once")
 
 
 async def _run_while_connected(request: Request, work: Any) -> WorkerAnswer:

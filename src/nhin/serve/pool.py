@@ -190,7 +190,9 @@ class WorkerPool:
     def _finish(self, job: PoolJob, call: "asyncio.Future[WorkerAnswer]") -> str:
         """Give a job what its worker answered; return why the worker must be replaced."""
         why = call.exception()
+        request_id = job.values.get("request_id")
         if isinstance(why, WorkerDied):
+            write_log("job-crashed", request_id=request_id, tries=job.tries)
             if job.tries < _TRIES and not job.answer.done():
                 self._metrics.add("nhin_retries_total")
                 self._waiting.appendleft(job)
@@ -200,7 +202,7 @@ class WorkerPool:
             return "crashed"
         failure = describe_error(why) if why else call.result()[0].get("failed")
         if failure:
-            write_log("job-failed", **failure)
+            write_log("job-failed", request_id=request_id, **failure)
             job.fail(500, "the service failed on this file; its log says where")
             return "failed"
         if not job.answer.done():

@@ -11,8 +11,8 @@ from nhin.serve.problems import RequestProblem
 from nhin.serve.settings import ServiceSettings
 from nhin.serve.worker_process import WorkerProcess, WorkerProtocol
 
-MAX_REQUESTS = 64
-"""Requests whose files are being received, wait or are read, at most, whatever the queue."""
+MAX_UPLOADS = 64
+"""Files that are received at a time."""
 _ANSWER_SECONDS = 1.0
 """Of the grace time, for telling those that are not done."""
 
@@ -71,17 +71,18 @@ class Service:
         """
         if self.is_draining:
             raise RequestProblem(503, "the service is shutting down", {"Retry-After": "10"})
-        if self.pool.is_full or len(self._requests) >= MAX_REQUESTS:
+        limit = self.settings.workers + self.settings.queue + MAX_UPLOADS
+        if self.pool.is_full or len(self._requests) >= limit:
             raise RequestProblem(429, "too many requests are waiting; try again later", self.pool.retry_after)
-        limit = asyncio.timeout(None)
-        self._requests.add(limit)
+        deadline = asyncio.timeout(None)
+        self._requests.add(deadline)
         try:
-            async with limit:
+            async with deadline:
                 yield
         except TimeoutError:
             raise RequestProblem(503, "the service is shutting down", {"Retry-After": "10"}) from None
         finally:
-            self._requests.discard(limit)
+            self._requests.discard(deadline)
 
     def drain(self) -> None:
         """Take no more requests, and end those that are not done at the end of the grace time."""
@@ -89,8 +90,8 @@ class Service:
             return
         self.is_draining = True
         end = asyncio.get_running_loop().time() + max(0.0, self.settings.grace - _ANSWER_SECONDS)
-        for limit in self._requests:
-            limit.reschedule(end)
+        for deadline in self._requests:
+            deadline.reschedule(end)
 
     def format_metrics(self) -> str:
         """Return the metrics as text."""

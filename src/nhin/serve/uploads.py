@@ -61,6 +61,9 @@ async def receive_upload(request: Request, max_bytes: int, seconds: float) -> Up
             upload = await (_receive_form if kind == _FORM else _receive_body)(request, stream)
     except TimeoutError:
         raise RequestProblem(408, f"the file did not arrive within {seconds:g} seconds") from None
+    except OSError as why:
+        reason = why.strerror or "it cannot be written to"
+        raise RequestProblem(503, f"there is no room to receive the file: {reason}") from None
     except ClientDisconnect:
         raise RequestProblem(CLIENT_LEFT, "the client left") from None
     size = upload.file.seek(0, 2)
