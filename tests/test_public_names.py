@@ -4,7 +4,9 @@ import pytest
 
 import nhin
 
-PUBLIC = "Char Line NhinError Reader Reading __version__ number_words parse_number_words read".split()
+PUBLIC = (
+    "Char Document Line NhinError Reader Reading __version__ number_words parse_number_words read".split()
+)
 
 
 def test_the_public_names_are_these():

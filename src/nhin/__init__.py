@@ -6,15 +6,18 @@ Public names import their modules at first use; ``import nhin`` itself imports n
 import sys
 from typing import TYPE_CHECKING, Any
 
+from nhin.version import __version__
+
 if TYPE_CHECKING:
     from nhin.errors import NhinError
     from nhin.reading.reader import Reader, read
-    from nhin.reading.result import Char, Line, Reading
+    from nhin.reading.reading import Document, Reading
+    from nhin.reading.result import Char, Line
     from nhin.text.numbers import number_words, parse_number_words
 
-__version__ = "0.1.0"
 __all__ = [
     "Char",
+    "Document",
     "Line",
     "NhinError",
     "Reader",
@@ -27,10 +30,11 @@ __all__ = [
 
 _MODULES = {
     "Char": "nhin.reading.result",
+    "Document": "nhin.reading.reading",
     "Line": "nhin.reading.result",
     "NhinError": "nhin.errors",
     "Reader": "nhin.reading.reader",
-    "Reading": "nhin.reading.result",
+    "Reading": "nhin.reading.reading",
     "number_words": "nhin.text.numbers",
     "parse_number_words": "nhin.text.numbers",
     "read": "nhin.reading.reader",

@@ -34,7 +34,7 @@ class Recognizer:
 def networks(monkeypatch):
     Recognizer.calls = 0
     monkeypatch.setattr(pdf_module, "Sandbox", InProcess)
-    monkeypatch.setattr(reading, "load_recognizer", lambda name, digest: Recognizer())
+    monkeypatch.setattr(reading, "load_recognizer", lambda name, **settings: Recognizer())
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from nhin.reading.markdown import escape_markdown, to_markdown
-from nhin.reading.result import Line, Reading, TextBlock
+from nhin.reading.reading import Reading
+from nhin.reading.result import Line, TextBlock
 
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 BOX = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))

@@ -8,7 +8,8 @@ import pytest
 
 from nhin.reading.alto import ALTO_FOOT, make_alto_head, to_alto
 from nhin.reading.hocr import HOCR_FOOT, make_hocr_head, to_hocr
-from nhin.reading.result import Char, Line, Reading, TextBlock
+from nhin.reading.reading import Reading
+from nhin.reading.result import Char, Line, TextBlock
 from nhin.reading.writers import to_json_line
 
 NAME = 'ảnh <"&\\>\x07.png'

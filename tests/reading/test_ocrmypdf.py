@@ -15,7 +15,7 @@ from made_lines import make_line
 from PIL import Image
 
 import nhin
-from nhin.reading.result import Reading
+from nhin.reading.reading import Reading
 
 WIDTH, HEIGHT, DPI = 1000, 1400, 144
 LEVEL = (

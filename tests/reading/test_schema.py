@@ -7,7 +7,8 @@ from importlib.resources import files
 import pytest
 
 from nhin.reading.layout import arrange_lines
-from nhin.reading.result import Char, Line, Reading, ReadingWarning
+from nhin.reading.reading import Reading
+from nhin.reading.result import Char, Line, ReadingWarning
 from nhin.reading.writers import to_json_line
 
 SCHEMA = json.loads(files("nhin").joinpath("reading/reading.schema.json").read_text("utf-8"))

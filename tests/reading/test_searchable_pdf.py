@@ -11,7 +11,7 @@ import pytest
 from made_lines import make_line as line
 
 from nhin.reading.glyphless_font import make_glyphless_font
-from nhin.reading.result import Reading
+from nhin.reading.reading import Reading
 from nhin.reading.searchable_pdf import SearchablePdf
 
 DPI, WIDTH, HEIGHT = 144, 1000, 800

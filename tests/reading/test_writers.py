@@ -7,7 +7,8 @@ import json
 import numpy as np
 
 from nhin.reading.line_crop import locate_line, whole_picture
-from nhin.reading.result import Char, Line, Reading, ReadingWarning, Recognition, TextBlock
+from nhin.reading.reading import Reading
+from nhin.reading.result import Char, Line, ReadingWarning, Recognition, TextBlock
 from nhin.reading.writers import TSV_HEAD, to_json_line, to_text, to_tsv
 
 BOX = ((1.0, 2.0), (30.5, 2.0), (30.5, 12.25), (1.0, 12.25))

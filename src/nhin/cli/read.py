@@ -18,7 +18,7 @@ from nhin.reading.onnx_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from nhin.reading.documents import ReadPage
-    from nhin.reading.result import Reading
+    from nhin.reading.reading import Reading
 
     Source = Path | NhinError | None
 
@@ -166,8 +166,7 @@ def _print_all(
 
 def _print_page(reading: "Reading", name: str, format: str, before: str) -> str:
     """Print a page; return what stands before the next one."""
-    from nhin.reading.document_writer import PAGE_BREAKS
-    from nhin.reading.writers import WRITERS
+    from nhin.reading.writers import PAGE_BREAKS, WRITERS
 
     is_plain = format in PAGE_BREAKS
     sys.stdout.write((before if is_plain else "") + WRITERS[format](reading, name))

@@ -10,7 +10,6 @@ import itertools
 import re
 import struct
 import threading
-import warnings
 import zlib
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from PIL import Image
 from nhin.errors import PictureError
 from nhin.image.color import from_array, over_white, to_8bit
 from nhin.image.decode_cost import MAX_DECODE_BYTES, decode_bytes, has_many_scans
+from nhin.image.quiet import ignore_warnings
 from nhin.image.tiff import MAX_PAGES, list_tiff_pages, point_to_page
 from nhin.sandbox import Sandbox, SandboxError
 
@@ -184,8 +184,7 @@ def open_pages(
 
 def decode_file(data: bytes, name: str, offset: int | None = None) -> Picture:
     """Decode the bytes of a file in this process; of a TIFF, the page with its directory at ``offset``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with ignore_warnings():
         try:
             file = io.BytesIO(data if offset is None else point_to_page(data, offset))
             image = Image.open(file, formats=_FORMATS)

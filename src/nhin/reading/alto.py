@@ -1,8 +1,8 @@
 """A reading as ALTO 4, the XML of libraries; see https://www.loc.gov/standards/alto/."""
 
-from nhin import __version__
 from nhin.reading.markup import Bounds, escape_xml, find_bounds, list_line_groups, measure_angle
-from nhin.reading.result import Box, Line, Reading, Word
+from nhin.reading.result import Box, Line, PageResult, Word
+from nhin.version import __version__
 
 ALTO_FOOT = "</Layout>\n</alto>\n"
 _MIN_ANGLE = 1.0
@@ -22,7 +22,7 @@ def make_alto_head(path: str) -> str:
 """
 
 
-def to_alto(reading: Reading, path: str) -> str:
+def to_alto(reading: PageResult, path: str) -> str:
     """Format a page: blocks as ``TextBlock``, words as ``String`` whose ``WC`` is 0 to 1."""
     page, size = reading.page, f'WIDTH="{reading.width}" HEIGHT="{reading.height}"'
     out = [

@@ -61,10 +61,12 @@ def count_threads() -> int:
 class Detector:
     """Finds lines of text; may be called from several threads."""
 
-    def __init__(self, config: DetectorConfig | None = None, model: Path | None = None) -> None:
-        """Load the network; by default the one that comes with nhin."""
+    def __init__(
+        self, config: DetectorConfig | None = None, model: Path | None = None, threads: int | None = None
+    ) -> None:
+        """Load the network; by default the one that comes with nhin, with a thread for each processor."""
         self.config = config or DetectorConfig()
-        self._session = open_session(model or BUNDLED, count_threads(), reuse_memory=False)
+        self._session = open_session(model or BUNDLED, threads or count_threads(), reuse_memory=False)
 
     def find(self, picture: NDArray[np.uint8]) -> Detection:
         """Return the lines of an RGB picture (H x W x 3)."""

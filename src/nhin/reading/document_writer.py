@@ -2,12 +2,9 @@
 
 from typing import IO
 
-from nhin.reading.alto import ALTO_FOOT, make_alto_head
 from nhin.reading.documents import ReadPage
-from nhin.reading.hocr import HOCR_FOOT, make_hocr_head
-from nhin.reading.markdown import MARKDOWN_PAGE_BREAK
 from nhin.reading.searchable_pdf import SearchablePdf
-from nhin.reading.writers import PAGE_BREAK, TSV_HEAD, WRITERS
+from nhin.reading.writers import FEET, HEADS, PAGE_BREAKS, WRITERS
 
 SUFFIXES = {
     "text": ".txt",
@@ -21,9 +18,6 @@ SUFFIXES = {
 """The suffix of a file in each format."""
 WHOLE_FORMATS = ("hocr", "alto", "pdf")
 """Formats in which one file holds one document."""
-PAGE_BREAKS = {"text": PAGE_BREAK, "markdown": MARKDOWN_PAGE_BREAK}
-_HEADS = {"tsv": lambda path: TSV_HEAD, "hocr": make_hocr_head, "alto": make_alto_head}
-_FEET = {"hocr": HOCR_FOOT, "alto": ALTO_FOOT}
 
 
 class DocumentWriter:
@@ -49,7 +43,7 @@ class DocumentWriter:
             return
         before = PAGE_BREAKS.get(self._format, "")
         if self._count == 1:
-            before = _HEADS[self._format](self._path) if self._format in _HEADS else ""
+            before = HEADS[self._format](self._path) if self._format in HEADS else ""
         self._write(before + WRITERS[self._format](page.reading, self._path))
 
     def finish(self) -> None:
@@ -57,7 +51,7 @@ class DocumentWriter:
         if self._pdf:
             self._pdf.finish()
         elif self._count:
-            self._write(_FEET.get(self._format, ""))
+            self._write(FEET.get(self._format, ""))
 
     def _write(self, text: str) -> None:
         self._file.write(text.encode("utf-8", "surrogateescape"))

@@ -10,7 +10,8 @@ from nhin.image.page_ranges import PageRanges
 from nhin.image.pdf import MIN_DPI, PageText, PdfFile, is_pdf
 from nhin.image.tiff import MAX_PAGES
 from nhin.reading.layout import arrange_lines
-from nhin.reading.result import Reading, ReadingWarning
+from nhin.reading.reading import Reading
+from nhin.reading.result import ReadingWarning
 from nhin.reading.text_layer import find_fault, make_lines
 from nhin.sandbox import SandboxError
 

@@ -3,9 +3,9 @@
 Source: https://kba.github.io/hocr-spec/1.2/
 """
 
-from nhin import __version__
 from nhin.reading.markup import escape_xml, find_bounds, list_line_groups, measure_angle
-from nhin.reading.result import Line, Reading, Word
+from nhin.reading.result import Line, PageResult, Word
+from nhin.version import __version__
 
 HOCR_FOOT = "</body>\n</html>\n"
 _MIN_ANGLE = 1.0
@@ -25,7 +25,7 @@ def make_hocr_head(path: str) -> str:
 """
 
 
-def to_hocr(reading: Reading, path: str) -> str:
+def to_hocr(reading: PageResult, path: str) -> str:
     """Format a page: blocks as ``ocr_par``, with ``ocr_line`` and ``ocrx_word``; ``x_wconf`` is 0 to 100."""
     page = reading.page
     file = path.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,5 +1,6 @@
 """The networks of a stranger's weights, run in a child process with limits, and checked at each answer."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ _NAMES = ("encoder", "decoder")
 
 
 class IsolatedModel:
-    """The two networks of a stranger's folder; an ``EncoderDecoder``.
+    """The two networks of a stranger's folder; an ``EncoderDecoder`` that may be called from several threads.
 
     Args:
         name: The folder's, for errors.
@@ -38,6 +39,7 @@ class IsolatedModel:
     def __init__(self, name: str, networks: Sequence[bytes], vocab: int, threads: int) -> None:
         self.name, self._vocab, self._failure = name, vocab, ""
         self._networks, self._threads = tuple(networks), threads
+        self._lock = threading.RLock()  # the child's time is counted for all calls together
         self._sandbox = self._open()
 
     def _open(self) -> Sandbox:
@@ -58,8 +60,7 @@ class IsolatedModel:
     def encode(self, pictures: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return memory and CTC log-probabilities."""
         rows, frames = len(pictures), pictures.shape[3] // STRIDE
-        self._seconds += SECONDS_PER_COLUMN * rows * pictures.shape[3]
-        memory, log_probs = self._run(0, [pictures])
+        memory, log_probs = self._run(0, [pictures], SECONDS_PER_COLUMN * rows * pictures.shape[3])
         if memory.ndim != 3 or memory.shape[:2] != (rows, frames) or not np.isfinite(memory).all():
             raise self._refuse(f"memory of shape {memory.shape}, or values that are not finite")
         self._check_logits(log_probs, (rows, frames))
@@ -70,12 +71,17 @@ class IsolatedModel:
 
     def decode(self, memory: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the logits of the token after each token."""
-        self._seconds -= _SECONDS_PER_LOGIT * tokens.size * self._vocab
-        (logits,) = self._run(1, [memory, tokens])
+        (logits,) = self._run(1, [memory, tokens], -_SECONDS_PER_LOGIT * tokens.size * self._vocab)
         self._check_logits(logits, tokens.shape)
         return logits
 
-    def _run(self, number: int, arrays: list[NDArray]) -> list[NDArray]:
+    def _run(self, number: int, arrays: list[NDArray], seconds: float) -> list[NDArray]:
+        """Run a network; ``seconds`` are added to the CPU time that all calls together may take."""
+        with self._lock:
+            self._seconds += seconds
+            return self._call(number, arrays)
+
+    def _call(self, number: int, arrays: list[NDArray]) -> list[NDArray]:
         if self._failure:
             raise CheckpointError(self._failure)
         if not self._sandbox.is_open:  # this process is a fork of the one that started it

@@ -2,14 +2,14 @@
 
 import re
 
-from nhin.reading.result import Reading, TextBlock
+from nhin.reading.result import PageResult, TextBlock
 
 MARKDOWN_PAGE_BREAK = "\n---\n\n"
 _MARKUP = re.compile(r"[\\`*_\[\]<>&~|]|#(?=[#\s]|$)")
 _MARKUP_AT_START = re.compile(r"^(\d{1,9}(?=[.)](\s|$))|(?=[-+](\s|$))|(?=-[-\s]*$))")
 
 
-def to_markdown(reading: Reading, path: str) -> str:
+def to_markdown(reading: PageResult, path: str) -> str:
     """Format headings, paragraphs and tables, whose first row is the head."""
     return "\n".join(map(_format_block, reading.blocks))
 

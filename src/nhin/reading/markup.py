@@ -4,7 +4,7 @@ import html
 import math
 import re
 
-from nhin.reading.result import Box, Line, Reading
+from nhin.reading.result import Box, Line, PageResult
 
 Bounds = tuple[int, int, int, int]
 """Left, top, right, bottom."""
@@ -29,7 +29,7 @@ def measure_angle(box: Box) -> float:
     return math.degrees(math.atan2(end_y - y, end_x - x))
 
 
-def list_line_groups(reading: Reading) -> list[tuple[Line, ...]]:
+def list_line_groups(reading: PageResult) -> list[tuple[Line, ...]]:
     """Return the lines of each block; those of the page as one group where it has no blocks."""
     groups = [block.lines for block in reading.blocks] or [reading.lines]
     return [group for group in groups if group]

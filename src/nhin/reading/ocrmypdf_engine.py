@@ -40,7 +40,8 @@ from nhin.reading.line_reader import LineReader
 from nhin.reading.markup import find_bounds, list_line_groups, measure_angle
 from nhin.reading.orientation import align_directions, settle_orientation
 from nhin.reading.reader import Reader
-from nhin.reading.result import Box, Line, Point, Reading, Word
+from nhin.reading.reading import Reading
+from nhin.reading.result import Box, Line, Point, Word
 
 LANGUAGES = frozenset({"vie", "eng"})
 """Of OCRmyPDF's ``-l``; English is there because it is the default, and within Vietnamese text."""

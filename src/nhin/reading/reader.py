@@ -1,25 +1,31 @@
 """Read a picture: detect its lines, recognize and arrange them. ONNX Runtime runs the networks, not torch."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nhin.errors import UnknownName
 from nhin.image.contrast import is_blank
 from nhin.image.load import Picture, PictureSource, open_picture, read_source, source_name
 from nhin.image.page_ranges import parse_pages
 from nhin.image.pdf import is_pdf
-from nhin.ranges import check_range
+from nhin.ranges import THREADS, check_range
 from nhin.reading.confidence import MIN_CONFIDENCE, mean_probability
 from nhin.reading.documents import DocumentOptions, OcrMode, read_document, read_first_page
 from nhin.reading.layout import arrange_lines
 from nhin.reading.line_shape import Detection, LineShape
-from nhin.reading.onnx_model import DEFAULT_MODEL, SMALL_MODEL, load_recognizer
-from nhin.reading.result import Char, Line, Reading, Recognition
+from nhin.reading.load_once import LoadOnce
+from nhin.reading.onnx_model import DEFAULT_MODEL, DEFAULT_THREADS, SMALL_MODEL, load_recognizer
+from nhin.reading.read_many import NamedSource, iter_documents
+from nhin.reading.reading import Document, Reading
+from nhin.reading.recognizer import DEFAULT_MODE, MODES, Mode
+from nhin.reading.result import Char, Line, Recognition
 from nhin.reading.rotation import mean_confidence
 from nhin.reading.text_limit import choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
@@ -57,10 +63,16 @@ class DetectorProtocol(Protocol):
 
 
 class Reader:
-    """Reads pictures with a recognizer and a detector, each loaded when first needed.
+    """Reads pictures and PDFs; its networks are loaded when first needed, and kept.
+
+    One reader serves any number of pictures and of threads.
 
     Args:
         weights: A bundled name or a folder of exported weights.
+        threads: Processors that one call of a network may use; by default 2 for the recognizer and up to 4
+            for the detector.
+        mode: How crops and lines are read, see ``Recognizer``. By default ``beam``; but the lines of pages,
+            with the default weights, first by a small network and then, in doubt, in mode ``beam``.
         digest: The digest that they must have, or its first 16 digits; ``nhin inspect`` prints it.
         recognizer: Used instead of ``weights``.
         detector: Used instead of the bundled one.
@@ -68,48 +80,60 @@ class Reader:
             characters (0 to 1) is below this; 0 keeps all.
 
     Raises:
-        UsageError: ``min_confidence`` is not from 0 to 1.
+        UsageError: ``min_confidence`` is not from 0 to 1, or ``threads`` not from 1 to 256.
+        UnknownName: There is no such mode.
     """
 
     def __init__(
         self,
         weights: str | Path = DEFAULT_MODEL,
         *,
+        threads: int | None = None,
+        mode: Mode | None = None,
         digest: str | None = None,
         recognizer: RecognizerProtocol | None = None,
         detector: DetectorProtocol | None = None,
         min_confidence: float = MIN_CONFIDENCE,
     ) -> None:
+        if mode is not None and mode not in MODES:
+            raise UnknownName("reading mode", mode, MODES)
         self.weights, self.digest = weights, digest
+        self.mode: Mode | None = mode
+        self.threads = threads if threads is None else THREADS.check("threads", threads)
         self.min_confidence = check_range("min-confidence", min_confidence, 0, 1)
-        self._is_default = str(weights) == DEFAULT_MODEL and digest is None and recognizer is None
+        self._is_default = str(weights) == DEFAULT_MODEL and (digest, recognizer, mode) == (None, None, None)
+        self.loading = threading.RLock()
         if recognizer is not None:
             self.recognizer = recognizer
         if detector is not None:
             self.detector = detector
 
-    @cached_property
+    @LoadOnce
     def recognizer(self) -> RecognizerProtocol:
         """The network that reads crops."""
-        return load_recognizer(self.weights, digest=self.digest)
+        return self._load_recognizer(self.weights, self.mode or DEFAULT_MODE)
 
-    @cached_property
+    def _load_recognizer(self, weights: str | Path, mode: Mode) -> RecognizerProtocol:
+        threads = self.threads or DEFAULT_THREADS
+        return load_recognizer(weights, mode=mode, threads=threads, digest=self.digest)
+
+    @LoadOnce
     def page_recognizer(self) -> RecognizerProtocol:
         """What reads the lines of pages: with the default weights, a small network before the large one."""
         if not self._is_default:
             return self.recognizer
         from nhin.reading.cascade import CascadeRecognizer
 
-        small = load_recognizer(SMALL_MODEL, mode="both")
+        small = self._load_recognizer(SMALL_MODEL, "both")
         # The large one is loaded when the first doubt comes up.
         return CascadeRecognizer(small.read, lambda crops: self.recognizer.read(crops))
 
-    @cached_property
+    @LoadOnce
     def detector(self) -> DetectorProtocol:
         """The network that detects lines; not loaded for crops."""
         from nhin.reading.detector import Detector
 
-        return Detector()
+        return Detector(threads=self.threads)
 
     def load(self, crop: bool = False) -> "Reader":
         """Load the networks now; for crops, only the recognizer."""
@@ -168,6 +192,51 @@ class Reader:
         options = DocumentOptions(crop, ranges, ocr)
         for page in read_document(self, source, name or source_name(source), options):
             yield page.reading
+
+    def read_file(
+        self,
+        source: PictureSource,
+        crop: bool = False,
+        *,
+        name: str | None = None,
+        pages: str | None = None,
+        ocr: OcrMode = "auto",
+    ) -> Document:
+        """Read a file, all its pages or some; see ``read_pages``."""
+        name = name or source_name(source)
+        return Document(name, tuple(self.read_pages(source, crop, name=name, pages=pages, ocr=ocr)))
+
+    def read_many(
+        self,
+        sources: Iterable[PictureSource | NamedSource],
+        crop: bool = False,
+        *,
+        pages: str | None = None,
+        ocr: OcrMode = "auto",
+        workers: int = 1,
+    ) -> Iterator[Document]:
+        """Read many files, in their order; one that cannot be read gives its error, and the others are read.
+
+        Args:
+            sources: As for ``read``; or pairs of a name and such a source. They are taken one by one, at
+                most two for each worker before their documents are.
+            crop: As for ``read``.
+            pages: As for ``read_pages``.
+            ocr: As for ``read_pages``.
+            workers: Threads that read files at the same time. With several, ``threads=1`` suits the reader.
+
+        Yields:
+            A document for each source, with the pages that were read, and the ``error`` of one that could
+            not be read to its end.
+
+        Raises:
+            UsageError: ``pages`` is not a list of pages, or ``workers`` not from 1 to 256.
+            CheckpointError: The weights cannot be loaded, which no file could be read with.
+        """
+        ranges = None if pages is None else parse_pages(pages)
+        options = DocumentOptions(crop, ranges, ocr)
+        workers = THREADS.check("workers", workers)
+        return iter_documents(lambda *file: read_document(self, *file, options=options), sources, workers)
 
     def read_picture(self, picture: Picture, crop: bool, name: str) -> Reading:
         """Read a picture that is open; see ``read``."""
@@ -239,9 +308,32 @@ def default_reader(weights: str | Path = DEFAULT_MODEL) -> Reader:
     return Reader(weights)
 
 
-def read(source: PictureSource, crop: bool = False, *, weights: str | Path = DEFAULT_MODEL) -> Reading:
-    """Read a picture with networks that stay loaded between calls; see ``Reader.read``."""
-    return default_reader(weights).read(source, crop)
+@overload
+def read(
+    source: PictureSource, crop: bool = False, *, weights: str | Path = DEFAULT_MODEL, pages: None = None
+) -> Reading: ...
+@overload
+def read(
+    source: PictureSource, crop: bool = False, *, weights: str | Path = DEFAULT_MODEL, pages: str
+) -> Document: ...
+def read(
+    source: PictureSource,
+    crop: bool = False,
+    *,
+    weights: str | Path = DEFAULT_MODEL,
+    pages: str | None = None,
+) -> Reading | Document:
+    """Read a picture with networks that stay loaded between calls; see ``Reader.read``.
+
+    Args:
+        source: As for ``Reader.read``.
+        crop: As for ``Reader.read``.
+        weights: As for ``Reader``.
+        pages: Which pages of a PDF or a TIFF, as in ``3-7,9`` or ``1-``: gives a document of them. Without it
+            the first page is read.
+    """
+    reader = default_reader(weights)
+    return reader.read(source, crop) if pages is None else reader.read_file(source, crop, pages=pages)
 
 
 def _rate(result: Recognition) -> float:

@@ -155,8 +155,8 @@ class TextBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """The text of one page, in reading order; width and height in pixels, after EXIF rotation.
+class PageResult:
+    """What is read of one page, in reading order; width and height in pixels, after EXIF rotation.
 
     ``page`` counts from 1. ``warnings`` tell what was not read. ``turn`` is how far the text stands turned
     clockwise: 0, 90, 180 or 270 degrees. ``blocks`` hold the lines again, as headings, paragraphs and tables.

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nhin import __version__
 from nhin.reading.glyphless_font import ASCENT, DESCENT, UNITS, WIDTH, make_glyphless_font
 from nhin.reading.markup import measure_angle
-from nhin.reading.result import Line, Point, Reading
+from nhin.reading.result import Line, PageResult, Point
+from nhin.version import __version__
 
 POINTS_PER_INCH = 72
 _QUALITY = 85
@@ -43,7 +43,7 @@ class SearchablePdf:
         self._codes: dict[str, int] = {}
         self._write(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
 
-    def add_page(self, reading: Reading, pixels: NDArray[np.uint8] | None, dpi: float) -> None:
+    def add_page(self, reading: PageResult, pixels: NDArray[np.uint8] | None, dpi: float) -> None:
         """Write a page: its text over its picture.
 
         Args:

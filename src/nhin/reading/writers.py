@@ -1,14 +1,14 @@
-"""A page as text, as TSV and as JSON, and the table of all formats of pages."""
+"""A page as text, as TSV and as JSON, and the tables of all formats of pages and files."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from nhin.reading.alto import to_alto
-from nhin.reading.hocr import to_hocr
-from nhin.reading.markdown import to_markdown
-from nhin.reading.result import Line, Reading
+from nhin.reading.alto import ALTO_FOOT, make_alto_head, to_alto
+from nhin.reading.hocr import HOCR_FOOT, make_hocr_head, to_hocr
+from nhin.reading.markdown import MARKDOWN_PAGE_BREAK, to_markdown
+from nhin.reading.result import Line, PageResult
 
 TSV_HEAD = "path\tpage\tline\ttext\tconfidence\tbox\n"
 JSON_VERSION = 1
@@ -18,12 +18,12 @@ PAGE_BREAK = "\f"
 _NO_BREAKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
 
 
-def to_text(reading: Reading, path: str) -> str:
+def to_text(reading: PageResult, path: str) -> str:
     """Format the lines, one per row, and table rows with tabs; an empty string without lines."""
     return f"{reading.text}\n" if reading.lines else ""
 
 
-def to_tsv(reading: Reading, path: str) -> str:
+def to_tsv(reading: PageResult, path: str) -> str:
     """Format one row per line: path, page, line number, text, confidence, box (x1,y1,...,x4,y4)."""
     rows, name = [], path.translate(_NO_BREAKS)
     for number, line in enumerate(reading.lines, start=1):
@@ -33,7 +33,7 @@ def to_tsv(reading: Reading, path: str) -> str:
     return "".join(rows)
 
 
-def to_json_line(reading: Reading, path: str) -> str:
+def to_json_line(reading: PageResult, path: str) -> str:
     """Format everything, down to the characters, as one line of JSON; see ``reading.schema.json``."""
     tree = {
         "version": JSON_VERSION,
@@ -52,7 +52,7 @@ def to_json_line(reading: Reading, path: str) -> str:
     return json.dumps(_round_floats(tree), ensure_ascii=False) + "\n"
 
 
-WRITERS: dict[str, Callable[[Reading, str], str]] = {
+WRITERS: dict[str, Callable[[PageResult, str], str]] = {
     "text": to_text,
     "markdown": to_markdown,
     "tsv": to_tsv,
@@ -60,9 +60,23 @@ WRITERS: dict[str, Callable[[Reading, str], str]] = {
     "hocr": to_hocr,
     "alto": to_alto,
 }
+PAGE_BREAKS = {"text": PAGE_BREAK, "markdown": MARKDOWN_PAGE_BREAK}
+"""Between two pages of a file."""
+HEADS = {"tsv": lambda path: TSV_HEAD, "hocr": make_hocr_head, "alto": make_alto_head}
+FEET = {"hocr": HOCR_FOOT, "alto": ALTO_FOOT}
+"""Before the first page of a file, and after the last."""
 
 
-def _number_blocks(reading: Reading) -> list[dict[str, Any]]:
+def format_pages(pages: Iterable[PageResult], format: str, path: str) -> str:
+    """Format the pages of a file as a whole document; an empty string without pages."""
+    parts = [WRITERS[format](page, path) for page in pages]
+    if not parts:
+        return ""
+    head = HEADS[format](path) if format in HEADS else ""
+    return head + PAGE_BREAKS.get(format, "").join(parts) + FEET.get(format, "")
+
+
+def _number_blocks(reading: PageResult) -> list[dict[str, Any]]:
     """Describe blocks by the places of their lines in ``lines``, counted from 0; tables by rows and cells."""
     numbers = iter(range(len(reading.lines)))
     blocks: list[dict[str, Any]] = []

@@ -21,7 +21,7 @@ from nhin.image.tiff import list_tiff_pages
 from nhin.reading.document_writer import DocumentWriter
 from nhin.reading.documents import DocumentOptions, read_document
 from nhin.reading.reader import Reader
-from nhin.reading.result import Reading
+from nhin.reading.reading import Reading
 from nhin.sandbox import Message, serve
 from nhin.serve.log import describe_error
 
