@@ -1,4 +1,4 @@
-"""Format durations, sizes, Markdown tables and CSV."""
+"""Format and parse durations and sizes; format Markdown tables and CSV."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from nhin.errors import UsageError
 
 Cell = str | int | float | None
 _NUMBER = r"(\d{1,9}(?:\.\d{1,9})?)"
+_SIZE = re.compile(rf"{_NUMBER}\s*([KMGT])i?B?", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?", re.ASCII)
 
 
@@ -29,6 +30,18 @@ def parse_duration(name: str, text: str) -> float:
         raise UsageError(f"a {name} looks like 90s, 30m or 2h, not {text[:40]!r}")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
+
+
+def parse_size(name: str, text: str) -> int:
+    """Parse a number of bytes such as 500MB, 8GB or 1.5GiB; a thousand and 1,024 are one here.
+
+    Raises:
+        UsageError: It is not one; the message calls it ``name``.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"a {name} looks like 500MB or 8GB, not {text[:40]!r}")
+    return int(float(match[1]) * 1024 ** "KMGT".index(match[2].upper()) * 1024)
 
 
 def format_bytes(size: float) -> str:

@@ -42,6 +42,7 @@ COMMANDS = {
         "nhin.cli.replicate:replicate",
         "Softmax against linear attention: the numbers of arXiv:2310.11685, exactly and beyond.",
     ),
+    "bench": ("nhin.cli.bench:bench", "Measure time and memory of attention mechanisms on this machine."),
     "study": ("nhin.cli.study:study", "Encoder-decoder models with and without attention, by length."),
     "export": (
         "nhin.cli.export:export",

@@ -1,0 +1,121 @@
+"""Time calls in turn with a baseline, and put an interval around the median."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nhin.bench.work import STEPS, Run, Work
+
+MIN_ROUNDS = 3
+_SAMPLE_SECONDS = 5e-3  # calls shorter than that are timed several at once
+_BASELINE_AGE = 3.0  # the baseline runs again after so many times its own duration
+_RESAMPLES = 1000
+
+Clock = Callable[[Run, int], float]  # seconds of one call, from so many calls
+
+
+@dataclass(frozen=True, slots=True)
+class Median:
+    """The median of some values and its bootstrap interval of 95%."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimedCalls:
+    """Seconds of the calls of every round, and of the baseline's call nearest before each."""
+
+    seconds: Sequence[float]
+    baseline: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often a call is timed: ``most`` times, fewer where that takes over ``seconds``; but 3 times."""
+
+    most: int = 11
+    seconds: float = 1.5
+
+    def count(self, seconds: float) -> int:
+        """Return the rounds of a call that takes so many seconds."""
+        return max(MIN_ROUNDS, min(self.most, int(self.seconds / max(seconds, 1e-9))))
+
+
+def make_clock(device: str, threads: int) -> Clock:
+    """Return a clock: the processor's time for one thread, which other programs disturb least."""
+    if device == "cuda":
+        import torch
+
+        return lambda run, count: _time(run, count, time.perf_counter, torch.cuda.synchronize)
+    read = time.thread_time if threads == 1 else time.perf_counter
+    return lambda run, count: _time(run, count, read, lambda: None)
+
+
+def _time(run: Run, count: int, read: Callable[[], float], wait: Run) -> float:
+    wait()
+    begin = read()
+    for _ in range(count):
+        run()
+    wait()
+    return (read() - begin) / count
+
+
+def time_in_turn(
+    works: Mapping[str, Work], baseline: str | None, clock: Clock, rounds: Rounds, stop: Callable[[], bool]
+) -> dict[str, TimedCalls] | None:
+    """Time calls round by round, the baseline between them.
+
+    Args:
+        works: Calls by name.
+        baseline: The name of one of them, with which the others are compared; None for no comparison.
+        clock: Measures them.
+        rounds: How often each is timed.
+        stop: Asked before every call.
+
+    Returns:
+        The times by name; None where ``stop`` said yes.
+    """
+    counts: dict[str, int] = {}
+    left: dict[str, int] = {}
+    for name, work in works.items():  # warms up too
+        if stop():
+            return None
+        first = clock(work.run, 1)
+        counts[name] = int(min(STEPS - 1, max(1, _SAMPLE_SECONDS / max(first, 1e-9))))
+        left[name] = rounds.count(first * counts[name])
+        work.reset()
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in works}
+    reference = age = 0.0
+
+    def run(name: str) -> float:
+        seconds = clock(works[name].run, counts[name])
+        works[name].reset()
+        return seconds * works[name].scale
+
+    while any(left.values()):
+        is_round_new = True
+        for name in works:
+            if not left[name]:
+                continue
+            if stop():
+                return None
+            if baseline is not None and (is_round_new or age > _BASELINE_AGE * counts[baseline] * reference):
+                reference, age, is_round_new = run(baseline), 0.0, False
+            seconds = reference if name == baseline else run(name)
+            age += seconds / works[name].scale * counts[name]
+            left[name] -= 1
+            times[name][0].append(seconds)
+            times[name][1].append(reference)
+    return {name: TimedCalls(*both) for name, both in times.items()}
+
+
+def bootstrap_median(values: Sequence[float], seed: int = 0) -> Median:
+    """Return the median and the interval that 95% of the medians of resamples fall into."""
+    x = np.asarray(values, dtype=float)
+    draws = np.random.default_rng(seed).integers(0, len(x), (_RESAMPLES, len(x)))
+    low, high = np.quantile(np.median(x[draws], axis=1), (0.025, 0.975))
+    return Median(float(np.median(x)), float(low), float(high))
