@@ -1,6 +1,7 @@
 """What is shown of a reading is where its own decoder looked."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -11,9 +12,10 @@ from nhin.errors import CheckpointError
 from nhin.image.preprocess import preprocess_crop, to_batch
 from nhin.models.recognizer import RecognizerNet
 from nhin.ocr import cross_attention
-from nhin.ocr.cross_attention import OnnxAttention, expose_attention, open_decoder, trace_reading, trace_text
+from nhin.ocr.cross_attention import open_decoder, trace_reading
 from nhin.ocr.evaluate import open_reader
 from nhin.ocr.torch_backend import TorchModel
+from nhin.reading.decoder_attention import OnnxAttention, expose_attention, trace_text
 from nhin.reading.decoder_recognizer import DecoderRecognizer
 from nhin.reading.detector import Detector
 from nhin.reading.line_shape import Detection, LineShape
@@ -65,6 +67,8 @@ def test_a_wide_line_is_shown_in_the_windows_in_which_it_is_read(run):
     assert reading.text.startswith(parts[0].text)
     assert reading.text.endswith(parts[-1].text)
     assert all(part.text in reading.text for part in parts)
+    starts = [part.left for part in parts]
+    assert starts == sorted(set(starts))
     for part in parts:
         assert part.weights.shape[-1] * part.frame_width >= part.picture.shape[1] - part.frame_width
     assert sum(part.picture.shape[1] for part in parts) >= reading.box[1][0] - reading.box[0][0] - 4
@@ -127,6 +131,21 @@ def test_a_softmax_whose_keys_come_from_the_tokens_is_not_taken_for_one_over_the
         expose_attention(network.SerializeToString(), "strange")
     with pytest.raises(CheckpointError, match="damaged"):
         expose_attention(b"\xffno network", "torn")
+
+
+def test_a_network_that_was_cut_off_is_refused(pair):
+    decoder = read_model(pair[0])[1][1]
+    for end in [*range(40), *range(40, len(decoder), len(decoder) // 60), len(decoder) - 1]:
+        with pytest.raises(CheckpointError, match="torn"):
+            expose_attention(decoder[:end], "torn")
+
+
+def test_the_outputs_are_added_to_those_that_a_network_has(pair):
+    decoder = read_model(pair[0])[1][1]
+    network, added = expose_attention(decoder, "tiny")
+    before, after = (onnx.load_model_from_string(data).graph for data in (decoder, network))
+    assert [end.name for end in after.output] == [*(end.name for end in before.output), *added]
+    assert [node.name for node in after.node] == [node.name for node in before.node]
 
 
 def test_the_cells_of_a_grid_are_shown_where_they_stand(crops):

@@ -11,7 +11,7 @@ from nhin.errors import UsageError
 from nhin.reading.onnx_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from nhin.ocr.cross_attention import TextAttention
+    from nhin.reading.decoder_attention import TextAttention
 
 MAX_LINES = 24
 MAX_CHARS = 400

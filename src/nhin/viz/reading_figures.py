@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nhin.image.preprocess import Pixels
-from nhin.ocr.cross_attention import TextAttention
+from nhin.reading.decoder_attention import TextAttention
 from nhin.viz.plots import STYLE
 
 END = "⟨end⟩"
