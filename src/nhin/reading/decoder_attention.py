@@ -127,14 +127,14 @@ class OnnxAttention:
             raise CheckpointError(f"the attention of {self.name} cannot be shown: {why.reason}") from why
 
 
-def load_attention(weights: str | Path) -> OnnxAttention:
-    """Return the attention of bundled or exported weights.
+def load_attention(weights: str | Path, digest: str | None = None) -> OnnxAttention:
+    """Return the attention of bundled or exported weights, which must have a digest if one is given.
 
     Raises:
         CheckpointError: They cannot be loaded, or have none that can be shown.
     """
     with locate_model(weights) as path:
-        found = read_folder(path, read_model)
+        found = read_folder(path, lambda folder: read_model(folder, digest))
     if found is None:
         raise CheckpointError(f"{weights} holds no weights")
     return OnnxAttention(str(weights), found[1][1])

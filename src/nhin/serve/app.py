@@ -15,9 +15,10 @@ from starlette.types import ASGIApp
 from nhin import __version__
 from nhin.errors import UnknownName
 from nhin.reading.confidence import MIN_CONFIDENCE
+from nhin.serve.look import MAX_TEXT
 from nhin.serve.metrics import MEDIA_TYPE
 from nhin.serve.observer import RequestObserver
-from nhin.serve.openapi import PICTURE_DOCS, READ_DOCS
+from nhin.serve.openapi import LOOK_DOCS, PICTURE_DOCS, READ_DOCS
 from nhin.serve.problems import CLIENT_LEFT, RequestProblem, answer_problem
 from nhin.serve.service import Service
 from nhin.serve.uploads import receive_upload
@@ -89,6 +90,15 @@ def _add_reading(app: FastAPI, service: Service) -> None:
         numbers, result = await _run_job(service, request, "picture", {"page": page})
         headers = {f"Nhin-{name.title()}": str(numbers[name]) for name in ("width", "height", "pages")}
         return Response(result, headers=headers, media_type="image/png")
+
+    @app.post("/v1/look", **LOOK_DOCS)
+    async def look(
+        request: Request,
+        text: Annotated[str, Query(min_length=1, max_length=MAX_TEXT, description="What was read there.")],
+    ) -> Response:
+        """Return where the decoder looked, in the picture of one word or line, at each character."""
+        _, result = await _run_job(service, request, "look", {"text": text})
+        return Response(result, media_type="application/json")
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

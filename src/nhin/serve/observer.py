@@ -12,7 +12,7 @@ from nhin.serve.log import describe_error, write_log
 from nhin.serve.metrics import ServiceMetrics
 from nhin.serve.problems import RequestProblem, make_problem
 
-API_ROUTES = ("/v1/read", "/v1/picture", "/healthz", "/readyz", "/metrics", "/openapi.json")
+API_ROUTES = ("/v1/read", "/v1/picture", "/v1/look", "/healthz", "/readyz", "/metrics", "/openapi.json")
 _QUIET = ("/healthz", "/readyz", "/metrics")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _POLICY = (

@@ -69,3 +69,8 @@ PICTURE_DOCS = _describe(
         "Nhin-Pages": "Pages of the file.",
     },
 )
+LOOK_DOCS = _describe(
+    "The weights of the decoder's attention: for each part of the line and each of its characters.",
+    {"application/json": {"schema": {"type": "object"}}},
+    {},
+)

@@ -1,7 +1,7 @@
 """The worker process of a service: reads one file at a time with a reader of its own.
 
-Requests: ``{"open": settings}``, once, then ``{"job": "read"}`` or ``{"job": "picture"}`` with the bytes of
-the file and the values of the query. What the file is to blame for is answered as ``refused``.
+Requests: ``{"open": settings}``, once, then ``{"job": "read"}``, ``"picture"`` or ``"look"`` with the bytes
+of the file and the values of the query. What the file is to blame for is answered as ``refused``.
 """
 
 import io
@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nhin.errors import MissingExtra, NhinError, PictureError, UsageError
-from nhin.image.load import Picture, open_pages
+from nhin.errors import CheckpointError, MissingExtra, NhinError, PictureError, UsageError
+from nhin.image.load import Picture, open_pages, open_picture
 from nhin.image.page_ranges import PageRanges, parse_pages
 from nhin.image.pdf import PdfFile, is_pdf
 from nhin.image.tiff import list_tiff_pages
+from nhin.reading.decoder_attention import OnnxAttention, load_attention
 from nhin.reading.document_writer import DocumentWriter
 from nhin.reading.documents import DocumentOptions, read_document
 from nhin.reading.reader import Reader
 from nhin.reading.reading import Reading
+from nhin.reading.recognizer import Recognizer
 from nhin.sandbox import Message, serve
 from nhin.serve.log import describe_error
+from nhin.serve.look import trace_picture
 
 FILE = "the file"
 """What a file is called in messages: its own name may be anything."""
@@ -80,8 +83,8 @@ class ServiceWorker:
             if "open" in values:
                 self._open(**values["open"])
                 return {"is_ready": True}, []
-            job = self._read if values["job"] == "read" else self._draw
-            numbers, result = job(arrays[0].tobytes(), values["query"])
+            jobs = {"read": self._read, "picture": self._draw, "look": self._look}
+            numbers, result = jobs[values["job"]](arrays[0].tobytes(), values["query"])
         except NhinError as why:
             statuses = (status for kind, status in REFUSALS.items() if isinstance(why, kind))
             return {"refused": str(why)[:1000], "status": next(statuses, 500)}, []
@@ -94,6 +97,7 @@ class ServiceWorker:
     def use(self, reader: Reader, max_pixels: int, max_pages: int) -> None:
         """Read with a reader, within limits from now on."""
         self._reader, self._max_pixels, self._max_pages = reader, max_pixels, max_pages
+        self._attention: OnnxAttention | None = None
 
     def _open(self, weights: str, digest: str | None, max_pixels: int, max_pages: int) -> None:
         cv2.setNumThreads(1)
@@ -153,6 +157,19 @@ class ServiceWorker:
         file = io.BytesIO()
         image.save(file, "PNG", compress_level=1)
         return {"width": picture.width, "height": picture.height, "pages": count}, file.getvalue()
+
+    def _look(self, data: bytes, query: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Return where the decoder looked in the picture of a line; see ``trace_picture``."""
+        picture = open_picture(data, FILE)
+        check_pixels(picture, self._max_pixels, FILE)
+        reader, recognizer = self._reader, self._reader.recognizer
+        assert isinstance(recognizer, Recognizer)
+        self._attention = self._attention or load_attention(reader.weights, reader.digest)
+        try:
+            return {"pages": 1}, trace_picture(recognizer, self._attention, picture.pixels, query["text"])
+        except CheckpointError:
+            self._attention = None  # its process may have ended; the next request starts another
+            raise
 
 
 if __name__ == "__main__":
