@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import shlex
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from nhin.errors import MissingExtra, explain_install
+from nhin.errors import MissingExtra, UsageError, explain_install
 from nhin.ranges import Range
 from nhin.reading.onnx_model import DEFAULT_MODEL
 
@@ -37,16 +41,35 @@ class LimitOptions:
 
 
 _LIMITS = LimitOptions()
+_HOST, _PORT = "127.0.0.1", 8000
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class StaticOptions:
+    """A page that reads in the browser alone.
+
+    Args:
+        static: Start no service; write this folder for any web server, whose page reads in the browser.
+        runtime: With --static: the folder where ``npm install pyodide onnxruntime-web`` was run.
+    """
+
+    static: Path | None = None
+    runtime: Path | None = None
+
+
+_STATIC = StaticOptions()
 
 
 def serve(
     *,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Range(0, 65535)] = 8000,
+    host: str = _HOST,
+    port: Annotated[int, Range(0, 65535)] = _PORT,
     workers: Annotated[int | None, Range(1, 64)] = None,
     weights: str = DEFAULT_MODEL,
     digest: str | None = None,
     limits: LimitOptions = _LIMITS,
+    site: StaticOptions = _STATIC,
 ) -> None:
     """Read pictures and PDFs that are sent over HTTP, and serve a page where people can do so.
 
@@ -61,7 +84,12 @@ def serve(
         weights: The model: a name, or a folder with an ONNX pair.
         digest: The digest that these weights must have.
         limits: Limits.
+        site: The page without a service.
     """
+    if site.static or site.runtime:
+        given = {"host": host != _HOST, "port": port != _PORT, "workers": workers, "digest": digest}
+        _write_site(site, {**given, "weights": weights != DEFAULT_MODEL, "limits": limits != _LIMITS})
+        return
     try:
         import fastapi  # noqa: F401  # the extra
         import python_multipart  # noqa: F401
@@ -88,6 +116,23 @@ def serve(
     )
     with bind_socket(host, port) as listener:
         asyncio.run(run_server(Service(settings), listener))
+
+
+def _write_site(site: StaticOptions, service: Mapping[str, object]) -> None:
+    """Write the page that needs no service; ``service`` is what was given of the service's options."""
+    from nhin.serve.static_export import ADVICE, export_site
+
+    if site.static is None:
+        raise UsageError("--runtime is for --static OUT, and there is none")
+    if name := next((name for name, is_given in service.items() if is_given), None):
+        which = "limits are" if name == "limits" else f"--{name} is"
+        raise UsageError(f"{which} for the service, and --static starts none; leave it out")
+    if site.runtime is None:
+        raise MissingExtra(f"--static needs --runtime DIR: in an empty folder, {ADVICE}")
+    size = export_site(site.static, site.runtime)
+    sys.stdout.write(
+        f"{site.static}: {size / 1e6:.1f} MB; python -m http.server -d {shlex.quote(str(site.static))}\n"
+    )
 
 
 def _count_workers() -> int:
