@@ -107,10 +107,13 @@ def test_what_a_call_left_behind_is_undone_before_the_next():
     time_in_turn(works, None, clock, Rounds(3), lambda: False)
 
 
-def test_a_stop_ends_the_rounds_without_a_result():
-    asked = iter([False] * 4 + [True] * 9)
+@pytest.mark.parametrize("calls", range(20))
+def test_a_stop_keeps_what_has_three_rounds(calls):
+    asked = iter([False] * calls + [True] * 99)
     clock = FakeClock({"sdpa": 1.0, "b": 1.0})
-    assert time_in_turn(fake_works("sdpa", "b"), "sdpa", clock, Rounds(9), lambda: next(asked)) is None
+    times = time_in_turn(fake_works("sdpa", "b"), "sdpa", clock, Rounds(9, 99.0), lambda: next(asked))
+    assert all(3 <= len(timed.seconds) <= calls for timed in times.values())
+    assert bool(times) == (calls >= 10)
 
 
 def test_an_interval_holds_its_median_and_narrows_to_equal_values():

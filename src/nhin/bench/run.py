@@ -151,11 +151,12 @@ def _time_cells(
     baseline = BASELINE if BASELINE in works else None
     rounds = Rounds(bench.settings.repeats)
     times = time_in_turn(works, baseline, bench.clock, rounds, lambda: bench.stop() is not None)
-    if times is None:
-        return {cell: replace(rows[cell], skipped=bench.stop() or INTERRUPTED) for cell in cells}
     out = {}
     for cell in cells:
-        timed = times[cell.mechanism]
+        timed = times.get(cell.mechanism)
+        if timed is None:
+            out[cell] = replace(rows[cell], skipped=bench.stop() or INTERRUPTED)
+            continue
         seconds = bootstrap_median(timed.seconds)
         row = replace(
             rows[cell], seconds=seconds.value, low=seconds.low, high=seconds.high,

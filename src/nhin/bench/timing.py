@@ -66,7 +66,7 @@ def _time(run: Run, count: int, read: Callable[[], float], wait: Run) -> float:
 
 def time_in_turn(
     works: Mapping[str, Work], baseline: str | None, clock: Clock, rounds: Rounds, stop: Callable[[], bool]
-) -> dict[str, TimedCalls] | None:
+) -> dict[str, TimedCalls]:
     """Time calls round by round, the baseline between them.
 
     Args:
@@ -77,13 +77,13 @@ def time_in_turn(
         stop: Asked before every call.
 
     Returns:
-        The times by name; None where ``stop`` said yes.
+        The times by name; without those that had fewer than 3 rounds when ``stop`` said yes.
     """
     counts: dict[str, int] = {}
     left: dict[str, int] = {}
     for name, work in works.items():  # warms up too
         if stop():
-            return None
+            return {}
         first = clock(work.run, 1)
         counts[name] = int(min(STEPS - 1, max(1, _SAMPLE_SECONDS / max(first, 1e-9))))
         left[name] = rounds.count(first * counts[name])
@@ -94,23 +94,23 @@ def time_in_turn(
     def run(name: str) -> float:
         seconds = clock(works[name].run, counts[name])
         works[name].reset()
-        return seconds * works[name].scale
+        return seconds
 
-    while any(left.values()):
+    while any(left.values()) and not stop():
         is_round_new = True
         for name in works:
             if not left[name]:
                 continue
             if stop():
-                return None
+                break
             if baseline is not None and (is_round_new or age > _BASELINE_AGE * counts[baseline] * reference):
                 reference, age, is_round_new = run(baseline), 0.0, False
             seconds = reference if name == baseline else run(name)
-            age += seconds / works[name].scale * counts[name]
+            age += seconds * counts[name]
             left[name] -= 1
-            times[name][0].append(seconds)
-            times[name][1].append(reference)
-    return {name: TimedCalls(*both) for name, both in times.items()}
+            times[name][0].append(seconds * works[name].scale)
+            times[name][1].append(reference * (works[baseline].scale if baseline else 1))
+    return {name: TimedCalls(*both) for name, both in times.items() if len(both[0]) >= MIN_ROUNDS}
 
 
 def bootstrap_median(values: Sequence[float], seed: int = 0) -> Median:

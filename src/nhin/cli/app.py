@@ -43,6 +43,10 @@ COMMANDS = {
         "Softmax against linear attention: the numbers of arXiv:2310.11685, exactly and beyond.",
     ),
     "bench": ("nhin.cli.bench:bench", "Measure time and memory of attention mechanisms on this machine."),
+    "recommend": (
+        "nhin.cli.recommend:recommend",
+        "Name the attention mechanism for a length, a phase and a memory, by measurement.",
+    ),
     "study": ("nhin.cli.study:study", "Encoder-decoder models with and without attention, by length."),
     "export": (
         "nhin.cli.export:export",

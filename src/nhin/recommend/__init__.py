@@ -1,0 +1,1 @@
+"""Which attention mechanism for a length, a phase, a memory and a quality: answered by measurements."""

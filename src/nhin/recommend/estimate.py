@@ -1,0 +1,120 @@
+"""What a mechanism would cost at a length, from rows at other lengths."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nhin.bench.cells import BenchRow
+from nhin.bench.growth import FITTED
+from nhin.metrics.statistics import fit_line
+
+Measure = Callable[[BenchRow], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """The cost of one mechanism at a length.
+
+    Args:
+        mechanism: Its name.
+        seconds: Of one call.
+        ratio: To PyTorch's kernel; None where a row was not compared with it.
+        low: Lower end of the ratio's interval, or of the seconds' where there is no ratio.
+        high: Its upper end.
+        peak_bytes: Inputs, outputs, cache and working memory.
+        how: "measured", "interpolated" between two lengths or "extrapolated" from the longest or shortest.
+        rows: What it rests on.
+    """
+
+    mechanism: str
+    seconds: float
+    ratio: float | None
+    low: float
+    high: float
+    peak_bytes: float
+    how: str
+    rows: tuple[BenchRow, ...]
+
+    def is_tied(self, other: "CostEstimate", margin: float = 0.02) -> bool:
+        """Return whether intervals overlap, or the costs differ by at most 2%."""
+        one, two = (x.seconds if None in (self.ratio, other.ratio) else x.ratio or 0.0 for x in (self, other))
+        return (self.low <= other.high and other.low <= self.high) or abs(one - two) <= margin * min(one, two)
+
+
+def estimate_cost(curve: Sequence[BenchRow], length: int, has_ratios: bool) -> CostEstimate | None:
+    """Estimate a cost from the rows of one curve.
+
+    Args:
+        curve: Measured rows of one mechanism, the shortest first.
+        length: Where the cost is wanted.
+        has_ratios: Whether all candidates were compared with the baseline, so that ratios are compared.
+
+    Returns:
+        None without rows.
+    """
+    if not curve:
+        return None
+    rows, how = _choose_rows(curve, length)
+
+    def at(measure: Measure) -> float:
+        return _interpolate(rows, length, measure)
+
+    low, high = (_low_ratio, _high_ratio) if has_ratios else (_low, _high)
+    return CostEstimate(
+        mechanism=curve[0].cell.mechanism,
+        seconds=at(lambda row: row.seconds),
+        ratio=at(lambda row: row.ratio) if has_ratios else None,
+        low=at(low),
+        high=at(high),
+        peak_bytes=at(total_bytes),
+        how=how,
+        rows=tuple(rows),
+    )
+
+
+def _low_ratio(row: BenchRow) -> float | None:
+    return row.ratio_low
+
+
+def _high_ratio(row: BenchRow) -> float | None:
+    return row.ratio_high
+
+
+def _low(row: BenchRow) -> float | None:
+    return row.low
+
+
+def _high(row: BenchRow) -> float | None:
+    return row.high
+
+
+def total_bytes(row: BenchRow) -> float:
+    """Return the bytes of a row with those of its queries, keys and values."""
+    cell = row.cell
+    used = max(row.peak_bytes or 0, row.predicted_bytes or 0)
+    positions = 1 if cell.phase in ("decode", "generate") else cell.length
+    width = 4 if cell.dtype == "float32" else 2
+    return used + width * cell.batch * positions * (cell.heads + 2 * cell.kv_heads) * cell.head_dim
+
+
+def _choose_rows(curve: Sequence[BenchRow], length: int) -> tuple[list[BenchRow], str]:
+    """Return the row of a length, the two around it, or those at the end that is nearer."""
+    same = [row for row in curve if row.cell.length == length]
+    if same:
+        return same[-1:], "measured"
+    below = [row for row in curve if row.cell.length < length]
+    above = [row for row in curve if row.cell.length > length]
+    if below and above:
+        return [below[-1], above[0]], "interpolated"
+    return (list(curve[-FITTED:]) if below else list(curve[:2])), "extrapolated"
+
+
+def _interpolate(rows: Sequence[BenchRow], length: int, measure: Measure) -> float:
+    """Return a measure at a length: on the line that fits its logarithm over that of the length."""
+    points = [(math.log2(row.cell.length), math.log2(max(measure(row) or 0.0, 1e-12))) for row in rows]
+    if len(points) == 1:
+        return 2 ** points[0][1]
+    fit = fit_line(*zip(*points, strict=True))
+    # Through the nearest point, so that a curve has no step where it begins to be extrapolated.
+    x, y = min(points, key=lambda point: abs(point[0] - math.log2(length)))
+    return 2 ** (y + fit.slope * (math.log2(length) - x))
