@@ -135,6 +135,16 @@ def test_sums_in_half_precision_would_be_caught(monkeypatch):
     assert error_of_long_sums() > 0.0045
 
 
+@pytest.mark.parametrize("mechanism", [Linear, LinearReLU])
+@pytest.mark.parametrize(("t", "causal"), [(300, True), (40, True), (40, False)])
+def test_on_a_cpu_half_precision_is_rounded_once_at_the_end(mechanism, t, causal):
+    """As float32 computes it; the order of a sum may move an output to the other side of a rounding."""
+    q, k, v = (x.detach() for x in draw(t, 300, dtype=torch.bfloat16))
+    v = v + 1
+    want = mechanism()(q.float(), k.float(), v.float(), causal=causal).bfloat16()
+    assert (mechanism()(q, k, v, causal=causal) != want).float().mean() < 0.01
+
+
 def left_out(self, x, y, add=None):
     """The current place is left out."""
     return RIGHT(self, x, y, add).unflatten(1, (self.group_size, -1)).tril(-1).flatten(1, 2)

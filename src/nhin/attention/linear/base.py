@@ -15,6 +15,7 @@ from nhin.attention.linear.chunked_scan import (
     ScanState,
     accumulation_dtype,
     features,
+    product_dtype,
     round_to_power_of_two,
 )
 from nhin.attention.linear.recurrent_state import RecurrentState
@@ -124,9 +125,12 @@ class KernelizedAttention(Mechanism):
         device, dtype = q.device.type, q.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
+        scans = causal and q.shape[1] != 1
+        attend = self._forward_causal if scans else self._forward_bidirectional
         # Sums over thousands of keys overflow in float16; half-precision exponents would be rounded.
-        inner = accumulation_dtype(dtype) if dtype == torch.float16 or self.feature_map == "exp" else dtype
-        attend = self._forward_causal if causal and q.shape[1] != 1 else self._forward_bidirectional
+        wide = dtype == torch.float16 or self.feature_map == "exp"
+        # A scan casts chunk by chunk.
+        inner = accumulation_dtype(dtype) if wide else dtype if scans else product_dtype(dtype, device)
         with torch.autocast(device, enabled=False):
             q, k, v = q.to(inner), k.to(inner), v.to(inner)
             if traced:
@@ -231,7 +235,7 @@ class KernelizedAttention(Mechanism):
             shape = (k.shape[0] * k.shape[2], self.feature_count(k.shape[3]))
             s, z = v.new_zeros(*shape, v.shape[3], dtype=dtype), v.new_zeros(shape, dtype=dtype)
             return s, z, v.new_full(shape, FLOOR, dtype=dtype)
-        y = self._key_inputs(mask_keys(k, keep), keep)
+        y = self._key_inputs(mask_keys(k, keep), keep).to(product_dtype(v.dtype, v.device.type))
         top = _channel_max(y)
         if self.feature_map == "exp":
             fk = (y - top[:, None]).exp().to(v.dtype)
@@ -247,7 +251,8 @@ def _log_products(x: QueryFeatures, y: Float[Tensor, "B S H M"]) -> Float[Tensor
 
 
 def _sum_keys(fk: KeyFeatures, v: Keys) -> tuple[Float[Tensor, "B G M D"], Float[Tensor, "B G M"]]:
-    return torch.einsum("bsgm,bsgd->bgmd", fk, v), fk.sum(1, dtype=accumulation_dtype(v.dtype))
+    mass = fk.sum(1, dtype=accumulation_dtype(v.dtype))
+    return torch.einsum("bsgm,bsgd->bgmd", fk, v.to(fk.dtype)), mass
 
 
 def _channel_max(logs: Float[Tensor, "B S G M"]) -> Float[Tensor, "B G M"]:
