@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from nhin.cli.output import print_error
 from nhin.errors import CheckpointError, NhinError, PictureError, UnknownName, UsageError
 from nhin.files import read_bytes
-from nhin.ranges import Range
+from nhin.ranges import THREADS, Range
 from nhin.reading.confidence import MIN_CONFIDENCE
 from nhin.reading.onnx_model import DEFAULT_MODEL
 
@@ -28,23 +28,26 @@ ERROR_CODES = ("page-skipped", "too-much-text")
 """Warnings that give the exit code of an error."""
 OPTIONS = tuple(
     "--format --out --recursive --list --crop --min-confidence --pages --ocr --weights --digest --example "
-    "--help".split()
+    "--workers --help".split()
 )
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class PageOptions:
-    """Which pages of a file with several are read, and how.
+    """Which pages of a file with several are read, how, and by how many processes.
 
     Args:
         pages: Pages of TIFFs and PDFs: 3-7,9 or 12-; all when not given.
         ocr: auto: a page of a PDF is read as a picture where its text layer cannot be trusted. always: as a
             picture. never: by its text layer alone.
+        workers: Processes that read pictures at the same time, each on one processor; for many pictures. The
+            texts are the same, in the same order.
     """
 
     pages: str | None = None
     ocr: Literal["auto", "always", "never"] = "auto"
+    workers: Annotated[int, THREADS] = 1
 
 
 @Parameter(name="*")
@@ -95,7 +98,7 @@ def read(
             to 1) are left out and counted on standard error; 0 shows all.
         weights: The model: a name, or a folder with an ONNX pair.
         digest: The digest that these weights must have, as nhin inspect prints it; 16 digits are enough.
-        part: Pages, and how they are read.
+        part: Pages, how they are read, and by how many processes.
         files: Files, and where their texts go.
     """
     # A lone - must be allowed as a path, which also lets mistyped options through.
@@ -107,27 +110,28 @@ def read(
     paths = (*paths, *_read_list(files.list))
     if not paths:
         raise UsageError("nothing to read: give pictures, folders, or - for standard input")
+    from nhin.cli.read_workers import open_reader, read_ahead
     from nhin.image.page_ranges import parse_pages
     from nhin.reading.documents import DocumentOptions, read_document
-    from nhin.reading.reader import Reader
 
     ranges = None if part.pages is None else parse_pages(part.pages)
     options = DocumentOptions(crop, ranges, part.ocr)
     sources = list(_iter_sources(paths, files))
     _check_format(format, sources, files)
-    # Weights that cannot be loaded fail every picture alike: report it once.
-    reader = Reader(weights, digest=digest, min_confidence=min_confidence).load(crop)
+    settings = {"weights": weights, "digest": digest, "min_confidence": min_confidence}
+    with open_reader(settings, crop, part.workers) as reader:
 
-    def read_pages(source: Path | None) -> "Iterator[ReadPage]":
-        file, name = (sys.stdin.buffer, STDIN) if source is None else (source, str(source))
-        return read_document(reader, file, name, options)
+        def read_pages(source: Path | None) -> "Iterator[ReadPage]":
+            file, name = (sys.stdin.buffer, STDIN) if source is None else (source, str(source))
+            return read_document(reader, file, name, options)
 
-    if files.out is None:
-        return _print_all(sources, format, read_pages)
-    from nhin.cli.read_folder import FolderRun, find_base
+        if files.out is None:
+            return _print_all(sources, format, read_ahead(read_pages, sources, part.workers))
+        from nhin.cli.read_folder import FolderRun, find_base
 
-    inputs = [source for source in sources if source is not None]
-    return FolderRun(files.out, format, read_pages, ERROR_CODES).run(inputs, find_base(paths))
+        inputs = [source for source in sources if source is not None]
+        run = FolderRun(files.out, format, read_pages, ERROR_CODES, workers=part.workers)
+        return run.run(inputs, find_base(paths))
 
 
 def _print_all(

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from nhin.errors import CheckpointError, NhinError, PictureError, UsageError
 from nhin.files import lock_folder, open_atomic, write_atomic
 from nhin.reading.document_writer import SUFFIXES, DocumentWriter
 from nhin.reading.documents import ReadPage
+from nhin.reading.read_many import map_ordered
+from nhin.reading.reading import Reading
 
 MANIFEST = "nhin-read.json"
 VERSION = 1
 ReadPages = Callable[[Path], Iterator[ReadPage]]
+Note = Callable[[], object]
 
 
 @dataclass(slots=True)
@@ -28,6 +32,7 @@ class FolderRun:
         format: A key of ``SUFFIXES``.
         read: Reads the pages of one input.
         error_codes: Warnings that give the exit code of an error.
+        workers: Threads that read inputs at the same time.
     """
 
     out: Path
@@ -38,6 +43,7 @@ class FolderRun:
     failures: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)
     exit_code: int = 0
+    workers: int = 1
 
     def run(self, sources: Sequence[Path | NhinError], base: Path) -> int:
         """Read every input that is not done yet; return the worst exit code.
@@ -50,39 +56,40 @@ class FolderRun:
         with lock_folder(self.out, f"another nhin read is writing in {self.out}", UsageError):
             try:
                 with show_progress(len(sources), "reading") as progress:
-                    for source in sources:
-                        self._read_one(source, targets)
+                    for notes in map_ordered(partial(self._read_one, targets), sources, self.workers):
+                        for note in notes:
+                            note()
                         if progress:
                             progress(1)
             finally:
                 self._write_manifest()
         return self.exit_code
 
-    def _read_one(self, source: Path | NhinError, targets: dict[Path, Path]) -> None:
+    def _read_one(self, targets: dict[Path, Path], source: Path | NhinError) -> list[Note]:
+        """Read an input; return what there is to note about it, in the order of the inputs."""
         if isinstance(source, NhinError):
-            self._fail("", source)
-            return
-        target = targets[source]
+            return [partial(self._fail, "", source)]
+        notes, target = [], targets[source]
         try:
             if _is_done(source, target):
-                self.counts["read-before"] += 1
-                return
+                return [partial(self.counts.update, ["read-before"])]
             with open_atomic(target, UsageError) as file:
                 writer = DocumentWriter(file, self.format, str(source))
                 for page in self.read(source):
                     writer.add(page)
-                    self._note_warnings(source, page)
+                    notes.append(partial(self._note_warnings, source, page.reading))
                 writer.finish()
-            self.counts["read"] += 1
+            notes.append(partial(self.counts.update, ["read"]))
         except (CheckpointError, UsageError):
             raise  # it would fail every input alike
         except NhinError as why:
-            self._fail(str(source), why)
+            notes.append(partial(self._fail, str(source), why))
+        return notes
 
-    def _note_warnings(self, source: Path, page: ReadPage) -> None:
-        for warning in page.reading.warnings:
+    def _note_warnings(self, source: Path, page: Reading) -> None:
+        for warning in page.warnings:
             print_error(warning.message)
-            self.warnings.append({"path": _printable(source), "page": page.reading.page, **asdict(warning)})
+            self.warnings.append({"path": _printable(source), "page": page.page, **asdict(warning)})
             if warning.code in self.error_codes:
                 self.exit_code = max(self.exit_code, PictureError.exit_code)
 
