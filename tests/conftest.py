@@ -33,18 +33,20 @@ def pytest_configure(config):
     # Examples are chosen by the names of tests alone unless a seed is given.
     settings.register_profile("house", deadline=None, derandomize=not seed, database=None)
     settings.load_profile("house")
-    if seed:
-        _shift_seeds_of_tests(1000 * seed)
 
 
-def _shift_seeds_of_tests(shift):
-    """Let ``torch.manual_seed`` in a test begin elsewhere too; the package itself keeps its seeds."""
+def _seed_only_the_processor(shift):
+    """Let ``torch.manual_seed`` seed the processor alone, and begin elsewhere where a test calls it.
+
+    Torch's own notes the stack of every call for a GPU that may be there later, which costs more than a
+    small mechanism does. The package itself keeps its seeds.
+    """
     import torch
 
-    plain = torch.manual_seed
+    plain = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
 
     def manual_seed(seed):
-        return plain(seed + shift * sys._getframe(1).f_code.co_filename.startswith(TESTS))
+        return plain(int(seed) + shift * sys._getframe(1).f_code.co_filename.startswith(TESTS))
 
     torch.manual_seed = manual_seed
 
@@ -65,11 +67,13 @@ CHECKED = tuple(
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Mark the tests that run with shape checks, and refuse names that hold an address.
 
     Such a name differs from process to process, and tests run in two.
     """
+    if "torch" in sys.modules:
+        _seed_only_the_processor(1000 * config.getoption("seed"))
     for item in items:
         if str(item.path).startswith(CHECKED) and not item.get_closest_marker("compiled"):
             item.add_marker("shapes")

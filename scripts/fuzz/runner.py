@@ -82,15 +82,17 @@ def try_apart(attempt: Attempt, folder: Path) -> Outcome:
     verdict, _, rest = answer.partition("\n")
     if not verdict:
         return Outcome("crashed", f"exit status {status}", seconds, size)
-    peak, _, message = rest.partition("\n")
-    return Outcome(verdict, message, seconds, size + int(peak))
+    size, _, message = rest.partition("\n")
+    return Outcome(verdict, message, seconds, int(size))
 
 
 def _run_child(attempt: Attempt, folder: Path, writable: int) -> None:
     os.setsid()
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # open until the process ends
     outcome = try_here(attempt, folder)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    # wait4 reports the larger of the two alone.
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = sum(resource.getrusage(one).ru_maxrss for one in whose) * 1024
     with os.fdopen(writable, "wb") as pipe:
         text = f"{outcome.verdict}\n{peak}\n{outcome.message[:_MAX_MESSAGE]}"
         pipe.write(text.encode(errors="replace"))

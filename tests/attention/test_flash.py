@@ -32,7 +32,7 @@ def draw(t, s, heads=4, groups=2, dtype=torch.float64):
 
 
 def holds(law, order, query_block=2, key_block=3):
-    for n in CASES:
+    for n in CASES[1:4] if LAWS[law].wider > 1 else CASES:
         LAWS[law].holds(lambda n, dtype=torch.float64: Flash(order, query_block, key_block).to(dtype), n)
 
 
@@ -75,12 +75,12 @@ def largest(mechanism, length, **way):
 def test_no_tensor_grows_like_the_table_of_scores(order, causal):
     """Backwards included; keep and the shield for what is not finite are linear too."""
     mechanism = Flash(order, 16, 32)
-    for more in ({}, {"keep": torch.ones(2, 512, dtype=torch.bool)}):
-        short = {name: mask[:, :256] for name, mask in more.items()}
-        small = largest(mechanism, 256, causal=causal, **short)
-        assert small == 2 * 256 * 4 * 8
-        assert largest(mechanism, 512, causal=causal, **more) == 2 * small
-    assert largest(Naive(), 512) >= 3.9 * largest(Naive(), 256)
+    for more in ({}, {"keep": torch.ones(2, 256, dtype=torch.bool)}):
+        short = {name: mask[:, :128] for name, mask in more.items()}
+        small = largest(mechanism, 128, causal=causal, **short)
+        assert small == 2 * 128 * 4 * 8
+        assert largest(mechanism, 256, causal=causal, **more) == 2 * small
+    assert largest(Naive(), 256) >= 3.9 * largest(Naive(), 128)
 
 
 @orders

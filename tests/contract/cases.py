@@ -126,10 +126,11 @@ def at_any_length(function):
     return call
 
 
-def gradients(out, inputs, weight=None):
-    weight = (
-        torch.linspace(-1, 2, out.numel(), dtype=out.dtype).reshape(out.shape) if weight is None else weight
-    )
+def gradients(out, inputs, weight=None, copies=1):
+    """Return the gradients of a weighted sum, in which each of several copies has the same weights."""
+    if weight is None:
+        weight = torch.linspace(-1, 2, out.numel() // copies, dtype=out.dtype).repeat(copies)
+        weight = weight.reshape(out.shape)
     return torch.autograd.grad((out * weight).sum(), inputs, materialize_grads=True)
 
 

@@ -1,5 +1,6 @@
 """The harnesses find nothing wrong in a few mutants of files that strangers may have made."""
 
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -42,3 +43,19 @@ def test_a_few_mutants_of_what_is_read_are_opened_or_refused_in_one_line(name, c
         assert outcome.verdict in ("opened", "refused"), f"{number}: {sentence}: {outcome.message}"
     for module in (name, "runner", "mutate"):
         sys.modules.pop(module, None)
+
+
+TWO_PROCESSES = """
+import subprocess, sys
+from pathlib import Path
+from runner import try_apart
+child = [sys.executable, "-c", "b'x' * 200_000_000"]
+print(try_apart(lambda folder: subprocess.run(child, check=True), Path()).bytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sizes are in KiB on Linux")
+def test_the_memory_of_a_mutant_is_its_own_and_that_of_its_child_counted_once():
+    command = [sys.executable, "-c", TWO_PROCESSES]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=FUZZ)
+    assert 200e6 < int(done.stdout) < 350e6

@@ -6,9 +6,9 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from nhin.cli.app import main
 from nhin.config import from_dict, read_recipe, recipe_names
 from nhin.errors import CheckpointError, DataError, Diverged, UnknownName, UsageError
 from nhin.ocr.recipe import OCRRecipe, build_model, build_source, load_model
@@ -24,7 +25,8 @@ from nhin.ocr.task import train_recognizer
 from nhin.training import checkpoint as checkpoints
 from nhin.training.run_dir import lock_run_dir
 
-SOURCE = Path(__file__).parents[2] / "src"
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["nhin.ocr.task", "pytest", "torch._dynamo"])  # imported once for all processes
 STATE = ("model", "ema", "optimizer")
 
 
@@ -105,16 +107,23 @@ def toml(recipe, path):
     return path
 
 
-def start(recipe, run, *more):
-    command = [sys.executable, "-m", "nhin", "train", str(recipe), "--out", str(run), *more]
-    return subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, stderr=subprocess.PIPE, text=True
-    )
+def start(recipe, run, *more, **environment):
+    """Start ``nhin train`` in a process of its own; it says what it says in ``words`` beside its folder."""
+    process = FORKS.Process(target=_train, args=(recipe, run, more, environment))
+    process.start()
+    return process
+
+
+def _train(recipe, run, more, environment):
+    os.environ |= environment
+    with Path(f"{run}{environment.get('RANK', '')}.words").open("w", encoding="utf-8") as words:
+        sys.stderr = words
+        sys.exit(main(["train", str(recipe), "--out", str(run), *more]))
 
 
 def wait_for_steps(process, run, steps):
     log = run / "log.jsonl"
-    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < steps):
+    while process.is_alive() and (not log.exists() or log.read_text().count("\n") < steps):
         time.sleep(0.01)
 
 
@@ -125,24 +134,27 @@ def test_killing_it_at_any_moment_changes_nothing(crops, tmp_path):
     moment = random.Random(time.time_ns())  # a new moment on every run is the point
     run = tmp_path / "killed"
     for kill in range(2):
-        with start(path, run, "--resume") if kill else start(path, run) as process:
-            wait_for_steps(process, run, 3 + 8 * kill)
-            time.sleep(moment.random() * 0.1)
-            process.kill()
-    with start(path, run, "--resume") as process:
-        assert process.wait() == 0, process.stderr and process.stderr.read()
+        process = start(path, run, "--resume") if kill else start(path, run)
+        wait_for_steps(process, run, 3 + 8 * kill)
+        time.sleep(moment.random() * 0.1)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    process = start(path, run, "--resume")
+    process.join()
+    assert process.exitcode == 0, (tmp_path / "killed.words").read_text()
     train_recognizer(recipe, tmp_path / "straight")
     assert same(end_of(run), end_of(tmp_path / "straight"))
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(crops, tmp_path):
     path = toml(recipe_on(crops, 100_000), tmp_path / "mine.toml")
-    with start(path, tmp_path / "run") as process:
-        wait_for_steps(process, tmp_path / "run", 2)
-        process.send_signal(signal.SIGINT)
-        _, words = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert "stopped; continue with --resume" in words
+    process = start(path, tmp_path / "run")
+    wait_for_steps(process, tmp_path / "run", 2)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(120)
+    assert process.exitcode == 0
+    assert "stopped; continue with --resume" in (tmp_path / "run.words").read_text(encoding="utf-8")
     held = checkpoints.load(tmp_path / "run" / "checkpoint")
     assert held.values["trainer"]["step"] >= 2
 
@@ -225,18 +237,11 @@ def two(recipe, run, *more):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "nhin", "train", str(recipe), "--out", str(run), *more]
-    shared = {
-        **os.environ,
-        "PYTHONPATH": str(SOURCE),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    pair = [
-        subprocess.Popen(command, env={**shared, "RANK": rank}, stderr=subprocess.DEVNULL) for rank in "01"
-    ]
-    return [process.wait(timeout=120) for process in pair]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    pair = [start(recipe, run, *more, RANK=rank, **shared) for rank in "01"]
+    for process in pair:
+        process.join(120)
+    return [process.exitcode for process in pair]
 
 
 def test_two_processes_resume_bit_for_bit(crops, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from nhin.errors import UsageError
 from nhin.models.build import build_lm
@@ -26,9 +27,18 @@ class ModelSize:
     tables: int
 
 
+class _NoDraws(TorchFunctionMode):
+    """Draw no numbers: torch takes long over that on the meta device, where tensors hold none."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def measure_model(build: Callable[[], nn.Module]) -> ModelSize:
     """Build a model on the meta device, which takes no memory, and return its size."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoDraws():
         model = build()
     saved = model.state_dict().keys()
     tables = sum(table.nbytes for name, table in model.named_buffers() if name not in saved)
