@@ -5,12 +5,12 @@
     python benchmarks/attention.py --decode                 one query at 512, 8192 and 32768 keys
     python benchmarks/attention.py --targets                the targets of the fast paths, met or missed
 
-CPU time of one thread, B=1 H=8 D=64, every mechanism with its defaults (a window is 256 positions, or four
-blocks of 64). The baseline is ``scaled_dot_product_attention`` on the same tensors, causal where the
-mechanism can be; both take turns, and a ratio is the median of the ratios of all rounds, with minimum
-and maximum. Memory is the peak of the tensors that operations return, without inputs, results and gradients;
-memory inside a kernel is not counted. A case that would take over 20 s or 6 GB, extrapolated
-from shorter ones, is skipped, as is a length that a mechanism refuses.
+Forward and backward passes are measured as ``nhin bench attention`` does (docs/bench.md): in turn with
+PyTorch's kernel on the same tensors, causal where the mechanism can be, CPU time of one thread, B=1 H=8 D=64,
+every mechanism with its defaults (a window is 256 positions, or four blocks of 64). A ratio is the median of
+the ratios of all rounds, with the ends of its 95% interval; of a decoding step, with minimum and maximum.
+Memory is the peak of a process of its own, without inputs, results and gradients. A case that would take over
+20 s or 6 GB is skipped, as is a length that a mechanism refuses.
 
 The JSON (``--json OUT`` for a part):
     forward, backward     {name: {length: {ms, ratio, min, max, peak_mb} or {skipped: why}}}
@@ -32,7 +32,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from measuring import (
-    MAX_SECONDS,
     Cell,
     Run,
     cpu_seconds,
@@ -40,21 +39,24 @@ from measuring import (
     format_cell,
     growth_exponent,
     make_parser,
-    peak_memory,
     save_json,
-    skip_reason,
     summarize_ratios,
 )
-from torch import Tensor
 
 from nhin.attention.base import Cache, CacheSpec, Mechanism
 from nhin.attention.kv_cache import KVCache
 from nhin.attention.registry import MECHANISMS, build
-from nhin.errors import NhinError
+from nhin.bench.cells import BenchGrid, BenchRow, Dtype
+from nhin.bench.probe import ProbeLimits, open_probe
+from nhin.bench.results import BenchSettings
+from nhin.bench.run import Bench, run_bench
+from nhin.bench.timing import make_clock
 
 HEADS, WIDTH = 8, 64
 LENGTHS, CACHE_LENGTHS = (512, 2048, 8192), (512, 8192, 32768)
 ROUNDS = 5
+MAX_SECONDS, MAX_BYTES = 20.0, 6 * 10**9
+DTYPES: Mapping[str, Dtype] = {"float32": "float32", "bfloat16": "bfloat16"}
 CHUNK = 512  # positions per call while a cache is filled
 
 
@@ -92,60 +94,39 @@ def build_mechanism(name: str, length: int = 0) -> Mechanism:
     return build(name, heads=HEADS, head_dim=WIDTH, **room).eval()
 
 
-def build_runs(name: str, length: int, dtype: torch.dtype, backward: bool) -> tuple[Run, Run, list[Tensor]]:
-    """Return the run of a mechanism, that of its baseline, and their input tensors."""
-    mechanism = build_mechanism(name, length).to(dtype)
-    causal = "causal" in mechanism.facts.abilities
-    q, k, v, grad = (torch.randn(1, length, HEADS, WIDTH).to(dtype) for _ in range(4))
-
-    def ours() -> Tensor:
-        return mechanism(q, k, v, causal=causal)
-
-    def peer() -> Tensor:
-        q_, k_, v_ = (x.transpose(1, 2) for x in (q, k, v))
-        return F.scaled_dot_product_attention(q_, k_, v_, is_causal=causal).transpose(1, 2)
-
-    def with_backward(forward: Callable[[], Tensor], inputs: list[Tensor]) -> Run:
-        return lambda: torch.autograd.grad(forward(), inputs, grad, allow_unused=True)
-
-    learned = list(mechanism.parameters())
-    tensors = [q, k, v, grad, *learned, *mechanism.buffers()]
-    if not backward:
-        return torch.no_grad()(ours), torch.no_grad()(peer), tensors
-    inputs = [x.requires_grad_() for x in (q, k, v)]
-    trained = [p for p in learned if p.requires_grad]
-    return with_backward(ours, inputs + trained), with_backward(peer, inputs), tensors
-
-
-def measure_case(name: str, length: int, dtype: torch.dtype, backward: bool) -> Cell:
-    """Measure time, ratio and memory of one case."""
-    ours, peer, tensors = build_runs(name, length, dtype, backward)
-    memory = peak_memory(ours, tensors)  # also the first run, which is not timed
-    peer()
-    first = (cpu_seconds(ours), cpu_seconds(peer))
-    more = ROUNDS - 1 if first[0] < 3 else 2
-    rounds = [first] + [(cpu_seconds(ours), cpu_seconds(peer)) for _ in range(more)]
-    median = statistics.median(mine for mine, _ in rounds)
-    return {"ms": round(median * 1e3, 3), **summarize_ratios([a / b for a, b in rounds]), "peak_mb": memory}
+def to_cell(row: BenchRow) -> Cell:
+    """Return a row as a cell of the JSON; memory without the output, or the gradients of q, k and v."""
+    if row.seconds is None:
+        return {"skipped": row.skipped}
+    cell = row.cell
+    size = cell.length * cell.heads * cell.head_dim * getattr(torch, cell.dtype).itemsize
+    memory = max(0, (row.peak_bytes or 0) - size * (3 if cell.phase == "train" else 1))
+    ratios = {"ratio": row.ratio, "min": row.ratio_low, "max": row.ratio_high}
+    rounded = {name: None if value is None else round(value, 3) for name, value in ratios.items()}
+    return {"ms": round(row.seconds * 1e3, 3), **rounded, "peak_mb": round(memory / 2**20, 2)}
 
 
 def measure_lengths(
-    names: Sequence[str], lengths: Sequence[int], dtype: torch.dtype, backward: bool
+    names: Sequence[str], lengths: Sequence[int], dtype: str, backward: bool
 ) -> dict[str, Any]:
     """Measure mechanisms at lengths, shortest first, and print a line for each."""
     part = "forward + backward" if backward else "forward"
-    print(f"\n{part}, {dtype}: ms, times SDPA (min to max), memory")
+    print(f"\n{part}, {dtype}: ms, times SDPA (95% interval), memory")
     table: dict[str, Any] = {}
-    for name in names:
-        cells = table[name] = {}
-        for length in sorted(lengths):
-            why = skip_reason(cells, length)
-            try:
-                cell = {"skipped": why} if why else measure_case(name, length, dtype, backward)
-            except NhinError as refusal:
-                cell = {"skipped": str(refusal)}
-            cells[str(length)] = cell
-            print(f"{name:22} {length:6} {format_cell(cell, 'ms')}", flush=True)
+
+    def enter(rows: Sequence[BenchRow]) -> None:
+        for row in rows:
+            if row.cell.mechanism in names:
+                cell = table.setdefault(row.cell.mechanism, {})[str(row.cell.length)] = to_cell(row)
+                print(f"{row.cell.mechanism:22} {row.cell.length:6} {format_cell(cell, 'ms')}", flush=True)
+
+    settings = BenchSettings(repeats=ROUNDS, max_seconds=MAX_SECONDS, max_bytes=MAX_BYTES)
+    with open_probe("cpu", 1, ProbeLimits(MAX_SECONDS, MAX_BYTES)) as probe:
+        bench = Bench(settings, probe, make_clock("cpu", 1), lambda: None, enter)
+        for name in names:
+            causal = "causal" in MECHANISMS[name].facts.abilities
+            phase = "train" if backward else "forward"
+            run_bench(BenchGrid([name], [phase], lengths, [DTYPES[dtype]], masks=[causal]), bench)
     return table
 
 
@@ -272,7 +253,8 @@ def check_targets(results: Mapping[str, Any], dtype: str) -> list[Cell]:
     for t in TARGETS:
         cell = results.get(t.part, {}).get(t.name, {}).get(str(t.length)) if t.dtype == dtype else None
         if (cell is None or "skipped" in cell) and t.name in MECHANISMS:
-            cell = measure_case(t.name, t.length, getattr(torch, t.dtype), t.part == "backward")
+            table = measure_lengths([t.name], [t.length], t.dtype, t.part == "backward")
+            cell = table[t.name][str(t.length)]
         check(t.what, t.limit, cell)
     steps = results.get("decode") or measure_decoding(
         [name for name in ("linear",) if name in MECHANISMS], CACHE_LENGTHS
@@ -329,7 +311,7 @@ def main() -> int:
     """Measure, print tables, write the JSON."""
     args = parse_args()
     torch.set_num_threads(1)
-    dtype, lengths = getattr(torch, args.dtype), args.lengths or LENGTHS
+    dtype, lengths = args.dtype, args.lengths or LENGTHS
     settings = {
         "batch": 1, "heads": HEADS, "head_dim": WIDTH, "dtype": args.dtype,
         "threads": 1, "rounds": ROUNDS, "torch": torch.__version__,

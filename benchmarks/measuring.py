@@ -1,7 +1,6 @@
-"""Shared by the benchmarks: time, ratios, memory, growth, and which cases are too large."""
+"""Shared by the benchmarks: time, ratios and growth."""
 
 import argparse
-import gc
 import json
 import math
 import os
@@ -10,7 +9,6 @@ import resource
 import statistics
 import subprocess
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-
-MAX_SECONDS, MAX_BYTES = 20.0, 6e9
 
 Run = Callable[[], object]
 Cell = dict[str, Any]
@@ -122,58 +116,6 @@ def growth_exponent(cells: Mapping[str, Cell], key: str) -> float | None:
         return None
     (short, low), (long, high) = known[-2:]
     return round(math.log(high / low) / math.log(long / short), 2)
-
-
-def skip_reason(cells: Mapping[str, Cell], length: int) -> str | None:
-    """Return why a length is skipped, extrapolating from shorter ones; quadratically from only one."""
-    if any("skipped" in cell for cell in cells.values()):
-        return "a shorter one was too much"
-    if not cells:
-        return None
-    last = max(cells, key=int)
-    factor = length / int(last)
-    for key, unit, limit in (("ms", 1e-3, MAX_SECONDS), ("peak_mb", 2**20, MAX_BYTES)):
-        power = growth_exponent(cells, key)
-        estimate = cells[last][key] * unit * factor ** (2.0 if power is None else min(max(power, 1.0), 2.5))
-        if estimate > limit:
-            return f"about {estimate:.0f} s" if key == "ms" else f"about {estimate / 1e9:.0f} GB"
-    return None
-
-
-class MemoryTracker(TorchDispatchMode):
-    """Counts the bytes of tensors that operations return, while they live."""
-
-    def __init__(self, known: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.current = self.peak = 0
-        self._alive = {x.untyped_storage()._cdata for x in known}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> object:
-        """Run an operation and count the new storages it returns."""
-        out = func(*args, **(kwargs or {}))
-        for x in tree_leaves(out):
-            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in self._alive:
-                storage = x.untyped_storage()
-                self._alive.add(storage._cdata)
-                self.current += storage.nbytes()
-                self.peak = max(self.peak, self.current)
-                weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
-        return out
-
-    def _free(self, storage: int, size: int) -> None:
-        self._alive.discard(storage)
-        self.current -= size
-
-
-def peak_memory(run: Run, known: Sequence[Tensor]) -> float:
-    """Return the peak memory of a run in MB, without its inputs and results."""
-    gc.collect()
-    with MemoryTracker(known) as tracker:
-        out = run()
-    results = sum(x.nbytes for x in tree_leaves(out) if isinstance(x, Tensor))
-    return round(max(0, tracker.peak - results) / 2**20, 2)
 
 
 def format_cell(cell: Cell, unit: str) -> str:

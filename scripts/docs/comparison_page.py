@@ -32,7 +32,7 @@ def build_comparison_page(measurements: Measurements) -> str:
             _time_rows(measurements),
         ),
         "## Memory while computing",
-        "Peak megabytes of live tensors beyond inputs, outputs and gradients at length 8192; p as above. "
+        "Peak megabytes beyond inputs, outputs and gradients at length 8192; p as above. "
         f"Last column: the longest sequence whose training step would need at most {MEMORY_LIMIT_GB} GB by "
         "that growth, for one sequence of 8 heads and one layer.",
         format_table(

@@ -1,13 +1,13 @@
-"""The bench's arithmetic: growth, what is left out, memory. Nothing here is timed."""
+"""The bench's arithmetic: growth, and cells made from rows. Nothing here is timed."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from nhin.attention.registry import MECHANISMS
+from nhin.bench.cells import BenchCell
 
 HERE = Path(__file__).parents[2] / "benchmarks"
 
@@ -33,34 +33,17 @@ def test_growth_is_read_off_the_two_longest(bench, power):
     assert bench.growth_exponent({"512": {"ms": 1.0}}, "ms") is None
 
 
-def test_what_would_take_too_long_or_too_much_is_left_out_with_the_reason(bench):
-    quick = {"ms": 100.0, "peak_mb": 1.0}
-    assert bench.skip_reason({}, 512) is None
-    assert bench.skip_reason({"512": quick}, 4096) is None
-    assert bench.skip_reason({"512": quick}, 8192) == "about 26 s"
-    assert bench.skip_reason({"512": {"ms": 1.0, "peak_mb": 100.0}}, 8192) == "about 27 GB"
-    linear = {"512": quick, "1024": {"ms": 200.0, "peak_mb": 2.0}}
-    assert bench.skip_reason(linear, 65536) is None
-    assert "shorter" in bench.skip_reason({"512": quick, "2048": {"skipped": "about 27 GB"}}, 4096)
+def test_a_row_becomes_a_cell_without_the_memory_of_its_results(bench):
+    size = 1024 * 8 * 64 * 4
+    for phase, results in (("forward", 1), ("train", 3)):
+        cell = BenchCell("window", phase, 1024)
+        row = bench.BenchRow(cell, 0.5, 0.4, 0.6, 2.0, 1.5, 2.5, peak_bytes=results * size + 2**20)
+        assert bench.to_cell(row) == {"ms": 500.0, "ratio": 2.0, "min": 1.5, "max": 2.5, "peak_mb": 1.0}
+        assert bench.to_cell(bench.BenchRow(cell, skipped="too long")) == {"skipped": "too long"}
 
 
 def test_a_spread_is_median_least_and_greatest(bench):
     assert bench.summarize_ratios([3.0, 1.0, 2.0]) == {"ratio": 2.0, "min": 1.0, "max": 3.0}
-
-
-def test_memory_is_the_most_that_was_held_beyond_what_is_given_and_returned(bench):
-    given = torch.zeros(2**18)  # a megabyte
-
-    def run():
-        first = given + 1
-        second = first.view(-1, 2) * 2  # two at once; a view is nothing of its own
-        del first
-        third = second.flatten() + given
-        del second
-        return third - 1
-
-    assert bench.peak_memory(run, [given]) == 1.0
-    assert bench.peak_memory(lambda: given.view(-1, 2).T, [given]) == 0
 
 
 def test_every_promise_is_about_a_mechanism_of_the_table_or_one_to_come(bench):
