@@ -84,17 +84,17 @@ def test_a_runtime_that_is_torn_is_refused(runtime, tmp_path, capsys, lock, sent
     assert not (tmp_path / "site").exists()
 
 
-@pytest.mark.parametrize("content", ["folder", "file", "working folder"])
+@pytest.mark.parametrize("content", ["letter.txt", "runtime", "file", "working folder"])
 def test_no_folder_of_something_else_is_replaced(runtime, tmp_path, capsys, monkeypatch, content):
     out = tmp_path / "site"
     if content == "file":
         out.write_text("mine")
     else:
         out.mkdir()
-    if content == "folder":
-        (out / "letter.txt").write_text("mine")
-    elif content == "working folder":
+    if content == "working folder":
         monkeypatch.chdir(out)
+    elif content != "file":
+        (out / content).write_text("mine")
     code, error = run(capsys, "--static", out, "--runtime", runtime)
     assert (code, error.count("\n")) == (2, 1)
     assert str(out) in error

@@ -134,9 +134,10 @@ def test_files_that_are_dropped_or_pasted_are_read_and_a_torn_one_is_refused_in_
         playwright.expect(state).to_contain_text(f"{kind}.png is not a picture nhin can open", timeout=60_000)
 
 
-def test_the_worker_of_the_page_cannot_reach_another_host(opened, serve, tmp_path):
-    page, *_ = opened
+def test_a_worker_of_the_page_cannot_reach_another_host(browser, serve, tmp_path):
     other, paths = serve(tmp_path)
+    page = browser.new_page()
+    page.goto(serve(SITE)[0])
     script = """(url) => new Promise((done) => {
         const code = `fetch("${url}").then(() => postMessage("sent"), () => postMessage("refused"))`;
         const blob = new Blob([code], {type: "text/javascript"});

@@ -5,12 +5,18 @@ with as much of its interface as ``nhin.reading.onnx_session`` calls. Calls of O
 asynchronous, so Python's stack waits (JavaScript Promise Integration).
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nhin.errors import NhinError
+from nhin.reading.reader import default_reader
+from nhin.reading.writers import to_json_line
 
 _ort: Any = None
 
@@ -20,22 +26,18 @@ def start(ort: Any) -> None:
     global _ort  # one for the page
     _ort = ort
     sys.modules["onnxruntime"] = sys.modules[__name__]
-    from nhin.reading.reader import default_reader
-
     default_reader().load()
 
 
 def read_picture(data: Any, name: str) -> str:
-    """Read the bytes of a file, and return the line of JSON that ``nhin read --format json`` prints.
+    """Read a file, and return the line of JSON that ``nhin read --format json`` prints.
 
     An error that nhin raises on purpose is returned as JSON too: ``{"error": "..."}``.
+
+    Args:
+        data: Its bytes, as a JavaScript array.
+        name: Its name.
     """
-    import json
-
-    from nhin.errors import NhinError
-    from nhin.reading.reader import default_reader
-    from nhin.reading.writers import to_json_line
-
     try:
         return to_json_line(default_reader().read(data.to_bytes(), name=name), name)
     except NhinError as why:
@@ -53,8 +55,6 @@ class InferenceSession:
     """A network that ONNX Runtime Web runs."""
 
     def __init__(self, network: str | bytes, options: SessionOptions, providers: Sequence[str]) -> None:
-        from pathlib import Path
-
         from pyodide.ffi import run_sync, to_js  # pyright: ignore[reportMissingImports]
 
         data = network if isinstance(network, bytes) else Path(network).read_bytes()

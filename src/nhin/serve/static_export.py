@@ -82,7 +82,8 @@ def check_out(out: Path, names: set[str]) -> None:
     """
     if Path.cwd().is_relative_to(out):
         raise UsageError(f"{out} is the folder you are in, or around it; name another folder")
-    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - names):
+    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if (out.exists() and not out.is_dir()) or found - names or (found and ARCHIVE not in found):
         raise UsageError(f"{out} is there already and is not an earlier export; name another folder")
 
 
