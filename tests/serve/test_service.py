@@ -225,6 +225,15 @@ def test_a_length_that_is_too_large_or_no_number_is_refused_before_the_body_come
     live(scenario, max_bytes=1000)
 
 
+def test_a_body_without_a_length_is_refused_as_soon_as_it_is_too_large(live):
+    async def scenario(live):
+        head = HEAD.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked")
+        reader, _ = await live.connect(head + b"3e9\r\n" + bytes(1001) + b"\r\n")  # and no end
+        assert await read_status(reader) == 413
+
+    live(scenario, max_bytes=1000)
+
+
 def test_the_log_and_the_metrics_say_what_happened_and_hold_nothing_of_a_file(fake, numbers, capsys):
     def act(worker, values, data):
         if data == b"fault":

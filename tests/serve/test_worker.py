@@ -31,9 +31,12 @@ QUERY = {
 
 
 class WholeLine:
-    """Reads each crop as one word; the detector of a crop is not asked."""
+    """Reads each crop as one word, and counts the crops."""
+
+    count = 0
 
     def read(self, crops):
+        self.count += len(crops)
         return [Recognition("chữ", 0.9) for _ in crops]
 
 
@@ -88,11 +91,14 @@ def test_a_document_in_any_format_holds_the_pages_that_were_asked_for(worker, fo
         ([(101, 100)], "PNG", {"job": "picture"}, "0.01 megapixels"),
     ],
 )
-def test_what_exceeds_a_limit_or_is_not_there_is_refused(worker, sizes, format, query, words):
+def test_what_exceeds_a_limit_or_is_not_there_is_refused_before_anything_is_read(
+    worker, sizes, format, query, words
+):
     answer, result = ask(worker, encode(*sizes, format=format), **query)
     assert answer["status"] == 422
     assert words in answer["refused"]
     assert not result
+    assert worker._reader.recognizer.count == 0
 
 
 def test_a_picture_stands_upright_with_the_size_in_which_boxes_count(worker):

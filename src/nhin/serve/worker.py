@@ -101,7 +101,9 @@ class ServiceWorker:
 
     def _open(self, weights: str, digest: str | None, max_pixels: int, max_pages: int) -> None:
         cv2.setNumThreads(1)
-        self.use(Reader(weights, digest=digest).load(), max_pixels, max_pages)
+        reader = Reader(weights, threads=1, digest=digest).load()
+        _ = reader.recognizer  # for the first doubt of a page
+        self.use(reader, max_pixels, max_pages)
 
     def _read(self, data: bytes, query: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Read the pages of a file; return numbers about them, and the text of all in one format."""
