@@ -2,9 +2,9 @@
 
     python benchmarks/ocrmypdf.py --fonts FOLDER --json benchmarks/ocrmypdf.json
 
-Needs OCRmyPDF 17 (the extra ocrmypdf), Tesseract with ``vie``, and pdftotext. Ten pages are drawn, scanned, and
-saved as JPEG in a PDF. Each engine gets the same file, one job, one processor; the engines take turns. The lines
-are compared with those that ``nhin.read`` finds in the same JPEGs.
+Needs OCRmyPDF 17 (the extra ocrmypdf), Tesseract with ``vie``, and pdftotext. Ten pages are drawn, scanned,
+and saved as JPEG in a PDF. Each engine gets the same file, one job, one processor; the engines take turns.
+The lines are compared with those that ``nhin.read`` finds in the same JPEGs.
 """
 
 import os

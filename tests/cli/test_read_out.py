@@ -15,8 +15,11 @@ from PIL import Image
 
 from nhin.cli.app import main
 from nhin.errors import CheckpointError
+from nhin.image import clipboard
+from nhin.image import fetch as fetch_module
 from nhin.image import pdf as pdf_module
 from nhin.reading import reader as reading
+from nhin.reading.document_writer import SUFFIXES
 from nhin.reading.result import Recognition
 
 
@@ -187,3 +190,97 @@ def test_a_searchable_pdf_of_a_picture_has_its_words_over_the_picture(inputs, tm
     page = pypdfium2.PdfDocument((tmp_path / "ra" / "a.pdf").read_bytes())[0]
     assert page.get_textpage().get_text_range() == "biển số"
     assert max(page.get_size()) == pytest.approx(842, abs=1)  # as long as A4
+
+
+@pytest.mark.parametrize("format", ["text", "json", "pdf"])
+def test_a_pdf_goes_on_at_the_page_where_it_was_interrupted(tmp_path, monkeypatch, format):
+    """What comes out is what an uninterrupted run writes, and no page is read twice."""
+    source, out = tmp_path / "dài.pdf", tmp_path / "ra"
+    source.write_bytes(make_pdf(*[PdfPage(picture=(0, 0, 595, 842))] * 5))
+    read = Recognizer.read
+
+    def stop_at_fourth(self, crops):
+        if Recognizer.calls == 3:
+            raise KeyboardInterrupt
+        return read(self, crops)
+
+    words = (source, "--format", format, "--ocr", "always", "--out")
+    monkeypatch.setattr(Recognizer, "read", stop_at_fourth)
+    assert run(*words, out) == 130
+    assert [path.name for path in out.iterdir() if path.name.startswith(".dài")] == [
+        f".dài{SUFFIXES[format]}.pages"
+    ]
+    monkeypatch.setattr(Recognizer, "read", read)
+    assert run(*words, out) == 0
+    assert Recognizer.calls == 5
+    assert not list(out.glob(".dài*"))
+    assert run(*words, tmp_path / "một mạch") == 0
+    name = f"dài{SUFFIXES[format]}"
+    assert (out / name).read_bytes() == (tmp_path / "một mạch" / name).read_bytes()
+
+
+def test_pages_read_with_other_options_are_read_again(tmp_path, monkeypatch):
+    source, out = tmp_path / "dài.pdf", tmp_path / "ra"
+    source.write_bytes(make_pdf(*[PdfPage(picture=(0, 0, 595, 842))] * 3))
+    read = Recognizer.read
+
+    def stop_at_third(self, crops):
+        if Recognizer.calls == 2:
+            raise KeyboardInterrupt
+        return read(self, crops)
+
+    monkeypatch.setattr(Recognizer, "read", stop_at_third)
+    assert run(source, "--out", out) == 130
+    monkeypatch.setattr(Recognizer, "read", read)
+    assert run(source, "--out", out, "--min-confidence", "0.1") == 0
+    assert Recognizer.calls == 5
+
+
+def test_annotated_pictures_lie_as_the_inputs_do(inputs, tmp_path):
+    out = tmp_path / "vẽ"
+    words = (inputs / "a.png", inputs / "trong", inputs / "thư.pdf", "--annotate", out)
+    assert run(*words) == 0
+    assert list_files(out) == ["a.jpg", "thư.jpg", "thư.page-2.jpg", "trong", "trong/b.jpg"]
+    with Image.open(out / "a.jpg") as drawn:
+        assert drawn.size == (60, 30)
+    assert run(inputs, "--recursive", "--annotate", inputs / "vẽ", "--out", inputs / "ra") == 0
+    assert run(inputs, "--recursive", "--annotate", inputs / "vẽ", "--out", inputs / "ra") == 0
+    assert manifest(inputs / "ra")["read-before"] == 4
+
+
+def test_page_xml_is_a_file_for_a_picture_and_refused_for_several_pages(inputs, tmp_path, capsys):
+    out = tmp_path / "ra"
+    assert run(inputs / "a.png", inputs / "thư.pdf", "--format", "page", "--out", out) == 3
+    assert list_files(out) == ["a.page.xml", "nhin-read.json"]
+    assert "a file of PAGE XML holds one" in capsys.readouterr().err
+    assert run(inputs / "thư.pdf", "--pages", "1", "--format", "page", "--out", out) == 0
+    assert ElementTree.parse(out / "thư.page.xml").getroot().tag.endswith("PcGts")
+
+
+def test_the_clipboard_and_addresses_are_read_like_files(inputs, monkeypatch, capsys):
+    picture = Image.new("RGB", (60, 30), "white")
+    picture.paste("black", (10, 10, 30, 20))
+    monkeypatch.setattr(clipboard, "read_clipboard", lambda: picture)
+    monkeypatch.setattr(fetch_module, "fetch", lambda url: (inputs / "thư.pdf").read_bytes())
+    assert run("--clipboard", "--fetch", "https://example.org//a.pdf") == 0
+    text = capsys.readouterr().out
+    assert "==> the clipboard <==\nbiển số\n" in text
+    assert "==> https://example.org//a.pdf <==\nKính gửi\n" in text
+    monkeypatch.setattr(clipboard, "read_clipboard", lambda: [inputs / "a.png", inputs / "trong" / "b.png"])
+    assert run("--clipboard", "--format", "tsv") == 0
+    assert capsys.readouterr().out.count("biển số") == 2
+
+
+@pytest.mark.parametrize("words", [["--clipboard"], ["--fetch", "https://example.org/a.png"], ["-"]])
+@pytest.mark.parametrize("option", ["--out", "--annotate"])
+def test_what_has_no_file_name_goes_to_no_folder(tmp_path, monkeypatch, capsys, words, option):
+    monkeypatch.setattr(clipboard, "read_clipboard", lambda: Image.new("RGB", (9, 9)))
+    assert run(*words, option, tmp_path / "ra") == 2
+    assert f"{option} names files after those that are read" in capsys.readouterr().err
+
+
+def test_an_address_is_read_only_with_fetch(capsys):
+    assert run("https://example.org/a.png") == 2
+    assert "--fetch" in capsys.readouterr().err
+    assert run("--fetch", "http://127.0.0.1/a.png") == 3
+    assert "127.0.0.1, which is not on the public internet" in capsys.readouterr().err

@@ -1,34 +1,31 @@
 """``nhin read``: text in pictures."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from nhin.cli.output import print_error
+from nhin.cli.read_sources import FileOptions, Source, Stream, list_sources
 from nhin.errors import CheckpointError, NhinError, PictureError, UnknownName, UsageError
-from nhin.files import read_bytes
 from nhin.ranges import THREADS, Range
 from nhin.reading.confidence import MIN_CONFIDENCE
-from nhin.reading.onnx_model import DEFAULT_MODEL
+from nhin.reading.onnx_model import DEFAULT_MODEL, MANIFEST, hash_model
+from nhin.version import __version__
 
 if TYPE_CHECKING:
     from nhin.reading.documents import ReadPage
+    from nhin.reading.kept_pages import KeptPages
     from nhin.reading.reading import Reading
 
-    Source = Path | NhinError | None
-
-STDIN = "standard input"
-_MAX_LIST = 64 * 2**20
 ERROR_CODES = ("page-skipped", "too-much-text")
 """Warnings that give the exit code of an error."""
 OPTIONS = tuple(
-    "--format --out --recursive --list --crop --min-confidence --pages --ocr --weights --digest --example "
-    "--workers --help".split()
+    "--format --out --annotate --recursive --list --clipboard --fetch --crop --min-confidence --pages --ocr "
+    "--weights --digest --example --workers --help".split()
 )
 
 
@@ -50,31 +47,12 @@ class PageOptions:
     workers: Annotated[int, THREADS] = 1
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class FileOptions:
-    """Which files are read, and where their texts go.
-
-    Args:
-        out: Write a file for each input into this folder, in folders like those of the inputs. What is
-            there already is not read again; nhin-read.json tells what failed and why.
-        recursive: Read the folders in folders, too.
-        list: A file with a path in each line, all to be read; - for standard input.
-        example: Read the street sign that comes with nhin.
-    """
-
-    out: Path | None = None
-    recursive: bool = False
-    list: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None
-    example: bool = False
-
-
 _ALL_PAGES, _TO_OUTPUT = PageOptions(), FileOptions()
 
 
 def read(
     *paths: Annotated[Path, Parameter(allow_leading_hyphen=True)],
-    format: Literal["text", "markdown", "tsv", "json", "hocr", "alto", "pdf"] = "text",
+    format: Literal["text", "markdown", "tsv", "json", "hocr", "alto", "page", "pdf"] = "text",
     crop: bool = False,
     min_confidence: Annotated[float, Range(0, 1)] = MIN_CONFIDENCE,
     weights: str = DEFAULT_MODEL,
@@ -92,7 +70,8 @@ def read(
         format: text: the lines alone, tabs between the cells of a table, a form feed between pages. markdown:
             headings, paragraphs, tables. tsv: path, page, line, text, confidence (0 to 1), box. json: one
             object per page and line, with the position of every character, and the blocks of the page.
-            hocr, alto: XML, one document per file. pdf: the pictures with the text over them, invisible.
+            hocr, alto, page (PAGE): XML, a document for each file. pdf: the pictures with the text over them,
+            invisible.
         crop: The pictures are single words or lines already: detect no lines.
         min_confidence: Lines whose confidence, the geometric mean of their characters', is below this (0
             to 1) are left out and counted on standard error; 0 shows all.
@@ -105,37 +84,43 @@ def read(
     for path in paths:
         if str(path).startswith("-") and str(path) != "-" and not path.exists():
             raise UnknownName("option", str(path), OPTIONS)
-    if files.example:
-        paths = (*paths, Path(__file__).parents[1] / "examples" / "street_sign.png")
-    paths = (*paths, *_read_list(files.list))
-    if not paths:
-        raise UsageError("nothing to read: give pictures, folders, or - for standard input")
+    from nhin.cli.annotate_pages import PageAnnotator
+    from nhin.cli.read_folder import FolderRun, find_base
     from nhin.cli.read_workers import open_reader, read_ahead
     from nhin.image.page_ranges import parse_pages
     from nhin.reading.documents import DocumentOptions, read_document
 
     ranges = None if part.pages is None else parse_pages(part.pages)
     options = DocumentOptions(crop, ranges, part.ocr)
-    sources = list(_iter_sources(paths, files))
+    sources = list_sources(paths, files)
     _check_format(format, sources, files)
+    base = find_base([path for path in (*paths, *sources) if isinstance(path, Path)])
+    files_read = [source for source in sources if isinstance(source, Path)]
+    annotate = None if files.annotate is None else PageAnnotator(files.annotate, files_read, base)
     settings = {"weights": weights, "digest": digest, "min_confidence": min_confidence}
     with open_reader(settings, crop, part.workers) as reader:
 
-        def read_pages(source: Path | None) -> "Iterator[ReadPage]":
-            file, name = (sys.stdin.buffer, STDIN) if source is None else (source, str(source))
-            return read_document(reader, file, name, options)
+        def read_pages(source: Path | Stream, kept: "KeptPages | None" = None) -> "Iterator[ReadPage]":
+            file, name = (source.open(), source.name) if isinstance(source, Stream) else (source, str(source))
+            pages = read_document(reader, file, name, replace(options, kept=kept))
+            return pages if annotate is None or isinstance(source, Stream) else annotate.write(source, pages)
 
         if files.out is None:
             return _print_all(sources, format, read_ahead(read_pages, sources, part.workers))
-        from nhin.cli.read_folder import FolderRun, find_base
+        key = repr((__version__, _identify(weights), min_confidence, options))
+        named = [source for source in sources if not isinstance(source, Stream)]
+        run = FolderRun(files.out, format, read_pages, ERROR_CODES, settings=key, workers=part.workers)
+        return run.run(named, base)
 
-        inputs = [source for source in sources if source is not None]
-        run = FolderRun(files.out, format, read_pages, ERROR_CODES, workers=part.workers)
-        return run.run(inputs, find_base(paths))
+
+def _identify(weights: str) -> str:
+    """Return the digest of exported weights; the name of those that come with nhin."""
+    is_folder = (Path(weights) / MANIFEST).is_file()
+    return hash_model(Path(weights)) if is_folder else weights
 
 
 def _print_all(
-    sources: "Sequence[Source]", format: str, read_pages: "Callable[..., Iterator[ReadPage]]"
+    sources: Sequence[Source], format: str, read_pages: "Callable[..., Iterator[ReadPage]]"
 ) -> int:
     """Print every source that can be read; return the worst exit code."""
     from nhin.reading.document_writer import WHOLE_FORMATS, DocumentWriter
@@ -148,7 +133,7 @@ def _print_all(
         if isinstance(source, NhinError):
             exit_code = max(exit_code, _report_failure(source))
             continue
-        name = STDIN if source is None else str(source)
+        name = source.name if isinstance(source, Stream) else str(source)
         title = _format_title(name, format, number) if len(sources) > 1 else ""
         writer = DocumentWriter(sys.stdout.buffer, format, name) if format in WHOLE_FORMATS else None
         try:
@@ -177,49 +162,22 @@ def _print_page(reading: "Reading", name: str, format: str, before: str) -> str:
     return PAGE_BREAKS.get(format, "")
 
 
-def _check_format(format: str, sources: "Sequence[Source]", files: FileOptions) -> None:
+def _check_format(format: str, sources: Sequence[Source], files: FileOptions) -> None:
     """Refuse to write several documents into one, a PDF to a terminal, and standard input into a folder."""
     from nhin.reading.document_writer import WHOLE_FORMATS
 
+    stream = next((source for source in sources if isinstance(source, Stream)), None)
+    if stream and (files.out or files.annotate):
+        option = "--out" if files.out else "--annotate"
+        raise UsageError(f"{option} names files after those that are read; {stream.name} has no file name")
     if files.out is not None:
-        if None in sources:
-            raise UsageError("--out names files after those that are read; standard input has no name")
-    elif format in WHOLE_FORMATS and len(sources) > 1:
+        return
+    if format in WHOLE_FORMATS and len(sources) > 1:
         raise UsageError(f"--format {format} makes a document of each file: give --out FOLDER, or one file")
-    elif format == "pdf" and sys.stdout.isatty():
+    if format == "pdf" and sys.stdout.isatty():
         raise UsageError(
             "a PDF is not for a terminal: give --out FOLDER, or send it to a file with > text.pdf"
         )
-
-
-def _read_list(file: Path | None) -> Sequence[Path]:
-    """Return the paths in the lines of a file, of standard input for -."""
-    if file is None:
-        return []
-    if str(file) == "-":
-        data = sys.stdin.buffer.read(_MAX_LIST + 1)[:_MAX_LIST]
-    else:
-        data = read_bytes(file, _MAX_LIST, UsageError)
-    return [Path(os.fsdecode(line)) for line in data.splitlines() if line.strip()]
-
-
-def _iter_sources(paths: tuple[Path, ...], files: FileOptions) -> "Iterator[Source]":
-    """Yield the path of each file, None for standard input, or an error; each once, none in ``--out``."""
-    from nhin.image.inputs import expand_paths
-
-    out = None if files.out is None else Path(os.path.normpath(files.out.absolute()))
-    done: set[Path] = set()
-    for path in paths:
-        if str(path) == "-":
-            yield None
-            continue
-        for item in expand_paths([path], files.recursive):
-            if isinstance(item, Path):
-                is_output = item != path and out in Path(os.path.normpath(item.absolute())).parents
-                if out is not None and (is_output or item in done):
-                    continue
-                done.add(item)
-            yield item
 
 
 def _format_title(name: str, format: str, number: int) -> str:

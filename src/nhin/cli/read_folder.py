@@ -14,12 +14,13 @@ from nhin.errors import CheckpointError, NhinError, PictureError, UsageError
 from nhin.files import lock_folder, open_atomic, write_atomic
 from nhin.reading.document_writer import SUFFIXES, DocumentWriter
 from nhin.reading.documents import ReadPage
+from nhin.reading.kept_pages import KeptPages, keep_pages
 from nhin.reading.read_many import map_ordered
 from nhin.reading.reading import Reading
 
 MANIFEST = "nhin-read.json"
 VERSION = 1
-ReadPages = Callable[[Path], Iterator[ReadPage]]
+ReadPages = Callable[[Path, KeptPages | None], Iterator[ReadPage]]
 Note = Callable[[], object]
 
 
@@ -30,9 +31,10 @@ class FolderRun:
     Args:
         out: The folder.
         format: A key of ``SUFFIXES``.
-        read: Reads the pages of one input.
+        read: Reads the pages of one input; those that are kept, not again.
         error_codes: Warnings that give the exit code of an error.
         workers: Threads that read inputs at the same time.
+        settings: All that decides how inputs are read: pages kept with others are read again.
     """
 
     out: Path
@@ -44,6 +46,7 @@ class FolderRun:
     warnings: list[dict[str, Any]] = field(default_factory=list)
     exit_code: int = 0
     workers: int = 1
+    settings: str = ""
 
     def run(self, sources: Sequence[Path | NhinError], base: Path) -> int:
         """Read every input that is not done yet; return the worst exit code.
@@ -73,9 +76,12 @@ class FolderRun:
         try:
             if _is_done(source, target):
                 return [partial(self.counts.update, ["read-before"])]
-            with open_atomic(target, UsageError) as file:
+            with (
+                keep_pages(target, source, self.settings) as kept,
+                open_atomic(target, UsageError) as file,
+            ):
                 writer = DocumentWriter(file, self.format, str(source))
-                for page in self.read(source):
+                for page in self.read(source, kept):
                     writer.add(page)
                     notes.append(partial(self._note_warnings, source, page.reading))
                 writer.finish()

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from nhin.cli.output import print_error
@@ -34,7 +33,7 @@ def open_reader(settings: dict[str, Any], crop: bool, workers: int) -> Iterator[
 
 
 def read_ahead(
-    read_pages: Callable[[Any], Pages], sources: Sequence[Path | NhinError | None], workers: int
+    read_pages: Callable[[Any], Pages], sources: Sequence[object], workers: int
 ) -> Callable[[Any], Pages]:
     """Return a function that gives the pages of each source, in turn, while those after it are read.
 

@@ -28,7 +28,7 @@ _CONVERTED = {
 }
 _WITH_ALPHA = 13
 """Bytes of a pixel that converting takes beside the stored picture; the rest becomes RGBA, then RGB."""
-_DECODER = {"WEBP": 12, "AVIF": 6, "JPEG2000": 16, "GIF": 4}
+_DECODER = {"WEBP": 12, "AVIF": 6, "JPEG2000": 16, "GIF": 4, "HEIF": 8}
 """Bytes of a pixel that a decoder keeps beside the picture."""
 _START_OF_SCAN = re.compile(rb"\xff\xda")
 

@@ -18,7 +18,7 @@ def handle(values: dict[str, Any], arrays: list[NDArray]) -> Message:
     data = arrays[0].tobytes() if arrays else _file
     _file = data if values["has_more"] else b""
     try:
-        picture = decode_file(data, values["name"], values["offset"])
+        picture = decode_file(data, values["name"], values["offset"], values["frame"])
     except PictureError as why:
         return {"refused": str(why), "used": time.process_time()}, []
     numbers = {"width": picture.width, "height": picture.height, "others": picture.others}
@@ -28,5 +28,8 @@ def handle(values: dict[str, Any], arrays: list[NDArray]) -> Message:
 if __name__ == "__main__":
     from PIL import Image
 
+    from nhin.image.heic import register_heic
+
     Image.init()  # no file can be opened later
+    register_heic()
     serve(handle)

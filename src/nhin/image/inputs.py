@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nhin.errors import PictureError
 
-_KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif ppm pgm pbm pnm jp2 tga pdf"
+_KINDS = "jpg jpeg jpe jfif png gif bmp dib tif tiff webp avif heic heif ppm pgm pbm pnm jp2 tga pdf"
 SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
 _PATTERN = re.compile(r"[*?\[]")
 

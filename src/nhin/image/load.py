@@ -25,6 +25,7 @@ from PIL import Image
 from nhin.errors import PictureError
 from nhin.image.color import from_array, over_white, to_8bit
 from nhin.image.decode_cost import MAX_DECODE_BYTES, decode_bytes, has_many_scans
+from nhin.image.heic import check_heic
 from nhin.image.quiet import ignore_warnings
 from nhin.image.tiff import MAX_PAGES, list_tiff_pages, point_to_page
 from nhin.sandbox import Sandbox, SandboxError
@@ -41,7 +42,8 @@ MAX_FAILURES = 3
 
 # No PostScript: Pillow would pass it to another program. Formats that need no search come first.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA")
-_ANIMATIONS = ("GIF", "WEBP", "PNG", "AVIF")
+_ANIMATIONS = ("GIF", "WEBP", "PNG", "AVIF", "HEIF")
+_MAY_MOVE = re.compile(rb"(?s)GIF8|RIFF.{4}WEBP|\x89PNG|.{4}ftyp")
 # TIFF, JPEG 2000, AVIF and other boxes, ICO.
 _APART = re.compile(rb"(?s)II[*+]\0|MM\0[*+]|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp|\0\0\x01\0")
 _LARGE_FILE = 16 * 2**20
@@ -63,7 +65,6 @@ _DECODE_ERRORS = (
 )
 _UNSUPPORTED = (
     (re.compile(rb"^%PDF-"), "is a PDF; turn its pages into pictures first"),
-    (re.compile(rb"(?s)^.{4}ftyp(heic|heix|mif1|heim|hevc)"), "is a HEIC photo; save it as JPEG first"),
     (re.compile(rb"(?i)^\s*<(\?xml|svg)"), "is a vector drawing (SVG); save it as PNG first"),
 )
 _ORIENTATION = 0x0112
@@ -110,6 +111,7 @@ def load_picture(source: PictureSource, name: str | None = None) -> NDArray[np.u
 
     Raises:
         PictureError: Missing, torn, not a picture, or too large.
+        MissingExtra: It is a HEIC photo, and pillow-heif is not installed.
     """
     return open_picture(source, name).pixels
 
@@ -132,6 +134,7 @@ def open_picture(source: PictureSource, name: str | None = None) -> Picture:
     data = _read_bytes(source, name)
     if len(data) <= _LARGE_FILE and not _APART.match(data):
         return decode_file(data, name)
+    check_heic(data, name)
     pages = list_tiff_pages(data)
     picture = _decode_apart(_FileForChild(data), name)
     return replace(picture, others=len(pages.offsets) - 1) if pages and len(pages.offsets) > 1 else picture
@@ -142,7 +145,8 @@ def open_pages(
 ) -> Iterator[Page]:
     """Open the pages of a picture one by one, each only when it is asked for.
 
-    A TIFF may have up to ``MAX_PAGES``; other files have one. A page that cannot be opened is yielded with
+    A TIFF may have up to ``MAX_PAGES``. Other files have one, unless ``wanted`` is given: the pages of an
+    animation are then its frames. A page that cannot be opened is yielded with
     the reason, and so is one more after the last where pages are missing or too many: the others are opened
     all the same. Every page has the limits of one picture.
 
@@ -157,6 +161,9 @@ def open_pages(
     name = name or source_name(source)
     data = read_source(source, name)
     pages = list_tiff_pages(data) if isinstance(data, bytes) else None
+    if wanted is not None and isinstance(data, bytes) and _MAY_MOVE.match(data):
+        yield from _open_frames(_FileForChild(data), name, wanted)
+        return
     if pages is None or (len(pages.offsets) < 2 and not (pages.offsets and pages.is_torn)):
         if wanted is None or 1 in wanted:
             yield Page(1, 1, open_picture(data, name))
@@ -183,12 +190,41 @@ def open_pages(
         yield Page(end + 1, end + 1, PictureError(f"{name} {reason}"))
 
 
-def decode_file(data: bytes, name: str, offset: int | None = None) -> Picture:
-    """Decode the bytes of a file in this process; of a TIFF, the page with its directory at ``offset``."""
+def _open_frames(file: "_FileForChild", name: str, wanted: Container[int]) -> Iterator[Page]:
+    """Open the frames of an animation that are wanted; the first is decoded first, to count them."""
+    check_heic(file.data, name)
+    first = _decode_apart(file, name, has_more=True)
+    count = min(first.others + 1, MAX_PAGES)
+    if 1 in wanted:
+        yield Page(1, count, replace(first, others=0))
+    del first
+    failures = 0
+    for number in (number for number in range(2, count + 1) if number in wanted):
+        try:
+            picture = _decode_apart(file, f"{name}, frame {number},", frame=number - 1, has_more=True)
+            yield Page(number, count, replace(picture, others=0))
+        except PictureError as why:
+            yield Page(number, count, why)
+            failures += 1
+            if failures == MAX_FAILURES:
+                return
+
+
+def decode_file(data: bytes, name: str, offset: int | None = None, frame: int = 0) -> Picture:
+    """Decode the bytes of a file in this process; see ``open_pages``.
+
+    Args:
+        data: The file.
+        name: Its name in errors.
+        offset: Of a TIFF, where the directory of the page is.
+        frame: Of an animation, counted from 0.
+    """
     with ignore_warnings():
         try:
             file = io.BytesIO(data if offset is None else point_to_page(data, offset))
-            image = Image.open(file, formats=_FORMATS)
+            image = Image.open(file, formats=[*_FORMATS, *({"HEIF"} & Image.OPEN.keys())])
+            if frame:
+                image.seek(frame)
         except Image.DecompressionBombError:
             raise PictureError(_too_large_message(name)) from None
         except _DECODE_ERRORS:
@@ -213,7 +249,7 @@ class _FileForChild:
 
 
 def _decode_apart(
-    file: _FileForChild, name: str, offset: int | None = None, has_more: bool = False
+    file: _FileForChild, name: str, offset: int | None = None, has_more: bool = False, *, frame: int = 0
 ) -> Picture:
     """Decode a file, or one of its pages, in a child process, which is kept for the next picture."""
     global _child, _child_seconds, _child_file  # one for the process
@@ -225,7 +261,7 @@ def _decode_apart(
                 _child = Sandbox("nhin.image.decode_worker", MAX_DECODE_BYTES)
                 _child_seconds, _child_file = 0.0, 0
             arrays = [] if _child_file == file.key else [np.frombuffer(file.data, np.uint8)]
-            request = {"name": name, "offset": offset, "has_more": has_more}
+            request = {"name": name, "offset": offset, "frame": frame, "has_more": has_more}
             values, answer = _child.call(request, arrays, _child_seconds + MAX_SECONDS)
         except SandboxError as why:
             raise PictureError(f"{name} cannot be decoded: its process {why.reason}") from why

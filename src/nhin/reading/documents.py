@@ -9,6 +9,7 @@ from nhin.image.load import MAX_FAILURES, Page, Picture, PictureSource, open_pag
 from nhin.image.page_ranges import PageRanges
 from nhin.image.pdf import MIN_DPI, PageText, PdfFile, is_pdf
 from nhin.image.tiff import MAX_PAGES
+from nhin.reading.kept_pages import KeptPages
 from nhin.reading.layout import arrange_lines
 from nhin.reading.reading import Reading
 from nhin.reading.result import ReadingWarning
@@ -32,11 +33,23 @@ class DocumentOptions:
     """What is read: ``pages`` (all, if None), and for PDFs when pages are read as pictures.
 
     ``auto``: where the text layer cannot be trusted. ``crop``: the pictures are single words or lines.
+    ``kept``: pages of this file that were read before, and where those read now are kept.
     """
 
     crop: bool = False
     pages: PageRanges | None = None
     ocr: OcrMode = "auto"
+    kept: KeptPages | None = None
+
+    def read_once(self, number: int, read: Callable[[], tuple[Reading, float]]) -> tuple[Reading, float]:
+        """Return a page that was kept, and its pixels per inch; or read it, and keep it."""
+        found = self.kept and self.kept.find(number)
+        if found:
+            return found
+        page = read()
+        if self.kept:
+            self.kept.add(*page)
+        return page
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +109,12 @@ def _read_picture_page(reader: PictureReader, page: Page, name: str, options: Do
     if isinstance(picture, PictureError):
         return _skip(page.number, str(picture))
     name = name if page.count == 1 else f"{name}, page {page.number},"
-    reading = replace(reader.read_picture(picture, options.crop, name), page=page.number)
-    return ReadPage(reading, max(picture.width, picture.height) / _A4_INCHES, lambda: picture)
+
+    def read() -> tuple[Reading, float]:
+        reading = replace(reader.read_picture(picture, options.crop, name), page=page.number)
+        return reading, max(picture.width, picture.height) / _A4_INCHES
+
+    return ReadPage(*options.read_once(page.number, read), lambda: picture)
 
 
 @dataclass(slots=True)
@@ -142,30 +159,38 @@ class _PdfReader:
 
     def read_page(self, number: int) -> ReadPage:
         """Read a page, counted from 1."""
+        new: list[Picture] = []
+        page = self.options.read_once(number, lambda: self._read_new(number, new))
+        return ReadPage(*page, lambda: new[0] if new else self.pdf.render(number)[0])
+
+    def _read_new(self, number: int, rendered: list[Picture]) -> tuple[Reading, float]:
+        """Return a page and its pixels per inch; add its picture to a list if it was rendered."""
         name = f"{self.pdf.name}, page {number}," if self.pdf.count > 1 else self.pdf.name
         if self.options.ocr != "always":
             text = self.pdf.read_text(number)
             fault = find_fault(text)
             if not fault or self.options.ocr == "never":
-                return self._read_text(number, text, f"{name} {fault}" if fault else "")
+                return _read_text(number, text, f"{name} {fault}" if fault else "")
         picture, dpi = self.pdf.render(number)
         if dpi < MIN_DPI:
             sides = " x ".join(f"{side / dpi * 0.0254:.2f}" for side in (picture.width, picture.height))
             raise PictureError(f"{name} is {sides} meters, too large to be read as a picture")
-        reading = replace(self.reader.read_picture(picture, self.options.crop, name), page=number)
-        return ReadPage(reading, dpi, lambda: picture)
+        rendered.append(picture)
+        return replace(self.reader.read_picture(picture, self.options.crop, name), page=number), dpi
 
-    def _read_text(self, number: int, text: PageText, fault: str) -> ReadPage:
-        layout = arrange_lines(make_lines(text))
-        message = f"{fault}; it was not read as a picture, as --ocr never says"
-        reading = Reading(
-            layout.lines,
-            text.width,
-            text.height,
-            number,
-            (ReadingWarning("text-layer", message),) if fault else (),
-            layout.turn,
-            layout.blocks,
-            "text",
-        )
-        return ReadPage(reading, text.dpi, lambda: self.pdf.render(number)[0])
+
+def _read_text(number: int, text: PageText, fault: str) -> tuple[Reading, float]:
+    """Return a page by its text layer, with a warning of what is wrong with it."""
+    layout = arrange_lines(make_lines(text))
+    message = f"{fault}; it was not read as a picture, as --ocr never says"
+    reading = Reading(
+        layout.lines,
+        text.width,
+        text.height,
+        number,
+        (ReadingWarning("text-layer", message),) if fault else (),
+        layout.turn,
+        layout.blocks,
+        "text",
+    )
+    return reading, text.dpi

@@ -29,7 +29,6 @@ from ocrmypdf.hocrtransform import (  # pyright: ignore[reportMissingImports]
 from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
-from nhin import __version__
 from nhin.errors import NhinError, PictureError
 from nhin.image.load import open_picture
 from nhin.reading.document_writer import DocumentWriter
@@ -42,6 +41,7 @@ from nhin.reading.orientation import align_directions, settle_orientation
 from nhin.reading.reader import Reader
 from nhin.reading.reading import Reading
 from nhin.reading.result import Box, Line, Point, Word
+from nhin.version import __version__
 
 LANGUAGES = frozenset({"vie", "eng"})
 """Of OCRmyPDF's ``-l``; English is there because it is the default, and within Vietnamese text."""
@@ -205,7 +205,7 @@ def _load_reader() -> Reader:
 
 @lru_cache(maxsize=1)
 def _make_reader() -> Reader:
-    return Reader()
+    return Reader(threads=1)
 
 
 @contextmanager

@@ -41,6 +41,14 @@ class Formats:
         """Return an ALTO file."""
         return self.format("alto", name)
 
+    def to_page_xml(self, name: str = "") -> str:
+        """Return a file of PAGE XML, which holds one page.
+
+        Raises:
+            PictureError: It has several pages.
+        """
+        return self.format("page", name)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading(PageResult, Formats):

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
+from nhin.errors import PictureError
 from nhin.reading.alto import ALTO_FOOT, make_alto_head, to_alto
 from nhin.reading.hocr import HOCR_FOOT, make_hocr_head, to_hocr
 from nhin.reading.markdown import MARKDOWN_PAGE_BREAK, to_markdown
+from nhin.reading.page_xml import PAGE_XML_FOOT, make_page_xml_head, to_page_xml
 from nhin.reading.result import Line, PageResult
 
 TSV_HEAD = "path\tpage\tline\ttext\tconfidence\tbox\n"
@@ -59,12 +61,29 @@ WRITERS: dict[str, Callable[[PageResult, str], str]] = {
     "json": to_json_line,
     "hocr": to_hocr,
     "alto": to_alto,
+    "page": to_page_xml,
 }
 PAGE_BREAKS = {"text": PAGE_BREAK, "markdown": MARKDOWN_PAGE_BREAK}
 """Between two pages of a file."""
-HEADS = {"tsv": lambda path: TSV_HEAD, "hocr": make_hocr_head, "alto": make_alto_head}
-FEET = {"hocr": HOCR_FOOT, "alto": ALTO_FOOT}
+HEADS = {
+    "tsv": lambda path: TSV_HEAD,
+    "hocr": make_hocr_head,
+    "alto": make_alto_head,
+    "page": make_page_xml_head,
+}
+FEET = {"hocr": HOCR_FOOT, "alto": ALTO_FOOT, "page": PAGE_XML_FOOT}
 """Before the first page of a file, and after the last."""
+
+
+def check_page_count(count: int, format: str, path: str) -> None:
+    """Refuse several pages where a file of a format holds one.
+
+    Raises:
+        PictureError: The message says what to do.
+    """
+    if format == "page" and count > 1:
+        reason = "a file of PAGE XML holds one; choose it with --pages, or take hocr or alto"
+        raise PictureError(f"{path} has several pages: {reason}")
 
 
 def format_pages(pages: Iterable[PageResult], format: str, path: str) -> str:
@@ -72,6 +91,7 @@ def format_pages(pages: Iterable[PageResult], format: str, path: str) -> str:
     parts = [WRITERS[format](page, path) for page in pages]
     if not parts:
         return ""
+    check_page_count(len(parts), format, path)
     head = HEADS[format](path) if format in HEADS else ""
     return head + PAGE_BREAKS.get(format, "").join(parts) + FEET.get(format, "")
 

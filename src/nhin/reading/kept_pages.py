@@ -1,0 +1,157 @@
+"""The pages of a file that were read before an interruption, in a hidden file beside the output.
+
+A line of JSON for each page, appended when it is read, after a line with the key: a hash of the input and of
+everything that decides how it is read. A line that a kill or a power cut tore is cut off.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from nhin.errors import CheckpointError, NhinError, UsageError
+from nhin.files import explain_os_error, hash_file
+from nhin.reading.reading import Reading
+from nhin.reading.result import Char, Line, ReadingWarning, TextBlock
+
+MANY_PAGES = (".pdf", ".tif", ".tiff")
+_VERSION = 1
+_MAX_LINE = 64 * 2**20
+
+
+class KeptPages:
+    """Keeps what was read of each page of one input; ``file`` is open for reading and writing at both ends.
+
+    Args:
+        file: What an earlier run left, or empty.
+        key: Of the input and the settings; pages of another key are dropped.
+    """
+
+    def __init__(self, file: IO[bytes], key: str) -> None:
+        self._file = file
+        self._offsets: dict[int, int] = {}
+        head = json.dumps({"version": _VERSION, "key": key}).encode() + b"\n"
+        file.seek(0)
+        end = len(head) if file.readline(_MAX_LINE) == head else 0
+        if end:
+            end = self._list_pages(end)
+        file.seek(end)
+        file.truncate()
+        if not end:
+            file.write(head)
+            file.flush()
+
+    def _list_pages(self, end: int) -> int:
+        """Note where each page is; return where the last whole line ends."""
+        while (line := self._file.readline(_MAX_LINE)).endswith(b"\n"):
+            try:
+                self._offsets[int(json.loads(line)["page"])] = end
+            except (ValueError, KeyError, TypeError):
+                break
+            end += len(line)
+        return end
+
+    def find(self, number: int) -> tuple[Reading, float] | None:
+        """Return a page, counted from 1, and its pixels per inch; None if it was not read yet."""
+        offset = self._offsets.get(number)
+        if offset is None:
+            return None
+        self._file.seek(offset)
+        try:
+            tree = json.loads(self._file.readline(_MAX_LINE))
+            return _parse_reading(tree), float(tree["dpi"])
+        except (ValueError, KeyError, TypeError, RuntimeError):  # the last where lines are missing
+            return None
+
+    def add(self, reading: Reading, dpi: float) -> None:
+        """Keep a page.
+
+        Raises:
+            UsageError: There is no room for it.
+        """
+        with explain_os_error(f"keep page {reading.page}", UsageError):
+            self._offsets[reading.page] = self._file.seek(0, 2)
+            line = json.dumps(_make_tree(reading) | {"dpi": dpi}, separators=(",", ":"))
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
+
+
+@contextmanager
+def keep_pages(target: Path, source: Path, settings: str) -> Iterator[KeptPages | None]:
+    """Yield the pages kept for an output; they go with success, and with an input that cannot be read.
+
+    Args:
+        target: The output; pages are kept in ``.NAME.pages`` beside it.
+        source: The input; None is yielded for kinds of files that have one page.
+        settings: All that decides how the input is read.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    if source.suffix.lower() not in MANY_PAGES or not source.is_file():
+        yield None
+        return
+    path = target.with_name(f".{target.name}.pages")
+    with explain_os_error(f"write {path}", UsageError):
+        key = hashlib.sha256(f"{hash_file(source)} {settings}".encode()).hexdigest()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        file = path.open("r+b")
+    with file:
+        try:
+            yield KeptPages(file, key)
+        except (CheckpointError, UsageError):
+            raise  # the same command may go on when the reason has gone
+        except NhinError:
+            path.unlink(missing_ok=True)
+            raise
+    path.unlink(missing_ok=True)
+
+
+def _make_tree(reading: Reading) -> dict[str, Any]:
+    """Return a page for JSON: its lines, and its blocks by the number of lines in each cell."""
+    return {
+        "page": reading.page,
+        "size": [reading.width, reading.height, reading.turn],
+        "source": reading.source,
+        "lines": [_list_line(line) for line in reading.lines],
+        "blocks": [
+            [block.kind, block.level, [[len(cell) for cell in row] for row in block.rows]]
+            for block in reading.blocks
+        ],
+        "warnings": [asdict(warning) for warning in reading.warnings],
+    }
+
+
+def _list_line(line: Line) -> list[Any]:
+    chars = [[char.text, char.confidence, char.box] for char in line.chars]
+    return [line.text, line.confidence, line.box, chars, line.alternatives]
+
+
+def _parse_reading(tree: Any) -> Reading:
+    lines = tuple(map(_parse_line, tree["lines"]))
+    rest, blocks = iter(lines), []
+    for kind, level, rows in tree["blocks"]:
+        cells = tuple(tuple(tuple(next(rest) for _ in range(count)) for count in row) for row in rows)
+        blocks.append(TextBlock(kind, cells, level))
+    width, height, turn = tree["size"]
+    warnings = tuple(ReadingWarning(**warning) for warning in tree["warnings"])
+    return Reading(lines, width, height, tree["page"], warnings, turn, tuple(blocks), tree["source"])
+
+
+def _parse_line(parts: Any) -> Line:
+    text, confidence, box, chars, alternatives = parts
+    return Line(
+        text,
+        confidence,
+        _parse_box(box),
+        tuple(Char(own, sure, _parse_box(corners)) for own, sure, corners in chars),
+        tuple((other, probability) for other, probability in alternatives),
+    )
+
+
+def _parse_box(corners: Any) -> Any:
+    return tuple((x, y) for x, y in corners)
