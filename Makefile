@@ -13,10 +13,10 @@ VENV = command -v $(PYTHON) >/dev/null || { echo "nhin: there is no $(PYTHON) he
 RUN = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help read test oracles check format lint types imports sizes house bench pages fonts train clean
+.PHONY: help read test oracles check format lint types imports sizes house bench bench-gpu pages fonts train clean
 
 help: ## list what can be done
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 read: ## read the bundled street sign, or IMAGE="photo.jpg more.jpg" (ARGS="--format json")
 	@$(VENV) read
@@ -60,7 +60,11 @@ house: ## check import cycles, hidden imports and names used twice alone
 
 bench: ## measure cost on this machine; results go to benchmarks/
 	@$(VENV) test
-	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; exit 0; }; $(RUN) "$$script" $(ARGS) || exit 1; done
+	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; exit 0; }; case "$$script" in */gpu.py) continue;; esac; $(RUN) "$$script" $(ARGS) || exit 1; done
+
+bench-gpu: ## time our GPU kernels beside PyTorch's (at most 8 minutes; needs a GPU and the extra gpu)
+	@$(VENV) test
+	@$(RUN) benchmarks/gpu.py $(ARGS)
 
 pages: ## write the pages of docs/ that are made from docstrings and measurements
 	@$(VENV) test
