@@ -1,7 +1,10 @@
 """Measure reading of whole pages: drawn ones of all kinds, clean, scanned, photographed; Tesseract beside.
 
     python benchmarks/pages.py --fonts FOLDER --per-kind 2 --peers tesseract
+    python benchmarks/pages.py --documents TINOS ARIMO --dpi 150 200 300 --peers tesseract
 
+With --documents: twelve kinds of documents as people write them, laid out by a browser (``chromium``, or what
+NHIN_BROWSER names) in each of the faces, whose folders are named. Otherwise: random words, faces and colors.
 Pages are drawn with a seed that no network was trained on; FOLDER should hold such faces too. Figures: CER in
 reading order, CER of the lines wherever they stand, lines exactly right, lost and false lines, breaks of the
 order (a line that does not follow the one before it in the truth), CPU-seconds of one thread.
@@ -128,6 +131,21 @@ def _find_owner(page: DrawnPage, center: tuple[float, float]) -> int | None:
     return best
 
 
+def draw_all(arguments: argparse.Namespace) -> Iterator[tuple[str, DrawnPage]]:
+    """Yield the name of each page's process, and the page: documents, or random pages."""
+    if not arguments.documents:
+        yield from draw_pages(arguments)
+        return
+    from documents import draw_documents
+
+    faces = [Path(folder) for folder in arguments.documents]
+    drawn = draw_documents(faces, arguments.dpi, SEED, arguments.kinds)
+    for number, page in enumerate(drawn):
+        rng = np.random.default_rng((SEED, number))
+        for process in arguments.processes:
+            yield process, capture_page(page, process, rng, turn=arguments.turn, skew=arguments.skew)
+
+
 def draw_pages(arguments: argparse.Namespace) -> Iterator[tuple[str, DrawnPage]]:
     """Yield the name of each page's process, and the page."""
     source = PageSource(arguments.fonts, arguments.words, SEED)
@@ -174,7 +192,9 @@ def read_with_tesseract(page: DrawnPage) -> Found:
 def main() -> None:
     """Measure and print a table; write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fonts", nargs="+", required=True)
+    parser.add_argument("--fonts", nargs="+", default=[])
+    parser.add_argument("--documents", nargs="*", default=[])
+    parser.add_argument("--dpi", nargs="+", type=int, default=[150, 200, 300])
     parser.add_argument("--words", nargs="*", default=[])
     parser.add_argument("--kinds", nargs="*", default=[])
     parser.add_argument("--processes", nargs="+", default=list(PROCESSES))
@@ -192,7 +212,7 @@ def main() -> None:
     if "tesseract" in arguments.peers:
         readers["tesseract"] = read_with_tesseract
     tallies: dict[str, Tally] = {}
-    for process, page in draw_pages(arguments):
+    for process, page in draw_all(arguments):
         for name, read in readers.items():
             began = time.process_time(), os.times()
             found = read(page)
@@ -207,8 +227,9 @@ def main() -> None:
     for key, row in rows.items():
         print(key.ljust(36), "  ".join(f"{name} {value}" for name, value in row.items()))
     if arguments.out:
-        kept = ("kinds", "processes", "per_kind", "turn", "skew", "weights")
+        kept = ("documents", "dpi", "kinds", "processes", "per_kind", "turn", "skew", "weights")
         settings = {name: getattr(arguments, name) for name in kept}
+        settings["documents"] = [Path(folder).name for folder in arguments.documents]
         about = {"machine": describe_machine(), "seed": SEED, **settings}
         Path(arguments.out).write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 

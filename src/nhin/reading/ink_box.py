@@ -12,7 +12,7 @@ from nhin.image.preprocess import ink_channel
 _RIM = 0.07
 _WORK_HEIGHT = 48
 _EDGE_COLUMNS = 10
-_ABOVE, _BELOW = 0.75, 0.4
+_ABOVE, _BELOW = 0.75, 0.6
 _MAX_SIDE = 32_000
 
 

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from nhin.reading.line_shape import LineShape
 
 _SURE, _FILLED = 0.75, 0.15  # score, and share of a large line, of small lines that are real
+_SMALLER, _REACH = 0.7, 0.6  # ratio of heights; reach above and below the center line, in heights
+_FILLED_BY_SMALLER, _DOUBTFUL, _DIRECTED = 0.3, 0.1, 0.5
+"""Share of a line's place that smaller ones fill: of a line whose direction is told, and of another one; the
+certainty of a direction that is told."""
 _WORD = 2.5  # heights: longer than any stroke of a letter
 _MIDDLE = slice(2, 5)  # of the points along a center line
 _ACROSS = 30.0  # degrees between lines that cannot both be there
@@ -103,12 +107,30 @@ def merge_scales(fine: list[LineShape], coarse: list[LineShape], limit: float) -
             and fine[i].length >= _WORD * fine[i].height
             and (i in covered or _share_inside(points, line) > 0.25)
         ]
-        is_many = not same and bool(words or filled > _FILLED * line.length * line.height)
+        is_many = not same and bool(
+            words or filled > _FILLED * line.length * line.height or _is_filled(line, fine)
+        )
         if is_many or (covered and line.height <= limit):
             continue
         dropped.update(covered)
         kept.append(line)
     return [line for i, line in enumerate(fine) if i not in dropped] + kept
+
+
+def _is_filled(line: LineShape, fine: Sequence[LineShape]) -> bool:
+    """Return whether surer, lower lines fill the place of a line: two rows of a column, seen as one."""
+    smaller = [other for other in fine if other.score >= _SURE and other.height < _SMALLER * line.height]
+    edge = line.outline(_REACH, _REACH)
+    count = len(edge) // 2
+    first, second = edge[[0, count - 1]], edge[[-1, count]]  # both ends, above and below
+    down = np.linspace(0.1, 0.9, 7, dtype=np.float32)[:, None, None]
+    along = np.linspace(0.1, 0.9, 5, dtype=np.float32)[:, None]
+    rows = first + (second - first) * down
+    points = (rows[:, :1] + (rows[:, 1:] - rows[:, :1]) * along).reshape(-1, 2)
+    outlines = [other.outline(_REACH, _REACH) for other in _find_near([line, *smaller])[0]]
+    filled = sum(any(_contains(outline, point) for outline in outlines) for point in points)
+    least = _FILLED_BY_SMALLER if line.certainty >= _DIRECTED else _DOUBTFUL
+    return filled > least * len(points)
 
 
 def drop_marks(lines: Sequence[LineShape]) -> list[LineShape]:

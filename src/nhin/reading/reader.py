@@ -77,7 +77,8 @@ class Reader:
         recognizer: Used instead of ``weights``.
         detector: Used instead of the bundled one.
         min_confidence: A line is left out, with a warning, if the geometric mean of the confidences of its
-            characters (0 to 1) is below this; 0 keeps all.
+            characters (0 to 1) is below this, or below 0.9 where it is far fainter than the page's other
+            lines, as print from the other side of a sheet is; 0 keeps all.
 
     Raises:
         UsageError: ``min_confidence`` is not from 0 to 1, or ``threads`` not from 1 to 256.
@@ -265,7 +266,8 @@ class Reader:
         else:
             pairs = self._read_shapes(pixels, found.lines, log)
         read = [(line, result) for line, result in pairs if result.text.strip(_DOTS)]
-        sure = [(line, result) for line, result in read if _rate(result) >= self.min_confidence]
+        least = self._list_least_confidences([line.pixels for line, _ in read])
+        sure = [pair for pair, wanted in zip(read, least, strict=True) if _rate(pair[1]) >= wanted]
         if len(sure) < len(read):
             count = count_lines(len(read) - len(sure))
             log.add(
@@ -276,6 +278,16 @@ class Reader:
         if unread := count_unread_lines(pixels, [line.box() for line, _ in read]):
             log.add("ink-unread", f"has ink that looks like {count_lines(unread)} of text but was not read")
         return [locate_line(line, result) for line, result in sure]
+
+    def _list_least_confidences(self, crops: Sequence[NDArray[np.uint8]]) -> list[float]:
+        """Return the confidence that each line must have; where all are shown, 0."""
+        from nhin.reading.show_through import SURE, find_faint
+
+        if not self.min_confidence:
+            return [0.0] * len(crops)
+        return [
+            max(self.min_confidence, SURE) if faint else self.min_confidence for faint in find_faint(crops)
+        ]
 
     def _read_crop(self, pixels: NDArray[np.uint8], log: WarningLog) -> list[tuple["LineCrop", Recognition]]:
         """Read a picture that is one line, or a few below each other."""

@@ -167,9 +167,9 @@ class BlockWriter:
             label = self.words(3, 22).capitalize() + choose(self.rng, (":", ":", "", " :"))
             self.page.begin_block()
             if way == 0:
-                self.page.write(x1, base, f"{label} {self.value()}", label_style)
+                self._write_fitting(x1, x2, base, (f"{label} {self.value()}", label), label_style)
             else:
-                end = self.page.write(x1, base, label, label_style)
+                end = self._write_fitting(x1, x2, base, (label,), label_style)
                 start = max(column, end + self.size) if way != 2 else end + 0.3 * self.size
                 if way in (2, 3):
                     self.leader(start, x2, base)
@@ -186,6 +186,15 @@ class BlockWriter:
                                     value, value_style)  # fmt: skip
             y += self.size * max(self.theme.pitch, 1.5 if way == 4 else 1.1)
         return y
+
+    def _write_fitting(
+        self, x1: float, x2: float, base: float, texts: Sequence[str], style: TextStyle
+    ) -> float:
+        """Write the first text that fits, or the words of the last one that do; return where it ends."""
+        for text in texts:
+            if self.page.measure(text, style) <= x2 - x1:
+                return self.page.write(x1, base, text, style)
+        return self.page.write(x1, base, self.wrap(texts[-1], style, x2 - x1)[0], style)
 
     def leader(self, x1: float, x2: float, base: float) -> None:
         """Draw dots or a line to be filled in, or between an entry and its page."""

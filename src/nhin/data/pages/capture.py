@@ -18,7 +18,7 @@ PROCESSES = ("clean", "scanned", "photographed")
 
 _DESK = (90, 80, 70)
 _PLAIN = 0.4  # of the pages are not photographed: screens and files
-_DOTS = 0.05  # of the plain ones are printed with dots
+_DOTS = 0.08  # of the plain ones are printed with dots
 _TURNED = 0.3  # of the pages stand on a side or on their head
 
 
@@ -248,7 +248,9 @@ def _scan(picture: Pixels, rng: Rng) -> Pixels:
     if rng.random() < 0.7:
         values = np.asarray(cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.3, 0.9))))
     if rng.random() < 0.2:  # the other side shows through
-        values = np.minimum(values, values[:, ::-1] * 0.1 + 255 * rng.uniform(0.82, 0.9))
+        strength = float(rng.uniform(0.04, 0.2))
+        behind = np.roll(values[:, ::-1], rng.integers(-40, 41, 2), (0, 1))
+        values = np.minimum(values, 255 * (1 - strength) * rng.uniform(0.95, 1.1) + strength * behind)
     values += rng.normal(0, rng.uniform(0, 10), values.shape[:2]).astype(np.float32)[:, :, None]
     specks = rng.random(values.shape[:2]) < rng.uniform(0, 0.002)
     values[specks] = rng.uniform(0, 80)

@@ -140,9 +140,9 @@ def draw_columns(size: int, book: FaceBook, texts: LineTextGenerator, rng: Rng) 
     x1, x2, y, bottom = _margins(writer, 1.0, 3.5)
     for _ in range(int(rng.integers(0, 3))):
         y = writer.heading(x1, x2, y, float(rng.uniform(1.2, 3.2))) + writer.shift(0.4)
-    gutter = size * float(np.exp(rng.uniform(np.log(0.6), np.log(2.5))))
+    has_rules = rng.random() < 0.4
+    gutter = size * float(np.exp(rng.uniform(np.log(0.5 if has_rules else 0.6), np.log(2.5))))
     width = (x2 - x1 - gutter * (count - 1)) / count
-    has_rules = rng.random() < 0.3
     for column in range(count):
         left, at = x1 + column * (width + gutter), y
         if has_rules and column:

@@ -23,7 +23,7 @@ from nhin.image.render import Rng
 from nhin.ranges import SEED, Range
 
 # Raised with every change to the pages: those of another edition are not used.
-PAGE_EDITION = 1
+PAGE_EDITION = 2
 SIDE = 640
 """Height and width of a picture, in pixels."""
 LOWEST, HIGHEST = 6.0, 80.0

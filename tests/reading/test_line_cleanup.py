@@ -1,0 +1,44 @@
+"""Lines found at two scales, each once; and marks that stand apart from their letters."""
+
+import numpy as np
+import pytest
+
+from nhin.reading.ink_box import tight_box
+from nhin.reading.line_cleanup import merge_scales
+from nhin.reading.line_shape import LineShape
+
+
+def line(x: float, y: float, length: float, height: float, score: float = 0.9, certainty: float = 0.9):
+    center = np.array([[x, y], [x + length, y]], np.float32)
+    return LineShape(center, height, score, certainty)
+
+
+@pytest.mark.parametrize("certainty", [0.2, 0.9])
+def test_two_rows_seen_as_one_large_letter_stay_two(certainty):
+    rows = [line(480, y, 60, 18) for y in (368, 390)]
+    large = line(478, 379, 62, 44, certainty=certainty)
+    assert merge_scales(rows, [large], 56.0) == rows
+
+
+def test_two_numbers_of_a_column_stay_two_though_they_fill_little_of_what_was_doubtfully_seen():
+    rows = [line(975, y, 35, 19) for y in (868, 922)]
+    assert merge_scales(rows, [line(956, 895, 71, 46, certainty=0.17)], 56.0) == rows
+
+
+def test_a_large_line_replaces_the_pieces_of_its_letters():
+    pieces = [line(x, 395, 14, 12, score=0.6) for x in (960, 1000)]
+    large = line(940, 395, 200, 80)
+    assert merge_scales(pieces, [large], 56.0) == [large]
+
+
+@pytest.mark.parametrize("x_height", [12, 20, 30])
+def test_a_dot_below_belongs_to_its_line_however_far_the_face_puts_it(x_height):
+    crop = np.full((4 * x_height, 8 * x_height), 255, np.uint8)
+    top = round(1.2 * x_height)
+    for x in range(x_height, 7 * x_height, x_height):
+        crop[top : top + x_height, x : x + x_height // 3] = 0
+    side = max(2, x_height // 6)
+    low = top + x_height + round(0.55 * x_height)
+    crop[low - side : low, 3 * x_height : 3 * x_height + side] = 0
+    box = tight_box(np.repeat(crop[:, :, None], 3, 2))
+    assert box is not None and box[1] >= low

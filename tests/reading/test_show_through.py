@@ -1,0 +1,35 @@
+"""Print from the other side of a sheet is no text of the page, unless it is read surely."""
+
+import numpy as np
+
+from nhin.reading import reader as reading
+from nhin.reading.show_through import SURE, find_faint
+
+
+def crop(contrast: int, width: int = 100):
+    pixels = np.full((20, width, 3), 240, np.uint8)
+    pixels[8:12, ::3] -= np.uint8(contrast)
+    return pixels
+
+
+def test_lines_far_fainter_than_most_of_the_page_are_faint():
+    assert find_faint([crop(200), crop(180), crop(30), crop(200)]) == [False, False, True, False]
+
+
+def test_a_page_that_is_faint_as_a_whole_has_no_faint_lines():
+    assert find_faint([crop(30), crop(28), crop(33)]) == [False] * 3
+
+
+def test_many_short_faint_pieces_do_not_make_the_page_faint():
+    assert find_faint([crop(200, 600), *[crop(30, 20)] * 5]) == [False, *[True] * 5]
+
+
+def test_no_lines_have_no_contrast():
+    assert find_faint([]) == []
+
+
+def test_faint_lines_need_more_confidence_unless_all_are_shown():
+    crops = [crop(200), crop(30)]
+    assert reading.Reader(min_confidence=0.4)._list_least_confidences(crops) == [0.4, SURE]
+    assert reading.Reader(min_confidence=0.97)._list_least_confidences(crops) == [0.97, 0.97]
+    assert reading.Reader(min_confidence=0)._list_least_confidences(crops) == [0, 0]
