@@ -14,7 +14,7 @@ from nhin.bench.results import BenchResults, BenchSettings, describe_machine, sa
 from nhin.cli.app import main
 from nhin.errors import UnknownName, UsageError
 from nhin.recommend.choose import default_settings, recommend
-from nhin.recommend.estimate import estimate_cost, total_bytes
+from nhin.recommend.estimate import choose_rows, estimate_cost, total_bytes
 from nhin.recommend.question import SIMPLICITY, AttentionQuestion, list_candidates, parse_positions
 from nhin.recommend.rules import apply_rules
 from nhin.recommend.sources import choose_results, load_shipped
@@ -92,7 +92,7 @@ def test_the_users_own_choice_wins_and_the_answer_says_what_it_costs():
 @pytest.mark.parametrize("power", [1.0, 2.0])
 def test_between_and_beyond_measured_lengths_the_fitted_exponent_holds(length, power):
     curve = [make_row("window", n, 1e-6 * n**power) for n in LENGTHS]
-    cost = estimate_cost(curve, length, has_ratios=True)
+    cost = estimate_cost(*choose_rows(curve, length), length, has_ratios=True)
     assert cost.seconds == pytest.approx(1e-6 * length**power)
     inside = 512 <= length <= 4096
     assert cost.how == ("measured" if length in LENGTHS else "interpolated" if inside else "extrapolated")
@@ -104,6 +104,18 @@ def test_seconds_are_compared_where_the_baseline_was_too_slow():
     rows = [replace(row, ratio=None, ratio_low=None, ratio_high=None) for row in ROWS]
     assert answer(rows=rows).mechanism == answer().mechanism
     assert answer(rows=rows).estimate.ratio is None
+
+
+def test_a_length_without_a_baseline_leaves_the_ratios_of_the_others():
+    far = [replace(make_row(name, 8192, 1.0), ratio=None) for name in COSTS]
+    assert answer(rows=[*ROWS, *far]).estimate.ratio is not None
+
+
+def test_layers_of_several_sizes_are_not_mixed():
+    wide = [make_row("bigbird", 4096, 1e-9, head_dim=128), make_row("softmax", 4096, 1e-9, head_dim=128)]
+    got = answer(rows=[*wide, *ROWS])
+    names = [cost.mechanism for cost in (got.estimate, *got.runners_up)]
+    assert got.mechanism == "linear" and len(set(names)) == len(names)
 
 
 def test_rows_of_other_situations_do_not_count():

@@ -53,7 +53,7 @@ def recommend(  # noqa: PLR0913  # every option is one word of the command line
         json: Write one JSON object.
     """
     try:
-        import torch  # noqa: F401 - to report how to install it before anything fails
+        import torch
     except ImportError as why:
         raise MissingExtra(f"the recommender needs PyTorch: {explain_install()}") from why
     from nhin.bench.results import describe_machine
@@ -66,7 +66,7 @@ def recommend(  # noqa: PLR0913  # every option is one word of the command line
     if measure:
         check_device(device)
     own = load_own(measured)
-    here = describe_machine(device if measure else "cpu")
+    here = describe_machine(device if torch.cuda.is_available() else "cpu")
     if measure:
         own = _measure(question, own, here, measured)
     results = choose_results(question, own, load_shipped(), here)
@@ -117,6 +117,7 @@ def _format(question: "AttentionQuestion", answer: "Recommendation") -> list["Ta
     """Return the answer as text: name, cost, reason, runners-up, evidence, the report's rules."""
     settings = ", ".join(f"{name}={value}" for name, value in answer.settings.items())
     best = answer.estimate
+    cell = best.rows[0].cell
     where = "this machine" if answer.is_here else "another machine, so --measure may answer otherwise here"
     machine = answer.machine.gpu or answer.machine.processor
     costs = make_table("mechanism", "time", "of PyTorch's kernel", "memory", "")
@@ -140,5 +141,6 @@ def _format(question: "AttentionQuestion", answer: "Recommendation") -> list["Ta
     return [
         f"{answer.mechanism}{f' ({settings})' if settings else ''}",
         f"{answer.reason[0].upper()}{answer.reason[1:]}.", "", costs, "",
-        f"Measured on {machine}, torch {answer.machine.torch}: {where}.", rows, "", rules,
+        f"One layer of {cell.heads} heads of width {cell.head_dim}, batch {cell.batch}, measured on "
+        f"{machine}, torch {answer.machine.torch}: {where}.", rows, "", rules,
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Choose a mechanism by measured cost, and give the reason and the rows it rests on."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
@@ -11,7 +12,7 @@ from nhin.bench.growth import group_curves
 from nhin.bench.results import BenchResults, Machine
 from nhin.errors import UsageError
 from nhin.format import format_bytes
-from nhin.recommend.estimate import CostEstimate, estimate_cost
+from nhin.recommend.estimate import CostEstimate, choose_rows, estimate_cost
 from nhin.recommend.question import SIMPLICITY, AttentionQuestion, list_candidates
 from nhin.recommend.rules import apply_rules
 
@@ -85,15 +86,22 @@ def estimate_costs(question: AttentionQuestion, rows: Sequence[BenchRow]) -> lis
     names = list_candidates(question)
     if question.mechanism is not None and question.mechanism not in names:
         names.append(question.mechanism)
-    curves = group_curves(row for row in rows if is_about(question, row) and row.cell.mechanism in names)
-    if not curves:
+    known = [row for row in rows if is_about(question, row) and row.seconds and row.cell.mechanism in names]
+    if not known:
         raise UsageError(
             f"nothing of quality {question.quality} has been measured for {question.phase} in "
             f"{question.dtype} on {question.device}: give --measure, or run nhin bench attention"
         )
-    has_ratios = all(row.ratio for curve in curves.values() for row in curve)
-    costs = (estimate_cost(curve, question.length, has_ratios) for curve in curves.values())
-    return [cost for cost in costs if cost is not None]
+    # Where layers of several sizes were measured, that of the most rows answers.
+    size = Counter(map(_layer_size, known)).most_common(1)[0][0]
+    curves = group_curves(row for row in known if _layer_size(row) == size).values()
+    chosen = [choose_rows(curve, question.length) for curve in curves]
+    has_ratios = all(row.ratio for rows, _ in chosen for row in rows)
+    return [estimate_cost(*one, question.length, has_ratios) for one in chosen]
+
+
+def _layer_size(row: BenchRow) -> tuple[int, int, int]:
+    return row.cell.heads, row.cell.head_dim, row.cell.batch
 
 
 def is_about(question: AttentionQuestion, row: BenchRow) -> bool:

@@ -41,27 +41,22 @@ class CostEstimate:
         return (self.low <= other.high and other.low <= self.high) or abs(one - two) <= margin * min(one, two)
 
 
-def estimate_cost(curve: Sequence[BenchRow], length: int, has_ratios: bool) -> CostEstimate | None:
-    """Estimate a cost from the rows of one curve.
+def estimate_cost(rows: Sequence[BenchRow], how: str, length: int, has_ratios: bool) -> CostEstimate:
+    """Estimate a cost from rows of one mechanism.
 
     Args:
-        curve: Measured rows of one mechanism, the shortest first.
+        rows: What ``choose_rows`` chose.
+        how: How they stand to the length.
         length: Where the cost is wanted.
         has_ratios: Whether all candidates were compared with the baseline, so that ratios are compared.
-
-    Returns:
-        None without rows.
     """
-    if not curve:
-        return None
-    rows, how = _choose_rows(curve, length)
 
     def at(measure: Measure) -> float:
         return _interpolate(rows, length, measure)
 
     low, high = (_low_ratio, _high_ratio) if has_ratios else (_low, _high)
     return CostEstimate(
-        mechanism=curve[0].cell.mechanism,
+        mechanism=rows[0].cell.mechanism,
         seconds=at(lambda row: row.seconds),
         ratio=at(lambda row: row.ratio) if has_ratios else None,
         low=at(low),
@@ -97,7 +92,7 @@ def total_bytes(row: BenchRow) -> float:
     return used + width * cell.batch * positions * (cell.heads + 2 * cell.kv_heads) * cell.head_dim
 
 
-def _choose_rows(curve: Sequence[BenchRow], length: int) -> tuple[list[BenchRow], str]:
+def choose_rows(curve: Sequence[BenchRow], length: int) -> tuple[list[BenchRow], str]:
     """Return the row of a length, the two around it, or those at the end that is nearer."""
     same = [row for row in curve if row.cell.length == length]
     if same:
