@@ -72,6 +72,14 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(client, status, data, ki
     assert problem["request_id"] == answer.headers["x-request-id"]
 
 
+def test_another_method_is_refused_with_those_that_there_are(client):
+    answer = client.get("/v1/read")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert client.post("/").status_code == 405
+    assert client.get("/nothing").status_code == 404
+
+
 def test_a_disk_without_room_fails_one_request(client, monkeypatch):
     def fail(*args, **options):
         raise OSError(28, "No space left on device")

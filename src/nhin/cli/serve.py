@@ -1,7 +1,6 @@
 """``nhin serve``: the reader over HTTP, with a page for people."""
 
 import asyncio
-import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -98,12 +97,13 @@ def serve(
         raise MissingExtra(
             f"nhin serve needs {why.name}, which is missing: {explain_install('serve')}"
         ) from None
+    from nhin.reading.detector import count_threads
     from nhin.serve.server import bind_socket, run_server
     from nhin.serve.service import Service
     from nhin.serve.settings import ServiceSettings
 
     settings = ServiceSettings(
-        workers=workers or _count_workers(),
+        workers=workers or count_threads(),
         queue=limits.queue,
         max_bytes=round(limits.max_mib * 2**20),
         max_pixels=round(limits.max_megapixels * 1e6),
@@ -133,8 +133,3 @@ def _write_site(site: StaticOptions, service: Mapping[str, object]) -> None:
     sys.stdout.write(
         f"{site.static}: {size / 1e6:.1f} MB; python -m http.server -d {shlex.quote(str(site.static))}\n"
     )
-
-
-def _count_workers() -> int:
-    allowed = getattr(os, "sched_getaffinity", None)
-    return max(1, min(4, len(allowed(0)) if allowed else os.cpu_count() or 1))

@@ -54,7 +54,8 @@ def make_app(service: Service) -> ASGIApp:
         app.add_exception_handler(kind, answer_problem)
     _add_reading(app, service)
     _add_health(app, service)
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    # No mount: that would answer the other methods of the routes above, too.
+    app.router.default = StaticFiles(directory=PAGE, html=True)
     return RequestObserver(app, service.metrics)
 
 

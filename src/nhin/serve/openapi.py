@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_FILE = {"type": "string", "format": "binary"}
+_FILE = {"type": "string", "format": "binary", "minLength": 1}
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": _FILE}, "additionalProperties": False}
 _BODY = {
     "required": True,
