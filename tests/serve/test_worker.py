@@ -72,7 +72,7 @@ def test_json_is_one_value_and_json_lines_are_a_page_each(worker):
     assert [page["page"] for page in json.loads(text)["pages"]] == [1, 2]
 
 
-@pytest.mark.parametrize("format", ["text", "markdown", "tsv", "hocr", "alto", "pdf"])
+@pytest.mark.parametrize("format", ["text", "markdown", "tsv", "hocr", "alto", "page", "pdf"])
 def test_a_document_in_any_format_holds_the_pages_that_were_asked_for(worker, format):
     answer, result = ask(worker, encode((60, 30), (60, 30), format="TIFF"), format=format, pages="2")
     assert answer["pages"] == 1

@@ -33,9 +33,10 @@ MEDIA_TYPES = {
     "tsv": "text/tab-separated-values; charset=utf-8",
     "hocr": "application/xhtml+xml",
     "alto": "application/xml",
+    "page": "application/xml",
     "pdf": "application/pdf",
 }
-Format = Literal["text", "markdown", "json", "jsonl", "tsv", "hocr", "alto", "pdf"]
+Format = Literal["text", "markdown", "json", "jsonl", "tsv", "hocr", "alto", "page", "pdf"]
 MAX_PAGE = 10**6
 _MAX_NAME = 40
 
