@@ -100,6 +100,16 @@ def test_between_and_beyond_measured_lengths_the_fitted_exponent_holds(length, p
     assert len(cost.rows) == (1 if length in LENGTHS else 2 if inside or length < 512 else 3)
 
 
+def test_ends_of_an_interval_never_cross_however_far_away():
+    rows = [
+        make_row("linear", n, 1.0, noise=noise)
+        for n, noise in zip(LENGTHS, (0.5, 0.3, 0.1, 0.0), strict=True)
+    ]
+    for length in (1, 600, 3000, 2**20):
+        cost = estimate_cost(*choose_rows(rows, length), length, has_ratios=True)
+        assert cost.low <= cost.ratio <= cost.high
+
+
 def test_seconds_are_compared_where_the_baseline_was_too_slow():
     rows = [replace(row, ratio=None, ratio_low=None, ratio_high=None) for row in ROWS]
     assert answer(rows=rows).mechanism == answer().mechanism

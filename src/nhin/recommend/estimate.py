@@ -54,33 +54,27 @@ def estimate_cost(rows: Sequence[BenchRow], how: str, length: int, has_ratios: b
     def at(measure: Measure) -> float:
         return _interpolate(rows, length, measure)
 
-    low, high = (_low_ratio, _high_ratio) if has_ratios else (_low, _high)
+    seconds, ratio = at(lambda row: row.seconds), at(lambda row: row.ratio) if has_ratios else None
+    # The relative width of the widest interval: ends that are fitted by themselves may cross.
+    spreads = [
+        (low / value, high / value)
+        for row in rows
+        for low, value, high in [
+            (row.ratio_low, row.ratio, row.ratio_high) if has_ratios else (row.low, row.seconds, row.high)
+        ]
+        if low is not None and high is not None and value
+    ]
+    cost = seconds if ratio is None else ratio
     return CostEstimate(
         mechanism=rows[0].cell.mechanism,
-        seconds=at(lambda row: row.seconds),
-        ratio=at(lambda row: row.ratio) if has_ratios else None,
-        low=at(low),
-        high=at(high),
+        seconds=seconds,
+        ratio=ratio,
+        low=cost * min((low for low, _ in spreads), default=1.0),
+        high=cost * max((high for _, high in spreads), default=1.0),
         peak_bytes=at(total_bytes),
         how=how,
         rows=tuple(rows),
     )
-
-
-def _low_ratio(row: BenchRow) -> float | None:
-    return row.ratio_low
-
-
-def _high_ratio(row: BenchRow) -> float | None:
-    return row.ratio_high
-
-
-def _low(row: BenchRow) -> float | None:
-    return row.low
-
-
-def _high(row: BenchRow) -> float | None:
-    return row.high
 
 
 def total_bytes(row: BenchRow) -> float:
