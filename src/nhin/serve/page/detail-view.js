@@ -74,11 +74,9 @@ export class DetailView {
     id("alternatives").replaceChildren(
       ...others.map((other) => {
         const button = makeElement("button", "other", other.text || say("deleted"));
-        const percent = formatPercent(other.probability);
         button.type = "button";
         button.dataset.other = other.text;
-        button.append(makeElement("small", "", percent));
-        button.setAttribute("aria-label", say("useAlternative", { text: other.text || say("deleted"), percent }));
+        button.append(" ", makeElement("small", "", formatPercent(other.probability)));
         return button;
       }),
     );

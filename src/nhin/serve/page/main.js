@@ -125,7 +125,11 @@ function showWarnings(reading) {
     item.title = message;
     return item;
   });
-  if (current?.error) warnings.unshift(makeElement("li", "error", [say(current.error.key), current.error.line].join(" ").trim()));
+  if (current?.error) {
+    const item = makeElement("li", "error");
+    item.append(makeSentence(say(current.error.key), current.error.line));
+    warnings.unshift(item);
+  }
   id("warnings").replaceChildren(...warnings);
   id("warnings").hidden = !warnings.length;
 }
@@ -214,7 +218,7 @@ async function download(format, button) {
     save(await file.makePdf({ onWait: (count) => count && announce(say("busy", { count }), false) }), name);
     if (file.isCorrected()) announce(say("pdfWithoutCorrections"));
   } catch (why) {
-    alertText(`${say(explainError(why))} ${why.line ?? ""}`);
+    alertText(say(explainError(why)), why.line);
   }
   return button.removeAttribute("aria-disabled");
 }
@@ -236,12 +240,22 @@ function announce(sentence, isSeen = true) {
   toastTimer = setTimeout(() => id("status").classList.remove("seen"), TOAST_SECONDS * 1000);
 }
 
-function alertOf(file) {
-  alertText(`${file.name}: ${say(file.error.key)} ${file.error.line}`);
+function makeSentence(sentence, line) {
+  const out = makeElement("span", "", line ? `${sentence} ` : sentence);
+  const said = makeElement("span", "", line);
+  said.lang = "en";
+  out.append(said);
+  return out;
 }
 
-function alertText(sentence) {
-  const note = makeElement("p", "", sentence);
+function alertOf(file) {
+  alertText(`${file.name}: ${say(file.error.key)}`, file.error.line);
+}
+
+/** Interrupt with a sentence, and with what the service said, which is English. */
+function alertText(sentence, line = "") {
+  const note = makeElement("p", "", "");
+  note.append(makeSentence(sentence, line));
   const button = makeElement("button", "small", "×");
   button.type = "button";
   button.setAttribute("aria-label", say("close"));
