@@ -25,7 +25,7 @@ ERROR_CODES = ("page-skipped", "too-much-text")
 """Warnings that give the exit code of an error."""
 OPTIONS = tuple(
     "--format --out --annotate --recursive --list --clipboard --fetch --crop --min-confidence --pages --ocr "
-    "--weights --digest --example --workers --help".split()
+    "--weights --digest --example --workers --engine --address --help".split()
 )
 
 
@@ -40,11 +40,16 @@ class PageOptions:
             picture. never: by its text layer alone.
         workers: Processes that read pictures at the same time, each on one processor; for many pictures. The
             texts are the same, in the same order.
+        engine: ray: read on a cluster with Ray Data (extra ray); --out gets Parquet, a row for each page. The
+            input may be one Parquet file or folder with the columns path and bytes.
+        address: The cluster: local for one on this machine, or what ray.init takes.
     """
 
     pages: str | None = None
     ocr: Literal["auto", "always", "never"] = "auto"
     workers: Annotated[int, THREADS] = 1
+    engine: Literal["process", "ray"] = "process"
+    address: str = "local"
 
 
 _ALL_PAGES, _TO_OUTPUT = PageOptions(), FileOptions()
@@ -92,12 +97,20 @@ def read(
 
     ranges = None if part.pages is None else parse_pages(part.pages)
     options = DocumentOptions(crop, ranges, part.ocr)
+    settings = {"weights": weights, "digest": digest, "min_confidence": min_confidence}
+    if part.engine == "ray":
+        from nhin.cli.read_ray import read_to_parquet
+        from nhin.reading.ray_engine import ClusterOptions
+
+        if format != "text" or files.annotate or part.workers > 1:
+            raise UsageError("--engine ray writes Parquet; leave out --format, --annotate and --workers")
+        cluster = ClusterOptions(settings, crop, part.pages, part.ocr, part.address)
+        return read_to_parquet(paths, files, cluster)
     sources = list_sources(paths, files)
     _check_format(format, sources, files)
     base = find_base([path for path in (*paths, *sources) if isinstance(path, Path)])
     files_read = [source for source in sources if isinstance(source, Path)]
     annotate = None if files.annotate is None else PageAnnotator(files.annotate, files_read, base)
-    settings = {"weights": weights, "digest": digest, "min_confidence": min_confidence}
     with open_reader(settings, crop, part.workers) as reader:
 
         def read_pages(source: Path | Stream, kept: "KeptPages | None" = None) -> "Iterator[ReadPage]":

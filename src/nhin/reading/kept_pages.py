@@ -8,14 +8,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from nhin.errors import CheckpointError, NhinError, UsageError
 from nhin.files import explain_os_error, hash_file
 from nhin.reading.reading import Reading
-from nhin.reading.result import Char, Line, ReadingWarning, TextBlock
+from nhin.reading.reading_tree import make_tree, parse_tree
 
 MANY_PAGES = (".pdf", ".tif", ".tiff")
 _VERSION = 1
@@ -62,7 +61,7 @@ class KeptPages:
         self._file.seek(offset)
         try:
             tree = json.loads(self._file.readline(_MAX_LINE))
-            return _parse_reading(tree), float(tree["dpi"])
+            return parse_tree(tree), float(tree["dpi"])
         except (ValueError, KeyError, TypeError, RuntimeError):  # the last where lines are missing
             return None
 
@@ -74,7 +73,7 @@ class KeptPages:
         """
         with explain_os_error(f"keep page {reading.page}", UsageError):
             self._offsets[reading.page] = self._file.seek(0, 2)
-            line = json.dumps(_make_tree(reading) | {"dpi": dpi}, separators=(",", ":"))
+            line = json.dumps(make_tree(reading) | {"dpi": dpi}, separators=(",", ":"))
             self._file.write(line.encode() + b"\n")
             self._file.flush()
 
@@ -109,49 +108,3 @@ def keep_pages(target: Path, source: Path, settings: str) -> Iterator[KeptPages 
             path.unlink(missing_ok=True)
             raise
     path.unlink(missing_ok=True)
-
-
-def _make_tree(reading: Reading) -> dict[str, Any]:
-    """Return a page for JSON: its lines, and its blocks by the number of lines in each cell."""
-    return {
-        "page": reading.page,
-        "size": [reading.width, reading.height, reading.turn],
-        "source": reading.source,
-        "lines": [_list_line(line) for line in reading.lines],
-        "blocks": [
-            [block.kind, block.level, [[len(cell) for cell in row] for row in block.rows]]
-            for block in reading.blocks
-        ],
-        "warnings": [asdict(warning) for warning in reading.warnings],
-    }
-
-
-def _list_line(line: Line) -> list[Any]:
-    chars = [[char.text, char.confidence, char.box] for char in line.chars]
-    return [line.text, line.confidence, line.box, chars, line.alternatives]
-
-
-def _parse_reading(tree: Any) -> Reading:
-    lines = tuple(map(_parse_line, tree["lines"]))
-    rest, blocks = iter(lines), []
-    for kind, level, rows in tree["blocks"]:
-        cells = tuple(tuple(tuple(next(rest) for _ in range(count)) for count in row) for row in rows)
-        blocks.append(TextBlock(kind, cells, level))
-    width, height, turn = tree["size"]
-    warnings = tuple(ReadingWarning(**warning) for warning in tree["warnings"])
-    return Reading(lines, width, height, tree["page"], warnings, turn, tuple(blocks), tree["source"])
-
-
-def _parse_line(parts: Any) -> Line:
-    text, confidence, box, chars, alternatives = parts
-    return Line(
-        text,
-        confidence,
-        _parse_box(box),
-        tuple(Char(own, sure, _parse_box(corners)) for own, sure, corners in chars),
-        tuple((other, probability) for other, probability in alternatives),
-    )
-
-
-def _parse_box(corners: Any) -> Any:
-    return tuple((x, y) for x, y in corners)
