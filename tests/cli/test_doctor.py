@@ -23,6 +23,7 @@ def test_json_has_the_digests_that_inspect_prints(capsys):
             assert digest == onnx_model.hash_model(folder)
     assert "default" in tree["weights"]
     assert "CPUExecutionProvider" in tree["providers"]
+    assert {"pdf", "heic", "serve", "ocrmypdf", "ray", "torch"} <= tree["extras"].keys()
 
 
 def test_damaged_weights_and_missing_packages_are_named(monkeypatch, capsys):

@@ -248,6 +248,20 @@ def test_annotated_pictures_lie_as_the_inputs_do(inputs, tmp_path):
     assert manifest(inputs / "ra")["read-before"] == 4
 
 
+def test_an_input_that_was_read_without_annotated_pictures_is_read_again_for_them(inputs, tmp_path):
+    out, drawn = tmp_path / "ra", tmp_path / "vẽ"
+    assert run(inputs / "thư.pdf", "--out", out) == 0
+    for counts in ((1, 0), (0, 1)):
+        assert run(inputs / "thư.pdf", "--out", out, "--annotate", drawn) == 0
+        assert (manifest(out)["read"], manifest(out)["read-before"]) == counts
+        assert list_files(drawn) == ["thư.jpg", "thư.page-2.jpg"]
+    later = (out / "thư.txt").stat().st_mtime + 10
+    os.utime(drawn / "thư.jpg", (later, later))  # as a kill before the last page leaves it
+    (drawn / "thư.page-2.jpg").unlink()
+    run(inputs / "thư.pdf", "--out", out, "--annotate", drawn)
+    assert list_files(drawn) == ["thư.jpg", "thư.page-2.jpg"]
+
+
 def test_page_xml_is_a_file_for_a_picture_and_refused_for_several_pages(inputs, tmp_path, capsys):
     out = tmp_path / "ra"
     assert run(inputs / "a.png", inputs / "thư.pdf", "--format", "page", "--out", out) == 3

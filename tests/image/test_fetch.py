@@ -175,6 +175,19 @@ def test_a_server_that_sends_slowly_is_given_up():
         refuse(url, "takes more than 0.3 seconds", FetchLimits(1000, 0.3, OURS.is_allowed))
 
 
+def test_a_name_that_is_not_resolved_in_time_is_given_up(monkeypatch):
+    hold = threading.Event()
+
+    def resolve(host, port, **options):
+        hold.wait(20)
+        return []
+
+    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
+    refuse("http://slow.example/", "takes more than 0.1 seconds", FetchLimits(1000, 0.1, OURS.is_allowed))
+    assert not hold.is_set()
+    hold.set()
+
+
 def test_a_certificate_that_nobody_vouches_for_is_refused():
     """The server speaks no TLS at all, which is refused as a wrong certificate is."""
     with serve(b"HTTP/1.1 200 OK\r\n\r\nplain") as (url, _):

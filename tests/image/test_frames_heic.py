@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from nhin.errors import MissingExtra, PictureError
-from nhin.image import heic
-from nhin.image.load import open_pages, open_picture
+from nhin.image import heic, load
+from nhin.image.load import Picture, open_pages, open_picture
 from nhin.image.page_ranges import parse_pages
+from nhin.sandbox import SandboxError
 
 SHADES = (40, 120, 220)
 
@@ -45,6 +46,25 @@ def test_a_file_of_one_frame_has_one_page():
     Image.new("RGB", (9, 9)).save(out, "GIF")
     (page,) = open_pages(out.getvalue(), wanted=parse_pages("1-"))
     assert (page.number, page.count, page.content.others) == (1, 1, 0)
+
+
+def test_frames_after_those_that_end_the_child_process_are_said_not_to_be_opened(monkeypatch):
+    def decode(file, name, frame=0, **_):
+        if frame == 0:
+            return Picture(np.zeros((2, 2, 3), np.uint8), 2, 2, others=9)
+        raise PictureError(f"{name} cannot be decoded") from SandboxError("crashed")
+
+    monkeypatch.setattr(load, "_decode_apart", decode)
+    first, *failed, rest = open_pages(b"GIF89a", "động.gif", parse_pages("1,3-"))
+    assert isinstance(first.content, Picture)
+    assert [page.number for page in failed] == [3, 4, 5]
+    assert (rest.number, "động.gif: its frames from 6 on are not opened" in str(rest.content)) == (6, True)
+
+
+def test_frames_after_the_limit_are_said_not_to_be_opened(animation, monkeypatch):
+    monkeypatch.setattr(load, "MAX_PAGES", 2)
+    assert "more than 2 frames" in str(list(open_pages(animation, wanted=parse_pages("2-")))[-1].content)
+    assert len(list(open_pages(animation, wanted=parse_pages("1-2")))) == 2
 
 
 def test_a_heic_says_what_to_install(monkeypatch):

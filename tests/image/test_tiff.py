@@ -58,7 +58,9 @@ def test_every_page_is_opened_in_order(options):
 def test_a_page_is_not_decoded_before_it_is_asked_for(monkeypatch):
     asked = []
     decode = module._decode_apart
-    monkeypatch.setattr(module, "_decode_apart", lambda *given: asked.append(given) or decode(*given))
+    monkeypatch.setattr(
+        module, "_decode_apart", lambda *given, **more: asked.append(given) or decode(*given, **more)
+    )
     pages = open_pages(tiff(sheet(10), sheet(20)))
     assert tone(next(pages)) == 10
     assert len(asked) == 1
@@ -142,7 +144,7 @@ def test_pages_after_the_limit_are_said_not_to_be_opened(monkeypatch):
 
 
 def test_a_file_whose_pages_end_the_child_process_is_given_up(monkeypatch):
-    def decode(file, name, *_):
+    def decode(file, name, **_):
         raise PictureError(f"{name} cannot be decoded") from SandboxError("crashed")
 
     monkeypatch.setattr(module, "_decode_apart", decode)

@@ -97,7 +97,17 @@ def test_nothing_is_left_after_success_and_after_an_input_that_cannot_be_read(tm
     assert (tmp_path / ".thư.txt.pages").exists()
 
 
+@pytest.mark.parametrize("name, data", [("thư", b"%PDF-1.7"), ("quét.bin", b"II*\0\x08\0\0\0")])
+def test_pages_are_kept_whatever_the_name_of_the_file(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    interrupt(tmp_path / "ra.txt", tmp_path / name)
+    assert find(tmp_path / "ra.txt", tmp_path / name)[0] == (PAGE, 150.0)
+
+
 def test_a_picture_has_one_page_and_keeps_none(tmp_path):
-    with keep_pages(tmp_path / "a.txt", tmp_path / "a.png", "x") as kept:
-        assert kept is None
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a.pdf").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "b.pdf").symlink_to(tmp_path / "b.pdf")  # cannot be read: its reader says why
+    for name in ("a.pdf", "b.pdf", "c.pdf"):
+        with keep_pages(tmp_path / "a.txt", tmp_path / name, "x") as kept:
+            assert kept is None
+    assert {path.name for path in tmp_path.iterdir()} == {"a.pdf", "b.pdf"}

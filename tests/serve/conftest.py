@@ -17,6 +17,9 @@ class FakeWorker:
     def __init__(self, act):
         self.act, self.is_open, self.ended = act, True, threading.Event()
 
+    def open(self):
+        pass
+
     def call(self, values, load):
         answer = self.act(self, values, load())
         if not self.is_open:

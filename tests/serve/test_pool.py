@@ -12,6 +12,7 @@ from nhin.serve.metrics import ServiceMetrics
 from nhin.serve.pool import WorkerPool
 from nhin.serve.problems import RequestProblem
 from nhin.serve.settings import ServiceSettings
+from nhin.serve.worker_process import WorkerDied
 
 RESTARTS = "nhin_worker_restarts_total"
 
@@ -247,6 +248,66 @@ def test_a_pool_that_closes_refuses_the_jobs_that_are_not_done(run):
             await fails(job, 503)
 
     run(scenario)
+
+
+class StuckLoading:
+    """What starts workers that hang while they load, once it is told to; it keeps them."""
+
+    def __init__(self, pool):
+        self.start, self.stuck, self.is_on = pool.pool._start_worker, [], True
+        self.loading = threading.Event()
+        pool.pool._start_worker = self
+
+    def __call__(self):
+        worker = self.start()
+        if self.is_on:
+            self.stuck.append(worker)
+            worker.open = lambda: self.open(worker)
+        return worker
+
+    def open(self, worker):
+        self.loading.set()
+        worker.hang()
+        raise WorkerDied("a worker ended")
+
+
+def test_a_worker_that_hangs_while_it_loads_is_ended_and_another_is_started(run, monkeypatch):
+    monkeypatch.setattr(pool_module, "_FIRST_DELAY", 0.001)
+
+    async def scenario(pool):
+        pool.limit(load_seconds=0.01)
+        stuck = StuckLoading(pool)
+        job = pool.send(b"once")
+        await asyncio.to_thread(stuck.loading.wait, 60)
+        stuck.is_on = False
+        pool.limit(load_seconds=60)
+        assert (await job)[1] == b"once"
+        assert stuck.stuck
+        assert not any(worker.is_open for worker in stuck.stuck)
+
+    run(scenario)
+
+
+def test_a_pool_closes_while_a_worker_hangs_that_is_being_loaded(run):
+    async def scenario(pool):
+        stuck = StuckLoading(pool)
+        job = pool.send(b"once")
+        await asyncio.to_thread(stuck.loading.wait, 60)
+        await pool.pool.close()
+        await fails(job, 503)
+
+    run(scenario)
+
+
+def test_a_service_whose_worker_hangs_while_it_loads_does_not_start(fake):
+    def start():
+        worker = fake(None)
+        worker.open = worker.hang
+        return worker
+
+    settings = ServiceSettings(load_seconds=0.01)
+    with pytest.raises(CheckpointError, match=r"not loaded within 0\.01 seconds"):
+        asyncio.run(WorkerPool(start, settings, ServiceMetrics()).open())
 
 
 def test_a_pool_whose_workers_cannot_be_loaded_does_not_open(fake):

@@ -120,6 +120,7 @@ def test_a_fault_of_ours_says_where_but_not_what_it_read(worker):
 
 def test_a_process_reads_as_the_library_does_and_can_be_killed():
     process = start_process(ServiceSettings(weights="slim"))
+    process.open()
     try:
         answer, text = process.call({"job": "read", "query": QUERY}, SIGN.read_bytes)
         reading = Reader("slim").read(SIGN)

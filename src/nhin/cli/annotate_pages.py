@@ -42,6 +42,10 @@ class PageAnnotator:
                 write_atomic(self._name_page(source, page.reading.page), out.getvalue(), UsageError)
             yield page
 
+    def name_picture(self, source: Path) -> Path:
+        """Return where the picture of an input's first page is written."""
+        return self._targets[source]
+
     def _name_page(self, source: Path, number: int) -> Path:
         target = self._targets[source]
         return target if number == 1 else target.with_name(f"{target.stem}.page-{number}{_SUFFIX}")

@@ -11,7 +11,14 @@ from nhin.cli.output import print_tables, to_json
 from nhin.errors import CheckpointError, NhinError, explain_install
 
 PACKAGES = ("numpy", "pillow", "opencv-python-headless", "onnxruntime", "cyclopts", "rich")
-EXTRAS = {"pdf": ("pypdfium2",), "torch": ("torch", "safetensors", "tokenizers", "onnx")}
+EXTRAS = {
+    "pdf": ("pypdfium2",),
+    "heic": ("pillow-heif",),
+    "serve": ("fastapi", "uvicorn", "python-multipart"),
+    "ocrmypdf": ("ocrmypdf",),
+    "ray": ("ray",),
+    "torch": ("torch", "safetensors", "tokenizers", "onnx"),
+}
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -123,6 +123,7 @@ def read(
         key = repr((__version__, _identify(weights), min_confidence, options))
         named = [source for source in sources if not isinstance(source, Stream)]
         run = FolderRun(files.out, format, read_pages, ERROR_CODES, settings=key, workers=part.workers)
+        run.name_picture = annotate and annotate.name_picture
         return run.run(named, base)
 
 

@@ -35,6 +35,8 @@ class FolderRun:
         error_codes: Warnings that give the exit code of an error.
         workers: Threads that read inputs at the same time.
         settings: All that decides how inputs are read: pages kept with others are read again.
+        name_picture: Where an input's first page is drawn while it is read, if that is wanted; an input that
+            was read without that is read again.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class FolderRun:
     exit_code: int = 0
     workers: int = 1
     settings: str = ""
+    name_picture: Callable[[Path], Path] | None = None
 
     def run(self, sources: Sequence[Path | NhinError], base: Path) -> int:
         """Read every input that is not done yet; return the worst exit code.
@@ -74,7 +77,7 @@ class FolderRun:
             return [partial(self._fail, "", source)]
         notes, target = [], targets[source]
         try:
-            if _is_done(source, target):
+            if self._is_done(source, target):
                 return [partial(self.counts.update, ["read-before"])]
             with (
                 keep_pages(target, source, self.settings) as kept,
@@ -91,6 +94,13 @@ class FolderRun:
         except NhinError as why:
             notes.append(partial(self._fail, str(source), why))
         return notes
+
+    def _is_done(self, source: Path, target: Path) -> bool:
+        """Return whether an input was read to its end; the pictures of its pages are older than its text."""
+        if self.name_picture is None:
+            return _is_newer(target, source)
+        picture = self.name_picture(source)
+        return _is_newer(picture, source) and _is_newer(target, picture)
 
     def _note_warnings(self, source: Path, page: Reading) -> None:
         for warning in page.warnings:
@@ -144,8 +154,8 @@ def name_targets(paths: Sequence[Path], base: Path, out: Path, suffix: str) -> d
     return targets
 
 
-def _is_done(source: Path, target: Path) -> bool:
-    """Return whether an output is there that is not older than its input."""
+def _is_newer(target: Path, source: Path) -> bool:
+    """Return whether a file is there that is not older than what it was made from."""
     try:
         return target.stat().st_mtime >= source.stat().st_mtime
     except OSError:

@@ -48,7 +48,7 @@ class FetchLimits:
 
     Args:
         max_bytes: Of the file.
-        seconds: For everything after a name is resolved, redirections included.
+        seconds: For everything, resolving names and redirections included.
         is_allowed: Whether a connection may go to an address.
         context: How certificates are verified; by default against those of the system.
     """
@@ -68,6 +68,35 @@ def fetch(url: str, limits: FetchLimits | None = None) -> bytes:
     """
     with _Fetcher(url, limits or FetchLimits()) as fetcher:
         return fetcher.run()
+
+
+def resolve_host(host: str, port: int, seconds: float) -> list[str]:
+    """Return the addresses of a name, within a number of seconds.
+
+    The system's own call has no limit: it runs in a thread, which is left behind when it takes longer.
+
+    Raises:
+        TimeoutError: It takes longer.
+        OSError: There is no such name.
+    """
+    found: list[str] = []
+    failures: list[Exception] = []
+
+    def resolve() -> None:
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.extend(str(entry[4][0]) for entry in entries)
+        except Exception as why:  # noqa: BLE001  # raised again in the thread that waits
+            failures.append(why)
+
+    thread = threading.Thread(target=resolve, daemon=True)
+    thread.start()
+    thread.join(max(0.0, seconds))
+    if failures:
+        raise failures[0]
+    if not found:
+        raise TimeoutError(f"{host} is not resolved in time")
+    return found
 
 
 class _Fetcher:
@@ -139,8 +168,7 @@ class _Fetcher:
 
     def _connect(self, host: str, port: int, is_secure: bool) -> socket.socket:
         """Open a connection to an address that was checked."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
+        addresses = resolve_host(host, port, self.deadline - time.monotonic())
         for address in addresses:
             if not self.limits.is_allowed(ipaddress.ip_address(address.partition("%")[0])):
                 raise self._refuse(f"{host} is {address}, which is not on the public internet")

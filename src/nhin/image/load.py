@@ -169,19 +169,10 @@ def open_pages(
             yield Page(1, 1, open_picture(data, name))
         return
     assert isinstance(data, bytes)
-    file, failures, end = _FileForChild(data), 0, min(len(pages.offsets), MAX_PAGES)
-    for number, offset in enumerate(pages.offsets[:MAX_PAGES], start=1):
-        if wanted is not None and number not in wanted:
-            continue
-        try:
-            yield Page(number, end, _decode_apart(file, f"{name}, page {number},", offset, number < end))
-        except PictureError as why:
-            yield Page(number, end, why)
-            failures += isinstance(why.__cause__, SandboxError)
-        if failures == MAX_FAILURES and number < end:
-            reason = f"its pages from {number + 1} on are not opened: {failures} took too much to decode"
-            yield Page(number + 1, end, PictureError(f"{name}: {reason}"))
-            return
+    end = min(len(pages.offsets), MAX_PAGES)
+    numbered = enumerate(pages.offsets[:MAX_PAGES], start=1)
+    places = {n: {"offset": offset} for n, offset in numbered if wanted is None or n in wanted}
+    yield from _decode_pages(_FileForChild(data), name, "page", places, end)
     if pages.is_torn:
         reason = f"is torn after page {end}: what follows is missing"
         yield Page(end + 1, end + 1, PictureError(f"{name} {reason}"))
@@ -194,20 +185,35 @@ def _open_frames(file: "_FileForChild", name: str, wanted: Container[int]) -> It
     """Open the frames of an animation that are wanted; the first is decoded first, to count them."""
     check_heic(file.data, name)
     first = _decode_apart(file, name, has_more=True)
-    count = min(first.others + 1, MAX_PAGES)
+    total = first.others + 1
+    count = min(total, MAX_PAGES)
     if 1 in wanted:
         yield Page(1, count, replace(first, others=0))
     del first
+    places = {number: {"frame": number - 1} for number in range(2, count + 1) if number in wanted}
+    yield from _decode_pages(file, name, "frame", places, count)
+    if any(number in wanted for number in range(count + 1, total + 1)):
+        reason = f"has more than {MAX_PAGES:,} frames; those after them are not opened"
+        yield Page(count + 1, count + 1, PictureError(f"{name} {reason}"))
+
+
+def _decode_pages(
+    file: "_FileForChild", name: str, kind: str, places: dict[int, dict[str, int]], count: int
+) -> Iterator[Page]:
+    """Decode the pages or frames of some numbers; after ``MAX_FAILURES``, say that the others are not."""
     failures = 0
-    for number in (number for number in range(2, count + 1) if number in wanted):
+    for number, following in itertools.pairwise([*places, 0]):
         try:
-            picture = _decode_apart(file, f"{name}, frame {number},", frame=number - 1, has_more=True)
+            title = f"{name}, {kind} {number},"
+            picture = _decode_apart(file, title, **places[number], has_more=following > 0)
             yield Page(number, count, replace(picture, others=0))
         except PictureError as why:
             yield Page(number, count, why)
-            failures += 1
-            if failures == MAX_FAILURES:
-                return
+            failures += isinstance(why.__cause__, SandboxError)
+        if failures == MAX_FAILURES and following:
+            reason = f"its {kind}s from {following} on are not opened: {failures} took too much to decode"
+            yield Page(following, count, PictureError(f"{name}: {reason}"))
+            return
 
 
 def decode_file(data: bytes, name: str, offset: int | None = None, frame: int = 0) -> Picture:
@@ -249,7 +255,7 @@ class _FileForChild:
 
 
 def _decode_apart(
-    file: _FileForChild, name: str, offset: int | None = None, has_more: bool = False, *, frame: int = 0
+    file: _FileForChild, name: str, offset: int | None = None, *, has_more: bool = False, frame: int = 0
 ) -> Picture:
     """Decode a file, or one of its pages, in a child process, which is kept for the next picture."""
     global _child, _child_seconds, _child_file  # one for the process

@@ -13,11 +13,13 @@ from typing import IO
 
 from nhin.errors import CheckpointError, NhinError, UsageError
 from nhin.files import explain_os_error, hash_file
+from nhin.image.pdf import is_pdf
+from nhin.image.tiff import list_tiff_pages
 from nhin.reading.reading import Reading
 from nhin.reading.reading_tree import make_tree, parse_tree
 
-MANY_PAGES = (".pdf", ".tif", ".tiff")
 _VERSION = 1
+_HEAD = 1024
 _MAX_LINE = 64 * 2**20
 
 
@@ -84,18 +86,19 @@ def keep_pages(target: Path, source: Path, settings: str) -> Iterator[KeptPages 
 
     Args:
         target: The output; pages are kept in ``.NAME.pages`` beside it.
-        source: The input; None is yielded for kinds of files that have one page.
+        source: The input; None is yielded for kinds of files that have one page, whatever their names.
         settings: All that decides how the input is read.
 
     Raises:
         UsageError: The file cannot be written.
     """
-    if source.suffix.lower() not in MANY_PAGES or not source.is_file():
+    digest = _hash_if_many_pages(source)
+    if digest is None:
         yield None
         return
     path = target.with_name(f".{target.name}.pages")
     with explain_os_error(f"write {path}", UsageError):
-        key = hashlib.sha256(f"{hash_file(source)} {settings}".encode()).hexdigest()
+        key = hashlib.sha256(f"{digest} {settings}".encode()).hexdigest()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         file = path.open("r+b")
@@ -108,3 +111,15 @@ def keep_pages(target: Path, source: Path, settings: str) -> Iterator[KeptPages 
             path.unlink(missing_ok=True)
             raise
     path.unlink(missing_ok=True)
+
+
+def _hash_if_many_pages(source: Path) -> str | None:
+    """Return the hash of a PDF or a TIFF; None for other files, and for one that cannot be read."""
+    try:
+        if not source.is_file():
+            return None
+        with source.open("rb") as file:
+            head = file.read(_HEAD)
+        return hash_file(source) if is_pdf(head) or list_tiff_pages(head) else None
+    except OSError:
+        return None

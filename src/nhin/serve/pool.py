@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from nhin.errors import NhinError
+from nhin.errors import CheckpointError, NhinError
 from nhin.serve.log import describe_error, write_log
 from nhin.serve.metrics import ServiceMetrics
 from nhin.serve.problems import RequestProblem
@@ -44,7 +44,7 @@ class WorkerPool:
     """Runs jobs on worker processes.
 
     Args:
-        start_worker: Starts one and waits until it can be called; called in a thread.
+        start_worker: Starts one, which is then opened; called in a thread.
         settings: Limits.
         metrics: Counts restarts and retries.
     """
@@ -56,6 +56,8 @@ class WorkerPool:
         self._waiting: deque[PoolJob] = deque()
         self._arrived = asyncio.Event()
         self._workers: list[WorkerProtocol | None] = []
+        self._loading: dict[int, WorkerProtocol] = {}
+        self._is_closed = False
         self._slots: list[asyncio.Task[None]] = []
         self._mean_seconds = 1.0
         self.running = 0
@@ -97,12 +99,13 @@ class WorkerPool:
         self._slots = [asyncio.create_task(self._run_slot(slot)) for slot in slots]
 
     async def close(self) -> None:
-        """End the workers; jobs that are not done are refused."""
+        """End the workers, also those that load; jobs that are not done are refused."""
+        self._is_closed = True
         for task in self._slots:
             task.cancel()
         for job in self._waiting:
             job.fail(503, "the service is shutting down", self.retry_after)
-        for worker in filter(None, self._workers):
+        for worker in (*filter(None, self._workers), *self._loading.values()):
             worker.kill()
         await asyncio.gather(*self._slots, return_exceptions=True)
         self._threads.shutdown()
@@ -210,8 +213,34 @@ class WorkerPool:
         return ""
 
     async def _open_worker(self, slot: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._workers[slot] = await loop.run_in_executor(self._threads, self._start_worker)
+        """Start a worker and load its networks.
+
+        Raises:
+            NhinError: It cannot be loaded, or not in time.
+        """
+        seconds = self._settings.load_seconds
+        load = asyncio.get_running_loop().run_in_executor(self._threads, self._load_worker, slot)
+        load.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({load}, timeout=seconds)
+        if not load.done():
+            if worker := self._loading.get(slot):
+                worker.kill()
+            await asyncio.wait({load})
+            raise CheckpointError(f"the weights are not loaded within {seconds:g} seconds")
+        self._workers[slot] = load.result()
+
+    def _load_worker(self, slot: int) -> WorkerProtocol:
+        worker = self._loading[slot] = self._start_worker()
+        try:
+            if self._is_closed:  # it was started while the pool was closed
+                worker.kill()
+            worker.open()
+        except BaseException:
+            worker.close()
+            raise
+        finally:
+            del self._loading[slot]
+        return worker
 
     async def _replace_worker(self, slot: int, reason: str) -> None:
         """End a worker and start another, again and again if that fails."""

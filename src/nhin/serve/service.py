@@ -18,8 +18,8 @@ _ANSWER_SECONDS = 1.0
 
 
 def start_process(settings: ServiceSettings) -> WorkerProcess:
-    """Start a worker process and load its networks; see ``WorkerProcess.open``."""
-    return WorkerProcess().open(
+    """Start a worker process; open it before it is called."""
+    return WorkerProcess(
         {
             "weights": settings.weights,
             "digest": settings.digest,

@@ -12,8 +12,9 @@ class ServiceSettings:
 
     ``workers`` are processes; ``queue`` is how many accepted requests may wait for one. ``max_bytes`` of an
     upload, ``max_pixels`` of a page, ``max_pages`` of a request. Seconds on the clock: ``seconds`` of a
-    worker for one request, ``upload_seconds`` for a body to arrive, ``wait_seconds`` in the queue, ``grace``
-    for finishing accepted requests at the end. A worker is replaced after ``jobs_per_worker`` requests.
+    worker for one request, ``load_seconds`` for its networks, ``upload_seconds`` for a body to arrive,
+    ``wait_seconds`` in the queue, ``grace`` for finishing accepted requests at the end. A worker is replaced
+    after ``jobs_per_worker`` requests.
     """
 
     workers: int = 1
@@ -22,6 +23,7 @@ class ServiceSettings:
     max_pixels: int = MAX_PIXELS
     max_pages: int = 50
     seconds: float = 120.0
+    load_seconds: float = 120.0
     upload_seconds: float = 60.0
     wait_seconds: float = 120.0
     grace: float = 30.0

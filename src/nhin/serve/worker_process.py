@@ -31,12 +31,16 @@ class WorkerProtocol(Protocol):
         """Whether it can be called."""
         ...
 
+    def open(self) -> None:
+        """Load its networks, in a thread."""
+        ...
+
     def call(self, values: dict[str, Any], load: LoadData) -> WorkerAnswer:
         """Send a job and wait for its answer, in a thread."""
         ...
 
     def kill(self) -> None:
-        """End it now, whatever it does; ``call`` then raises ``WorkerDied``."""
+        """End it now, whatever it does; ``open`` and ``call`` then raise ``WorkerDied``."""
         ...
 
     def close(self) -> None:
@@ -47,30 +51,27 @@ class WorkerProtocol(Protocol):
 class WorkerProcess:
     """A process that reads one file at a time; ``open`` it first.
 
+    Args:
+        settings: Of its reader.
+
     Raises:
         SandboxError: The system starts no more processes.
     """
 
-    def __init__(self) -> None:
-        self._process = start_child(MODULE)
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings, self._process = settings, start_child(MODULE)
 
-    def open(self, settings: dict[str, Any]) -> "WorkerProcess":
-        """Load the networks.
+    def open(self) -> None:
+        """Load the networks; close it if that fails.
 
         Raises:
             CheckpointError: They cannot be loaded.
             WorkerDied: It ended.
         """
         limits = {"memory": MAX_MEMORY, "can_open": True}
-        try:
-            values, _ = self.call({"limits": limits, "open": settings}, bytes)
-        except WorkerDied:
-            self.close()
-            raise
+        values, _ = self.call({"limits": limits, "open": self._settings}, bytes)
         if "is_ready" not in values:
-            self.close()
             raise CheckpointError(values.get("refused", "the reader cannot be loaded"))
-        return self
 
     @property
     def is_open(self) -> bool:
