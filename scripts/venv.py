@@ -26,7 +26,18 @@ JOBS = {
     "read": ("", READ, []),
     "test": (
         "[torch,pdf,serve,dev]",
-        [*READ, "pypdfium2", "fastapi", "uvicorn", "python_multipart", "torch", "onnxscript", "safetensors", "pytest", "hypothesis"],
+        [
+            *READ,
+            "pypdfium2",
+            "fastapi",
+            "uvicorn",
+            "python_multipart",
+            "torch",
+            "onnxscript",
+            "safetensors",
+            "pytest",
+            "hypothesis",
+        ],
         ["read"],
     ),
 }

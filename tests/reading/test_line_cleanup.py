@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nhin.reading.ink_box import tight_box
-from nhin.reading.line_cleanup import merge_scales
+from nhin.reading.line_cleanup import measure_skew, measure_turn, merge_scales
 from nhin.reading.line_shape import LineShape
 
 
@@ -42,3 +42,23 @@ def test_a_dot_below_belongs_to_its_line_however_far_the_face_puts_it(x_height):
     crop[low - side : low, 3 * x_height : 3 * x_height + side] = 0
     box = tight_box(np.repeat(crop[:, :, None], 3, 2))
     assert box is not None and box[1] >= low
+
+
+def turned(lines, degrees):
+    angle = np.radians(degrees)
+    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return [LineShape((own.center @ matrix).astype(np.float32), own.height, 0.9, 0.9) for own in lines]
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+@pytest.mark.parametrize("skew", [0, 8, -20, 40])
+def test_the_turn_and_the_skew_of_a_page_add_up_to_the_direction_of_its_lines(turn, skew):
+    lines = turned([line(10, 30 * y, 300 + y, 18) for y in range(5)], turn + skew)
+    angle = measure_turn(lines) + measure_skew(lines)
+    assert (angle - turn - skew + 180) % 360 - 180 == pytest.approx(0, abs=0.1)
+
+
+def test_lines_that_read_both_ways_turn_no_page():
+    lines = [line(10, 30 * y, 300, 18) for y in range(4)]
+    assert measure_turn([*lines, *(own.reverse() for own in lines)]) == 0
+    assert measure_turn([]) == 0

@@ -179,3 +179,30 @@ def test_the_sign_is_cut_close_to_its_letters():
 
 def test_paper_without_ink_has_no_box():
     assert tight_box(np.full((40, 200, 3), 250, np.uint8)) is None
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_level_line_of_a_turned_page_has_the_very_pixels_of_the_upright_one(turn):
+    rng = np.random.default_rng(turn)
+    upright = np.full((120, 200, 3), 255, np.uint8)
+    upright[40:60, 30:150:7] = rng.integers(0, 90, 3)
+    center = np.array([[30, 50], [150, 50]], np.float32)
+    wanted = line_crop.crop_line(upright, LineShape(center, 20.0))
+    height, width = upright.shape[:2]
+    moved = {
+        90: np.stack([height - center[:, 1], center[:, 0]], 1),
+        180: np.array([width, height]) - center,
+        270: np.stack([center[:, 1], width - center[:, 0]], 1),
+    }[turn]
+    picture = np.ascontiguousarray(np.rot90(upright, -turn // 90))
+    crop = line_crop.crop_line(picture, LineShape(moved.astype(np.float32), 20.0))
+    assert wanted is not None and crop is not None
+    assert np.array_equal(crop.pixels, wanted.pixels)
+    corner = np.array(wanted.box()[0])
+    assert crop.box()[0] == pytest.approx(
+        {
+            90: (height - corner[1], corner[0]),
+            180: (width, height) - corner,
+            270: (corner[1], width - corner[0]),
+        }[turn]
+    )

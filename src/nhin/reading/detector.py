@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nhin.image.contrast import is_blank, stretch_contrast
 from nhin.image.detector_maps import CORE_STRIDE, FIELD_STRIDE, STRIDE
-from nhin.reading.line_cleanup import clean_lines, measure_skew, merge_scales
+from nhin.reading.line_cleanup import clean_lines, measure_skew, measure_turn, merge_scales
 from nhin.reading.line_maps import Maps, find_lines
 from nhin.reading.line_shape import Detection, LineShape
 from nhin.reading.onnx_session import open_session
@@ -27,7 +27,7 @@ _TALLEST = 56.0  # pixels at one scale, from which the coarser one sees a line b
 _REDUCE, _ENLARGE = 4, 3
 _TINY, _MIN_TINY = 0.5, 24  # probability, and cells of the map in a tile, from which text is too small
 _BORDER = 24
-_MAX_SKEW = 15.0  # degrees, from which a picture is turned and searched again
+_MAX_SKEW, _LEVEL = 15.0, 1.0  # degrees, from which a picture is searched again upright; that are no skew
 _PADDED = 1.25
 """How many times ``max_pixels`` a picture may have with its border."""
 _MAX_CANVAS = 40e6  # pixels of an enlarged picture, whose maps are kept
@@ -80,8 +80,9 @@ class Detector:
             scale *= 0.9
         small = stretch_contrast(_resize(picture, scale))
         lines, tiny = self._find_at_two_scales(small)
-        if abs(skew := measure_skew(lines)) > _MAX_SKEW:
-            lines = self._find_skewed(small, skew)
+        angle = measure_turn(lines) + measure_skew(lines)
+        if abs(angle) > _MAX_SKEW:
+            lines = self._find_upright(small, angle)
         lines = [_to_picture(line, picture, small) for line in lines]
         more, is_partial = self._find_tiny(picture, scale, tiny)
         return Detection(tuple(clean_lines(merge_scales(more, lines, 8.0 / scale))), is_partial)
@@ -96,12 +97,15 @@ class Detector:
             lines = merge_scales(lines, large, _TALLEST)
         return lines, fields[3]
 
-    def _find_skewed(self, picture: NDArray[np.uint8], skew: float) -> list[LineShape]:
-        """Return the lines of a picture that stands askew: the network knows level and upright lines best."""
+    def _find_upright(self, picture: NDArray[np.uint8], angle: float) -> list[LineShape]:
+        """Return the lines of a picture that is turned by an angle: the network knows upright ones best."""
+        nearest = round(angle / 90) * 90
+        angle = nearest if abs(angle - nearest) < _LEVEL else angle  # no pixel is mixed with others
         height, width = picture.shape[:2]
-        turn = cv2.getRotationMatrix2D((width / 2, height / 2), skew, 1.0)
-        corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ turn[:, :2].T + turn[:, 2]
-        turn[:, 2] -= corners.min(0)
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
+        edges = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
+        corners = np.round(edges @ turn[:, :2].T + turn[:, 2], 3)
+        turn[:, 2] -= corners.min(0) + 0.5
         size = np.ceil(np.ptp(corners, axis=0)).astype(int).tolist()
         color = tuple(np.median(picture.reshape(-1, 3)[::101], axis=0).tolist())
         level = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_LINEAR, borderValue=color)

@@ -14,6 +14,7 @@ _SMALLER, _REACH = 0.7, 0.6  # ratio of heights; reach above and below the cente
 _FILLED_BY_SMALLER, _DOUBTFUL, _DIRECTED = 0.3, 0.1, 0.5
 """Share of a line's place that smaller ones fill: of a line whose direction is told, and of another one; the
 certainty of a direction that is told."""
+_AGREEMENT = 0.7  # length of the mean of unit vectors
 _WORD = 2.5  # heights: longer than any stroke of a letter
 _MIDDLE = slice(2, 5)  # of the points along a center line
 _ACROSS = 30.0  # degrees between lines that cannot both be there
@@ -75,6 +76,16 @@ def measure_skew(lines: Sequence[LineShape]) -> float:
     weights = np.array([line.length**2 for line in lines])
     mean = np.average(np.exp(1j * angles), weights=weights)
     return float(np.degrees(np.angle(mean))) / 4
+
+
+def measure_turn(lines: Sequence[LineShape]) -> float:
+    """Return the multiple of 90 degrees by which a page is turned clockwise; 0 where its lines disagree."""
+    if not lines:
+        return 0.0
+    weights = np.array([line.length * line.certainty for line in lines])
+    mean = np.exp(1j * np.radians([line.angle for line in lines])) @ weights / weights.sum()
+    turned = float(np.degrees(np.angle(mean))) - measure_skew(lines)
+    return 90.0 * round(turned / 90) if abs(mean) >= _AGREEMENT else 0.0
 
 
 def merge_scales(fine: list[LineShape], coarse: list[LineShape], limit: float) -> list[LineShape]:

@@ -1,6 +1,6 @@
 """Crop a detected line: upright, straightened, and taken in to its ink; and map the result back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -120,8 +120,8 @@ def _straighten(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:
     window = picture[low[1] : high_end[1], low[0] : high_end[0]]
     if window.size == 0 or max(window.shape) > _MAX_SIDE:
         return None
-    if line.turn == 0 and np.ptp(top[:, 1]) < _LEVEL * line.height:
-        return _cut_level(picture, top, bottom, (high, wide))
+    if np.ptp(top[:, (line.turn // 90 + 1) % 2]) < _LEVEL * line.height:
+        return _cut_turned(picture, line.turn, (top, bottom), (high, wide))
     if scale < 1:
         size = max(1, round(window.shape[1] * scale)), max(1, round(window.shape[0] * scale))
         reduced = np.asarray(cv2.resize(window, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -151,6 +151,26 @@ def _measure(line: LineShape, wide: int) -> NDArray[np.float64]:
     return total / total[-1] * wide
 
 
+def _cut_turned(
+    picture: NDArray[np.uint8], turn: int, edges: tuple[Points, Points], shape: tuple[int, int]
+) -> LineCrop | None:
+    """Cut out a line that is level once its picture is turned back by a multiple of 90 degrees."""
+    height, width = picture.shape[:2]
+    # From the turned picture to the given one: x, y = turned @ axes + origin.
+    axes, origin = {
+        0: (((1, 0), (0, 1)), (0, 0)),
+        90: (((0, 1), (-1, 0)), (width, 0)),
+        180: (((-1, 0), (0, -1)), (width, height)),
+        270: (((0, -1), (1, 0)), (0, height)),
+    }[turn]
+    back = np.array(axes, np.float64)
+    top, bottom = (((edge - origin) @ back.T).astype(np.float32) for edge in edges)
+    cut = _cut_level(np.rot90(picture, turn // 90), top, bottom, shape)
+    if cut is None or turn == 0:
+        return cut
+    return replace(cut, top=cut.top @ back + origin, bottom=cut.bottom @ back + origin)
+
+
 def _cut_level(
     picture: NDArray[np.uint8], top: Points, bottom: Points, shape: tuple[int, int]
 ) -> LineCrop | None:
@@ -167,4 +187,4 @@ def _cut_level(
         size = max(3, round((right - left) * ratio)), max(3, shape[0])
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     columns = np.array([0, pixels.shape[1]], np.float64)
-    return LineCrop(np.asarray(pixels), columns, corners, corners + np.array([0, low - high]))
+    return LineCrop(np.ascontiguousarray(pixels), columns, corners, corners + np.array([0, low - high]))
