@@ -13,7 +13,9 @@ import pytest
 from pdfs import ENCRYPTED, InProcess, PdfPage, TextAt, make_pdf
 from PIL import Image
 
+from nhin.cli import read_sources
 from nhin.cli.app import main
+from nhin.cli.read_folder import name_targets
 from nhin.errors import CheckpointError
 from nhin.image import clipboard
 from nhin.image import fetch as fetch_module
@@ -157,12 +159,62 @@ def test_paths_come_from_a_list_and_from_patterns(inputs, tmp_path, monkeypatch,
     assert "names no file" in capsys.readouterr().err
 
 
+def test_a_list_that_is_too_long_is_refused_and_not_cut(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(read_sources, "_MAX_LIST", 10)
+    (tmp_path / "danh sách.txt").write_bytes(b"a.png\n" * 2)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a.png\n" * 2)))
+    for name in (tmp_path / "danh sách.txt", "-"):
+        assert run("--list", name) == 2
+        assert "larger than 10 bytes" in capsys.readouterr().err
+
+
+def test_a_path_that_no_system_has_fails_alone(inputs, tmp_path, capsys):
+    (tmp_path / "danh sách.txt").write_bytes(b"x\0/[a].png\nx\0.png\n" + str(inputs / "a.png").encode())
+    assert run("--list", tmp_path / "danh sách.txt", "--out", tmp_path / "ra") == 3
+    assert (manifest(tmp_path / "ra")["read"], manifest(tmp_path / "ra")["failed"]) == (1, 2)
+    assert capsys.readouterr().err.count("it has a zero byte") == 2
+
+
 def test_hidden_folders_and_links_in_a_circle_are_not_followed(inputs, tmp_path):
     (inputs / ".ẩn").mkdir()
     (inputs / ".ẩn" / "c.png").write_bytes(b"x")
     (inputs / "trong" / "vòng").symlink_to(inputs)
     assert run(inputs, "--recursive", "--out", tmp_path / "ra") == 0
     assert manifest(tmp_path / "ra")["read"] == 4
+
+
+def test_a_pattern_follows_no_links_that_lead_in_circles(inputs, capsys):
+    """Two such links have a path for each number of 40 binary digits."""
+    for name in ("vòng", "vòng nữa"):
+        (inputs / "trong" / name).symlink_to(inputs / "trong")
+    (inputs / "[1]").mkdir()
+    (inputs / "a.png").rename(inputs / "[1]" / "a.png")
+    for pattern, count in (("**/*.png", 2), ("**/b.png", 1), ("**/**/b.*", 1), ("*/*.png", 2)):
+        assert run(inputs / pattern, "--format", "tsv") == 0
+        assert capsys.readouterr().out.count("biển số") == count
+
+
+NAMES = (
+    "a.png",
+    "../a.png",
+    "/etc/passwd",
+    "/",
+    "..",
+    "x/../../../b",
+    "./c",
+    "d/" * 50,
+    "\\\\máy\\e.png",
+    "f\n.png",
+)
+
+
+def test_no_output_lies_outside_the_folder_for_it(tmp_path):
+    out = tmp_path / "ra"
+    for base in (tmp_path, Path("/"), Path("/usr/lib")):
+        targets = name_targets([Path(name) for name in NAMES], base, out, ".txt")
+        for target in targets.values():
+            assert Path(os.path.normpath(target)).parent.is_relative_to(out)
+    assert len({str(target) for target in targets.values()}) == len(targets)
 
 
 def test_a_document_on_standard_output_is_whole(inputs, capfdbinary):

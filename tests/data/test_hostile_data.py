@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nhin.cli.app import main
 from nhin.data.images import datasets, vintext
 from nhin.data.images.datasets import open_crops
 from nhin.data.images.text_generator import read_words
@@ -85,6 +87,15 @@ def test_a_table_of_labels_that_unpacks_to_more_than_is_read_is_refused(tmp_path
     (tmp_path / "labels.tsv").write_bytes(b"\n" * 1001)
     with pytest.raises(DataError, match="larger than 1,000 bytes"):
         open_crops(tmp_path / "labels.tsv")
+
+
+def test_a_picture_in_a_zip_that_unpacks_to_more_than_is_read_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(datasets, "_MAX_PICTURE_BYTES", 1000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.tsv", "a.png\tx\n")
+        archive.writestr("a.png", png() + bytes(10**6))
+    assert main(["evaluate", "slim", str(tmp_path / "a.zip")]) == DataError.exit_code
+    assert re.fullmatch(r"nhin: \S+a\.zip: a\.png is larger than .*\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

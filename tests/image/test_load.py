@@ -180,6 +180,23 @@ def test_bombs_are_refused_before_decoding():
         load_picture(np.broadcast_to(np.uint8(0), (30_000, 30_000, 3)))
 
 
+def test_a_file_that_does_not_end_is_read_up_to_the_limit(tmp_path, monkeypatch):
+    class Endless:
+        taken = 0
+
+        def read(self, count: int) -> bytes:
+            self.taken += count
+            return bytes(count)
+
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    (tmp_path / "a.png").write_bytes(bytes(2000))
+    endless = Endless()
+    for source in (endless, tmp_path / "a.png", bytes(1001)):
+        with pytest.raises(PictureError, match="more than nhin opens"):
+            load_picture(source)
+    assert endless.taken == 1001
+
+
 def with_size(data: bytes, width: int, height: int) -> bytes:
     """Write another size into the header of a lossless WebP or of a JPEG 2000 codestream."""
     out = bytearray(data)

@@ -1,8 +1,11 @@
 """A PDF is opened in a child process: text layers and pictures of its pages, in the same pixels."""
 
+import sys
+import zlib
+
 import numpy as np
 import pytest
-from pdfs import ENCRYPTED, InProcess, PdfPage, TextAt, make_pdf
+from pdfs import ENCRYPTED, InProcess, PdfPage, TextAt, make_pdf, write_objects
 
 from nhin.errors import PictureError, UsageError
 from nhin.image import pdf as module
@@ -64,6 +67,29 @@ def test_a_pdf_that_cannot_be_opened_is_refused_in_one_line(in_process, data, re
     with pytest.raises(PictureError, match=f"^xấu.pdf {reason}") as caught:
         PdfFile(data, "xấu.pdf")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of a process are Linux's")
+def test_a_stream_that_unpacks_to_more_than_the_child_may_take_ends_it(monkeypatch):
+    monkeypatch.setattr(module, "MAX_MEMORY", 160 * 2**20)
+    once = zlib.compress(bytes(2**27), 1)
+    twice = zlib.compress(once, 9)
+    head = f"<< /Filter [/FlateDecode /FlateDecode] /Length {len(twice)} >>\nstream\n".encode()
+    catalog, pages = b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Count 1 /Kids [3 0 R] >>"
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R >>"
+    data = write_objects([catalog, pages, page, head + twice + b"\nendstream"])
+    assert len(data) < 10_000
+    with PdfFile(data, "bom.pdf") as pdf:
+        with pytest.raises(PictureError, match=r"bom\.pdf cannot be opened: its process") as caught:
+            pdf.render(1)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_pdf_of_ten_thousand_pages_is_counted_and_its_pages_are_opened_one_by_one(in_process):
+    data = make_pdf(PdfPage([TextAt("trang", 60, 300)]), kids=" ".join(["6 0 R"] * 10_000))
+    with PdfFile(data, "dày.pdf") as pdf:
+        assert pdf.count == 10_000
+        assert text_of(pdf.read_text(10_000).codes) == "trang"
 
 
 def test_a_page_of_thirty_meters_is_rendered_within_bounds(in_process):

@@ -225,6 +225,25 @@ def test_a_length_that_is_too_large_or_no_number_is_refused_before_the_body_come
     live(scenario, max_bytes=1000)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 3\r\nContent-Length: 4",
+        b"Transfer-Encoding: gzip",
+        b"Transfer-Encoding: chunked, identity",
+        b"Content-Length : 3",
+        b"X: a\0b",
+        b"Content-Length: 3\r\nHost: other",
+    ],
+)
+def test_headers_with_two_meanings_are_refused(live, lines):
+    async def scenario(live):
+        reader, _ = await live.connect(HEAD.replace(b"Content-Length: %d", lines) + b"abc")
+        assert await read_status(reader) in (400, 501)
+
+    live(scenario)
+
+
 def test_a_body_without_a_length_is_refused_as_soon_as_it_is_too_large(live):
     async def scenario(live):
         head = HEAD.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked")

@@ -142,16 +142,20 @@ def name_targets(paths: Sequence[Path], base: Path, out: Path, suffix: str) -> d
         UsageError: An input would be replaced.
     """
     places = {path: Path(os.path.relpath(_make_absolute(path), base)) for path in paths}
-    stems = Counter(str(place.with_suffix("")).casefold() for place in set(places.values()))
+    stems = Counter(_fold_stem(place) for place in set(places.values()))
     targets = {}
     for path, place in places.items():
-        is_alone = stems[str(place.with_suffix("")).casefold()] == 1
+        is_alone = stems[_fold_stem(place)] == 1
         name = (place.stem if is_alone else place.name) + suffix
         parts = [part for part in place.parent.parts if part not in ("..", os.sep, place.anchor)]
         targets[path] = out.joinpath(*parts, name)
         if _make_absolute(targets[path]) == _make_absolute(path):
             raise UsageError(f"{path} would be replaced by its own text; choose another --out")
     return targets
+
+
+def _fold_stem(place: Path) -> str:
+    return str(place.parent / place.stem).casefold()
 
 
 def _is_newer(target: Path, source: Path) -> bool:

@@ -77,7 +77,9 @@ def _read_list(file: Path | None) -> Sequence[Path]:
     if file is None:
         return []
     if str(file) == "-":
-        data = sys.stdin.buffer.read(_MAX_LIST + 1)[:_MAX_LIST]
+        data = sys.stdin.buffer.read(_MAX_LIST + 1)
+        if len(data) > _MAX_LIST:
+            raise UsageError(f"the list on standard input is larger than {_MAX_LIST:,} bytes")
     else:
         data = read_bytes(file, _MAX_LIST, UsageError)
     return [Path(os.fsdecode(line)) for line in data.splitlines() if line.strip()]

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
-from glob import glob
+from collections.abc import Iterable, Iterator
+from glob import escape, glob
 from pathlib import Path
 
 from nhin.errors import PictureError
@@ -53,12 +53,27 @@ def expand_paths(paths: Iterable[Path], recursive: bool = False) -> list[Path | 
 
 def _expand_pattern(path: Path) -> list[Path]:
     """Return the files that a pattern names; a path as it is, also one with brackets in its name."""
+    if "\0" in str(path):
+        raise PictureError(f"{path} is no path: it has a zero byte")
     if not _PATTERN.search(str(path)) or path.exists():
         return [path]
-    found = sorted(glob(str(path), recursive=True), key=_natural_key)  # noqa: PTH207  # absolute ones too
+    found = {str(Path(name)) for name in _iter_names(path.parts)}
     if not found:
         raise PictureError(f"{path} names no file")
-    return list(map(Path, found))
+    return list(map(Path, sorted(found, key=_natural_key)))
+
+
+def _iter_names(parts: tuple[str, ...]) -> Iterator[str]:
+    """Yield what a pattern names; ``**`` follows no links, which Python's own does, also in circles."""
+    stars = parts.index("**") if "**" in parts else len(parts)
+    names = glob(str(Path(*parts[:stars])))  # noqa: PTH207  # absolute ones too
+    if stars == len(parts):
+        yield from names
+        return
+    for name in names:
+        for place, folders, _ in os.walk(name):
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+            yield from _iter_names((escape(place), *(parts[stars + 1 :] or ("*",))))
 
 
 def _natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

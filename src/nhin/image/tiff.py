@@ -39,7 +39,7 @@ def list_tiff_pages(data: bytes) -> TiffPages | None:
             is_page, following = layout.read_directory(data, offset)
             offsets += [offset] if is_page or not offsets else []
             offset = following
-    except struct.error:
+    except (struct.error, OverflowError):  # the second of offsets beyond 2**63
         return TiffPages(tuple(offsets), is_torn=True)
     return TiffPages(tuple(offsets))
 

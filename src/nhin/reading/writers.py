@@ -36,7 +36,10 @@ def to_tsv(reading: PageResult, path: str) -> str:
 
 
 def to_json_line(reading: PageResult, path: str) -> str:
-    """Format everything, down to the characters, as one line of JSON; see ``reading.schema.json``."""
+    """Format everything, down to the characters, as one line of JSON; see ``reading.schema.json``.
+
+    What is no text in the name of the file becomes ``?``: JSON is UTF-8.
+    """
     tree = {
         "version": JSON_VERSION,
         "path": path,
@@ -51,7 +54,7 @@ def to_json_line(reading: PageResult, path: str) -> str:
         "blocks": _number_blocks(reading),
         "warnings": [asdict(warning) for warning in reading.warnings],
     }
-    return json.dumps(_round_floats(tree), ensure_ascii=False) + "\n"
+    return json.dumps(_round_floats(tree), ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
 
 
 WRITERS: dict[str, Callable[[PageResult, str], str]] = {
