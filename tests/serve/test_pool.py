@@ -11,6 +11,7 @@ from nhin.serve import pool as pool_module
 from nhin.serve.metrics import ServiceMetrics
 from nhin.serve.pool import WorkerPool
 from nhin.serve.problems import RequestProblem
+from nhin.serve.service import Service
 from nhin.serve.settings import ServiceSettings
 from nhin.serve.worker_process import WorkerDied
 
@@ -308,6 +309,22 @@ def test_a_service_whose_worker_hangs_while_it_loads_does_not_start(fake):
     settings = ServiceSettings(load_seconds=0.01)
     with pytest.raises(CheckpointError, match=r"not loaded within 0\.01 seconds"):
         asyncio.run(WorkerPool(start, settings, ServiceMetrics()).open())
+
+
+def test_a_service_that_is_interrupted_while_a_worker_loads_ends_it(fake):
+    worker, loading = fake(None), threading.Event()
+    worker.open = lambda: (loading.set(), worker.hang())
+
+    async def scenario():
+        start = Service(ServiceSettings(), lambda: worker).run().__aenter__()
+        task = asyncio.ensure_future(start)
+        await asyncio.to_thread(loading.wait, 60)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(scenario())
+    assert not worker.is_open
 
 
 def test_a_pool_whose_workers_cannot_be_loaded_does_not_open(fake):

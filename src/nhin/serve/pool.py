@@ -109,7 +109,7 @@ class WorkerPool:
             worker.kill()
         await asyncio.gather(*self._slots, return_exceptions=True)
         self._threads.shutdown()
-        for worker in filter(None, self._workers):
+        for worker in (*filter(None, self._workers), *self._loading.values()):
             worker.close()
 
     async def run(self, values: dict[str, Any], load: LoadData) -> WorkerAnswer:
@@ -222,25 +222,24 @@ class WorkerPool:
         load = asyncio.get_running_loop().run_in_executor(self._threads, self._load_worker, slot)
         load.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({load}, timeout=seconds)
-        if not load.done():
-            if worker := self._loading.get(slot):
-                worker.kill()
-            await asyncio.wait({load})
-            raise CheckpointError(f"the weights are not loaded within {seconds:g} seconds")
-        self._workers[slot] = load.result()
+        is_late = not load.done()
+        if is_late and (worker := self._loading.get(slot)):
+            worker.kill()
+        await asyncio.wait({load})
+        worker, why = self._loading.pop(slot, None), load.exception()
+        if is_late:
+            why = CheckpointError(f"the weights are not loaded within {seconds:g} seconds")
+        if why:
+            if worker:
+                worker.close()
+            raise why
+        self._workers[slot] = worker
 
-    def _load_worker(self, slot: int) -> WorkerProtocol:
+    def _load_worker(self, slot: int) -> None:
         worker = self._loading[slot] = self._start_worker()
-        try:
-            if self._is_closed:  # it was started while the pool was closed
-                worker.kill()
-            worker.open()
-        except BaseException:
-            worker.close()
-            raise
-        finally:
-            del self._loading[slot]
-        return worker
+        if self._is_closed:  # it was started while the pool was closed
+            worker.kill()
+        worker.open()
 
     async def _replace_worker(self, slot: int, reason: str) -> None:
         """End a worker and start another, again and again if that fails."""

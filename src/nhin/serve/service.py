@@ -51,8 +51,8 @@ class Service:
         Raises:
             NhinError: A worker cannot be started.
         """
-        await self.pool.open()
         try:
+            await self.pool.open()
             yield
         finally:
             await self.pool.close()
