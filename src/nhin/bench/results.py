@@ -3,10 +3,10 @@
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from nhin import __version__
 from nhin.bench.cells import BenchRow
@@ -15,6 +15,7 @@ from nhin.errors import DataError, NhinError
 from nhin.files import read_json, write_atomic
 from nhin.ranges import Length, Range
 
+R = TypeVar("R")
 VERSION = 1
 _MAX_ROWS = 10**5
 
@@ -94,10 +95,14 @@ def _processor_name() -> str:
 
 def save_results(path: Path, results: BenchResults) -> None:
     """Write results atomically, one row a line, without the fields that have their defaults."""
-    tree = asdict(results)
-    rows = [json.dumps(_shorten(row), ensure_ascii=False, allow_nan=False) for row in results.rows]
+    write_rows(path, asdict(results), map(_shorten, results.rows))
+
+
+def write_rows(path: Path, tree: Mapping[str, Any], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write the head of a file of results atomically, then its rows, one a line."""
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
     head = {key: tree[key] for key in ("format", "version", "machine", "settings")}
-    body = ",\n".join(f"  {row}" for row in rows)
+    body = ",\n".join(f"  {line}" for line in lines)
     text = json.dumps(head, ensure_ascii=False, allow_nan=False, indent=1)
     write_atomic(path, f'{text.removesuffix("}").rstrip()},\n "rows": [\n{body}\n ]\n}}\n')
 
@@ -117,22 +122,27 @@ def load_results(path: Path) -> BenchResults:
     Raises:
         DataError: The file cannot be read, is of another program or version, or holds what is no number.
     """
-    tree = read_json(path, DataError)
-    if not isinstance(tree, dict) or tree.get("format") != "nhin bench attention":
-        raise DataError(f"{path} is no file of nhin bench attention")
-    if tree.get("version") != VERSION:
-        raise DataError(
-            f"{path} is of version {str(tree.get('version'))[:20]}, and this nhin reads version {VERSION}: "
-            "measure again with nhin bench attention"
-        )
-    try:
-        results = from_dict(BenchResults, tree, path.name)
-    except NhinError as why:
-        raise DataError(str(why)) from why
+    results = read_results(BenchResults, path, "nhin bench attention", VERSION)
     for number, row in enumerate(results.rows):
         if (row.seconds is None) == (row.skipped is None) or row.seconds == 0:
             raise DataError(f"{path}: row {number} has neither a time nor a reason")
     return results
+
+
+def read_results(cls: type[R], path: Path, command: str, version: int) -> R:
+    """Read the results of a command; for the errors see ``load_results``."""
+    tree = read_json(path, DataError)
+    if not isinstance(tree, dict) or tree.get("format") != command:
+        raise DataError(f"{path} is no file of {command}")
+    if tree.get("version") != version:
+        raise DataError(
+            f"{path} is of version {str(tree.get('version'))[:20]}, and this nhin reads version {version}: "
+            f"measure again with {command}"
+        )
+    try:
+        return from_dict(cls, tree, path.name)
+    except NhinError as why:
+        raise DataError(str(why)) from why
 
 
 def merge_rows(old: Iterable[BenchRow], new: Iterable[BenchRow]) -> tuple[BenchRow, ...]:

@@ -47,6 +47,10 @@ COMMANDS = {
         "nhin.cli.recommend:recommend",
         "Name the attention mechanism for a length, a phase and a memory, by measurement.",
     ),
+    "compare": (
+        "nhin.cli.compare:compare",
+        "Train tiny tasks with each attention mechanism at equal compute.",
+    ),
     "study": ("nhin.cli.study:study", "Encoder-decoder models with and without attention, by length."),
     "export": (
         "nhin.cli.export:export",

@@ -30,6 +30,7 @@ def recommend(  # noqa: PLR0913  # every option is one word of the command line
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     device: Literal["cpu", "cuda"] = "cpu",
     mechanism: str | None = None,
+    task: Literal["recall", "copy", "selective", "chars", "words"] | None = None,
     measured: Path = _OWN,
     measure: bool = False,
     json: bool = False,
@@ -44,10 +45,12 @@ def recommend(  # noqa: PLR0913  # every option is one word of the command line
         length: Positions, such as 4096 or 32k.
         phase: train; prefill: a prompt of so many positions; decode: one position after so many.
         memory: The most that one layer may need, such as 500MB or 8GB.
-        quality: exact: softmax attention; near: softmax over some keys, or an approximation of it; any.
+        quality: exact: softmax attention; near: softmax over some keys, or an approximation of it, and with
+            --task what learned nearly as much of it; any.
         dtype: Of the tensors.
         device: cpu or cuda.
         mechanism: Your own choice, which wins; the answer says what it costs.
+        task: A task of nhin compare that quality is measured on.
         measured: Your measurements; --measure adds to that file.
         measure: Measure this situation here first, for at most a minute.
         json: Write one JSON object.
@@ -62,7 +65,9 @@ def recommend(  # noqa: PLR0913  # every option is one word of the command line
     from nhin.recommend.sources import choose_results, load_own, load_shipped
 
     size = None if memory is None else parse_size("memory", memory)
-    question = AttentionQuestion(parse_positions(length), phase, size, quality, dtype, device, mechanism)
+    question = AttentionQuestion(
+        parse_positions(length), phase, size, quality, dtype, device, mechanism, task
+    )
     if measure:
         check_device(device)
     own = load_own(measured)
@@ -108,23 +113,34 @@ def _measure(
 
 
 def _to_tree(question: "AttentionQuestion", answer: "Recommendation") -> dict[str, Any]:
+    from nhin.recommend.quality import list_qualities
+
     tree = asdict(answer)
     tree["disagreements"] = [rule for rule in answer.rules if rule["here"] == "disagrees"]
+    names = [answer.mechanism, *(cost.mechanism for cost in answer.runners_up)]
+    tree["qualities"] = {name: list(map(asdict, list_qualities(name, question.task))) for name in names}
     return {"question": asdict(question)} | tree
 
 
 def _format(question: "AttentionQuestion", answer: "Recommendation") -> list["Table | str"]:
     """Return the answer as text: name, cost, reason, runners-up, evidence, the report's rules."""
+    from nhin.recommend.quality import explain_quality, show_quality
+
     settings = ", ".join(f"{name}={value}" for name, value in answer.settings.items())
     best = answer.estimate
     cell = best.rows[0].cell
     where = "this machine" if answer.is_here else "another machine, so --measure may answer otherwise here"
     machine = answer.machine.gpu or answer.machine.processor
-    costs = make_table("mechanism", "time", "of PyTorch's kernel", "memory", "")
+    costs = make_table("mechanism", "time", "of PyTorch's kernel", "memory", "", "quality")
     for cost in (best, *answer.runners_up):
         ratio = "" if cost.ratio is None else f"{cost.ratio:.2f} ({cost.low:.2f} to {cost.high:.2f})"
         costs.add_row(
-            cost.mechanism, f"{1e3 * cost.seconds:.4g} ms", ratio, format_bytes(cost.peak_bytes), cost.how
+            cost.mechanism,
+            f"{1e3 * cost.seconds:.4g} ms",
+            ratio,
+            format_bytes(cost.peak_bytes),
+            cost.how,
+            show_quality(cost.mechanism, question.task),
         )
     rows = make_table("rests on", "length", "time", "rounds", "date")
     for row in (row for cost in (best, *answer.runners_up) for row in cost.rows):
@@ -141,6 +157,7 @@ def _format(question: "AttentionQuestion", answer: "Recommendation") -> list["Ta
     return [
         f"{answer.mechanism}{f' ({settings})' if settings else ''}",
         f"{answer.reason[0].upper()}{answer.reason[1:]}.", "", costs, "",
+        explain_quality([cost.mechanism for cost in (best, *answer.runners_up)], question.task),
         f"One layer of {cell.heads} heads of width {cell.head_dim}, batch {cell.batch}, measured on "
         f"{machine}, torch {answer.machine.torch}: {where}.", rows, "", rules,
     ]  # fmt: skip

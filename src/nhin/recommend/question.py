@@ -4,13 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from nhin.attention.base import Facts
 from nhin.attention.registry import MECHANISMS
 from nhin.bench.cells import LENGTH, DeviceName, Dtype
 from nhin.errors import UnknownName, UsageError
+from nhin.recommend.quality import TASK_TITLES, Quality, TaskName, has_quality
 
 AskedPhase = Literal["train", "prefill", "decode"]
-Quality = Literal["exact", "near", "any"]
 ASKED_PHASES: tuple[AskedPhase, ...] = get_args(AskedPhase)
 
 # The simpler first: of two that are equally fast the earlier one is recommended. Exact ones come first, then
@@ -31,10 +30,11 @@ class AttentionQuestion:
         phase: train, prefill or decode (one position after ``length`` cached ones); always causal.
         memory: Bytes that queries, keys, values, outputs, cache and working memory may take; None for any.
         quality: exact: softmax attention up to rounding; near: softmax over some of the keys, or an
-            approximation of it; any.
+            approximation of it, or with a ``task`` what learned nearly as much of it; any.
         dtype: Of the tensors.
         device: cpu or cuda.
         mechanism: The user's own choice, which wins.
+        task: What the quality is measured on, a name in ``quality.TASK_TITLES``.
     """
 
     length: int
@@ -44,6 +44,7 @@ class AttentionQuestion:
     dtype: Dtype = "float32"
     device: DeviceName = "cpu"
     mechanism: str | None = None
+    task: TaskName | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes and unknown mechanisms."""
@@ -52,6 +53,8 @@ class AttentionQuestion:
             raise UsageError(f"memory is {self.memory}; give at least 1 byte")
         if self.mechanism is not None and self.mechanism not in MECHANISMS:
             raise UnknownName("mechanism", self.mechanism, MECHANISMS)
+        if self.task is not None and self.task not in TASK_TITLES:
+            raise UnknownName("task", self.task, TASK_TITLES)
 
 
 def parse_positions(text: str) -> int:
@@ -66,12 +69,6 @@ def parse_positions(text: str) -> int:
     return LENGTH.check("length", int(match[1]) * 1024 ** " km".index(match[2].lower() or " "))
 
 
-def has_quality(facts: Facts, quality: Quality) -> bool:
-    """Return whether a mechanism is as close to softmax attention as asked."""
-    is_near = facts.family in ("sparse", "low-rank") or facts.name == "performer"
-    return quality == "any" or facts.exact or (quality == "near" and is_near)
-
-
 def list_candidates(question: AttentionQuestion) -> list[str]:
     """Return the mechanisms that can do what is asked, the simplest first."""
     needed = {"causal"} | ({"decode"} if question.phase != "train" else set())
@@ -79,5 +76,5 @@ def list_candidates(question: AttentionQuestion) -> list[str]:
         name
         for name in SIMPLICITY
         if needed <= MECHANISMS[name].facts.abilities
-        and has_quality(MECHANISMS[name].facts, question.quality)
+        and has_quality(MECHANISMS[name].facts, question.quality, question.task)
     ]
