@@ -1,4 +1,4 @@
-"""``nhin export``: a reader or a line detector to ONNX, a language model to a Hugging Face folder."""
+"""``nhin export``: a language model to a Hugging Face folder, other models to ONNX."""
 
 import sys
 from collections.abc import Sequence
@@ -29,12 +29,13 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
     """Export a reader's checkpoint to the ONNX pair that reading uses, or a language model to a folder.
 
     The pair is kept only when it reads the same as torch: the same texts, confidences within 0.0001. The
-    folder of a language model can be read by Hugging Face's libraries. A line detector becomes one ONNX file.
+    folder of a language model can be read by Hugging Face's libraries. A line detector becomes one ONNX file,
+    an encoder-decoder model a pair for nhin restore, which then needs no torch.
 
     Args:
         checkpoint: The folder of a checkpoint or of its run.
         out: The folder to write; new, or an earlier export, which is replaced. Of a detector, the file.
-        name: Readers: name of the weights; the folder's name when not given.
+        name: Readers and encoder-decoder models: name of the weights; the folder's name when not given.
         data: Readers: labeled crops to compare on; all are then read once more, for the figures in the card.
             Rendered crops when not given.
         crops: Readers: number of crops to compare on; 64 when not given.
@@ -46,6 +47,7 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
     """
     from nhin.detection.recipe import is_detector_run
     from nhin.lm.run_dir import is_run
+    from nhin.seq2seq.run_dir import is_seq2seq_run
 
     if is_run(checkpoint):
         options = {"name": name, "data": data, "crops": crops, "last": last or None, "whole": whole or None}
@@ -55,6 +57,11 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
         options = {"name": name, "data": data, "crops": crops, "whole": whole or None, "format": format}
         refuse_options(str(checkpoint), "a line detector", "another model", **options)
         return _export_detector(checkpoint, out, not last)
+    if is_seq2seq_run(checkpoint):
+        options = {"data": data, "crops": crops, "last": last or None, "whole": whole or None}
+        options["format"] = format
+        refuse_options(str(checkpoint), "an encoder-decoder model", "another model", **options)
+        return _export_seq2seq(checkpoint, out, name)
     if format is not None:
         raise UsageError(f"--format is for a language model, and there is none in {checkpoint}")
     return _export_reader(checkpoint, out, name, data, 64 if crops is None else crops, not last, not whole)
@@ -76,6 +83,19 @@ def _export_detector(checkpoint: Path, out: Path, use_ema: bool) -> int:
 
     size = export_detector(load_detector(find_checkpoint(checkpoint), use_ema)[0], out)
     sys.stdout.write(f"{out}: {size / 1e6:.2f} MB; ONNX Runtime finds what torch finds\n")
+    return 0
+
+
+def _export_seq2seq(checkpoint: Path, out: Path, name: str | None) -> int:
+    from nhin.reading.onnx_model import hash_model
+    from nhin.seq2seq.export import export_seq2seq
+    from nhin.seq2seq.loading import open_seq2seq_run
+
+    result = export_seq2seq(open_seq2seq_run(checkpoint), out, name or "")
+    sys.stdout.write(
+        f"{out}: {result.size / 1e6:.2f} MB; scores as torch does, apart by {result.max_difference:.1e} at "
+        f"most\ndigest: {hash_model(out)}\n"
+    )
     return 0
 
 

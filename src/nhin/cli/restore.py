@@ -26,6 +26,7 @@ def restore(
     text: Annotated[tuple[Path, ...], Parameter(name="--text", negative=())] = (),
     in_place: bool = False,
     alternatives: Annotated[int | None, Range(1, MAX_ALTERNATIVES)] = None,
+    digest: str | None = None,
     threads: Annotated[int, THREADS] = 1,
 ) -> int:
     """Put the marks back on unmarked Vietnamese: toi di hoc becomes tôi đi học.
@@ -35,14 +36,18 @@ def restore(
 
     Args:
         files: Texts in UTF-8; standard input when none is given, or for -.
-        model: A run of seq2seq-marks, instead of the counts that come with nhin.
+        model: A run of seq2seq-marks, or its export, instead of the counts that come with nhin. An export
+            needs no torch.
         text: A text of yours with marks, counted with those that come with nhin; repeatable.
         in_place: Write the result over each file, atomically.
         alternatives: Write a table instead: each syllable, its word, how sure that is, and so many others.
-        threads: CPU threads, of a trained run.
+        digest: The digest that an export must have, as nhin export prints it; 16 digits are enough.
+        threads: CPU threads, of a trained run or its export.
     """
     if model is not None and (text or alternatives):
         raise UsageError("--text and --alternatives are for the counts; leave them out, or leave out --model")
+    if digest is not None and model is None:
+        raise UsageError("--digest is of the export of a trained run; name it with --model")
     if in_place and (alternatives or not files or Path("-") in files):
         raise UsageError(
             "--in-place needs files, and writes their text: name them, and leave out --alternatives"
@@ -57,7 +62,7 @@ def restore(
         counts = _load_counts(text)
         choose = counts.choose
     else:
-        choose = _load_model(model, threads)
+        choose = _load_model(model, threads, digest)
     for path in files or (Path("-"),):
         with ExitStack() as stack:
             source = sys.stdin.buffer
@@ -124,12 +129,20 @@ def _load_counts(texts: tuple[Path, ...]) -> "MarkBigram":
     return counts
 
 
-def _load_model(folder: Path, threads: int) -> "Chooser":
-    """Return the chooser of a trained run."""
+def _load_model(folder: Path, threads: int, digest: str | None) -> "Chooser":
+    """Return the chooser of a trained run, or of its export."""
+    from nhin.reading.onnx_model import is_onnx_model
+    from nhin.seq2seq.restore import MarkModel
+
+    if is_onnx_model(folder):
+        from nhin.seq2seq.onnx_model import load_exported
+
+        return MarkModel(load_exported(folder, threads, digest)).choose
+    if digest is not None:
+        raise UsageError(f"--digest is of an export, and there is none in {folder}")
     import torch
 
     from nhin.seq2seq.loading import open_seq2seq_run
-    from nhin.seq2seq.restore import MarkModel
 
     torch.set_num_threads(threads)
     return MarkModel(open_seq2seq_run(folder)).choose

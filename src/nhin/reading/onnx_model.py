@@ -139,8 +139,7 @@ def load_recognizer(
         UsageError: The digest is none.
         CheckpointError: The files are missing, damaged, foreign, of another version or of another digest.
     """
-    if digest is not None and not re.fullmatch("[0-9a-fA-F]{16,64}", digest):
-        raise UsageError(f"a digest is 16 to 64 hexadecimal digits, not {digest[:70]!r}")
+    check_digest(digest)
     if str(name) in bundled_models():
         with locate_model(name) as folder:
             manifest, _ = read_model(folder, digest)
@@ -202,13 +201,31 @@ def hash_model(folder: Path) -> str:
     Raises:
         CheckpointError: The manifest is missing or too large.
     """
-    return hashlib.sha256(_read_manifest_bytes(folder)).hexdigest()
+    return hashlib.sha256(read_manifest(folder)).hexdigest()
 
 
-def _read_manifest_bytes(folder: Path) -> bytes:
+def check_digest(digest: str | None) -> None:
+    """Refuse what is no digest of a folder, nor the first 16 digits of one or more.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if digest is not None and not re.fullmatch("[0-9a-fA-F]{16,64}", digest):
+        raise UsageError(f"a digest is 16 to 64 hexadecimal digits, not {digest[:70]!r}")
+
+
+def read_manifest(folder: Path, digest: str | None = None, max_bytes: int = MAX_MANIFEST) -> bytes:
+    """Read ``model.json``, which must have a digest if one is given.
+
+    Raises:
+        CheckpointError: It is missing, too large or of another digest.
+    """
     if not (folder / MANIFEST).exists():
         raise CheckpointError(f"{folder} holds no weights: {MANIFEST} is missing")
-    return read_bytes(folder / MANIFEST, MAX_MANIFEST)
+    data = read_bytes(folder / MANIFEST, max_bytes)
+    if digest is not None and not (found := hashlib.sha256(data).hexdigest()).startswith(digest.lower()):
+        raise CheckpointError(f"{folder} has another digest than was given: {found}")
+    return data
 
 
 def read_model(folder: Path, digest: str | None = None) -> tuple[ModelManifest, tuple[bytes, bytes]]:
@@ -217,12 +234,8 @@ def read_model(folder: Path, digest: str | None = None) -> tuple[ModelManifest, 
     Raises:
         CheckpointError: Something is missing, damaged, foreign, of another version or of another digest.
     """
-    data = _read_manifest_bytes(folder)
-    if digest is not None and not (found := hashlib.sha256(data).hexdigest()).startswith(digest.lower()):
-        raise CheckpointError(f"{folder} has another digest than was given: {found}")
-    manifest = _parse_manifest(data, folder)
-    encoder, decoder = (_read_network(folder / name, manifest) for name in (ENCODER, DECODER))
-    return manifest, (encoder, decoder)
+    manifest = _parse_manifest(read_manifest(folder, digest), folder)
+    return manifest, read_networks(folder, manifest.files)
 
 
 def _parse_manifest(data: bytes, folder: Path) -> ModelManifest:
@@ -249,8 +262,18 @@ def _parse_manifest(data: bytes, folder: Path) -> ModelManifest:
     return manifest
 
 
-def _read_network(path: Path, manifest: ModelManifest) -> bytes:
+def read_networks(folder: Path, hashes: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Read the encoder and the decoder; compare their SHA-256.
+
+    Raises:
+        CheckpointError: One is missing, too large, torn or changed.
+    """
+    encoder, decoder = (_read_network(folder / name, hashes) for name in (ENCODER, DECODER))
+    return encoder, decoder
+
+
+def _read_network(path: Path, hashes: Mapping[str, str]) -> bytes:
     data = read_bytes(path, MAX_NETWORK)
-    if hashlib.sha256(data).hexdigest() != manifest.files.get(path.name):
+    if hashlib.sha256(data).hexdigest() != hashes.get(path.name):
         raise CheckpointError(f"{path} is torn or was changed: its SHA-256 is not in {MANIFEST}")
     return data

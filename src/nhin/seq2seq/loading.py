@@ -14,6 +14,7 @@ from nhin.models.memory import check_tables, measure_model
 from nhin.models.seq2seq.network import Seq2Seq
 from nhin.ranges import check_int
 from nhin.seq2seq.recipe import MARKS, Seq2SeqRecipe
+from nhin.seq2seq.torch_steps import TorchSteps
 from nhin.training import checkpoint as checkpoints
 from nhin.training.run_dir import find_checkpoint
 from nhin.training.weights import check_weights
@@ -29,13 +30,19 @@ class Seq2SeqRun:
     recipe: Seq2SeqRecipe
     step: int
 
+    @property
+    def task(self) -> str:
+        """The task of its recipe."""
+        return self.recipe.data.task
+
+    @property
+    def steps(self) -> TorchSteps:
+        """The network, a token a step."""
+        return TorchSteps(self.model)
+
     def split(self, text: str) -> tuple[str, ...]:
         """Split a source text into tokens."""
-        return (
-            split_words(text)
-            if self.recipe.data.task == MARKS
-            else RULES[self.recipe.data.task]().split(text)
-        )
+        return split_words(text) if self.task == MARKS else RULES[self.task]().split(text)
 
 
 def open_seq2seq_run(path: Path) -> Seq2SeqRun:

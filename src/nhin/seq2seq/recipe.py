@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from nhin.data.pairs.batches import PairStream, TokenTable
-from nhin.data.pairs.marks import MarkPairs, read_text
+from nhin.data.pairs.marks import MARKS, MarkPairs, read_text
 from nhin.data.pairs.pair import PairSource
 from nhin.data.pairs.rules import RULES, NumberPairs, NumberWordPairs
 from nhin.errors import UsageError
@@ -12,8 +12,6 @@ from nhin.models.seq2seq.config import Seq2SeqConfig
 from nhin.ranges import Length, Range
 from nhin.training.config import Recipe, TrainerConfig
 from nhin.training.resume import TRAINER_RULES, ResumeRules
-
-MARKS = "marks"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
-"""Put marks back with a trained model: each word is chosen among those that are its syllable with marks."""
+"""Put marks back with a trained model: each word is chosen among those that are its syllable with marks.
+
+No torch: the model may be a run, or its export.
+"""
 
 from collections.abc import Sequence
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
+import numpy as np
 
-from nhin.data.pairs.batches import encode_rows
+from nhin.data.pairs.batches import IdRows, encode_rows
+from nhin.data.pairs.marks import MARKS
 from nhin.errors import UsageError
-from nhin.seq2seq.loading import Seq2SeqRun
-from nhin.seq2seq.recipe import MARKS
+from nhin.seq2seq.steps import SourceReader
 from nhin.text.charset import SOS, SPECIALS, UNK
 from nhin.text.letters import strip_marks
 from nhin.text.unmarked import Slot
@@ -19,7 +20,7 @@ _MAX_WORDS = 64
 
 
 class MarkModel:
-    """A run of the task marks, as a chooser of ``text.unmarked``.
+    """A run of the task marks, or its export, as a chooser of ``text.unmarked``.
 
     It writes one word for each of the source, the likeliest of its candidates at every step. Words that it
     does not know stay as they are, and are read as the target of their step where it knows them with marks.
@@ -28,20 +29,20 @@ class MarkModel:
         UsageError: The run was trained on something else.
     """
 
-    def __init__(self, run: Seq2SeqRun) -> None:
-        if run.recipe.data.task != MARKS:
-            raise UsageError(f"this run was trained on {run.recipe.data.task}; restoring needs one of marks")
-        self.run = run
+    def __init__(self, run: SourceReader) -> None:
+        if run.task != MARKS:
+            raise UsageError(f"this run was trained on {run.task:.40}; restoring needs one of marks")
+        self.run, self._steps = run, run.steps
         source, target = run.tables
         candidates: dict[str, list[int]] = {}
         for i, word in enumerate(target.tokens, start=len(SPECIALS)):
             candidates.setdefault(strip_marks(word), []).append(i)
         most = max(map(len, candidates.values()), default=1)
         # Of each id of the source; filled up with its first, or with UNK.
-        self._candidates: Int[Tensor, "source most"] = torch.full((len(source), most), UNK)
+        self._candidates: IdRows = np.full((len(source), most), UNK)
         for row, form in enumerate(source.tokens, start=len(SPECIALS)):
             ids = candidates.get(form, [UNK])
-            self._candidates[row] = torch.tensor(ids + ids[:1] * (most - len(ids)))
+            self._candidates[row] = ids + ids[:1] * (most - len(ids))
 
     def choose(self, sentences: Sequence[Sequence[Slot]]) -> list[list[str]]:
         """Return the words of each sentence; long ones are read in parts."""
@@ -62,27 +63,21 @@ class MarkModel:
             out[row] += chosen
         return out
 
-    @torch.inference_mode()
     def _choose_batch(self, sentences: Sequence[Sequence[Slot]]) -> list[list[str]]:
-        model, (source_table, target_table) = self.run.model, self.run.tables
-        source = torch.from_numpy(
-            encode_rows(source_table, [[strip_marks(slot.word) for slot in row] for row in sentences])
-        )
-        given = torch.from_numpy(
-            encode_rows(target_table, [[slot.word for slot in row] for row in sentences])
-        )
-        is_open = torch.zeros_like(source, dtype=torch.bool)
+        source_table, target_table = self.run.tables
+        source = encode_rows(source_table, [[strip_marks(slot.word) for slot in row] for row in sentences])
+        given = encode_rows(target_table, [[slot.word for slot in row] for row in sentences])
+        is_open = np.zeros(source.shape, dtype=bool)
         for row, slots in enumerate(sentences):
-            is_open[row, : len(slots)] = torch.tensor([slot.is_open for slot in slots])
-        memory = model.encode(source)
-        state, token, columns = model.start(memory), source.new_full((len(source), 1), SOS), []
+            is_open[row, : len(slots)] = [slot.is_open for slot in slots]
+        state, token, columns = self._steps.start(source), np.full(len(source), SOS), []
         for t in range(source.shape[1]):
-            logits, _, state = model.decode(token, memory, state)
+            logits, state = self._steps.step(token, state)
             ids = self._candidates[source[:, t]]
-            best = ids.gather(1, logits[:, 0].gather(1, ids).argmax(1, keepdim=True))
-            token = torch.where(is_open[:, t : t + 1], best, given[:, t : t + 1])
+            best = np.take_along_axis(logits, ids, 1).argmax(1)
+            token = np.where(is_open[:, t], ids[np.arange(len(ids)), best], given[:, t])
             columns.append(token)
-        rows = torch.cat(columns, 1).tolist()
+        rows = np.stack(columns, 1).tolist()
         return [
             [
                 target_table.tokens[i - len(SPECIALS)] if slot.is_open and i >= len(SPECIALS) else slot.word

@@ -16,6 +16,7 @@ from nhin.errors import DataError
 from nhin.files import read_bytes
 from nhin.text.letters import nfc, strip_marks
 
+MARKS = "marks"  # the name of the task
 MAX_TEXT = 2**28
 HELD_OUT_BLOCKS, BLOCK_LINES = 10, 50
 _ENDS = re.compile(r"[.!?;:…\n\r]+")
