@@ -1,4 +1,4 @@
-"""ONNX Runtime scores an exported Transformer encoder-decoder as torch does; exporting takes ten CPU-seconds."""
+"""ONNX Runtime scores an exported Transformer as torch does; to export it takes ten CPU-seconds."""
 
 import numpy as np
 import pytest

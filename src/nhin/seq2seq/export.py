@@ -146,7 +146,7 @@ class _StepAttention(SourceAttention):
         return super().forward(q, replace(memory, keep=memory.keep & near), 0)
 
 
-class _Network(nn.Module):
+class _TracedNetwork(nn.Module):
     """One of the networks that are exported."""
 
     def __init__(self, model: Seq2Seq) -> None:
@@ -161,7 +161,7 @@ class _Network(nn.Module):
         return [found[name] for name in list_carried(self.model.config)]
 
 
-class _Encoder(_Network):
+class _SourceEncoder(_TracedNetwork):
     def forward(self, source: Int[Tensor, "B S"]) -> tuple[Tensor, ...]:
         """Return the states of sources, and what is carried before the first token."""
         memory = self.model.encode(source)
@@ -169,7 +169,7 @@ class _Encoder(_Network):
         return (memory.states, *self.flatten(memory, self.model.start(memory), step))
 
 
-class _RecurrentStep(_Network):
+class _RecurrentStep(_TracedNetwork):
     def forward(
         self, tokens: Int[Tensor, "B 1"], source: Int[Tensor, "B S"], states: Hidden, *carried: Tensor
     ) -> tuple[Tensor, ...]:
@@ -186,7 +186,7 @@ class _RecurrentStep(_Network):
         return (*self.flatten(memory, after, step), logits[:, 0])
 
 
-class _TransformerStep(_Network):
+class _TransformerStep(_TracedNetwork):
     def forward(
         self, tokens: Int[Tensor, "B T"], source: Int[Tensor, "B S"], states: Hidden
     ) -> Float[Tensor, "B V"]:
@@ -211,7 +211,7 @@ def trace_networks(model: Seq2Seq) -> tuple[bytes, bytes]:
         attention = _StepAttention(config)
         attention.load_state_dict(decoder.attention.state_dict())
         decoder.attention = attention
-    encoder, step = _Encoder(model), (_RecurrentStep if carried else _TransformerStep)(model)
+    encoder, step = _SourceEncoder(model), (_RecurrentStep if carried else _TransformerStep)(model)
     source = torch.tensor([[len(SPECIALS)] * 3, [len(SPECIALS), PAD, PAD]])
     with torch.no_grad():
         memory = encoder(source)
@@ -227,7 +227,7 @@ def trace_networks(model: Seq2Seq) -> tuple[bytes, bytes]:
     )
 
 
-def _export_network(network: _Network, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> bytes:
+def _export_network(network: _TracedNetwork, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> bytes:
     """Export a network whose rows, length of sources and, of the Transformer, tokens may vary."""
     is_recurrent = bool(list_carried(network.model.config))
     rows, length, written = (Dim(name, max=_MAX_SIDE) for name in ("rows", "length", "written"))
