@@ -7,6 +7,9 @@ from pathlib import Path
 import comparison_page
 import mechanism_pages
 
+from nhin.studies.claims.catalogue import CLAIMS
+from nhin.studies.claims.page import format_claims_page
+from nhin.studies.claims.run import load_claims
 from nhin.viz.catalogue import list_entries
 from nhin.viz.plots import encode_figure
 
@@ -16,6 +19,7 @@ DOCS = ROOT / "docs"
 
 def build_pages() -> dict[str, str]:
     """Return every generated page by its path below docs/."""
+    claims = load_claims(ROOT / "benchmarks" / "claims.json")
     measurements = json.loads((ROOT / "benchmarks" / "attention.json").read_text("utf-8"))
     pages = {
         f"mechanisms/{entry.name}.md": mechanism_pages.build_mechanism_page(entry)
@@ -26,6 +30,7 @@ def build_pages() -> dict[str, str]:
         "mechanisms/README.md": mechanism_pages.build_index_page(),
         "positions.md": mechanism_pages.build_positions_page(),
         "compare.md": comparison_page.build_comparison_page(measurements),
+        "claims.md": format_claims_page(claims, CLAIMS),
     }
 
 

@@ -51,6 +51,7 @@ COMMANDS = {
         "nhin.cli.compare:compare",
         "Train tiny tasks with each attention mechanism at equal compute.",
     ),
+    "claims": ("nhin.cli.claims:claims", "Check headline claims of papers on attention by measuring them."),
     "study": ("nhin.cli.study:study", "Encoder-decoder models with and without attention, by length."),
     "export": (
         "nhin.cli.export:export",
