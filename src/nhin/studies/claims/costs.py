@@ -78,9 +78,7 @@ def measure_sparse_growth() -> Measured:
             inputs = make_inputs(BenchCell(name, "forward", n, heads=1, kv_heads=1))
             works[str(n)] = Work(_bind_forward(mechanism, inputs.q, inputs.k, inputs.v))
             pairs.append(_count_pairs(mechanism, n))
-        ends = zip((lengths[0], lengths[-1]), (pairs[0], pairs[-1]), strict=True)
-        (short, few), (long, many) = ends
-        figures.append(math.log(many / few) / math.log(long / short))
+        figures.append(math.log(pairs[-1] / pairs[0]) / math.log(lengths[-1] / lengths[0]))
         figures.append(fit_exponent(lengths, time_works(works), list(works)))
     return figures
 
