@@ -27,7 +27,7 @@ REFERENCE, NEAR = "softmax", 0.95
 VERSION = 1
 _COMMAND = "nhin compare"
 _MAX_ROWS = 10**5
-Positive = Annotated[float | None, Range(0)]
+Amount = Annotated[float | None, Range(0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class QualityRow:
     accuracy: Annotated[float | None, Range(0, 1)] = None
     chance: Annotated[float | None, Range(0, 1)] = None
     steps: Annotated[int, Range(0)] = 0
-    flops: Positive = None
-    seconds: Positive = None
+    flops: Amount = None
+    seconds: Amount = None
     skipped: str | None = None
     date: str = ""
 
@@ -89,8 +89,8 @@ class TaskQuality:
     Args:
         task: The task.
         mechanism: Its name.
-        accuracy: Mean over seeds and its interval of 95%; the half width is None for one seed.
-        half_width: Half of that interval.
+        accuracy: Mean over seeds.
+        half_width: Half of its interval of 95%; None for one seed.
         seeds: Trainings.
         softmax: Mean accuracy of softmax.
         chance: Accuracy of the best answer that does not look at the input.
