@@ -29,6 +29,10 @@ All of it must lie within; if it reaches over a bound, that is **not decided**. 
 the source names no number. Small models and random data show what a mechanism does, not what it does in a
 large model.
 
+Some bounds and sizes were changed after first measurements had been seen: those of ALiBi's length, of the
+time of sparse patterns, of the gradient without a scale, of RoPE beyond its length, of additive scores, of
+the time of steps and of depth, of Performer and of Nystromformer. Their verdicts say less than others do.
+
 {machine}
 
 {counts}
