@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nhin.reading.ink_box import tight_box
-from nhin.reading.line_cleanup import measure_skew, measure_turn, merge_scales
+from nhin.reading.line_cleanup import drop_marks, measure_skew, measure_turn, merge_scales
 from nhin.reading.line_shape import LineShape
 
 
@@ -62,3 +62,14 @@ def test_lines_that_read_both_ways_turn_no_page():
     lines = [line(10, 30 * y, 300, 18) for y in range(4)]
     assert measure_turn([*lines, *(own.reverse() for own in lines)]) == 0
     assert measure_turn([]) == 0
+
+
+@pytest.mark.parametrize(("height", "score"), [(25, 0.9), (37, 0.7)])
+def test_a_mark_above_a_large_letter_is_no_line(height, score):
+    large = line(100, 230, 800, 57)
+    assert drop_marks([large, line(612, 188, 31, height, score)]) == [large]
+
+
+def test_a_sure_letter_of_nearly_the_same_height_is_no_mark():
+    lines = [line(100, 230, 800, 57), line(612, 172, 31, 37)]
+    assert drop_marks(lines) == lines

@@ -18,7 +18,8 @@ _AGREEMENT = 0.7  # length of the mean of unit vectors
 _WORD = 2.5  # heights: longer than any stroke of a letter
 _MIDDLE = slice(2, 5)  # of the points along a center line
 _ACROSS = 30.0  # degrees between lines that cannot both be there
-_LARGER, _MARKS = 1.8, (1.2, 1.0)  # heights, and reach of marks above and below the center line
+_LARGER, _LARGER_THAN_DOUBTFUL = 1.8, 1.3  # times as high as what may be one of its marks
+_MARKS = 1.2, 1.0  # reach of marks above and below the center line, in heights
 _MAX_GAP, _OFFSET, _RATIO = 0.3, 0.25, 1.35
 """Gap and offset, in heights, and ratio of heights of two pieces of one line."""
 
@@ -150,7 +151,7 @@ def drop_marks(lines: Sequence[LineShape]) -> list[LineShape]:
         line
         for line, near in zip(lines, _find_near(lines), strict=True)
         if not any(
-            other.height > _LARGER * line.height
+            other.height > (_LARGER if line.score >= _SURE else _LARGER_THAN_DOUBTFUL) * line.height
             and line.length < other.height
             and _contains(other.outline(*_MARKS), line.center.mean(0))
             for other in near
