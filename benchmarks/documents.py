@@ -97,7 +97,8 @@ def _write_faces(folder: Path) -> str:
                     f"@font-face {{ font-family: F; font-weight: {weight}; font-style: {style};"
                     f" src: url('{files[0].resolve().as_uri()}'); }}"
                 )
-    assert rules, f"{folder} holds no fonts"
+    if not rules:
+        raise SystemExit(f"{folder} holds no fonts named like Tinos_400Regular.ttf")
     return "".join(rules)
 
 
@@ -106,4 +107,7 @@ def _run_browser(home: str, page: Path, *options: str) -> str:
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
         f"--user-data-dir={home}/profile", *options, page.as_uri(),
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    except FileNotFoundError:
+        raise SystemExit(f"there is no browser {BROWSER}; name one with NHIN_BROWSER") from None

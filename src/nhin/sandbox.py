@@ -81,11 +81,9 @@ class Sandbox:
             timer = threading.Timer(_WAIT * max(1.0, seconds), self._process.send_signal, [signal.SIGTERM])
             try:
                 timer.start()
-                assert self._process.stdin and self._process.stdout
                 limits = {"seconds": int(np.ceil(seconds)), "memory": self._memory}
-                write_message(self._process.stdin, {"limits": limits, **values}, arrays)
-                answer = read_message(self._process.stdout, self._max_answer)
-            except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError) as why:
+                answer = ask_child(self._process, {"limits": limits, **values}, arrays, self._max_answer)
+            except (OSError, EOFError) as why:
                 self.close()
                 raise SandboxError(self._explain(seconds)) from why
             finally:
@@ -123,6 +121,22 @@ def start_child(module: str) -> "subprocess.Popen[bytes]":
         )
     except OSError as why:
         raise SandboxError(f"cannot be started: {why.strerror or why}") from why
+
+
+def ask_child(
+    process: "subprocess.Popen[bytes]", values: dict[str, Any], arrays: Sequence[NDArray], max_answer: int
+) -> Message:
+    """Send a request to a child process and wait for the answer; ``max_answer`` bounds its arrays.
+
+    Raises:
+        OSError, EOFError: It has ended, or its answer is no message.
+    """
+    assert process.stdin and process.stdout
+    try:
+        write_message(process.stdin, values, arrays)
+        return read_message(process.stdout, max_answer)
+    except (ValueError, KeyError, TypeError, RuntimeError) as why:
+        raise EOFError from why
 
 
 def end_child(process: "subprocess.Popen[bytes]", owner: int) -> None:

@@ -1,8 +1,11 @@
 """Print from the other side of a sheet is no text of the page, unless it is read surely."""
 
 import numpy as np
+import pytest
 
-from nhin.reading import reader as reading
+from nhin.reading.line_crop import whole_picture
+from nhin.reading.reader import Reader
+from nhin.reading.result import Recognition, Span
 from nhin.reading.show_through import SURE, find_faint
 
 
@@ -28,8 +31,16 @@ def test_no_lines_have_no_contrast():
     assert find_faint([]) == []
 
 
-def test_faint_lines_need_more_confidence_unless_all_are_shown():
-    crops = [crop(200), crop(30)]
-    assert reading.Reader(min_confidence=0.4)._list_least_confidences(crops) == [0.4, SURE]
-    assert reading.Reader(min_confidence=0.97)._list_least_confidences(crops) == [0.97, 0.97]
-    assert reading.Reader(min_confidence=0)._list_least_confidences(crops) == [0, 0]
+def line(contrast: int, confidence: float, width: int = 100):
+    """Return a crop and its reading of two letters."""
+    chars = tuple(Span(char, confidence, 0, 1) for char in "ab")
+    return whole_picture(crop(contrast, width)), Recognition("ab", confidence, chars)
+
+
+@pytest.mark.parametrize(
+    ("least", "kept"), [(0.4, ["dark", "sure"]), (0.97, ["sure"]), (0, ["dark", "doubtful", "sure"])]
+)
+def test_faint_lines_need_more_confidence_unless_all_are_shown(least, kept):
+    lines = {"dark": line(200, 0.95, 400), "doubtful": line(30, SURE - 0.1), "sure": line(30, 0.98)}
+    found = Reader(min_confidence=least)._drop_doubtful(list(lines.values()))
+    assert found == [lines[name] for name in kept]

@@ -3,19 +3,18 @@
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from nhin import __version__
 from nhin.bench.cells import BenchRow
 from nhin.config import from_dict
-from nhin.errors import DataError, NhinError
+from nhin.errors import DataError, NhinError, UsageError
 from nhin.files import read_json, write_atomic
 from nhin.ranges import Length, Range
 
-R = TypeVar("R")
 VERSION = 1
 _MAX_ROWS = 10**5
 
@@ -32,6 +31,19 @@ class Machine:
     torch: str
     nhin: str
     gpu: str | None = None
+
+
+class MachineResults(Protocol):
+    """Results of one machine."""
+
+    @property
+    def machine(self) -> Machine:
+        """Where they were measured."""
+        ...
+
+
+R = TypeVar("R")
+Kept = TypeVar("Kept", bound=MachineResults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +155,23 @@ def read_results(cls: type[R], path: Path, command: str, version: int) -> R:
         return from_dict(cls, tree, path.name)
     except NhinError as why:
         raise DataError(str(why)) from why
+
+
+def open_earlier(path: Path, load: Callable[[Path], Kept], resume: bool, here: Machine) -> Kept | None:
+    """Return the results to continue; None where there are none.
+
+    Raises:
+        UsageError: There are some and ``resume`` is off, or they are of another machine.
+        DataError: They cannot be read.
+    """
+    if not path.exists():
+        return None
+    if not resume:
+        raise UsageError(f"{path} is there already; --resume continues it, --out names another folder")
+    before = load(path)
+    if before.machine != here:
+        raise UsageError(f"{path} is of another machine or other versions; choose another --out")
+    return before
 
 
 def merge_rows(old: Iterable[BenchRow], new: Iterable[BenchRow]) -> tuple[BenchRow, ...]:

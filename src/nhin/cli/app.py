@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from nhin import __version__
 from nhin.cli.options import check_options
-from nhin.cli.output import print_error
+from nhin.cli.output import INTERRUPTED, print_error
 from nhin.errors import CheckpointError, MissingExtra, NhinError, ShapeError, UnknownName, explain_install
 
 COMMANDS = {
@@ -63,7 +63,7 @@ COMMANDS = {
     ),
     "import": ("nhin.cli.import_:import_", "Import a language model from a Hugging Face folder."),
 }
-_USAGE, _INTERRUPTED, _PIPE = 2, 130, 141
+_USAGE, _PIPE = 2, 141
 _MAX_ERROR = 400
 
 app = App(
@@ -108,7 +108,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return MissingExtra.exit_code
     except KeyboardInterrupt:
         print_error("interrupted")
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of standard output has gone; without this Python prints another error while it closes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

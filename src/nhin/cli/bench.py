@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nhin.errors import MissingExtra, UnknownName, UsageError, explain_install
+from nhin.cli.output import INTERRUPTED, require_torch
+from nhin.errors import UnknownName, UsageError
 from nhin.format import parse_duration, parse_size
 from nhin.ranges import Range, parse_list
 
@@ -23,7 +24,6 @@ DEFAULT_OUT = Path("bench-attention")
 MECHANISMS = (
     "softmax flash naive window sinks longformer strided bigbird lsh linear linear-relu performer recompute"
 )
-_STOPPED = 130
 
 
 @Parameter(name="*")
@@ -111,13 +111,11 @@ def bench(  # noqa: PLR0913  # every option is one word of the command line
         resume: Continue in that folder.
         sizes: What to measure.
     """
-    try:
-        import torch
-    except ImportError as why:
-        raise MissingExtra(f"measuring needs PyTorch: {explain_install()}") from why
+    require_torch("measuring needs")
     import matplotlib  # noqa: F401 - a missing package is reported before anything is measured
+    import torch
 
-    from nhin.bench.results import BenchResults, BenchSettings, describe_machine, load_results
+    from nhin.bench.results import BenchResults, BenchSettings, describe_machine, load_results, open_earlier
 
     seconds = parse_duration("budget", budget)
     check_device(device)
@@ -126,17 +124,15 @@ def bench(  # noqa: PLR0913  # every option is one word of the command line
     settings = BenchSettings(threads, repeats, max_bytes=max_bytes, seed=seed)
     results = BenchResults(describe_machine(device), settings)
     path = out / RESULTS
-    if resume:
-        before = load_results(path)
-        check_same(before, results, path)
+    before = open_earlier(path, load_results, resume, results.machine)
+    if before is not None:
+        check_same(before.settings, settings, path)
         results = replace(results, rows=before.rows)
-    elif path.exists():
-        raise UsageError(f"{path} is there already; --resume continues it, --out names another folder")
     torch.set_num_threads(threads)
     results, stopped = measure_grid(grid, results, path, seconds)
     for file in write_report(results, out):
         sys.stdout.write(f"{file}\n")
-    return _STOPPED if stopped else 0
+    return INTERRUPTED if stopped else 0
 
 
 def measure_grid(
@@ -197,16 +193,12 @@ def write_report(results: "BenchResults", out: Path) -> list[Path]:
     return [out / RESULTS, *(out / name for name in files)]
 
 
-def check_same(before: "BenchResults", now: "BenchResults", path: Path) -> None:
-    """Refuse to continue on another machine or with other settings."""
-    if before.machine != now.machine:
+def check_same(before: "BenchSettings", now: "BenchSettings", path: Path) -> None:
+    """Refuse to continue with other settings; the memory that is allowed may be another."""
+    same = replace(before, max_bytes=now.max_bytes)
+    if same != now:
         raise UsageError(
-            f"{path} was measured on another machine or with other versions; choose another --out"
-        )
-    same = replace(before.settings, max_bytes=now.settings.max_bytes)
-    if same != now.settings:
-        raise UsageError(
-            f"{path} was measured with {_differences(same, now.settings)}; give the same, or another --out"
+            f"{path} was measured with {_differences(same, now)}; give the same, or another --out"
         )
 
 

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from nhin.errors import MissingExtra, UsageError, explain_install
-
-_STOPPED = 130
+from nhin.cli.output import INTERRUPTED, require_torch
+from nhin.errors import UsageError
 
 
 def claims(*names: str, out: Path | None = None, resume: bool = False) -> int:
@@ -19,10 +18,7 @@ def claims(*names: str, out: Path | None = None, resume: bool = False) -> int:
         out: Folder for claims.json and claims.md; nothing is written when not given.
         resume: Continue in that folder.
     """
-    try:
-        import torch  # noqa: F401 - to report how to install it before anything fails
-    except ImportError as why:
-        raise MissingExtra(f"the claims need PyTorch: {explain_install()}") from why
+    require_torch("the claims need")
     if resume and out is None:
         raise UsageError("--resume continues a folder; name it with --out")
 
@@ -45,4 +41,4 @@ def claims(*names: str, out: Path | None = None, resume: bool = False) -> int:
     if out is not None and results.results:
         write_atomic(out / PAGE, format_claims_page(results, CLAIMS), UsageError)
         sys.stdout.write(f"{out / RESULTS}\n{out / PAGE}\n")
-    return _STOPPED if signals.requested else 0
+    return INTERRUPTED if signals.requested else 0

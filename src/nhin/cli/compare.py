@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from nhin.errors import MissingExtra, explain_install
+from nhin.cli.output import INTERRUPTED, require_torch
 from nhin.ranges import Range
-
-_STOPPED = 130
 
 
 def compare(  # noqa: PLR0913  # every option is one word of the command line
@@ -39,10 +37,7 @@ def compare(  # noqa: PLR0913  # every option is one word of the command line
         workers: Trainings at a time, each on one core.
         resume: Continue in that folder, or add mechanisms, tasks and seeds.
     """
-    try:
-        import torch  # noqa: F401 - to report how to install it before anything fails
-    except ImportError as why:
-        raise MissingExtra(f"the comparison needs PyTorch: {explain_install()}") from why
+    require_torch("the comparison needs")
     import matplotlib  # noqa: F401 - a missing package is reported before anything is computed
 
     from nhin.bench.results import describe_machine
@@ -77,4 +72,4 @@ def compare(  # noqa: PLR0913  # every option is one word of the command line
     left = set(cells) - {row.cell for row in results.rows}
     if left:
         sys.stderr.write(f"{len(left)} of {len(cells)} trainings are left; --resume continues\n")
-    return _STOPPED if signals.requested else 0
+    return INTERRUPTED if signals.requested else 0

@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from nhin.errors import MissingExtra, explain_install
+from nhin.cli.output import INTERRUPTED, require_torch
 from nhin.format import parse_duration
 from nhin.ranges import Range, parse_list
-
-_STOPPED = 130
 
 
 @Parameter(name="*")
@@ -73,10 +71,7 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
         "depths": None if depths is None else parse_list(depths, int, "depths look like 2,4,8"),
         "rates": None if rates is None else parse_list(rates, float, "rates look like 1e-3,3e-3,1e-2"),
     }
-    try:
-        import torch  # noqa: F401 - to report how to install it before anything fails
-    except ImportError as why:
-        raise MissingExtra(f"the ladder needs PyTorch: {explain_install()}") from why
+    require_torch("the ladder needs")
     from nhin.studies.ladder.plan import load_plan
     from nhin.studies.ladder.report import format_report
     from nhin.studies.ladder.run import run_ladder
@@ -87,6 +82,6 @@ def ladder(  # noqa: PLR0913  # every option is one word of the command line
     settings = replace(settings, **{name: value for name, value in options.items() if value is not None})
     results = run_ladder(settings, out, resume)
     if results is None:
-        return _STOPPED
+        return INTERRUPTED
     sys.stdout.write(f"{format_report(results)}\nall in {out}\n")
     return 0

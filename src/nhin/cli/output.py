@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nhin.errors import NhinError, UsageError
+from nhin.errors import MissingExtra, NhinError, UsageError, explain_install
 from nhin.files import write_atomic
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended."""
 _MAX_ERROR = 2000
 _HALF_CHARACTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for bytes of file names
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
@@ -27,6 +29,21 @@ def print_error(text: str) -> None:
     with suppress(OSError):
         sys.stderr.write(f"nhin: {line if len(line) <= _MAX_ERROR else line[:_MAX_ERROR] + ' ...'}\n")
         sys.stderr.flush()
+
+
+def require_torch(sentence: str) -> None:
+    """Refuse to begin where PyTorch is not installed.
+
+    Args:
+        sentence: Such as ``training needs``.
+
+    Raises:
+        MissingExtra: It is not; the message says how to install it.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as why:
+        raise MissingExtra(f"{sentence} PyTorch: {explain_install()}") from why
 
 
 def refuse_options(subject: str, kind: str, other: str, **options: object) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nhin.cli.bench import DEFAULT_OUT, MECHANISMS, RESULTS, check_device, free_bytes, measure_grid
-from nhin.cli.output import make_table, print_tables, to_json
-from nhin.errors import MissingExtra, UsageError, explain_install
+from nhin.cli.output import make_table, print_tables, require_torch, to_json
+from nhin.errors import UsageError
 from nhin.format import format_bytes, parse_size
 
 if TYPE_CHECKING:
@@ -55,10 +55,9 @@ def recommend(  # noqa: PLR0913  # every option is one word of the command line
         measure: Measure this situation here first, for at most a minute.
         json: Write one JSON object.
     """
-    try:
-        import torch
-    except ImportError as why:
-        raise MissingExtra(f"the recommender needs PyTorch: {explain_install()}") from why
+    require_torch("the recommender needs")
+    import torch
+
     from nhin.bench.results import describe_machine
     from nhin.recommend.choose import recommend as choose
     from nhin.recommend.question import AttentionQuestion, parse_positions

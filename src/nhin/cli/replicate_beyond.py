@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nhin.errors import MissingExtra, explain_install
+from nhin.cli.output import require_torch
 from nhin.ranges import Number, Range, parse_list
 
 
@@ -40,7 +40,7 @@ def test_kernels(names: tuple[str, ...], seed: int, out: Path) -> int:
         seed: Of all samples.
         out: Folder of the results.
     """
-    _require_torch()
+    require_torch("kernels and training need")
     from nhin.studies.files import check_new_folder
     from nhin.studies.separation.kernels_study.kernel_report import save_report
     from nhin.studies.separation.kernels_study.kernel_test import KernelTest, measure_kernels
@@ -62,7 +62,7 @@ def train_kernels(names: tuple[str, ...], seed: int, out: Path, options: StudyOp
         out: Folder of the study; finished runs in it are not repeated.
         options: The rest.
     """
-    _require_torch()
+    require_torch("kernels and training need")
     from nhin.studies.separation.kernels_study.training import StudyTrainConfig
     from nhin.studies.separation.kernels_study.training_report import save_report
     from nhin.studies.separation.kernels_study.training_study import StudyPlan, run_study
@@ -93,10 +93,3 @@ def _parse_option(
 
 def _print_progress(line: str) -> None:
     sys.stderr.write(f"{line}\n")
-
-
-def _require_torch() -> None:
-    try:
-        import torch  # noqa: F401 - to report how to install it before anything fails
-    except ImportError as why:
-        raise MissingExtra(f"kernels and training need PyTorch: {explain_install()}") from why

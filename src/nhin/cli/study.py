@@ -5,10 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from nhin.errors import MissingExtra, explain_install
+from nhin.cli.output import INTERRUPTED, require_torch
 from nhin.ranges import Range
-
-_STOPPED = 130
 
 
 def study(  # noqa: PLR0913  # every option is one word of the command line
@@ -45,10 +43,7 @@ def study(  # noqa: PLR0913  # every option is one word of the command line
         pairs: Pairs that are scored, of each length; 200 when not given.
         resume: Continue the study in that folder; options that are not given are as before.
     """
-    try:
-        import torch  # noqa: F401 - to report how to install it before anything fails
-    except ImportError as why:
-        raise MissingExtra(f"the study needs PyTorch: {explain_install()}") from why
+    require_torch("the study needs")
     import matplotlib  # noqa: F401 - a missing package is reported before anything is computed
 
     from nhin.studies.files import load_dataclass
@@ -63,6 +58,6 @@ def study(  # noqa: PLR0913  # every option is one word of the command line
     settings = replace(before or Seq2SeqStudy(), **changes)
     runs = run_study(settings, out, resume, lambda line: sys.stderr.write(f"{line}\n"))
     if runs is None:
-        return _STOPPED
+        return INTERRUPTED
     sys.stdout.write(f"{save_report(settings, runs, out)}\nall in {out}\n")
     return 0

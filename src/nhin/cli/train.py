@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from nhin.errors import CheckpointError, MissingExtra, NhinError, UsageError, explain_install
+from nhin.cli.output import require_torch
+from nhin.errors import CheckpointError, NhinError, UsageError
 from nhin.ranges import Range
 
 if TYPE_CHECKING:
@@ -89,10 +90,7 @@ def train(
     """
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # nhin says itself which process is lost
-    try:
-        import torch  # noqa: F401 - imported first, to tell how to install it
-    except ImportError as why:
-        raise MissingExtra(f"training needs PyTorch: {explain_install()}") from why
+    require_torch("training needs")
     from nhin.training.distributed import join_process_group
 
     # Joined before anything can fail: what one process refuses ends all, with one line.

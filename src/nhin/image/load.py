@@ -260,7 +260,7 @@ def _decode_apart(
     """Decode a file, or one of its pages, in a child process, which is kept for the next picture."""
     global _child, _child_seconds, _child_file  # one for the process
     if sys.platform == "emscripten":  # a page of a browser: it has no processes, and limits of its own
-        return decode_file(file.data, name, offset)
+        return decode_file(file.data, name, offset, frame)
     with _child_lock:
         try:
             if _child is None or not _child.is_open:

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import CheckpointError, NhinError, PictureError, ProcessError, UsageError
 from nhin.image.load import Picture
 from nhin.reading.reading import Reading
 from nhin.reading.reading_tree import parse_tree
-from nhin.sandbox import Message, end_child, read_message, start_child, write_message
+from nhin.sandbox import ask_child, end_child, start_child
 
 MODULE = "nhin.reading.read_worker"
 MEMORY = 2 * 2**30
@@ -83,7 +82,7 @@ class ReadPool:
     def _ask(
         self, worker: "subprocess.Popen[bytes]", request: dict[str, Any], arrays: list[NDArray], name: str
     ) -> Reading:
-        values, answer = _call(worker, request, arrays)
+        values, answer = ask_child(worker, request, arrays, MAX_ANSWER)
         if "refused" in values:
             raise _ERRORS.get(values["kind"], PictureError)(values["refused"])
         if values.get("memory"):
@@ -100,7 +99,8 @@ class ReadPool:
         self._processes.add(worker)
         limits = {"memory": MEMORY, "can_open": True}
         try:
-            values, _ = _call(worker, {"limits": limits, "open": self._settings, "crop": self._crop}, [])
+            request = {"limits": limits, "open": self._settings, "crop": self._crop}
+            values, _ = ask_child(worker, request, [], MAX_ANSWER)
         except (OSError, EOFError) as why:
             self._end(worker)
             raise ProcessError("a worker process ended before it had loaded the networks") from why
@@ -127,17 +127,3 @@ class ReadPool:
 
     def __exit__(self, *why: object) -> None:
         self.close()
-
-
-def _call(worker: "subprocess.Popen[bytes]", values: dict[str, Any], arrays: list[NDArray]) -> Message:
-    """Send a request and wait for the answer.
-
-    Raises:
-        OSError, EOFError: The process has ended.
-    """
-    assert worker.stdin and worker.stdout
-    try:
-        write_message(worker.stdin, values, [np.asarray(array, np.uint8) for array in arrays])
-        return read_message(worker.stdout, MAX_ANSWER)
-    except (ValueError, KeyError, TypeError) as why:
-        raise EOFError from why

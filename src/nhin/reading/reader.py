@@ -266,27 +266,32 @@ class Reader:
         else:
             pairs = self._read_shapes(pixels, found.lines, log)
         read = [(line, result) for line, result in pairs if result.text.strip(_DOTS)]
-        least = self._list_least_confidences([line.pixels for line, _ in read])
-        sure = [pair for pair, wanted in zip(read, least, strict=True) if _rate(pair[1]) >= wanted]
+        sure = self._drop_doubtful(read)
         if len(sure) < len(read):
             count = count_lines(len(read) - len(sure))
             log.add(
                 "low-confidence",
-                f"has {count} left out for a confidence below {self.min_confidence:g}; "
-                "--min-confidence 0 shows all",
+                f"has {count} left out for a confidence below {self.min_confidence:g}, or for being faint "
+                "and doubtful; --min-confidence 0 shows all",
             )
         if unread := count_unread_lines(pixels, [line.box() for line, _ in read]):
             log.add("ink-unread", f"has ink that looks like {count_lines(unread)} of text but was not read")
         return [locate_line(line, result) for line, result in sure]
 
-    def _list_least_confidences(self, crops: Sequence[NDArray[np.uint8]]) -> list[float]:
-        """Return the confidence that each line must have; where all are shown, 0."""
+    def _drop_doubtful(
+        self, read: Sequence[tuple["LineCrop", Recognition]]
+    ) -> list[tuple["LineCrop", Recognition]]:
+        """Leave out lines below the least confidence, which is higher for faint ones unless it is 0."""
         from nhin.reading.show_through import SURE, find_faint
 
-        if not self.min_confidence:
-            return [0.0] * len(crops)
+        least = self.min_confidence
+        if not least or all(_rate(result) >= SURE for _, result in read):
+            return [pair for pair in read if _rate(pair[1]) >= least]
+        faint = find_faint([line.pixels for line, _ in read])
         return [
-            max(self.min_confidence, SURE) if faint else self.min_confidence for faint in find_faint(crops)
+            pair
+            for pair, is_faint in zip(read, faint, strict=True)
+            if _rate(pair[1]) >= (max(least, SURE) if is_faint else least)
         ]
 
     def _read_crop(self, pixels: NDArray[np.uint8], log: WarningLog) -> list[tuple["LineCrop", Recognition]]:

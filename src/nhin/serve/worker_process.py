@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nhin.errors import CheckpointError, NhinError
-from nhin.sandbox import end_child, read_message, start_child, write_message
+from nhin.sandbox import ask_child, end_child, start_child
 
 MODULE = "nhin.serve.worker"
 MAX_ANSWER = 96 * 2**20
@@ -89,11 +89,9 @@ class WorkerProcess:
             WorkerDied: It ended.
         """
         data = np.frombuffer(load(), np.uint8)
-        assert self._process.stdin and self._process.stdout
         try:
-            write_message(self._process.stdin, values, [data])
-            answer, arrays = read_message(self._process.stdout, MAX_ANSWER)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as why:
+            answer, arrays = ask_child(self._process, values, [data], MAX_ANSWER)
+        except (OSError, EOFError) as why:
             self.kill()
             raise WorkerDied("a worker ended") from why
         return answer, arrays[0].tobytes() if arrays else b""

@@ -102,6 +102,12 @@ def make_figure(what: str, value: float | Sequence[float] | Median | Interval) -
     return make_figure(what, confidence_interval(value) if len(value) > 1 else value[0])
 
 
+def has_figures_of(claim: SourceClaim, result: ClaimResult) -> bool:
+    """Return whether a result has the figures that a claim asks for, or a reason."""
+    names = [figure.what for figure in result.figures]
+    return result.reason is not None or names == [bound.what for bound in claim.bounds]
+
+
 def judge(claim: SourceClaim, result: ClaimResult) -> Verdict:
     """Return the verdict: all bounds kept, some, or none.
 
@@ -110,7 +116,7 @@ def judge(claim: SourceClaim, result: ClaimResult) -> Verdict:
     """
     if result.reason is not None:
         return "not measurable here"
-    if [figure.what for figure in result.figures] != [bound.what for bound in claim.bounds]:
+    if not has_figures_of(claim, result):
         raise DataError(f"{claim.name} was measured with another version of nhin; measure it again")
     pairs = zip(result.figures, claim.bounds, strict=True)
     answers = [figure.judge(bound) for figure, bound in pairs if not bound.informs_only]

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 import torch
 
-from nhin.bench.results import Machine, describe_machine
+from nhin.bench.results import Machine, describe_machine, open_earlier
 from nhin.config import from_dict
-from nhin.errors import DataError, NhinError, UsageError
+from nhin.errors import DataError, NhinError
 from nhin.files import read_json
 from nhin.ranges import Length
-from nhin.studies.claims.claim import ClaimFigure, ClaimResult, SourceClaim, make_figure
+from nhin.studies.claims.claim import ClaimFigure, ClaimResult, SourceClaim, has_figures_of, make_figure
 from nhin.studies.files import write_json
 from nhin.training.precision import configure_cpu
 
@@ -77,12 +77,8 @@ def run_claims(
     now = ClaimsResults(describe_machine("cuda" if torch.cuda.is_available() else "cpu"))
     path = None if out is None else out / RESULTS
     done: dict[str, ClaimResult] = {}
-    if path is not None and path.exists():
-        if not resume:
-            raise UsageError(f"{path} is there already; --resume continues it, --out names another folder")
-        before = load_claims(path)
-        if before.machine != now.machine:
-            raise UsageError(f"{path} is of another machine or other versions; choose another --out")
+    before = None if path is None else open_earlier(path, load_claims, resume, now.machine)
+    if before is not None:
         done = {result.name: result for result in before.results}
     for claim in claims:
         if claim.name in done and has_figures_of(claim, done[claim.name]):
@@ -95,12 +91,6 @@ def run_claims(
             write_json(path, asdict(now))
         on_result(claim, result)
     return replace(now, results=tuple(done.values()))
-
-
-def has_figures_of(claim: SourceClaim, result: ClaimResult) -> bool:
-    """Return whether a result has the figures that a claim asks for, or a reason."""
-    names = [figure.what for figure in result.figures]
-    return result.reason is not None or names == [bound.what for bound in claim.bounds]
 
 
 def load_claims(path: Path) -> ClaimsResults:

@@ -11,6 +11,7 @@ from itertools import islice, product
 from multiprocessing import get_context
 from pathlib import Path
 
+from nhin.bench.results import open_earlier
 from nhin.errors import ProcessError, UsageError
 from nhin.recommend.quality import CompareResults, QualityRow, TaskName, load_quality
 from nhin.studies.files import check_folder
@@ -32,13 +33,9 @@ def open_results(path: Path, new: CompareResults, resume: bool) -> CompareResult
         DataError: The file is damaged, foreign or of another version.
     """
     check_folder(path.parent)
-    if not path.exists():
+    before = open_earlier(path, load_quality, resume, new.machine)
+    if before is None:
         return new
-    if not resume:
-        raise UsageError(f"{path} is there already; --resume continues it, --out names another folder")
-    before = load_quality(path)
-    if before.machine != new.machine:
-        raise UsageError(f"{path} is of another machine or other versions; choose another --out")
     if before.settings != new.settings:
         raise UsageError(
             f"{path} was made with effort {before.settings.effort:g}; give the same, or another --out"
