@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from nhin.reading.line_shape import LineShape
 
-_SURE, _FILLED = 0.75, 0.15  # score, and share of a large line, of small lines that are real
+_SURE = 0.75  # score of a line that is real
 _SMALLER, _REACH = 0.7, 0.6  # ratio of heights; reach above and below the center line, in heights
-_FILLED_BY_SMALLER, _DOUBTFUL, _DIRECTED = 0.3, 0.1, 0.5
+_FILLED, _FILLED_IN_DOUBT, _DIRECTED = 0.2, 0.1, 0.5
 """Share of a line's place that smaller ones fill: of a line whose direction is told, and of another one; the
 certainty of a direction that is told."""
 _AGREEMENT = 0.7  # length of the mean of unit vectors
@@ -110,7 +110,6 @@ def merge_scales(fine: list[LineShape], coarse: list[LineShape], limit: float) -
             for i, points in enumerate(centers)
             if _share_inside(points, line) > 0.5 or _share_inside(own[_MIDDLE], fine[i]) > 0.5
         ]
-        filled = sum(fine[i].length * fine[i].height for i in covered if fine[i].score >= _SURE)
         same = [i for i in covered if fine[i].height > 0.7 * line.height]
         words = [
             i
@@ -119,9 +118,7 @@ def merge_scales(fine: list[LineShape], coarse: list[LineShape], limit: float) -
             and fine[i].length >= _WORD * fine[i].height
             and (i in covered or _share_inside(points, line) > 0.25)
         ]
-        is_many = not same and bool(
-            words or filled > _FILLED * line.length * line.height or _is_filled(line, fine)
-        )
+        is_many = not same and (bool(words) or _is_filled(line, fine))
         if is_many or (covered and line.height <= limit):
             continue
         dropped.update(covered)
@@ -141,7 +138,7 @@ def _is_filled(line: LineShape, fine: Sequence[LineShape]) -> bool:
     points = (rows[:, :1] + (rows[:, 1:] - rows[:, :1]) * along).reshape(-1, 2)
     outlines = [other.outline(_REACH, _REACH) for other in _find_near([line, *smaller])[0]]
     filled = sum(any(_contains(outline, point) for outline in outlines) for point in points)
-    least = _FILLED_BY_SMALLER if line.certainty >= _DIRECTED else _DOUBTFUL
+    least = _FILLED if line.certainty >= _DIRECTED else _FILLED_IN_DOUBT
     return filled > least * len(points)
 
 
