@@ -158,16 +158,16 @@ def read_results(cls: type[R], path: Path, command: str, version: int) -> R:
 
 
 def open_earlier(path: Path, load: Callable[[Path], Kept], resume: bool, here: Machine) -> Kept | None:
-    """Return the results to continue; None where there are none.
+    """Return the results to continue; None to begin anew.
 
     Raises:
         UsageError: There are some and ``resume`` is off, or they are of another machine.
-        DataError: They cannot be read.
+        DataError: They cannot be read, or are not there.
     """
-    if not path.exists():
-        return None
     if not resume:
-        raise UsageError(f"{path} is there already; --resume continues it, --out names another folder")
+        if path.exists():
+            raise UsageError(f"{path} is there already; --resume continues it, --out names another folder")
+        return None
     before = load(path)
     if before.machine != here:
         raise UsageError(f"{path} is of another machine or other versions; choose another --out")

@@ -77,8 +77,9 @@ def run_claims(
     now = ClaimsResults(describe_machine("cuda" if torch.cuda.is_available() else "cpu"))
     path = None if out is None else out / RESULTS
     done: dict[str, ClaimResult] = {}
-    before = None if path is None else open_earlier(path, load_claims, resume, now.machine)
-    if before is not None:
+    if path is not None and (
+        before := open_earlier(path, load_claims, resume and path.exists(), now.machine)
+    ):
         done = {result.name: result for result in before.results}
     for claim in claims:
         if claim.name in done and has_figures_of(claim, done[claim.name]):

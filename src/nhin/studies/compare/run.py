@@ -33,7 +33,7 @@ def open_results(path: Path, new: CompareResults, resume: bool) -> CompareResult
         DataError: The file is damaged, foreign or of another version.
     """
     check_folder(path.parent)
-    before = open_earlier(path, load_quality, resume, new.machine)
+    before = open_earlier(path, load_quality, resume and path.exists(), new.machine)
     if before is None:
         return new
     if before.settings != new.settings:
