@@ -1,10 +1,16 @@
 """Measure nhin as OCRmyPDF's engine beside Tesseract: time, and whether the text layer is what nhin reads.
 
-    python benchmarks/ocrmypdf.py --fonts FOLDER --json benchmarks/ocrmypdf.json
+    python benchmarks/ocrmypdf.py --fonts FOLDER --documents TINOS --json benchmarks/ocrmypdf.json
 
-Needs OCRmyPDF 17 (the extra ocrmypdf), Tesseract with ``vie``, and pdftotext. Ten pages are drawn, scanned,
-and saved as JPEG in a PDF. Each engine gets the same file, one job, one processor; the engines take turns.
-The lines are compared with those that ``nhin.read`` finds in the same JPEGs.
+Needs OCRmyPDF 17 (the extra ocrmypdf), Tesseract with ``vie``, and pdftotext. Pages are drawn, scanned, and
+saved as JPEG in a PDF: with --fonts ten random ones of all kinds, at 200 and 300 pixels per inch; with
+--documents twelve kinds of documents as people write them, in a face whose folder is named, at 200, laid out
+by a browser. Each engine gets the same file, one job, one processor; the engines take turns.
+
+The text layer is compared with what ``nhin.read`` finds in the same JPEGs: its lines, which may be cells of a
+row, wherever they stand in the extracted text; its rows, which ``nhin read`` prints as lines, as lines of it;
+the words of each page, and their order. ``same_pixels`` counts the pages of which OCRmyPDF handed over the
+JPEG's own pixels.
 """
 
 import os
@@ -19,41 +25,60 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from documents import draw_documents
 from measuring import describe_machine, make_parser, save_json
 from PIL import Image
 
 from nhin.data.pages.capture import capture_page
 from nhin.data.pages.page_kinds import PAGE_KINDS
 from nhin.data.pages.page_source import POINTS, PageSource
+from nhin.data.pages.page_writer import DrawnPage
+from nhin.reading.reading import Reading
 
 SEED = 77_150
 ENGINES = {"nhin": ["--plugin", "nhin"], "tesseract": []}
+DOCUMENT_DPI = 200
+COMMAND = [sys.executable, "-m", "ocrmypdf", "-l", "vie", "--jobs", "1", "-q"]
 
 
-def draw_scans(arguments: argparse.Namespace) -> list[tuple[bytes, int]]:
-    """Return scanned pages of all kinds as JPEG, and their pixels per inch."""
+def draw_pages(arguments: argparse.Namespace) -> Iterator[bytes]:
+    """Yield scans of pages of all kinds."""
     source, kinds = PageSource(arguments.fonts, [], SEED), list(PAGE_KINDS)
-    scans = []
     for number in range(arguments.pages):
         rng, dpi = np.random.default_rng((SEED, number)), (200, 300)[number % 2]
-        page = source.draw_page(POINTS / 72 * dpi, rng, kinds[number % len(kinds)])
-        out = io.BytesIO()
-        picture = capture_page(page, "scanned", rng).picture
-        Image.fromarray(picture).save(out, "JPEG", quality=90, dpi=(dpi, dpi))
-        scans.append((out.getvalue(), dpi))
-    return scans
+        yield scan(source.draw_page(POINTS / 72 * dpi, rng, kinds[number % len(kinds)]), dpi, rng)
+
+
+def draw_sets(arguments: argparse.Namespace) -> dict[str, list[bytes]]:
+    """Return the scans of each set of pages."""
+    sets = {"pages": list(draw_pages(arguments))} if arguments.fonts else {}
+    if arguments.documents:
+        drawn = enumerate(draw_documents([arguments.documents], [DOCUMENT_DPI], SEED))
+        scans = [scan(page, DOCUMENT_DPI, np.random.default_rng((SEED, number))) for number, page in drawn]
+        sets["documents"] = scans
+    return sets
+
+
+def scan(page: DrawnPage, dpi: int, rng: np.random.Generator) -> bytes:
+    """Return a page as a scanner saves it, as JPEG."""
+    out = io.BytesIO()
+    picture = capture_page(page, "scanned", rng).picture
+    Image.fromarray(picture).save(out, "JPEG", quality=90, dpi=(dpi, dpi))
+    return out.getvalue()
 
 
 def run_engine(engine: str, source: Path, out: Path, words: list[str]) -> tuple[float, float]:
     """Run OCRmyPDF on one processor; return seconds on the clock and of the processor."""
-    command = [sys.executable, "-m", "ocrmypdf", *ENGINES[engine], "-l", "vie", "--jobs", "1", "-q", *words]
     processor = {min(os.sched_getaffinity(0))}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(
-        [*command, source, out],
+        [*COMMAND, *ENGINES[engine], *words, source, out],
         check=True,
         env={**os.environ, "OMP_THREAD_LIMIT": "1"},
         preexec_fn=lambda: os.sched_setaffinity(0, processor),
@@ -77,7 +102,8 @@ def read_layers(path: Path) -> dict[str, list[list[str]]]:
         for page in extract_pages(path, laparams=LAParams(all_texts=True, boxes_flow=None))
     ]
     texts = {
-        "pdfium": [page.get_textpage().get_text_range() for page in pdf],
+        # A hyphen at the end of a line is U+FFFE there, and the next line follows at once.
+        "pdfium": [page.get_textpage().get_text_range().replace("\ufffe", "-\n") for page in pdf],
         "pdftotext": poppler.decode().split("\f")[: len(pdf)],
         "pdfminer": miner,
     }
@@ -98,47 +124,60 @@ def _split(text: str) -> list[str]:
     return [line for line in (" ".join(row.split()) for row in text.splitlines()) if line]
 
 
-def compare(expected: list[list[str]], found: list[list[str]]) -> dict[str, float]:
-    """Return the share of lines that stand in the text word for word, and of those that are lines of it."""
-    total = inside = alone = 0
-    same = 0
-    for lines, own in zip(expected, found, strict=True):
-        whole, rest = f" {' '.join(own)} ", set(own)
-        total += len(lines)
-        inside += sum(f" {line} " in whole for line in lines)
-        alone += sum(line in rest for line in lines)
-        same += sorted(" ".join(lines).split()) == sorted(" ".join(own).split())
+def compare(expected: list[Reading], found: list[list[str]]) -> dict[str, float]:
+    """Compare what nhin read with the lines that were extracted; see the top of this file."""
+    lines = [_split(line.text) for reading in expected for line in reading.lines]
+    rows = inside = alone = same = ordered = 0
+    for reading, own in zip(expected, found, strict=True):
+        text, whole, rest = _split(reading.text), f" {' '.join(own)} ", Counter(own)
+        inside += sum(f" {' '.join(line.text.split())} " in whole for line in reading.lines)
+        rows += len(text)
+        alone += (Counter(text) & rest).total()
+        words, own_words = " ".join(text).split(), whole.split()
+        same += sorted(words) == sorted(own_words)
+        ordered += words == own_words
     return {
-        "lines": total,
-        "found": round(inside / total, 4),
-        "as_lines": round(alone / total, 4),
+        "lines_found": round(inside / len(lines), 4),
+        "rows_that_are_lines": round(alone / rows, 4),
         "pages_with_the_same_words": same,
+        "pages_with_the_same_order": ordered,
     }
 
 
-def main() -> None:
-    """Measure and print; write JSON where asked."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--fonts", nargs="+", required=True)
-    parser.add_argument("--pages", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ocrmypdf", nargs="*", default=[], help="more options, without their dashes")
-    arguments = parser.parse_args()
+def run_kept(source: Path, words: list[str]) -> tuple[dict[str, list[list[str]]], list[Path]]:
+    """Run nhin once; return the lines of each page as programs extract them, and the pictures it got."""
+    out, text = source.with_suffix(".out.pdf"), source.with_suffix(".txt")
+    options = [*ENGINES["nhin"], *words, "--keep-temporary-files", "--sidecar", text]
+    command = [*COMMAND, *options, source, out]
+    environment = {**os.environ, "TMPDIR": str(source.parent)}
+    subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    layers = read_layers(out)
+    pages = text.read_text("utf-8").split("\f")[: len(layers["pdfium"])]
+    return {"sidecar": [_split(page) for page in pages], **layers}, sorted(source.parent.glob("*/*_ocr.png"))
+
+
+def has_same_pixels(data: bytes, path: Path) -> bool:
+    """Return whether two files hold the same picture."""
+    one, two = (np.asarray(Image.open(file).convert("RGB")) for file in (io.BytesIO(data), path))
+    return one.shape == two.shape and bool((one == two).all())
+
+
+def measure(scans: list[bytes], rounds: int, words: list[str]) -> dict[str, Any]:
+    """Measure both engines on some scans."""
     import img2pdf  # pyright: ignore[reportMissingImports]
 
     import nhin
 
-    scans = draw_scans(arguments)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ENGINES}
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder, "scans.pdf"), {name: Path(folder, f"{name}.pdf") for name in ENGINES}
-        source.write_bytes(img2pdf.convert([data for data, _ in scans]) or b"")
-        words = [f"--{word}" for word in arguments.ocrmypdf]
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in ENGINES}
-        for _ in range(arguments.rounds):
+        source = Path(folder, "scans.pdf")
+        source.write_bytes(img2pdf.convert(scans) or b"")
+        layers, pictures = run_kept(source, words)
+        same = sum(map(has_same_pixels, scans, pictures))
+        for _ in range(rounds):
             for name in ENGINES:
-                times[name].append(run_engine(name, source, out[name], words))
-        layers = read_layers(out["nhin"])
-    expected = [[line.text for line in nhin.read(data).lines] for data, _ in scans]
+                times[name].append(run_engine(name, source, Path(folder, f"{name}.pdf"), words))
+    expected = [nhin.read(data) for data in scans]
     rows = {
         name: {
             "seconds": round(statistics.median(wall for wall, _ in runs), 2),
@@ -146,15 +185,31 @@ def main() -> None:
         }
         for name, runs in times.items()
     }
-    ratios = {key: round(rows["nhin"][key] / rows["tesseract"][key], 3) for key in rows["nhin"]}
-    tree = {
-        "machine": describe_machine("one processor, one job"),
+    return {
         "pages": len(scans),
         "engines": rows,
-        "nhin_over_tesseract": ratios,
+        "nhin_over_tesseract": {
+            key: round(rows["nhin"][key] / rows["tesseract"][key], 3) for key in rows["nhin"]
+        },
+        "same_pixels": same,
         "text_layer": {name: compare(expected, pages) for name, pages in layers.items()},
     }
-    print(tree)
+
+
+def main() -> None:
+    """Measure and print; write JSON where asked."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--fonts", nargs="+", default=[], help="folders with fonts, for random pages")
+    parser.add_argument("--documents", type=Path, help="a face, for documents")
+    parser.add_argument("--pages", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ocrmypdf", nargs="*", default=[], help="more options, without their dashes")
+    arguments = parser.parse_args()
+    words = [f"--{word}" for word in arguments.ocrmypdf]
+    tree: dict[str, Any] = {"machine": describe_machine("one processor, one job")}
+    for name, scans in draw_sets(arguments).items():
+        tree[name] = measure(scans, arguments.rounds, words)
+        print(name, tree[name])
     save_json(arguments.json, tree)
 
 

@@ -42,6 +42,7 @@ _MODULES = {
 _HOOKS = {
     "add_options": "nhin.reading.ocrmypdf_plugin",
     "get_ocr_engine": "nhin.reading.ocrmypdf_plugin",
+    "rasterize_pdf_page": "nhin.reading.ocrmypdf_plugin",
 }
 """What ``ocrmypdf --plugin nhin`` looks for in this module."""
 

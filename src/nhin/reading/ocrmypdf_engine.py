@@ -30,13 +30,14 @@ from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence  # pyright: ign
 from PIL import Image
 
 from nhin.errors import NhinError, PictureError
-from nhin.image.load import open_picture
+from nhin.image.load import decode_file, open_picture
 from nhin.reading.document_writer import DocumentWriter
 from nhin.reading.documents import ReadPage
 from nhin.reading.glyphless_font import ASCENT, DESCENT
 from nhin.reading.line_cleanup import measure_skew
 from nhin.reading.line_reader import LineReader
 from nhin.reading.markup import find_bounds, list_line_groups, measure_angle
+from nhin.reading.ocrmypdf_scan import take_scan
 from nhin.reading.orientation import align_directions, settle_orientation
 from nhin.reading.reader import Reader
 from nhin.reading.reading import Reading
@@ -189,7 +190,10 @@ def _read_page(input_file: Path, page_number: int) -> tuple[Reading, float]:
     """Return what a page says, and its pixels per inch; warnings go to OCRmyPDF's log."""
     name = f"page {page_number + 1}"
     with _explain_errors():
-        reading = _load_reader().read(input_file, name=name)
+        scan = take_scan(input_file)
+        # The file is OCRmyPDF's own, so that a large one needs no process of its own.
+        picture = decode_file(input_file.read_bytes(), name) if scan is None else open_picture(scan, name)
+        reading = _load_reader().read_picture(picture, crop=False, name=name)
         with Image.open(input_file) as image:
             dpi = float(image.info.get("dpi", (_DPI,))[0])
     for warning in reading.warnings:

@@ -6,6 +6,7 @@ changes nothing.
 """
 
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ocrmypdf import hookimpl  # pyright: ignore[reportMissingImports]
@@ -30,6 +31,26 @@ def get_ocr_engine(options: Any) -> "NhinOcrEngine | None":
     return _make_engine() if getattr(options, "ocr_engine", "auto") in ("auto", NAME) else None
 
 
+@hookimpl
+def rasterize_pdf_page(
+    input_file: Path,
+    output_file: Path,
+    raster_device: str,
+    raster_dpi: Any,
+    pageno: int,
+    rotation: int | None,
+    options: Any,
+) -> Path | None:
+    """Write the picture of a page that consists of one; return None where OCRmyPDF has to draw the page."""
+    is_ours = getattr(options, "ocr_engine", "") in ("auto", NAME) and options.rasterizer == "auto"
+    # The picture is what nhin reads; where it also becomes the page of the new PDF, OCRmyPDF draws it.
+    if rotation or not is_ours or not options.lossless_reconstruction or not raster_device.startswith("png"):
+        return None
+    from nhin.reading.ocrmypdf_scan import write_scan
+
+    return output_file if write_scan(input_file, pageno, raster_dpi.x, output_file) else None
+
+
 class NamedEngine:
     """The hooks of the entry point: the engine only where ``--ocr-engine nhin`` asks for it."""
 
@@ -40,6 +61,24 @@ class NamedEngine:
     def get_ocr_engine(options: Any) -> "NhinOcrEngine | None":
         """Return the engine if it is asked for by its name."""
         return _make_engine() if getattr(options, "ocr_engine", "auto") == NAME else None
+
+    @staticmethod
+    @hookimpl
+    def rasterize_pdf_page(
+        input_file: Path,
+        output_file: Path,
+        raster_device: str,
+        raster_dpi: Any,
+        pageno: int,
+        rotation: int | None,
+        options: Any,
+    ) -> Path | None:
+        """Write the picture of a page if the engine is asked for by its name."""
+        if getattr(options, "ocr_engine", "auto") != NAME:
+            return None
+        return rasterize_pdf_page(
+            input_file, output_file, raster_device, raster_dpi, pageno, rotation, options
+        )
 
 
 def _make_engine() -> "NhinOcrEngine":
