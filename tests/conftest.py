@@ -66,6 +66,12 @@ CHECKED = tuple(
 )
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Import only the tests that run with shape checks where only they are asked for."""
+    is_other = collection_path.suffix == ".py" and not str(collection_path).startswith(CHECKED)
+    return (config.option.markexpr == "shapes" and is_other) or None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Mark the tests that run with shape checks, and refuse names that hold an address.

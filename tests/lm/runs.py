@@ -1,10 +1,15 @@
 """Runs of tiny language models, as training leaves them, to be used by tests of what uses runs."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 import torch
 
+from nhin.lm import artifacts
 from nhin.lm.recipe import LMRecipe
 from nhin.models.build import build_lm
 from nhin.models.config import ModelConfig
@@ -33,6 +38,16 @@ def tiny_run(
     folder.mkdir(parents=True, exist_ok=True)
     save(folder / "checkpoint", Checkpoint({"model": model.state_dict()}, values))
     return folder
+
+
+@contextmanager
+def small_artifacts() -> Iterator[None]:
+    """Let trainings draw no curves and sample a few tokens, which takes longer than tiny trainings do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "plot_log", lambda rows, lines: json.dumps(len(rows)).encode())
+        patch.setattr(artifacts, "_SAMPLE_TOKENS", 8)
+        patch.setattr(artifacts, "_FINAL_SAMPLE_TOKENS", 8)
+        yield
 
 
 def train(model, ids: list[int], steps: int) -> None:

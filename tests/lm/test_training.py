@@ -1,18 +1,14 @@
 """Laws of training a language model: stopping in any way, in pieces or in processes, changes nothing."""
 
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from forks import read_messages, start_training, train_in_two, wait_for_lines
+from runs import small_artifacts
 from safetensors.torch import load_file
 
 from nhin.config import from_dict, to_dict
@@ -26,12 +22,18 @@ from nhin.lm.task import LanguageModelTask, find_matrices, train_language_model
 from nhin.models.gpt import GPT
 from nhin.training import checkpoint as checkpoints
 from nhin.training.distributed import ProcessGroup, average_tensor
+from nhin.training.plots import plot_log
 from nhin.training.run_dir import lock_run_dir
 
-SOURCE = Path(__file__).parents[2] / "src"
 FILES = ("model", "optimizer")
 # Rounding moves a loss by less than 1e-5 in a dozen steps; half a gradient, or a rate 2 % off, by 1e-2.
 CLOSE = 1e-4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def artifacts_are_small():
+    with small_artifacts():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -97,34 +99,19 @@ def toml(path, wanted):
     return path
 
 
-def start(path, corpus, run, *more, **env):
-    command = [
-        sys.executable,
-        "-m",
-        "nhin",
-        "train",
-        str(path),
-        "--data",
-        str(corpus.folder),
-        "--out",
-        str(run),
-    ]
-    env = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", **env}
-    return subprocess.Popen([*command, *more], env=env, stderr=subprocess.PIPE, text=True)
-
-
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(corpus, straight, tmp_path):
     path, run = toml(tmp_path / "mine.toml", recipe(training={"save_seconds": 0.0})), tmp_path / "run"
+    data = ("--data", str(corpus.folder))
     moment = random.Random(time.time_ns())  # a new moment on every run is the point
     for kill in range(2):
-        with start(path, corpus, run, *(["--resume"] if kill else [])) as process:
-            log = run / "log.jsonl"
-            while process.poll() is None and (not log.exists() or log.read_text().count("\n") < 3 + 6 * kill):
-                time.sleep(0.01)
-            time.sleep(moment.random() * 0.05)
-            process.send_signal(signal.SIGKILL)
-    with start(path, corpus, run, "--resume") as process:
-        assert process.wait() == 0, process.stderr and process.stderr.read()
+        process = start_training(path, run, *data, *(["--resume"] if kill else []))
+        wait_for_lines(process, run, 3 + 6 * kill)
+        time.sleep(moment.random() * 0.05)
+        process.kill()
+        process.join()
+    process = start_training(path, run, *data, "--resume")
+    process.join()
+    assert process.exitcode == 0, read_messages(run)
     assert same(end_of(run), end_of(straight))
 
 
@@ -140,25 +127,13 @@ def test_a_batch_in_pieces_moves_the_weights_as_a_whole_one_does(corpus, tmp_pat
     assert losses(tmp_path / "pieces") == pytest.approx(losses(tmp_path / "whole"), abs=CLOSE)
 
 
-def together(path, corpus, run, *more):
-    """Train in two processes, as torchrun starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    workers = [start(path, corpus, run, *more, RANK=rank, LOCAL_RANK=rank, **shared) for rank in "01"]
-    for worker in workers:
-        _, said = worker.communicate(timeout=180)
-        assert worker.returncode == 0, said
-
-
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_have_the_losses_of_one_and_what_they_save_goes_on_alone(corpus, tmp_path, parallel):
     def wanted(steps, by="ddp"):
         return recipe(steps, model={"dropout": 0.0, "depth": 2}, training={"parallel": by})
 
-    path = toml(tmp_path / "mine.toml", wanted(8, parallel))
-    together(path, corpus, tmp_path / "two")
+    data = ("--data", str(corpus.folder))
+    train_in_two(toml(tmp_path / "mine.toml", wanted(8, parallel)), tmp_path / "two", *data)
     train_language_model(wanted(8), corpus, tmp_path / "one")
     assert len(losses(tmp_path / "two")) == 8
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=CLOSE)
@@ -167,12 +142,14 @@ def test_two_processes_have_the_losses_of_one_and_what_they_save_goes_on_alone(c
     train_language_model(wanted(10), corpus, tmp_path / "two", resume=True)
     train_language_model(wanted(10), corpus, tmp_path / "one", resume=True)
     assert losses(tmp_path / "two")[8:] == pytest.approx(losses(tmp_path / "one")[8:], abs=CLOSE)
-    together(toml(tmp_path / "more.toml", wanted(12, parallel)), corpus, tmp_path / "one", "--resume")
+    more = toml(tmp_path / "more.toml", wanted(12, parallel))
+    train_in_two(more, tmp_path / "one", *data, "--resume")
     train_language_model(wanted(12), corpus, tmp_path / "two", resume=True)
     assert losses(tmp_path / "one")[10:] == pytest.approx(losses(tmp_path / "two")[10:], abs=CLOSE)
 
 
-def test_it_learns_and_leaves_curves_and_samples(corpus, tmp_path):
+def test_it_learns_and_leaves_curves_and_samples(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("nhin.lm.artifacts.plot_log", plot_log)
     train_language_model(
         recipe(120, model={"dropout": 0.0}, training={"validate_steps": 60}), corpus, tmp_path / "run"
     )

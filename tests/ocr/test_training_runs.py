@@ -5,19 +5,15 @@ import json
 import os
 import random
 import signal
-import socket
-import sys
 import time
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forks import read_messages, start_training, train_in_two, wait_for_lines
 from PIL import Image
 from safetensors.torch import load_file
 
-from nhin.cli.app import main
 from nhin.config import from_dict, read_recipe, recipe_names
 from nhin.errors import CheckpointError, DataError, Diverged, UnknownName, UsageError
 from nhin.ocr.recipe import OCRRecipe, build_model, build_source, load_model
@@ -25,8 +21,6 @@ from nhin.ocr.task import train_recognizer
 from nhin.training import checkpoint as checkpoints
 from nhin.training.run_dir import lock_run_dir
 
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["nhin.ocr.task", "pytest", "torch._dynamo"])  # imported once for all processes
 STATE = ("model", "ema", "optimizer")
 
 
@@ -107,26 +101,6 @@ def toml(recipe, path):
     return path
 
 
-def start(recipe, run, *more, **environment):
-    """Start ``nhin train`` in a process of its own; it says what it says in ``words`` beside its folder."""
-    process = FORKS.Process(target=_train, args=(recipe, run, more, environment))
-    process.start()
-    return process
-
-
-def _train(recipe, run, more, environment):
-    os.environ |= environment
-    with Path(f"{run}{environment.get('RANK', '')}.words").open("w", encoding="utf-8") as words:
-        sys.stderr = words
-        sys.exit(main(["train", str(recipe), "--out", str(run), *more]))
-
-
-def wait_for_steps(process, run, steps):
-    log = run / "log.jsonl"
-    while process.is_alive() and (not log.exists() or log.read_text().count("\n") < steps):
-        time.sleep(0.01)
-
-
 def test_killing_it_at_any_moment_changes_nothing(crops, tmp_path):
     """SIGKILL at random moments, most of them while a checkpoint is being written."""
     recipe = recipe_on(crops, 24, save_seconds=0.0)
@@ -134,27 +108,27 @@ def test_killing_it_at_any_moment_changes_nothing(crops, tmp_path):
     moment = random.Random(time.time_ns())  # a new moment on every run is the point
     run = tmp_path / "killed"
     for kill in range(2):
-        process = start(path, run, "--resume") if kill else start(path, run)
-        wait_for_steps(process, run, 3 + 8 * kill)
+        process = start_training(path, run, "--resume") if kill else start_training(path, run)
+        wait_for_lines(process, run, 3 + 8 * kill)
         time.sleep(moment.random() * 0.1)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-    process = start(path, run, "--resume")
+    process = start_training(path, run, "--resume")
     process.join()
-    assert process.exitcode == 0, (tmp_path / "killed.words").read_text()
+    assert process.exitcode == 0, read_messages(run)
     train_recognizer(recipe, tmp_path / "straight")
     assert same(end_of(run), end_of(tmp_path / "straight"))
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(crops, tmp_path):
     path = toml(recipe_on(crops, 100_000), tmp_path / "mine.toml")
-    process = start(path, tmp_path / "run")
-    wait_for_steps(process, tmp_path / "run", 2)
+    process = start_training(path, tmp_path / "run")
+    wait_for_lines(process, tmp_path / "run", 2)
     os.kill(process.pid, signal.SIGINT)
     process.join(120)
     assert process.exitcode == 0
-    assert "stopped; continue with --resume" in (tmp_path / "run.words").read_text(encoding="utf-8")
+    assert "stopped; continue with --resume" in read_messages(tmp_path / "run")
     held = checkpoints.load(tmp_path / "run" / "checkpoint")
     assert held.values["trainer"]["step"] >= 2
 
@@ -232,23 +206,11 @@ def test_every_recipe_that_comes_with_nhin_builds(name):
         build_model(from_dict(OCRRecipe, read_recipe(name), name))
 
 
-def two(recipe, run, *more):
-    """Train with two processes, as torchrun starts them; return their exit codes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    pair = [start(recipe, run, *more, RANK=rank, **shared) for rank in "01"]
-    for process in pair:
-        process.join(120)
-    return [process.exitcode for process in pair]
-
-
 def test_two_processes_resume_bit_for_bit(crops, tmp_path):
     whole, part = (toml(recipe_on(crops, steps), tmp_path / f"{steps}.toml") for steps in (8, 3))
-    assert two(whole, tmp_path / "whole") == [0, 0]
-    assert two(part, tmp_path / "cut") == [0, 0]
-    assert two(whole, tmp_path / "cut", "--resume") == [0, 0]
+    train_in_two(whole, tmp_path / "whole")
+    train_in_two(part, tmp_path / "cut")
+    train_in_two(whole, tmp_path / "cut", "--resume")
     assert same(end_of(tmp_path / "whole"), end_of(tmp_path / "cut"))
     assert positions(tmp_path / "whole") == positions(tmp_path / "cut")
 

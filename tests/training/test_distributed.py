@@ -1,13 +1,12 @@
 """Several processes train one model: rounds of batches, averaged gradients, chance named by step."""
 
 import os
-import socket
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
 import torch
-from torch import multiprocessing
+from forks import FORKS, find_port
 from torch.distributed import DistNetworkError, HashStore
 
 from nhin.errors import CheckpointError, NhinError, ProcessError, UsageError
@@ -52,19 +51,11 @@ def test_chance_depends_on_seed_step_and_process_and_on_nothing_before():
     assert len({drawn(rank, seed, step) for rank in (0, 1) for seed in (1, 2) for step in (5, 6)}) == 8
 
 
-def find_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def start_two(work, *args):
     """Run a function in two processes, as torchrun starts them; return what both answer."""
     port = find_port()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nhin.ocr.task", "pytest", "torch._dynamo"])  # imported once, not twice
-    answers = context.SimpleQueue()
-    workers = [context.Process(target=_join, args=(rank, port, work, answers, *args)) for rank in (0, 1)]
+    answers = FORKS.SimpleQueue()
+    workers = [FORKS.Process(target=_join, args=(rank, port, work, answers, *args)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     found = dict(answers.get() for _ in workers)  # first: a full pipe would keep them from ending
@@ -74,8 +65,8 @@ def start_two(work, *args):
     return [found[0], found[1]]
 
 
-def _join(rank: int, port: int, work, answers, *args) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def _join(rank: int, port: str, work, answers, *args) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     torch.set_num_threads(1)
     answer = None
     try:
@@ -89,11 +80,11 @@ FAILURES = [(1, CheckpointError("torn")), (0, UsageError("taken")), (1, Keyboard
 
 def _agree_and_fail(ports):
     first, *ports = ports
-    os.environ["MASTER_PORT"] = str(first)
+    os.environ["MASTER_PORT"] = first
     with join_process_group() as group:
         answers = [_average(group), _broadcast(group), [_compare(group, *values) for values in COMPARED]]
     for port, (rank, error) in zip(ports, FAILURES, strict=True):
-        os.environ["MASTER_PORT"] = str(port)
+        os.environ["MASTER_PORT"] = port
         try:
             with join_process_group() as group:
                 if group.rank == rank:

@@ -8,14 +8,13 @@ import shutil
 import pytest
 import torch
 from file_faults import FaultyFiles, Killed
-from runs import tiny_run
+from runs import small_artifacts, tiny_run
 
 from nhin.config import from_dict
 from nhin.data.text.prepare import prepare
 from nhin.data.text.token_dataset import open_tokens
 from nhin.errors import NhinError
 from nhin.files import explain_os_error, write_atomic, write_folder
-from nhin.lm import artifacts
 from nhin.lm.huggingface.export import export_folder
 from nhin.lm.huggingface.import_ import import_folder
 from nhin.lm.loading import open_run
@@ -155,15 +154,13 @@ def lm_recipe(steps=4):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_broken_at_any_operation_resumes_and_ends_bit_for_bit(place, tmp_path, monkeypatch, kind):
+def test_a_run_broken_at_any_operation_resumes_and_ends_bit_for_bit(place, tmp_path, kind):
     """A sample of the operations; scripts/crash_runs.py breaks more of them, and kills processes."""
-    monkeypatch.setattr(artifacts, "plot_log", lambda rows, lines: json.dumps(len(rows)).encode())
-    monkeypatch.setattr(artifacts, "_SAMPLE_TOKENS", 8)
-    monkeypatch.setattr(artifacts, "_FINAL_SAMPLE_TOKENS", 8)
     corpus, run, whole = open_tokens(place / "tokens"), tmp_path / "run", tmp_path / "whole"
 
     def train(folder, resume=False):
-        train_language_model(lm_recipe(), corpus, folder, resume)
+        with small_artifacts():
+            train_language_model(lm_recipe(), corpus, folder, resume)
 
     faults = FaultyFiles(whole)
     with faults.installed():
