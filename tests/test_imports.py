@@ -2,6 +2,7 @@
 
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,9 @@ def test_importing_nhin_imports_nothing_heavy():
 
 def test_the_table_of_commands_imports_nothing_heavy():
     assert not loaded_by("import nhin.cli.app") & {*HEAVY, "numpy", "cv2", "onnxruntime", "rapidocr"}
+
+
+def test_what_shards_weights_is_imported_only_where_weights_are_sharded():
+    """It takes a second to import, in commands that shard nothing."""
+    at_import = re.compile(r"^(from|import) torch\.distributed\.(tensor|fsdp)\b", re.MULTILINE)
+    assert not [path for path in (SRC / "nhin").rglob("*.py") if at_import.search(path.read_text("utf-8"))]

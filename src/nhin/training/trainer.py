@@ -13,7 +13,6 @@ from typing import Any, Protocol, TextIO
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nhin.config import to_dict
@@ -31,7 +30,7 @@ from nhin.training.distributed import (
     seed_step,
 )
 from nhin.training.ema import update_ema
-from nhin.training.fsdp import full_tensor, is_sharded
+from nhin.training.fsdp import full_tensor, is_dtensor, is_sharded
 from nhin.training.logger import Log
 from nhin.training.lr_schedule import compute_lr
 from nhin.training.precision import (
@@ -308,7 +307,7 @@ class Trainer:
         """Average gradients and losses over all processes, which also agree here to stop and to save."""
         due = self._is_first and time.monotonic() - self._saved_at >= self.config.save_seconds
         grads = [] if self._ddp else [p.grad for p in self.state.model.parameters() if p.grad is not None]
-        grads = [grad for grad in grads if not isinstance(grad, DTensor)]  # sharded: averaged in backward
+        grads = [grad for grad in grads if not is_dtensor(grad)]  # sharded: averaged in backward
         # Not stored in self.stop: a request that arrives during the all-reduce waits for the next step.
         requests = [self.stop.requested, due]
         (self._stops, self._save_due), losses = all_reduce_mean(self.group.world, grads, requests, losses)
