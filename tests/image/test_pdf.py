@@ -6,9 +6,11 @@ import zlib
 import numpy as np
 import pytest
 from pdfs import ENCRYPTED, InProcess, PdfPage, TextAt, make_pdf, write_objects
+from pypdfium2 import PdfDocument
 
 from nhin.errors import PictureError, UsageError
 from nhin.image import pdf as module
+from nhin.image import pdf_worker
 from nhin.image.page_ranges import parse_pages
 from nhin.image.pdf import PdfFile, is_pdf
 from nhin.sandbox import SandboxError
@@ -32,6 +34,19 @@ def test_a_child_process_gives_text_and_pixels_of_each_page():
         assert dpi == text.dpi == 200
         assert (picture.width, picture.height) == (text.width, text.height) == (1653, 2339)
         assert len(pdf.read_text(2).codes) == 0
+
+
+def test_the_file_is_opened_anew_after_some_pages_with_the_same_answers(in_process, monkeypatch):
+    """PDFium keeps the pictures of the pages that it has seen."""
+    opened = []
+    monkeypatch.setattr(pdf_worker, "_REQUESTS", 2)
+    monkeypatch.setattr(
+        pdf_worker.pypdfium2, "PdfDocument", lambda data: opened.append(data) or PdfDocument(data)
+    )
+    names = ["một", "hai", "ba", "bốn", "năm"]
+    with PdfFile(make_pdf(*(PdfPage([TextAt(name, 60, 700)]) for name in names)), "thư.pdf") as pdf:
+        assert [text_of(pdf.read_text(number).codes) for number in (1, 2, 3, 4, 5)] == names
+    assert len([data for data in opened if data != b"torn"]) == 3
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])

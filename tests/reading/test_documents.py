@@ -156,3 +156,38 @@ def test_pages_of_a_picture_file_are_chosen_too():
     assert len(list(READER.read_pages(picture, pages="1"))) == 1
     with pytest.raises(PictureError, match="none of the pages"):
         list(READER.read_pages(picture, pages="2"))
+
+
+class Once(InProcess):
+    """A child process that ends after the text of a page."""
+
+    def call(self, values, arrays, seconds):
+        answer = super().call(values, arrays, seconds)
+        self.is_open = "text" not in values
+        return answer
+
+
+def test_a_pdf_is_read_again_for_a_new_child_process_unless_it_was_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf_module, "Sandbox", Once)
+    path = tmp_path / "thư.pdf"
+    path.write_bytes(make_pdf(LETTER, LETTER, LETTER))
+    pages = READER.read_pages(path)
+    assert next(pages).text == next(pages).text != ""
+    path.write_bytes(make_pdf(LETTER))
+    (warning,) = next(pages).warnings
+    assert (warning.code, "was changed while it was read" in warning.message) == ("page-skipped", True)
+
+
+def test_the_bytes_of_a_pdf_that_has_a_path_are_not_kept(tmp_path, monkeypatch):
+    gone = []
+
+    class Bytes(bytes):
+        def __del__(self):
+            gone.append(True)
+
+    monkeypatch.setattr(module, "read_source", lambda source, name: Bytes(source.read_bytes()))
+    path = tmp_path / "thư.pdf"
+    path.write_bytes(make_pdf(LETTER, LETTER))
+    pages = READER.read_pages(path)
+    next(pages)
+    assert gone

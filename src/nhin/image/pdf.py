@@ -1,6 +1,8 @@
 """Open a PDF in a child process with limits: its pages as pictures, one at a time, and their text layers."""
 
 import re
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import TracebackType
@@ -61,19 +63,22 @@ class PdfFile:
     Args:
         data: The bytes of the file.
         name: Its name in errors.
+        read_again: Gives the bytes again, should the child process have to be replaced; without it they
+            are kept.
 
     Raises:
         MissingExtra: pypdfium2 is not installed.
-        PictureError: Torn, encrypted, without pages, or it takes too much to open.
+        PictureError: Torn, encrypted, without pages, or it takes too much to open; it has changed since.
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes, name: str, read_again: Callable[[], bytes] | None = None) -> None:
         if find_spec("pypdfium2") is None:
             install = explain_install("pdf")
             raise MissingExtra(f"{name} is a PDF, which needs pypdfium2, and that is missing: {install}")
-        self.name, self._data = name, data
+        self.name, self._checksum = name, zlib.crc32(data)
+        self._read_again = read_again or (lambda: data)
         self._sandbox: Sandbox | None = None
-        self.count = self._open()
+        self.count = self._open(data)
 
     def read_text(self, number: int) -> PageText:
         """Read the text layer of a page, counted from 1.
@@ -100,15 +105,18 @@ class PdfFile:
     def __exit__(self, kind: type | None, why: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _open(self) -> int:
+    def _open(self, data: bytes) -> int:
         self._sandbox, self._seconds = None, 0.0
-        values, _ = self._call({"open": True}, [np.frombuffer(self._data, np.uint8)], self.name)
+        values, _ = self._call({"open": True}, [np.frombuffer(data, np.uint8)], self.name)
         return int(values["count"])
 
     def _ask(self, number: int, what: str) -> Message:
         name = f"{self.name}, page {number}," if self.count > 1 else self.name
         if self._sandbox is None or not self._sandbox.is_open:  # the page before took too much
-            self._open()
+            data = self._read_again()
+            if zlib.crc32(data) != self._checksum:
+                raise PictureError(f"{self.name} was changed while it was read")
+            self._open(data)
         return self._call({what: number - 1}, [], name)
 
     def _call(self, request: dict[str, Any], arrays: list[NDArray], name: str) -> Message:

@@ -24,12 +24,16 @@ _REFUSALS = {
 _TORN = "is torn, or has no pages"
 _DEVICE = 1_000_000
 _FONT_NAME = 256
+_REQUESTS = 40
+"""After so many the file is opened anew: PDFium keeps the streams of all pages that it has seen."""
 
 
 class PdfWorker:
     """The PDF that is open."""
 
+    data: bytes
     pdf: pypdfium2.PdfDocument
+    requests = 0
 
     def handle(self, values: dict[str, Any], arrays: list[NDArray]) -> Message:
         """Answer one request; what the file is to blame for is answered as ``refused``."""
@@ -41,9 +45,13 @@ class PdfWorker:
 
     def _answer(self, values: dict[str, Any], arrays: list[NDArray]) -> Message:
         if "open" in values:
-            self.pdf = pypdfium2.PdfDocument(arrays[0].tobytes())
-            self.pdf.init_forms()
+            self.data = arrays[0].tobytes()
+            self._open()
             return {"count": len(self.pdf)}, []
+        if self.requests == _REQUESTS:
+            self.pdf.close()
+            self._open()
+        self.requests += 1
         number = values["text"] if "text" in values else values["render"]
         page = self.pdf[number]
         # What is written in forms and notes becomes part of the page's own text.
@@ -56,6 +64,10 @@ class PdfWorker:
             return numbers, [render(page, scale)] if "render" in values else list_text(page, size)
         finally:
             page.close()
+
+    def _open(self) -> None:
+        self.pdf, self.requests = pypdfium2.PdfDocument(self.data), 0
+        self.pdf.init_forms()
 
 
 def measure(page: pypdfium2.PdfPage) -> tuple[float, tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Literal, Protocol
 
 from nhin.errors import PictureError
@@ -75,18 +76,31 @@ def read_document(
         PictureError: The file cannot be opened, or has none of the pages.
         MissingExtra: It is a PDF, and pypdfium2 is not installed.
     """
-    source = read_source(source, name)
-    if isinstance(source, bytes) and is_pdf(source):
-        with PdfFile(source, name) as pdf:
+    data = read_source(source, name)
+    if isinstance(data, bytes) and is_pdf(data):
+        pdf = PdfFile(data, name, _make_rereader(source, name))
+        del data  # the child process has it
+        with pdf:
             yield from _PdfReader(reader, pdf, options).read_pages()
         return
     found = 0
-    for page in open_pages(source, name, options.pages):
+    for page in open_pages(data, name, options.pages):
         found += 1
         yield _read_picture_page(reader, page, name, options)
         del page  # no more than one page in memory
     if not found:
         raise PictureError(f"{name} has none of the pages that --pages names")
+
+
+def _make_rereader(source: PictureSource, name: str) -> Callable[[], bytes] | None:
+    """Return what reads a file again, if it has a path."""
+
+    def read_again() -> bytes:
+        data = read_source(source, name)
+        assert isinstance(data, bytes)
+        return data
+
+    return read_again if isinstance(source, str | PathLike) else None
 
 
 def read_first_page(reader: PictureReader, data: bytes, name: str, options: DocumentOptions) -> Reading:

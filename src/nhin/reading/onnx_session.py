@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
-def open_session(path: Path, threads: int, reuse_memory: bool = True) -> "InferenceSession":
+def open_session(path: Path, threads: int, reuse_memory: bool = False) -> "InferenceSession":
     """Open an ONNX file of our own; a stranger's needs ``IsolatedModel``.
 
     Raises:
@@ -21,14 +21,14 @@ def open_session(path: Path, threads: int, reuse_memory: bool = True) -> "Infere
         raise CheckpointError(f"{path} cannot be loaded: {why}") from why
 
 
-def make_session(network: str | bytes, threads: int, reuse_memory: bool = True) -> "InferenceSession":
+def make_session(network: str | bytes, threads: int, reuse_memory: bool = False) -> "InferenceSession":
     """Open an ONNX network.
 
     Args:
         network: Its path or its bytes.
         threads: Threads of one call; spinning ones would slow down other processes.
-        reuse_memory: Keep memory between calls, and a plan of it for each shape of the inputs; both only
-            grow if every input has its own shape.
+        reuse_memory: Keep memory between calls, and a plan of it for each shape of the inputs. Both grow with
+            every new shape, and reading is no faster for it.
     """
     import onnxruntime
 
