@@ -1,6 +1,7 @@
 """A scan comes through OCRmyPDF with its own pixels; what is more than a scan, OCRmyPDF draws."""
 
 import io
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +24,7 @@ def make_scan(mode: str = "RGB", format: str = "JPEG", **options) -> bytes:
     image = Image.fromarray(pixels)
     image = image.quantize(16) if mode == "P" else image.convert(mode)
     out = io.BytesIO()
-    image.save(out, format, dpi=(DPI, DPI), **options)
+    image.save(out, format, **{"dpi": (DPI, DPI), **options})
     return out.getvalue()
 
 
@@ -31,9 +32,9 @@ def make_scan(mode: str = "RGB", format: str = "JPEG", **options) -> bytes:
 def pdf(tmp_path):
     """Return a function that writes a PDF with a scan, changed by another function."""
 
-    def write_pdf(scan: bytes | None = None, change=None):
+    def write_pdf(scan: bytes | None = None, change=None, layout=img2pdf.default_layout_fun):
         path = tmp_path / "trang.pdf"
-        path.write_bytes(img2pdf.convert(make_scan() if scan is None else scan))
+        path.write_bytes(img2pdf.convert(make_scan() if scan is None else scan, layout_fun=layout))
         if change is not None:
             with pikepdf.open(path, allow_overwriting_input=True) as file:
                 change(file.pages[0], file.pages[0].resources.XObject.Im0)
@@ -84,19 +85,30 @@ def write(pdf, tmp_path, number: int = 1, dpi: float = DPI) -> bool:
     return write_scan(pdf, number, dpi, tmp_path / "trang.png")
 
 
-def test_the_picture_is_written_as_png_and_taken_once(pdf, tmp_path):
+@pytest.mark.parametrize(
+    "options, format",
+    [
+        ({}, "JPEG"),
+        ({"dpi": (72, 72)}, "PNG"),
+        ({"dpi": (0, 0)}, "PNG"),
+        ({"mode": "1", "format": "TIFF"}, "PNG"),
+        ({"format": "PNG"}, "PNG"),
+    ],
+)
+def test_the_picture_is_written_with_its_resolution_and_taken_once(pdf, tmp_path, options, format):
     from nhin.reading.ocrmypdf_scan import take_scan
 
-    assert write(pdf(), tmp_path)
-    link = tmp_path / "ocr.png"
+    scan = make_scan(**options)
+    path, link = pdf(scan, layout=img2pdf.get_fixed_dpi_layout_fun((DPI, DPI))), tmp_path / "ocr.png"
     link.symlink_to(tmp_path / "trang.png")
+    assert write(path, tmp_path)
     with Image.open(link) as image:
-        assert (image.format, image.size) == ("PNG", (WIDTH, HEIGHT))
+        assert (image.format, image.size) == (format, (WIDTH, HEIGHT))
         assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.01)
         taken = take_scan(link)
         assert taken is not None and np.array_equal(np.asarray(taken), np.asarray(image))
     assert take_scan(link) is None
-    assert write(pdf(), tmp_path)
+    assert write(path, tmp_path)
     assert take_scan(tmp_path / "khác.png") is None
 
 
@@ -111,6 +123,14 @@ def test_a_photograph_is_not_turned_by_what_its_file_says(pdf, tmp_path):
     taken = take_scan(tmp_path / "trang.png")
     assert taken is not None
     assert open_picture(taken).pixels.shape == (HEIGHT, WIDTH, 3)
+    assert open_picture(tmp_path / "trang.png").pixels.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_jpeg_that_is_compressed_again_is_unpacked(pdf, tmp_path):
+    filters = [pikepdf.Name.FlateDecode, pikepdf.Name.DCTDecode]
+    packed = zlib.compress(make_scan())
+    assert write(pdf(change=lambda page, picture: picture.write(packed, filter=filters)), tmp_path)
+    assert np.array_equal(open_picture(tmp_path / "trang.png").pixels, open_picture(make_scan()).pixels)
 
 
 def draw_line(page, picture):
@@ -190,14 +210,14 @@ def test_a_picture_of_another_size_is_left_to_ocrmypdf(pdf, tmp_path):
         ({"ocr_engine": "tesseract"}, False),
         ({"rasterizer": "ghostscript"}, False),
         ({"lossless_reconstruction": False}, False),
+        ({"clean": True}, False),
     ],
 )
 def test_ocrmypdf_draws_where_it_was_told_how_or_draws_anew(pdf, tmp_path, changes, is_written):
     from nhin.reading.ocrmypdf_plugin import NamedEngine, rasterize_pdf_page
 
-    options = SimpleNamespace(
-        **{"ocr_engine": "auto", "rasterizer": "auto", "lossless_reconstruction": True, **changes}
-    )
+    defaults = {"ocr_engine": "auto", "rasterizer": "auto", "lossless_reconstruction": True, "clean": False}
+    options = SimpleNamespace(**defaults | changes)
     dpi, out = SimpleNamespace(x=DPI, y=DPI), tmp_path / "trang.png"
     assert (rasterize_pdf_page(pdf(), out, "png16m", dpi, 1, 0, options) == out) == is_written
     assert rasterize_pdf_page(pdf(), out, "png16m", dpi, 1, 90, options) is None

@@ -43,8 +43,9 @@ def rasterize_pdf_page(
 ) -> Path | None:
     """Write the picture of a page that consists of one; return None where OCRmyPDF has to draw the page."""
     is_ours = getattr(options, "ocr_engine", "") in ("auto", NAME) and options.rasterizer == "auto"
-    # The picture is what nhin reads; where it also becomes the page of the new PDF, OCRmyPDF draws it.
-    if rotation or not is_ours or not options.lossless_reconstruction or not raster_device.startswith("png"):
+    # The picture is for nhin alone; where other programs get it, or the new PDF does, OCRmyPDF draws it.
+    is_read_only = options.lossless_reconstruction and not options.clean
+    if rotation or not is_ours or not is_read_only or not raster_device.startswith("png"):
         return None
     from nhin.reading.ocrmypdf_scan import write_scan
 

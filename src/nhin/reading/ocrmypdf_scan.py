@@ -17,14 +17,16 @@ _MODES = ("1", "L", "P", "RGB")
 _OPERATORS = {"q", "Q", "cm", "Do"}
 _CHANGES = ("/Decode", "/ImageMask", "/Mask", "/OC", "/SMask")
 """Keys of a picture that change how it looks, or whether it is seen."""
+_DPI_ERROR = 1e-4  # a JPEG tells whole numbers; 0.03 mm on an A4 page
 _log = logging.getLogger(__name__)
 _written = threading.local()
 
 
 def write_scan(path: Path, number: int, dpi: float, out: Path) -> bool:
-    """Write the picture that a page of a PDF consists of as PNG; return whether it does.
+    """Write the picture that a page of a PDF consists of; return whether it does.
 
-    The pixels are kept for ``take_scan``: OCRmyPDF has the page read next, by the same thread.
+    It is written as the JPEG that it is in the PDF if that tells the resolution, else as PNG: OCRmyPDF opens
+    it by its content. The pixels are kept for ``take_scan``, since the same thread reads the page next.
 
     Args:
         path: The PDF.
@@ -32,10 +34,14 @@ def write_scan(path: Path, number: int, dpi: float, out: Path) -> bool:
         dpi: Pixels per inch that the page is asked for with.
         out: Where the picture goes.
     """
-    image = _extract_scan(path, number, dpi)
-    if image is None:
+    found = _extract_scan(path, number, dpi)
+    if found is None:
         return False
-    image.save(out, "PNG", dpi=(dpi, dpi), compress_level=1)
+    image, jpeg = found
+    if jpeg:
+        out.write_bytes(jpeg)
+    else:
+        image.save(out, "PNG", dpi=(dpi, dpi), compress_level=1)
     _written.path, _written.image = out.resolve(), image
     return True
 
@@ -48,26 +54,36 @@ def take_scan(path: Path) -> Image.Image | None:
     return image
 
 
-def _extract_scan(path: Path, number: int, dpi: float) -> Image.Image | None:
+def _extract_scan(path: Path, number: int, dpi: float) -> tuple[Image.Image, bytes] | None:
     """Return the picture that a page consists of.
 
     Returns:
-        Its pixels; None if the page holds anything else, or not at this size, or the picture cannot be
-        decoded: then OCRmyPDF has to draw the page.
+        Its pixels, and its bytes if it is a JPEG that can stand alone. None if the page holds anything else,
+        or not at this size, or the picture cannot be decoded: then OCRmyPDF has to draw the page.
     """
     try:
         with pikepdf.open(path) as pdf:
             page = pdf.pages[number - 1]
             picture = _find_only_picture(page, dpi)
-            image = None if picture is None else pikepdf.PdfImage(picture).as_pil_image()
-            if image is None or image.mode not in _MODES or image.size != _measure_page(page, dpi):
+            if picture is None:
+                return None
+            image = pikepdf.PdfImage(picture).as_pil_image()
+            if image.mode not in _MODES or image.size != _measure_page(page, dpi):
                 return None
             image.load()
+            jpeg = picture.read_raw_bytes() if _is_jpeg(picture, image, dpi) else b""
     except Exception as why:  # noqa: BLE001 - whatever is wrong, OCRmyPDF says it when it draws the page
         _log.debug("page %d is drawn: %s", number, why)
         return None
     image.info.clear()  # EXIF would turn it
-    return image
+    return image, jpeg
+
+
+def _is_jpeg(picture: Any, image: Image.Image, dpi: float) -> bool:
+    """Return whether the bytes of a picture are a JPEG that says the resolution, and nothing of a turn."""
+    told = image.info.get("dpi", (0, 0))
+    is_told = all(abs(side - dpi) < _DPI_ERROR * dpi for side in told)
+    return picture.get("/Filter") == "/DCTDecode" and is_told and "exif" not in image.info
 
 
 def _find_only_picture(page: Any, dpi: float) -> Any:
