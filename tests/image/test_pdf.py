@@ -1,11 +1,13 @@
 """A PDF is opened in a child process: text layers and pictures of its pages, in the same pixels."""
 
+import io
 import sys
 import zlib
 
 import numpy as np
 import pytest
 from pdfs import ENCRYPTED, InProcess, PdfPage, TextAt, make_pdf, write_objects
+from PIL import Image
 from pypdfium2 import PdfDocument
 
 from nhin.errors import PictureError, UsageError
@@ -34,6 +36,17 @@ def test_a_child_process_gives_text_and_pixels_of_each_page():
         assert dpi == text.dpi == 200
         assert (picture.width, picture.height) == (text.width, text.height) == (1653, 2339)
         assert len(pdf.read_text(2).codes) == 0
+
+
+@pytest.mark.parametrize("width, height", [(165, 235), (166, 234), (333, 127), (400, 301)])
+def test_a_scan_at_our_resolution_keeps_its_pixels(in_process, width, height):
+    noise = np.random.default_rng(3).integers(0, 256, (height, width), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, "PDF", resolution=module.DPI)
+    (picture,) = PdfDocument(data.getvalue())[0].get_objects()
+    with PdfFile(data.getvalue(), "quét.pdf") as pdf:
+        pixels = pdf.render(1)[0].pixels
+    assert np.array_equal(pixels[..., 0], picture.get_bitmap().to_numpy().reshape(height, width))
 
 
 def test_the_file_is_opened_anew_after_some_pages_with_the_same_answers(in_process, monkeypatch):

@@ -24,6 +24,8 @@ _REFUSALS = {
 _TORN = "is torn, or has no pages"
 _DEVICE = 1_000_000
 _FONT_NAME = 256
+_LESS = 1 - 1e-6
+"""A scan of 1,665 pixels may be 1,665.0000001 wide in points: all its letters would be stretched to 1,666."""
 _REQUESTS = 40
 """After so many the file is opened anew: PDFium keeps the streams of all pages that it has seen."""
 
@@ -77,12 +79,12 @@ def measure(page: pypdfium2.PdfPage) -> tuple[float, tuple[int, int]]:
         raise pypdfium2.PdfiumError("a page without a size")
     limits = (DPI / POINTS_PER_INCH, (WORK_PIXELS / (width * height)) ** 0.5, MAX_SIDE / max(width, height))
     scale = min(limits)
-    return scale, (int(np.ceil(width * scale)), int(np.ceil(height * scale)))
+    return scale, (int(np.ceil(width * scale * _LESS)), int(np.ceil(height * scale * _LESS)))
 
 
 def render(page: pypdfium2.PdfPage, scale: float) -> NDArray[np.uint8]:
     """Return the page over white: height x width x RGB."""
-    bitmap = page.render(scale=scale, rev_byteorder=True)  # pyright: ignore[reportArgumentType]  # any number
+    bitmap = page.render(scale=scale * _LESS, rev_byteorder=True)  # pyright: ignore[reportArgumentType]  # any number
     pixels = bitmap.to_numpy()
     if pixels.ndim == 2:
         pixels = pixels[..., None]
