@@ -109,14 +109,18 @@ def by_way_of_meta(model: torch.nn.Module, build: Callable[[], torch.nn.Module])
         yield returned
 
 
-def at_any_length(function):
+def at_any_length(function, backend="eager"):
     """Compile whole, with lengths as symbols where the code lets them be.
 
-    The other axes belong to a model, and each of them as a symbol would double the time of compiling.
+    The other axes belong to a model, and each of them as a symbol would double the time of compiling. The
+    backend ``aot_eager`` traces the backward pass too, which takes longer than all the rest: it is for code
+    with operators and gradients of its own.
     """
     torch.compiler.reset()
-    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(function, fullgraph=True, backend=backend)
 
+    # What is traced once is found in no cache.
+    @torch._dynamo.config.patch(fake_tensor_cache_enabled=False)
     def call(*inputs, **way):
         for x in (*inputs, *way.values()):
             if isinstance(x, torch.Tensor):

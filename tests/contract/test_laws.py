@@ -83,12 +83,16 @@ def test_an_ability_that_is_lacking_is_refused_with_those_that_have_it(name):
                 ask()
 
 
+# The others of the family "linear" take the operators of the first.
+WITH_OWN_OPERATORS = ("flash", "linear")
+
+
 @each
 @pytest.mark.compiled
 def test_a_compiled_mechanism_answers_alike_at_any_length(name):
     mechanism = build(name, heads=HEADS, head_dim=HEAD_DIM)
     known = mechanism.facts.abilities
-    compiled = at_any_length(mechanism)
+    compiled = at_any_length(mechanism, "aot_eager" if name in WITH_OWN_OPERATORS else "eager")
     way = {"causal": True} if "causal" in known else {}
     for t in (5, 7):
         n = fitted(Sizes(t=t, s=t + 2, d=HEAD_DIM, groups=HEADS // 2, group_size=2), mechanism.facts)

@@ -181,7 +181,8 @@ def test_depth_0_depends_on_the_last_token_alone():
 )
 def test_it_compiles_whole(changes):
     model = perturb(build_lm(7, ModelConfig(depth=1, dim=16, heads=2, context=600, **changes)))
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    # The backward pass of the plain model is traced too, which takes longer than all the rest.
+    compiled = torch.compile(model, fullgraph=True, backend="eager" if changes else "aot_eager")
     t = tokens(7, 2, 560)
     assert_close(compiled(t), model(t))
     loss = compiled(t).logsumexp(-1).mean()
