@@ -11,6 +11,7 @@ from hypothesis import settings
 # Before torch is imported: threads that fight over a busy machine take minutes for what one does in seconds.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait shall not take a processor
 
 TESTS = os.path.dirname(__file__)  # noqa: PTH120 - compared with names of code, which are strings
 
@@ -52,13 +53,14 @@ def _seed_only_the_processor(shift):
 
 
 @pytest.fixture(autouse=True)
-def same_randomness(request):
-    """Start every test from the same random state, whatever ran before it."""
+def same_start(request):
+    """Start every test from the same random state, and with one thread, whatever ran before it."""
     seed = request.config.getoption("seed")
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for code under test that uses the old interface
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
+        sys.modules["torch"].set_num_threads(1)  # commands set theirs, which stay
 
 
 CHECKED = tuple(
