@@ -37,6 +37,7 @@ def opened(folder):
 
 
 @pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.usefixtures("fast_figures")
 def test_every_mechanism_has_a_card(name, tmp_path, capsys):
     assert show(tmp_path, name, "--length", "12") == 0
     assert set(opened(tmp_path)) == {f"{name}-card.png", f"{name}-card.svg"}
@@ -45,12 +46,12 @@ def test_every_mechanism_has_a_card(name, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_every_mechanism_shows_its_steps(name, tmp_path, monkeypatch):
-    written = plots.encode_figure
-    # Drawing the same once more as a png is half the time; the cards are drawn as both.
-    monkeypatch.setattr(plots, "encode_figure", lambda f, form: written(f, form) if form == "svg" else b"")
+    # The titles in place of the picture: cards and documents show that every mechanism can be drawn.
+    monkeypatch.setattr(
+        plots, "encode_figure", lambda figure, form: str([axis.get_title() for axis in figure.axes]).encode()
+    )
     assert show(tmp_path, name, "--length", "7", "--kind", "steps") == 0
-    titles = list((tmp_path / f"{name}-steps.svg").read_text("utf-8").split("<!-- ")[1:])
-    assert any(title.startswith("output") for title in titles)
+    assert "'output  1 × 7 × " in (tmp_path / f"{name}-steps.svg").read_text("utf-8")
 
 
 @pytest.mark.parametrize("kind", ["pattern", "weights", "alignment"])

@@ -47,6 +47,7 @@ def both(*stems):
     return {f"{stem}.{form}" for stem in stems for form in ("png", "svg")}
 
 
+@pytest.mark.usefixtures("fast_figures")
 def test_every_layer_and_head_is_drawn_with_scores_mask_and_softmax(run, tmp_path, capsys):
     assert show(tmp_path, run, "--prompt", PROMPT) == 0
     assert names(tmp_path) == both("mine-weights", "mine-layer0", "mine-layer1")
@@ -59,12 +60,14 @@ def test_every_layer_and_head_is_drawn_with_scores_mask_and_softmax(run, tmp_pat
     assert [word for word in panels(tmp_path / "mine-weights.svg") if word in titles] == titles
 
 
+@pytest.mark.usefixtures("fast_figures")
 def test_places_bear_their_tokens_with_blanks_as_signs(run, tmp_path):
     assert show(tmp_path, run, "--prompt", PROMPT, "--layer", 0) == 0
     letters = [word for word in panels(tmp_path / "mine-layer0.svg") if len(word) == 1]
     assert letters[: len(PROMPT)] == list("the␣cat↵sat")
 
 
+@pytest.mark.usefixtures("fast_figures")
 def test_some_layers_and_heads_may_be_chosen(run, tmp_path):
     assert show(tmp_path, run, "--prompt", PROMPT, "--layer", 1, "--head", 0) == 0
     assert names(tmp_path) == both("mine-weights", "mine-layer1")
@@ -72,6 +75,7 @@ def test_some_layers_and_heads_may_be_chosen(run, tmp_path):
     assert "layer 0, head 0" not in panels(tmp_path / "mine-weights.svg")
 
 
+@pytest.mark.usefixtures("fast_figures")
 def test_matrices_are_what_the_model_explains(run, tmp_path):
     assert show(tmp_path, run, "--prompt", PROMPT, "--kind", "weights", "--matrices") == 0
     assert names(tmp_path) == both("mine-weights") | {"mine-attention.npz"}
@@ -89,6 +93,7 @@ def test_matrices_are_what_the_model_explains(run, tmp_path):
     assert (np.triu(scores, 1) != 0).any()
 
 
+@pytest.mark.usefixtures("fast_figures")
 @pytest.mark.parametrize(
     ("design", "prompt", "message"),
     [
@@ -105,6 +110,7 @@ def test_any_mechanism_shows_its_own_steps(design, prompt, message, tmp_path):
     assert any(word.startswith(message) for word in panels(out / "mine-layer0-head1-steps.svg"))
 
 
+@pytest.mark.usefixtures("fast_figures")
 def test_weights_that_are_no_softmax_are_not_called_so(tmp_path):
     run = tiny_run(
         tmp_path / "mine", design=ModelConfig(depth=1, dim=8, heads=1, context=9, mechanism="linear")
@@ -115,6 +121,7 @@ def test_weights_that_are_no_softmax_are_not_called_so(tmp_path):
     assert not {"head 0: softmax", "head 0: scaled QK"} & {*written}
 
 
+@pytest.mark.usefixtures("fast_figures")
 def test_a_memory_stands_before_the_tokens_of_the_last_segment(tmp_path):
     run = tiny_run(tmp_path / "mine", design=ModelConfig(depth=1, dim=16, heads=1, context=5, memory=2))
     assert show(tmp_path / "out", run, "--prompt", "the cat", "--matrices") == 0
