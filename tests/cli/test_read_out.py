@@ -1,5 +1,6 @@
 """``nhin read --out`` and the formats of whole documents."""
 
+import gc
 import io
 import json
 import os
@@ -15,14 +16,16 @@ from PIL import Image
 
 from nhin.cli import read_sources
 from nhin.cli.app import main
-from nhin.cli.read_folder import name_targets
+from nhin.cli.read_folder import FolderRun, name_targets
 from nhin.errors import CheckpointError
 from nhin.image import clipboard
 from nhin.image import fetch as fetch_module
 from nhin.image import pdf as pdf_module
 from nhin.reading import reader as reading
 from nhin.reading.document_writer import SUFFIXES
-from nhin.reading.result import Recognition
+from nhin.reading.documents import ReadPage
+from nhin.reading.reading import Reading
+from nhin.reading.result import ReadingWarning, Recognition
 
 
 class Recognizer:
@@ -350,3 +353,18 @@ def test_an_address_is_read_only_with_fetch(capsys):
     assert "--fetch" in capsys.readouterr().err
     assert run("--fetch", "http://127.0.0.1/a.png") == 3
     assert "127.0.0.1, which is not on the public internet" in capsys.readouterr().err
+
+
+def test_the_memory_does_not_grow_with_the_pages(tmp_path):
+    source, alive = tmp_path / "dài.tif", []
+    source.touch()
+
+    def read(path, kept):
+        for number in range(1, 21):
+            yield ReadPage(Reading((), 9, 9, number, (ReadingWarning("too-small", "is small"),)))
+            alive.append(sum(type(thing) is Reading for thing in gc.get_objects()))
+
+    run = FolderRun(tmp_path / "ra", "text", read, ())
+    run.run([source], tmp_path)
+    assert [warning["page"] for warning in run.warnings] == list(range(1, 21))
+    assert alive[-1] - alive[0] <= 1

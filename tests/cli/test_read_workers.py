@@ -107,8 +107,8 @@ def test_an_interruption_ends_the_workers_and_leaves_nothing_half_written(run, t
             pools.append([*self._processes])
             super().close()
 
-    def interrupt(self, source, page):
-        if page.warnings:
+    def interrupt(self, source, warnings):
+        if warnings:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(read_workers, "ReadPool", Pool)

@@ -16,7 +16,7 @@ from nhin.reading.document_writer import SUFFIXES, DocumentWriter
 from nhin.reading.documents import ReadPage
 from nhin.reading.kept_pages import KeptPages, keep_pages
 from nhin.reading.read_many import map_ordered
-from nhin.reading.reading import Reading
+from nhin.reading.result import ReadingWarning
 
 MANIFEST = "nhin-read.json"
 VERSION = 1
@@ -86,7 +86,8 @@ class FolderRun:
                 writer = DocumentWriter(file, self.format, str(source))
                 for page in self.read(source, kept):
                     writer.add(page)
-                    notes.append(partial(self._note_warnings, source, page.reading))
+                    numbered = [(page.reading.page, warning) for warning in page.reading.warnings]
+                    notes.append(partial(self._note_warnings, source, numbered))  # not the page: it is large
                 writer.finish()
             notes.append(partial(self.counts.update, ["read"]))
         except (CheckpointError, UsageError):
@@ -102,10 +103,10 @@ class FolderRun:
         picture = self.name_picture(source)
         return _is_newer(picture, source) and _is_newer(target, picture)
 
-    def _note_warnings(self, source: Path, page: Reading) -> None:
-        for warning in page.warnings:
+    def _note_warnings(self, source: Path, warnings: Sequence[tuple[int, ReadingWarning]]) -> None:
+        for page, warning in warnings:
             print_error(warning.message)
-            self.warnings.append({"path": _printable(source), "page": page.page, **asdict(warning)})
+            self.warnings.append({"path": _printable(source), "page": page, **asdict(warning)})
             if warning.code in self.error_codes:
                 self.exit_code = max(self.exit_code, PictureError.exit_code)
 
