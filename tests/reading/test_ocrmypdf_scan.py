@@ -149,6 +149,10 @@ def turn_all(page, picture):
     page.Parent.Rotate = 90
 
 
+def bend_parents(page, picture):
+    page.Parent = page.obj
+
+
 def widen(page, picture):
     page.MediaBox[2] = float(page.MediaBox[2]) + 1
 
@@ -186,8 +190,8 @@ def break_contents(page, picture):
 
 
 CHANGES = (
-    draw_line, draw_twice, turn, turn_all, widen, move, invert, hide, mask, comment, enlarge, tear,
-    break_contents,
+    draw_line, draw_twice, turn, turn_all, bend_parents, widen, move, invert, hide, mask, comment, enlarge,
+    tear, break_contents,
 )  # fmt: skip
 
 
@@ -222,5 +226,6 @@ def test_ocrmypdf_draws_where_it_was_told_how_or_draws_anew(pdf, tmp_path, chang
     assert (rasterize_pdf_page(pdf(), out, "png16m", dpi, 1, 0, options) == out) == is_written
     assert rasterize_pdf_page(pdf(), out, "png16m", dpi, 1, 90, options) is None
     assert rasterize_pdf_page(pdf(), out, "jpeg", dpi, 1, 0, options) is None
+    assert rasterize_pdf_page(pdf(), out, "png16m", dpi, 1, 0, None) is None
     is_named = is_written and options.ocr_engine == "nhin"
     assert (NamedEngine.rasterize_pdf_page(pdf(), out, "png16m", dpi, 1, 0, options) == out) == is_named

@@ -42,10 +42,11 @@ def rasterize_pdf_page(
     options: Any,
 ) -> Path | None:
     """Write the picture of a page that consists of one; return None where OCRmyPDF has to draw the page."""
-    is_ours = getattr(options, "ocr_engine", "") in ("auto", NAME) and options.rasterizer == "auto"
+    if rotation or not raster_device.startswith("png") or getattr(options, "rasterizer", "") != "auto":
+        return None
     # The picture is for nhin alone; where other programs get it, or the new PDF does, OCRmyPDF draws it.
     is_read_only = options.lossless_reconstruction and not options.clean
-    if rotation or not is_ours or not is_read_only or not raster_device.startswith("png"):
+    if not is_read_only or options.ocr_engine not in ("auto", NAME):
         return None
     from nhin.reading.ocrmypdf_scan import write_scan
 

@@ -17,6 +17,7 @@ _MODES = ("1", "L", "P", "RGB")
 _OPERATORS = {"q", "Q", "cm", "Do"}
 _CHANGES = ("/Decode", "/ImageMask", "/Mask", "/OC", "/SMask")
 """Keys of a picture that change how it looks, or whether it is seen."""
+_MAX_DEPTH = 50
 _DPI_ERROR = 1e-4  # a JPEG tells whole numbers; 0.03 mm on an A4 page
 _log = logging.getLogger(__name__)
 _written = threading.local()
@@ -64,11 +65,11 @@ def _extract_scan(path: Path, number: int, dpi: float) -> tuple[Image.Image, byt
     try:
         with pikepdf.open(path) as pdf:
             page = pdf.pages[number - 1]
-            picture = _find_only_picture(page, dpi)
-            if picture is None:
+            picture, size = _find_only_picture(page, dpi), _measure_page(page, dpi)
+            if picture is None or pikepdf.PdfImage(picture).size != size:
                 return None
             image = pikepdf.PdfImage(picture).as_pil_image()
-            if image.mode not in _MODES or image.size != _measure_page(page, dpi):
+            if image.mode not in _MODES or image.size != size:
                 return None
             image.load()
             jpeg = picture.read_raw_bytes() if _is_jpeg(picture, image, dpi) else b""
@@ -111,6 +112,8 @@ def _measure_page(page: Any, dpi: float) -> tuple[int, int]:
 
 def _is_turned(node: Any) -> bool:
     """Return whether a page is shown turned, by itself or by a node of pages above it."""
-    while node is not None and "/Rotate" not in node:
+    for _ in range(_MAX_DEPTH):
+        if node is None or "/Rotate" in node:
+            return node is not None and int(node.Rotate) % 360 != 0
         node = node.get("/Parent")
-    return node is not None and int(node["/Rotate"]) % 360 != 0
+    return True  # a circle
