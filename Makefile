@@ -4,7 +4,7 @@ RECIPE ?= reader-small
 OUT ?= runs/$(RECIPE)
 ARGS ?=
 # Where tensors have shapes to check; elsewhere types are protocols, which pyright checks.
-SHAPES = nhin.attention,nhin.layers,nhin.models,beartype.beartype
+SHAPES = nhin.attention,nhin.layers,nhin.models,shape_checks.check
 # Taken as typed: a picture's name may hold spaces, quotes and dollar signs.
 override IMAGE := $(value IMAGE)
 export IMAGE ARGS

@@ -62,7 +62,7 @@ def test_the_size_of_pieces_does_not_matter(name, settings, size, monkeypatch):
         "the_answer_is_the_values_mixed_with_the_weights_shown",
         "what_a_later_key_holds_never_leaks",
     ):
-        for n in CASES:
+        for n in CASES if size[0] > 1 else CASES[:1]:
             LAWS[law].holds(lambda n, dtype=torch.float64: build(name, **settings).to(dtype), n)
 
 

@@ -36,7 +36,7 @@ APPLIES = [(name, law) for name, kind in MECHANISMS.items() for law in LAWS if a
 def test_the_law_holds(name, law):
     facts = MECHANISMS[name].facts
 
-    @settings(max_examples=5)
+    @settings(max_examples=4)
     @given(n=cases)
     def holds(n):
         n = fitted(n, facts)

@@ -104,7 +104,7 @@ def test_in_chunks_is_all_at_once(name):
 
 @each
 def test_step_by_step_is_all_at_once_in_float32(name):
-    model, t = built(name, torch.float32), torch.randint(11, (2, CONTEXT))
+    model, t = built(name, torch.float32), torch.randint(11, (2, 9))
     with torch.inference_mode():
         cache = model.new_cache(2)
         steps = [model(part, cache=cache) for part in t.split(1, 1)]

@@ -81,7 +81,7 @@ def test_blank_pictures_have_no_lines(detector, shape, tone):
     assert find(detector, np.full((*shape, 3), tone, np.uint8)) == ()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 4000), (4000, 3), (7, 9), (200, 300)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 1500), (1500, 3), (7, 9), (200, 300)])
 def test_noise_never_fails(detector, shape):
     noise = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     for line in find(detector, noise):
