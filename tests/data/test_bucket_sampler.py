@@ -1,6 +1,8 @@
 """Batches: every sample once a pass, within the budget, in an order that a position determines."""
 
+import time
 from itertools import islice
+from threading import Event
 
 import numpy as np
 import pytest
@@ -129,6 +131,23 @@ def test_prefetch_runs_no_further_ahead_than_its_depth_and_ends_when_closed():
     assert next(stream) == 1
     stream.close()
     assert len(drawn) <= 6
+
+
+def test_what_a_prefetch_draws_from_may_be_closed_after_it():
+    begun = Event()
+
+    def draw_slowly():
+        yield 0
+        begun.set()
+        time.sleep(1.2)  # longer than closing waits unless it is told to
+        yield 1
+
+    items = draw_slowly()
+    stream = prefetch(items, 1, patience=None)
+    assert next(stream) == 0
+    assert begun.wait(60)
+    stream.close()
+    items.close()
 
 
 def test_batches_of_a_number_of_crops_have_that_number_and_take_each_crop_once():

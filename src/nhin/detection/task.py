@@ -92,7 +92,7 @@ class DetectorTask(Task):
 
         with (
             closing(loader.iter_batches(state.position)) as batches,
-            closing(prefetch(map(prepare, group.deal(batches)), 2)) as stream,
+            closing(prefetch(map(prepare, group.deal(batches)), 2, patience=None)) as stream,
         ):
             yield stream
 

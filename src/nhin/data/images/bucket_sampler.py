@@ -143,8 +143,15 @@ def _list_upcoming(at: StreamPosition, count: int, config: BatchConfig) -> tuple
     return tuple(numbers)
 
 
-def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
-    """Draw items in a background thread, at most ``depth`` ahead, and raise what it raises."""
+def prefetch(items: Iterator[T], depth: int = 4, patience: float | None = 1.0) -> Generator[T, None, None]:
+    """Draw items in a background thread, at most ``depth`` ahead, and raise what it raises.
+
+    Args:
+        items: What to draw.
+        depth: The most items that wait.
+        patience: Seconds that closing waits for the item that is being drawn; None waits until it is drawn,
+            after which ``items`` may be closed.
+    """
     end = object()
     pool = ThreadPoolExecutor(1, "prefetch")
     pending = deque(pool.submit(next, items, end) for _ in range(depth))
@@ -154,4 +161,4 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
             yield item  # type: ignore[misc] # pyright: ignore[reportReturnType]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        wait([future for future in pending if not future.cancelled()], timeout=1.0)
+        wait([future for future in pending if not future.cancelled()], timeout=patience)
