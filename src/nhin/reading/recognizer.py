@@ -58,13 +58,11 @@ class Recognizer:
         charset: The characters of its ids.
         height: Its input height in pixels.
         mode: ``fast`` takes the CTC draft; ``exact`` has the decoder verify it, which gives the decoder's
-            greedy answer; ``both`` takes the likelier of the two under both heads together.
-        temperatures: Per mode, the divisor of the logits before confidences are computed.
-        calibrations: Per mode, what is done with the confidences of the final answers.
             greedy answer; ``both`` takes the likelier of the two under both heads together; ``beam`` does,
             and where that is not sure turns the crop and ranks candidates (``reading.candidate_ranker``).
         temperatures: Per mode, the divisor of the logits before confidences are computed; ``beam`` has that
             of ``both`` if it has none.
+        calibrations: Per mode, what is done with the confidences of the final answers.
         prior: What texts are likely, for ``beam``.
     """
 
