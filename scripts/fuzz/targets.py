@@ -27,7 +27,7 @@ from nhin.cli.read_sources import FileOptions, list_sources
 from nhin.data.images.datasets import open_crops
 from nhin.errors import NhinError, UsageError
 from nhin.files import parse_json
-from nhin.image.load import decode_file
+from nhin.image.decode import decode_file
 from nhin.image.page_ranges import parse_pages
 from nhin.image.tiff import list_tiff_pages, point_to_page
 from nhin.reading.document_writer import SUFFIXES, DocumentWriter

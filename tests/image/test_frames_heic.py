@@ -8,7 +8,8 @@ from PIL import Image
 
 from nhin.errors import MissingExtra, PictureError
 from nhin.image import heic, load
-from nhin.image.load import Picture, open_pages, open_picture
+from nhin.image.decode import Picture
+from nhin.image.load import open_pages, open_picture
 from nhin.image.page_ranges import parse_pages
 from nhin.sandbox import SandboxError
 

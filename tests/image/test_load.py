@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from nhin.errors import PictureError
+from nhin.image import decode, source
 from nhin.image import load as module
 from nhin.image.inputs import expand_paths, list_pictures
 from nhin.image.load import load_picture, open_picture
@@ -162,7 +163,7 @@ def test_arrays_of_every_shape_and_type_become_rgb(shape, kind):
 
 
 def test_large_photographs_are_scaled_down_and_keep_their_size(monkeypatch):
-    monkeypatch.setattr(module, "WORK_PIXELS", 1000)
+    monkeypatch.setattr(decode, "WORK_PIXELS", 1000)
     for kind in ("JPEG", "PNG"):
         exif = Image.Exif()
         exif[0x0112] = 6
@@ -188,12 +189,12 @@ def test_a_file_that_does_not_end_is_read_up_to_the_limit(tmp_path, monkeypatch)
             self.taken += count
             return bytes(count)
 
-    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(source, "MAX_BYTES", 1000)
     (tmp_path / "a.png").write_bytes(bytes(2000))
     endless = Endless()
-    for source in (endless, tmp_path / "a.png", bytes(1001)):
+    for given in (endless, tmp_path / "a.png", bytes(1001)):
         with pytest.raises(PictureError, match="more than nhin opens"):
-            load_picture(source)
+            load_picture(given)
     assert endless.taken == 1001
 
 

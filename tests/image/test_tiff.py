@@ -10,7 +10,8 @@ from PIL import Image
 from nhin.errors import PictureError
 from nhin.image import load as module
 from nhin.image import tiff as tiff_module
-from nhin.image.load import Page, Picture, open_pages, open_picture
+from nhin.image.decode import Picture
+from nhin.image.load import Page, open_pages, open_picture
 from nhin.image.tiff import list_tiff_pages, point_to_page
 from nhin.sandbox import SandboxError
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import nhin
 from nhin.errors import NhinError, PictureError, UnknownName
-from nhin.image import load as loading
+from nhin.image import decode
 from nhin.reading.line_shape import Detection, LineShape
 from nhin.reading.reader import Reader
 from nhin.reading.result import Recognition, Span
@@ -149,7 +149,7 @@ def test_every_source_gives_the_same_reading():
 
 
 def test_boxes_of_a_large_photograph_are_in_its_own_pixels(monkeypatch):
-    monkeypatch.setattr(loading, "WORK_PIXELS", 300 * 400)
+    monkeypatch.setattr(decode, "WORK_PIXELS", 300 * 400)
     reader, _ = make_reader((50, 40, 350, 80))
     reading = reader.read(noise(600, 800))
     assert (reading.width, reading.height) == (800, 600)

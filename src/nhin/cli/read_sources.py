@@ -13,7 +13,7 @@ from nhin.errors import NhinError, UsageError
 from nhin.files import read_bytes
 
 if TYPE_CHECKING:
-    from nhin.image.load import PictureSource
+    from nhin.image.source import PictureSource
 
 _MAX_LIST = 64 * 2**20
 

@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nhin.errors import PictureError
-from nhin.image.load import decode_file
+from nhin.image.decode import decode_file
 from nhin.sandbox import Message, serve
 
 _file = b""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urljoin, urlsplit
 
 from nhin.errors import PictureError
-from nhin.image.load import MAX_BYTES
+from nhin.image.source import MAX_BYTES
 from nhin.version import __version__
 
 MAX_SECONDS = 30.0

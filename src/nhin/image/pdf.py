@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import MissingExtra, PictureError, explain_install
-from nhin.image.load import Picture
+from nhin.image.decode import Picture
 from nhin.sandbox import Message, Sandbox, SandboxError
 
 DPI = 200

@@ -13,7 +13,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from numpy.typing import NDArray
 
-from nhin.image.load import WORK_PIXELS
+from nhin.image.decode import WORK_PIXELS
 from nhin.image.pdf import DPI, MAX_CHARS, MAX_PICTURES, MAX_SIDE, POINTS_PER_INCH
 from nhin.sandbox import Message, serve
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.image.load import PictureSource
 from nhin.image.preprocess import Pixels
+from nhin.image.source import PictureSource
 from nhin.ocr.evaluate import open_reader
 from nhin.reading.decoder_attention import Decoder, TextAttention, load_attention, trace_line
 from nhin.reading.onnx_model import is_onnx_model, locate_model

@@ -6,9 +6,11 @@ from os import PathLike
 from typing import Literal, Protocol
 
 from nhin.errors import PictureError
-from nhin.image.load import MAX_FAILURES, Page, Picture, PictureSource, open_pages, read_source
+from nhin.image.decode import Picture
+from nhin.image.load import MAX_FAILURES, Page, open_pages
 from nhin.image.page_ranges import PageRanges
 from nhin.image.pdf import MIN_DPI, PageText, PdfFile, is_pdf
+from nhin.image.source import PictureSource, read_source
 from nhin.image.tiff import MAX_PAGES
 from nhin.reading.kept_pages import KeptPages
 from nhin.reading.layout import arrange_lines

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from nhin.errors import CheckpointError, NhinError
-from nhin.image.load import PictureSource, source_name
+from nhin.image.source import PictureSource, source_name
 from nhin.reading.documents import ReadPage
 from nhin.reading.reading import Document, Reading
 

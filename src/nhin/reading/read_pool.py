@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nhin.errors import CheckpointError, NhinError, PictureError, ProcessError, UsageError
-from nhin.image.load import Picture
+from nhin.image.decode import Picture
 from nhin.reading.reading import Reading
 from nhin.reading.reading_tree import parse_tree
 from nhin.sandbox import ask_child, end_child, start_child

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.errors import NhinError
-from nhin.image.load import Picture
+from nhin.image.decode import Picture
 from nhin.reading.reader import Reader
 from nhin.reading.reading_tree import make_tree
 from nhin.sandbox import Message, serve

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from nhin.errors import UnknownName
 from nhin.image.contrast import is_blank
-from nhin.image.load import Picture, PictureSource, open_picture, read_source, source_name
+from nhin.image.decode import Picture
+from nhin.image.load import open_picture
 from nhin.image.page_ranges import parse_pages
 from nhin.image.pdf import is_pdf
+from nhin.image.source import PictureSource, read_source, source_name
 from nhin.ranges import THREADS, check_range
 from nhin.reading.confidence import MIN_CONFIDENCE, mean_probability
 from nhin.reading.documents import DocumentOptions, OcrMode, read_document, read_first_page

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nhin.image.load import MAX_PIXELS
+from nhin.image.decode import MAX_PIXELS
 from nhin.reading.onnx_model import DEFAULT_MODEL
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nhin.errors import CheckpointError, MissingExtra, NhinError, PictureError, UsageError
-from nhin.image.load import Picture, open_pages, open_picture
+from nhin.image.decode import Picture
+from nhin.image.load import open_pages, open_picture
 from nhin.image.page_ranges import PageRanges, parse_pages
 from nhin.image.pdf import PdfFile, is_pdf
 from nhin.image.tiff import list_tiff_pages
