@@ -31,6 +31,7 @@ from measuring import describe_machine, make_parser, save_json
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from nhin.attention.backends import time_once_on_gpu
 from nhin.attention.band.chunked import Band
 from nhin.attention.band.row_blocks import BandTiles
 from nhin.attention.band.window import SlidingWindow
@@ -101,12 +102,7 @@ def time_run(run: Callable[[], object], deadline: float) -> float:
         run()
     times = []
     while len(times) < RUNS and (len(times) < 5 or time.monotonic() < deadline):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
+        times.append(1e3 * time_once_on_gpu(run))
     return statistics.median(times)
 
 

@@ -89,15 +89,17 @@ class Choice:
 
 def time_on_gpu(run: Callable[[], object], repeats: int = 5) -> float:
     """Return the median seconds of a run on the current GPU, after two that are not counted."""
-    seconds = []
-    for i in range(repeats + 2):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        seconds += [start.elapsed_time(end) / 1e3] if i >= 2 else []
-    return statistics.median(seconds)
+    return statistics.median([time_once_on_gpu(run) for _ in range(repeats + 2)][2:])
+
+
+def time_once_on_gpu(run: Callable[[], object]) -> float:
+    """Return the seconds of one run on the current GPU."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
 
 
 class BackendChooser:

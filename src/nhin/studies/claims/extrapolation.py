@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -13,9 +12,14 @@ from nhin.models.build import build_lm
 from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT
 from nhin.studies.claims.claim import Bound, Measured, SourceClaim
+from nhin.training.config import Recipe
+from nhin.training.lr_schedule import LRSchedule
+from nhin.training.optimizers import build_adamw
+from nhin.training.small_models import SMALL_TRAINING, train_small_model
 
 SEEDS, STEPS, BATCH, TRAINED, FACTOR = 5, 300, 16, 64, 4
 LONG = FACTOR * TRAINED
+_RATE = 3e-3
 _VOCAB, _CHARACTERS, _HELD_OUT = 128, 2_000_000, 40 * LONG
 _CONFIG = ModelConfig(depth=2, dim=64, heads=2, context=TRAINED)
 _STRETCHED = {
@@ -43,16 +47,15 @@ def read_characters() -> Tensor:
 @lru_cache(maxsize=32)
 def train_model(positions: str, seed: int) -> GPT:
     """Train a model on texts of the trained length."""
-    torch.manual_seed(seed)
-    model = build_lm(_VOCAB, replace(_CONFIG, positions=positions))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-    for step, batch in enumerate(islice(_draw_batches(seed), STEPS)):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1.0, (step + 1) / 40, (STEPS - step) / (STEPS / 2))
-        optimizer.zero_grad()
-        model.loss(batch[:, :-1], batch[:, 1:])["loss"].backward()
-        optimizer.step()
-    model.eval()
+    schedule = LRSchedule(rate=_RATE, steps=STEPS, warmup=40, decay=0.5, floor=0.0)
+    model, _ = train_small_model(
+        Recipe(seed, schedule, SMALL_TRAINING),
+        lambda: build_lm(_VOCAB, replace(_CONFIG, positions=positions)),
+        lambda model: build_adamw(model, _RATE, weight_decay=0.01),
+        lambda model, batch: model.loss(batch[:, :-1], batch[:, 1:]),
+        _draw_batches(seed),
+    )
+    assert isinstance(model, GPT)
     return model
 
 

@@ -1,7 +1,8 @@
 """Claims on what a network does at the start, and on how scores learn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -12,10 +13,14 @@ from nhin.models.build import build_lm
 from nhin.models.config import ModelConfig
 from nhin.models.gpt import GPT
 from nhin.studies.claims.claim import Bound, Measured, SourceClaim
+from nhin.training.config import Recipe
+from nhin.training.lr_schedule import LRSchedule
+from nhin.training.small_models import SMALL_TRAINING, train_small_model
 
 SEEDS = 5
 _SYMBOLS, _LISTED, _BATCH, _STEPS, _TRAININGS = 64, 16, 32, 150, 6
 _RATES = (3e-3, 3e-2)
+_NO_CLIP = 1e9
 NARROW, WIDE = 4, 128
 
 
@@ -92,20 +97,32 @@ def train_retrieval(mechanism: str, head_dim: int, seed: int) -> float:
 
 
 def _train_retrieval(mechanism: str, head_dim: int, seed: int, rate: float) -> float:
-    torch.manual_seed(seed)
-    model, partner = _Retrieval(mechanism, head_dim), torch.randperm(_SYMBOLS)
-    optimizer, nats = torch.optim.Adam(model.parameters(), lr=rate), []
-    for _ in range(_STEPS):
-        listed = torch.rand(_BATCH, _SYMBOLS).argsort(-1)[:, :_LISTED]
-        place = torch.randint(_LISTED, (_BATCH,))
-        right = listed[torch.arange(_BATCH), place]
-        weights = model(partner[right], listed)
-        loss = -weights[torch.arange(_BATCH), place].clamp_min(1e-12).log().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        nats.append(loss.item())
+    schedule = LRSchedule(rate=rate, steps=_STEPS, warmup=0, shape="constant")
+    training = replace(SMALL_TRAINING, grad_clip=_NO_CLIP)
+    _, nats = train_small_model(
+        Recipe(seed, schedule, training),
+        lambda: _Retrieval(mechanism, head_dim),
+        lambda model: torch.optim.Adam(model.parameters(), lr=rate),
+        _partner_nats,
+        _draw_partners(seed),
+    )
     return math.fsum(nats[-20:]) / 20
+
+
+def _draw_partners(seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield symbols, lists that hold the partner of each, and its place there."""
+    random = torch.Generator().manual_seed(seed)
+    partner = torch.randperm(_SYMBOLS, generator=random)
+    while True:
+        listed = torch.rand(_BATCH, _SYMBOLS, generator=random).argsort(-1)[:, :_LISTED]
+        place = torch.randint(_LISTED, (_BATCH,), generator=random)
+        yield partner[listed[torch.arange(_BATCH), place]], listed, place
+
+
+def _partner_nats(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+    symbols, listed, place = batch
+    weights = model(symbols, listed)[torch.arange(len(place)), place]
+    return {"loss": -weights.clamp_min(1e-12).log().mean()}
 
 
 def measure_additive() -> Measured:

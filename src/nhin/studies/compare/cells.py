@@ -1,18 +1,16 @@
 """Train one mechanism on one task with one seed."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from io import StringIO
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from nhin.bench.recorder import OpRecorder
 from nhin.errors import Diverged, NhinError
@@ -33,13 +31,10 @@ from nhin.studies.compare.sequences import (
     read_library,
 )
 from nhin.studies.compare.words import WordsTask
-from nhin.training.config import Recipe, TrainerConfig
-from nhin.training.distributed import ProcessGroup
-from nhin.training.logger import Log
+from nhin.training.config import Recipe
 from nhin.training.lr_schedule import LRSchedule
 from nhin.training.optimizers import build_muon
-from nhin.training.train_state import TrainState
-from nhin.training.trainer import Task, Trainer
+from nhin.training.small_models import SMALL_TRAINING, train_small_model
 
 _WARMUP = 10
 
@@ -89,17 +84,20 @@ def train_cell(name: TaskName, mechanism: str, seed: int, effort: float) -> Qual
         reason = str(why).partition("; ")[0]  # without the names of those that can
         return QualityRow(name, mechanism, seed, skipped=reason, date=today)
     steps = max(1, round(effort * task.steps * count_step_flops(name, REFERENCE) / flops))
-    trained = _CellTask(task, mechanism, seed, steps)
-    trainer = Trainer(trained, screen=StringIO())
-    state, start = trainer.start(), time.process_time()
+    rng = np.random.default_rng(seed)
+    start = time.process_time()
     try:
-        with trained.open_batches(state, trainer.group) as batches:
-            for batch in islice(batches, steps):
-                trainer.step(batch)
+        model, _ = train_small_model(
+            _make_recipe(task, seed, steps),
+            lambda: task.build(mechanism),
+            lambda model: _build_optimizer(model, task.rate),
+            task.loss,
+            (task.draw_batch(rng) for _ in repeat(None)),
+        )
     except Diverged as why:
         return QualityRow(name, mechanism, seed, skipped=str(why), date=today)
     seconds = time.process_time() - start
-    accuracy = task.measure_accuracy(state.model.eval())
+    accuracy = task.measure_accuracy(model)
     return QualityRow(
         name,
         mechanism,
@@ -129,50 +127,12 @@ def count_step_flops(name: TaskName, mechanism: str) -> float:
     return ops.flops
 
 
-@dataclass(frozen=True, slots=True)
-class CompareBatch:
-    """A batch; its stream is drawn anew for every training, so that it has no position."""
-
-    contents: Any
-    after: None = None
-    samples: int = 0
+def _make_recipe(task: ComparedTask, seed: int, steps: int) -> Recipe:
+    schedule = LRSchedule(rate=task.rate, steps=steps, warmup=min(_WARMUP, steps), floor=0.0)
+    return Recipe(seed, schedule, SMALL_TRAINING)
 
 
-class _CellTask(Task):
-    """Lets ``Trainer`` take steps of a compared task."""
-
-    files: Mapping[str, Any] = {}
-    unit = "samples"
-
-    def __init__(self, task: ComparedTask, mechanism: str, seed: int, steps: int) -> None:
-        self.task, self.mechanism = task, mechanism
-        schedule = LRSchedule(rate=task.rate, steps=steps, warmup=min(_WARMUP, steps), floor=0.0)
-        training = TrainerConfig(threads=1, device="cpu", precision="float32", weight_decay=0.0)
-        self.recipe = Recipe(seed, schedule, training)
-
-    def init_state(self, group: ProcessGroup) -> TrainState:
-        """Build the network, and its optimizer as in ``lm-fast``."""
-        model = self.task.build(self.mechanism)
-        optimizer = build_muon(
-            model,
-            find_matrices(model),
-            self.task.rate,
-            betas=(0.9, 0.95),
-            weight_decay=0.0,
-            dtype=torch.float32,
-        )
-        return TrainState(model, None, optimizer, None)
-
-    def loss(self, model: nn.Module, batch: CompareBatch) -> Mapping[str, Tensor]:
-        """Return the loss of a batch."""
-        return self.task.loss(model, batch.contents)
-
-    @contextmanager
-    def open_batches(self, state: TrainState, group: ProcessGroup) -> Iterator[Iterator[CompareBatch]]:
-        """Yield batches drawn by the seed."""
-        rng = np.random.default_rng(self.recipe.seed)
-        yield (CompareBatch(self.task.draw_batch(rng)) for _ in repeat(None))
-
-    def validate(self, state: TrainState, log: Log | None, last: bool) -> bool:
-        """Go on: the test comes at the end."""
-        return True
+def _build_optimizer(model: nn.Module, rate: float) -> Optimizer:
+    """Build the optimizer of ``lm-fast``."""
+    matrices, betas = find_matrices(model), (0.9, 0.95)
+    return build_muon(model, matrices, rate, betas=betas, weight_decay=0.0, dtype=torch.float32)
