@@ -24,7 +24,7 @@ from nhin.bench.results import (
     load_results,
     save_results,
 )
-from nhin.bench.run import BUDGET, INTERRUPTED, Bench, estimate_seconds, run_bench
+from nhin.bench.run import BUDGET, INTERRUPTED, TOO_LONG, Bench, estimate_seconds, run_bench
 from nhin.bench.timing import Rounds, Work, bootstrap_median, time_in_turn
 from nhin.bench.work import build_bench_mechanism, build_work, make_inputs
 from nhin.errors import DataError, UnknownName, UsageError
@@ -104,7 +104,7 @@ def test_what_a_call_left_behind_is_undone_before_the_next():
         run()
         return 1.0
 
-    time_in_turn(works, None, clock, Rounds(3), lambda: False)
+    time_in_turn(works, None, clock, Rounds(3, 1.5), lambda: False)
 
 
 @pytest.mark.parametrize("calls", range(20))
@@ -248,6 +248,22 @@ def test_what_would_take_too_long_is_told_from_shorter_lengths():
     assert estimate_seconds(curve, 4096) == pytest.approx(8.0)
     rows = run_bench(replace(GRID, phases=("forward",), lengths=(8, 1024)), fake_bench())
     assert {r.skipped for r in rows if r.cell.length == 1024} == {"takes about 16384 s, over 4 s"}
+
+
+def test_a_budget_is_shared_out_among_all_cells_and_what_needs_several_shares_waits_for_a_larger_one():
+    grid = replace(GRID, phases=("forward",), lengths=(4, 8, 16, 32), dtypes=("float32",))
+    settings, seen = BenchSettings(repeats=9, max_seconds=100.0), []
+    tight = replace(
+        fake_bench(settings, seen=seen),
+        clock=lambda run, count: 0.1,
+        time_left=lambda: 24.0 - 7.8 * len(seen),
+    )
+    rows = run_bench(grid, tight)
+    assert len(rows) == sum(map(len, grid.groups())) == 12
+    assert {r.repeats for r in rows if r.cell.length == 4} == {8}
+    assert {r.skipped for r in rows if r.cell.length == 32} == {TOO_LONG}
+    again = run_bench(grid, fake_bench(settings), rows)
+    assert all(r.skipped is None for r in again)
 
 
 def test_a_budget_or_ctrl_c_keeps_what_is_done_and_a_resumed_run_measures_only_the_rest():

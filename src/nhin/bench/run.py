@@ -16,7 +16,12 @@ from nhin.format import format_bytes
 
 BUDGET = "the time budget was over"
 INTERRUPTED = "interrupted"
-_UNFINISHED = (BUDGET, INTERRUPTED)
+TOO_LONG = "would take too much of the time budget"
+_UNFINISHED = (BUDGET, INTERRUPTED, TOO_LONG)
+_ROUNDS_SECONDS, _ROUNDS_SHARE = 1.5, 0.4
+"""The most seconds of a cell's rounds, and of its share of the budget; but three rounds are the least."""
+_CALLS, _MOST_SHARES = 6, 5.0
+"""Calls of a cell at least (probe, warm-up, rounds, those of the baseline), and the most shares it takes."""
 
 Stop = Callable[[], str | None]  # why to stop now
 
@@ -31,6 +36,8 @@ class Bench:
         clock: Times calls.
         stop: Why to stop now; None to go on.
         on_rows: Called with the rows of each situation as soon as it is measured.
+        time_left: Seconds until the budget is over. What is left is shared out among the cells that are
+            left: a cell gets fewer rounds where its share is small, and none where it needs several shares.
     """
 
     settings: BenchSettings
@@ -38,6 +45,7 @@ class Bench:
     clock: Clock
     stop: Stop
     on_rows: Callable[[Sequence[BenchRow]], None]
+    time_left: Callable[[], float] = lambda: math.inf
 
 
 def run_bench(grid: BenchGrid, bench: Bench, done: Iterable[BenchRow] = ()) -> tuple[BenchRow, ...]:
@@ -52,28 +60,38 @@ def run_bench(grid: BenchGrid, bench: Bench, done: Iterable[BenchRow] = ()) -> t
         A row for every cell, and the other rows of ``done``.
     """
     rows = {row.cell: row for row in done if row.skipped not in _UNFINISHED}
-    for group in grid.groups():
-        if all(cell in rows for cell in group):
-            continue
-        new = measure_group(group, bench, tuple(rows.values()))
+    groups = [group for group in grid.groups() if not all(cell in rows for cell in group)]
+    left = sum(map(len, groups))
+    for group in groups:
+        new = measure_group(group, bench, tuple(rows.values()), bench.time_left() / left)
+        left -= len(group)
         rows |= {row.cell: row for row in new}
         bench.on_rows(new)
     return merge_rows(done, rows.values())
 
 
-def measure_group(group: Sequence[BenchCell], bench: Bench, known: Sequence[BenchRow]) -> list[BenchRow]:
-    """Measure the cells of one situation, the baseline's first."""
+def measure_group(
+    group: Sequence[BenchCell], bench: Bench, known: Sequence[BenchRow], share: float = math.inf
+) -> list[BenchRow]:
+    """Measure the cells of one situation, the baseline's first.
+
+    Args:
+        group: The cells.
+        bench: How to measure them.
+        known: Rows of shorter lengths.
+        share: Seconds of the budget for each cell.
+    """
     rows: dict[BenchCell, BenchRow] = {}
     for cell in group:
-        rows[cell] = _probe_cell(cell, bench, known)
+        rows[cell] = _probe_cell(cell, bench, known, share)
     runnable = [cell for cell in group if rows[cell].skipped is None]
     for part in _split_by_memory(runnable, rows, bench.settings.max_bytes):
-        for cell, row in _time_cells(part, bench, rows).items():
+        for cell, row in _time_cells(part, bench, rows, share).items():
             rows[cell] = row
     return [rows[cell] for cell in group]
 
 
-def _probe_cell(cell: BenchCell, bench: Bench, known: Sequence[BenchRow]) -> BenchRow:
+def _probe_cell(cell: BenchCell, bench: Bench, known: Sequence[BenchRow], share: float) -> BenchRow:
     """Return a row with memory and operations, or with the reason why the cell cannot be timed."""
     row = BenchRow(cell, date=datetime.datetime.now(datetime.UTC).date().isoformat())
     reason = bench.stop()
@@ -94,6 +112,8 @@ def _probe_cell(cell: BenchCell, bench: Bench, known: Sequence[BenchRow]) -> Ben
     seconds /= sampling_scale(cell)
     if seconds > bench.settings.max_seconds:
         return replace(row, skipped=f"takes about {seconds:.0f} s, over {bench.settings.max_seconds:g} s")
+    if seconds * _CALLS > _MOST_SHARES * share:
+        return replace(row, skipped=TOO_LONG)
     probe = bench.probe(cell)
     if probe.error:
         return replace(row, skipped=probe.error)
@@ -140,7 +160,7 @@ def _split_by_memory(
 
 
 def _time_cells(
-    cells: Sequence[BenchCell], bench: Bench, rows: Mapping[BenchCell, BenchRow]
+    cells: Sequence[BenchCell], bench: Bench, rows: Mapping[BenchCell, BenchRow], share: float
 ) -> dict[BenchCell, BenchRow]:
     """Time cells in turn and complete their rows."""
     shared = make_inputs(replace(cells[0], mechanism=BASELINE), bench.settings.seed)
@@ -149,7 +169,7 @@ def _time_cells(
         inputs = make_inputs(cell, bench.settings.seed) if cell.mechanism == RECOMPUTE else shared
         works[cell.mechanism] = build_work(cell, inputs)
     baseline = BASELINE if BASELINE in works else None
-    rounds = Rounds(bench.settings.repeats)
+    rounds = Rounds(bench.settings.repeats, min(_ROUNDS_SECONDS, _ROUNDS_SHARE * share))
     times = time_in_turn(works, baseline, bench.clock, rounds, lambda: bench.stop() is not None)
     out = {}
     for cell in cells:

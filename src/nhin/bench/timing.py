@@ -37,8 +37,8 @@ class TimedCalls:
 class Rounds:
     """How often a call is timed: ``most`` times, fewer where that takes over ``seconds``; but 3 times."""
 
-    most: int = 11
-    seconds: float = 1.5
+    most: int
+    seconds: float
 
     def count(self, seconds: float) -> int:
         """Return the rounds of a call that takes so many seconds."""

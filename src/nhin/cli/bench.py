@@ -104,8 +104,9 @@ def bench(  # noqa: PLR0913  # every option is one word of the command line
         device: cpu or cuda.
         threads: Threads of PyTorch. With one, times are those of the processor, which other programs disturb
             less; with several, those of the clock.
-        repeats: Rounds, at least 3; fewer where they take over 1.5 s.
-        budget: Time on the clock, such as 90s or 9m; cells that are left then are rows that say so.
+        repeats: Rounds; fewer where they take over 1.5 s, or much of the budget, but 3 at least.
+        budget: Time on the clock, such as 90s or 9m, shared out among all cells; those that would take
+            several shares, and those that are left in the end, are rows that say so.
         memory: The most that one cell may need, such as 500MB or 8GB; half of what is free when not given.
         seed: Of the inputs.
         resume: Continue in that folder.
@@ -148,8 +149,11 @@ def measure_grid(
     settings, deadline, rows = results.settings, time.monotonic() + seconds, results.rows
     with catch_stop_signals() as signals, _watch(sum(map(len, grid.groups()))) as watch:
 
+        def time_left() -> float:
+            return max(0.0, deadline - time.monotonic())
+
         def stop() -> str | None:
-            return INTERRUPTED if signals.requested else BUDGET if time.monotonic() > deadline else None
+            return INTERRUPTED if signals.requested else None if time_left() else BUDGET
 
         def keep(new: Sequence["BenchRow"]) -> None:
             nonlocal rows
@@ -160,7 +164,7 @@ def measure_grid(
         limits = ProbeLimits(settings.max_seconds, settings.max_bytes)
         with open_probe(grid.device, settings.threads, limits) as probe:
             clock = make_clock(grid.device, settings.threads)
-            rows = run_bench(grid, Bench(settings, probe, clock, stop, keep), rows)
+            rows = run_bench(grid, Bench(settings, probe, clock, stop, keep, time_left), rows)
         return replace(results, rows=rows), signals.requested
 
 
