@@ -1,7 +1,7 @@
 """Ask the recommender 200 questions at lengths that it has not seen, and compare with measurements there.
 
-    nhin bench attention --out benchmarks/bench
-    python benchmarks/recommend.py --fitted benchmarks/bench/attention.json
+    python benchmarks/recommend.py                                           what nhin ships
+    python benchmarks/recommend.py --fitted bench-attention/attention.json   what nhin bench attention wrote
 
 A question is a length, a dtype, a phase and a memory, drawn with a fixed seed; the memory lies between
 what the least and twice what the most demanding mechanism needs. An answer is right if it is the fastest
@@ -95,8 +95,9 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
     here = Path(__file__).parent
-    parser.add_argument("--fitted", type=Path, default=here / "bench" / "attention.json")
-    parser.add_argument("--held-out", type=Path, default=here / "bench" / "held-out.json")
+    shipped = here.parent / "src" / "nhin" / "recommend" / "machines" / "xeon-amx.json"
+    parser.add_argument("--fitted", type=Path, default=shipped)
+    parser.add_argument("--held-out", type=Path, default=Path("held-out.json"))
     parser.add_argument("--resume", action="store_true", help="use what --held-out has, and complete it")
     parser.add_argument("--seconds", type=float, default=600.0, help="the most to measure")
     args = parser.parse_args()
