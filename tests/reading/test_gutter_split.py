@@ -6,6 +6,7 @@ import pytest
 from nhin.reading.gutter_split import split_at_gutters
 from nhin.reading.line_crop import crop_line
 from nhin.reading.line_shape import LineShape
+from nhin.reading.page_edges import PageEdges
 
 HEIGHT = 16
 
@@ -50,6 +51,18 @@ def test_a_gap_that_three_lines_share_is_a_gutter(turn):
 def test_other_spaces_are_no_gutters(gaps):
     picture, lines = draw_columns([float(gap) for gap in gaps])
     assert split(picture, lines) == lines
+
+
+@pytest.mark.parametrize(("length", "parts"), [(200, 2), (40, 1)])
+def test_a_long_rule_in_a_narrow_gap_parts_even_one_line(length, parts):
+    picture, lines = draw_columns([0.0, 0.0, 300.0, 0.0, 0.0])
+    picture[:, 299:301] = 245
+    line, top = lines[2], int(lines[2].center[0, 1])
+    picture[top - 8 : top + 8, 306:308] = 30  # the rule
+    edge = np.array([[307.0, top - length / 2, 307.0, top + length / 2]])
+    edges = PageEdges(np.eye(3)[:2], edge, np.zeros((0, 4)))
+    assert len(split_at_gutters([line], [crop_line(picture, line)], edges)) == parts
+    assert len(split_at_gutters([line], [crop_line(picture, line)])) == 1
 
 
 def test_a_line_without_a_crop_stays():

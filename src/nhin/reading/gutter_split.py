@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from nhin.reading.ink_box import find_ink
 from nhin.reading.line_crop import LineCrop
 from nhin.reading.line_shape import LineShape
+from nhin.reading.page_edges import PageEdges, locate
 
 _MIN_GAP, _MIN_SHARED = 0.75, 0.5
 """Width of a gap, and of what gaps of several lines share, in heights of capitals."""
 _MIN_LENGTH = 5.0
+_RULE, _LONG_RULE, _THICK, _MIN_RULED = 0.75, 6.0, 0.16, 0.6
+"""Heights: how far a vertical rule reaches above and below the middle of a line that it parts; its length, as
+stems of letters below each other look like a short one; half its thickness at most; the width of the gap."""
 _MAX_GAP, _SAME_ROW = 8.0, 0.4  # heights between two lines beside each other
 _NEAR, _CLOSE, _SLACK = 9.0, 6.0, 1.5
 """Heights between lines that may have the same gap; between lines of which none may run through it; and by
@@ -35,25 +39,30 @@ class _Gap:
     right: float
     row: float
     inside: bool = True
+    has_rule: bool = False
 
 
-def split_at_gutters(lines: Sequence[LineShape], crops: Sequence[LineCrop | None]) -> list[LineShape]:
-    """Return the lines, those that run across a gutter cut in two or more.
+def split_at_gutters(
+    lines: Sequence[LineShape], crops: Sequence[LineCrop | None], edges: PageEdges | None = None
+) -> list[LineShape]:
+    """Return the lines, those that run across a gutter or a vertical rule cut in two or more.
 
     Args:
         lines: In the direction of the page.
         crops: Their crops.
+        edges: The edges of the page.
     """
     gaps = [
         gap
         for number, (line, crop) in enumerate(zip(lines, crops, strict=True))
         if crop is not None and line.length >= _MIN_LENGTH * line.height and _is_nearly_straight(line)
-        for gap in _find_gaps(number, line, crop)
+        for gap in _find_gaps(number, line, crop, [] if edges is None else _find_rules(line, edges))
     ]
     gaps += _find_gaps_between(lines)
     out: list[LineShape] = []
     for number, line in enumerate(lines):
-        own = [gap for gap in gaps if gap.line == number and gap.inside and _is_gutter(gap, gaps, lines)]
+        own = [gap for gap in gaps if gap.line == number and gap.inside]
+        own = [gap for gap in own if gap.has_rule or _is_gutter(gap, gaps, lines)]
         out += _cut(line, own) if own else [line]
     return out
 
@@ -63,22 +72,44 @@ def _is_nearly_straight(line: LineShape) -> bool:
     return float(np.ptp(line.center @ down)) < _STRAIGHT * line.height
 
 
-def _find_gaps(number: int, line: LineShape, crop: LineCrop) -> list[_Gap]:
-    """Return the wide spaces inside a line, measured along and across its own direction from the origin."""
+def _find_rules(line: LineShape, edges: PageEdges) -> list[float]:
+    """Return where vertical edges cross a line, in pixels along its own direction from the origin."""
+    first, last = edges.place(line.center[[0, -1]].astype(np.float64))
+    unit = line.height * float(np.hypot(*edges.matrix[0, :2]))
+    at = locate(edges.vertical, (first[1] + last[1]) / 2)
+    reach = edges.vertical[:, [1, 3]] - (first[1] + last[1]) / 2
+    is_across = (reach[:, 0] < -_RULE * unit) & (reach[:, 1] > _RULE * unit)
+    is_across &= reach[:, 1] - reach[:, 0] > _LONG_RULE * unit
+    along, _ = _axes(line)
+    start, end = (float(along @ line.center[i]) for i in (0, -1))
+    shares = (at[is_across] - first[0]) / max(last[0] - first[0], 1e-6)
+    return [start + share * (end - start) for share in shares.tolist() if 0 < share < 1]
+
+
+def _find_gaps(number: int, line: LineShape, crop: LineCrop, rules: Sequence[float]) -> list[_Gap]:
+    """Return the wide spaces inside a line, measured along and across its own direction from the origin.
+
+    A rule in a space is no ink, and makes it a gap though it be narrow.
+    """
     found = find_ink(crop.pixels, _WORK_HEIGHT)
     if found is None:
         return []
-    filled = np.flatnonzero(found[0].any(axis=0))
     along, down = _axes(line)
     start, end = (float(along @ crop.top[i]) for i in (0, -1))
     step = (end - start) / found[0].shape[1]
+    is_filled = np.asarray(found[0].any(axis=0), bool).reshape(-1)
+    columns = [(rule - start) / step for rule in rules]
+    thick = _THICK * line.height / step
+    for column in columns:
+        is_filled[max(0, round(column - thick)) : max(0, round(column + thick) + 1)] = False
+    filled = np.flatnonzero(is_filled)
     row = float(down @ line.center.mean(0))
-    edges = zip(filled[:-1] + 1, filled[1:], strict=True)
-    return [
-        _Gap(number, start + left * step, start + right * step, row)
-        for left, right in edges
-        if (right - left) * step >= _MIN_GAP * line.height
-    ]
+    gaps = []
+    for left, right in zip((filled[:-1] + 1).tolist(), filled[1:].tolist(), strict=True):
+        has_rule = any(left < column < right for column in columns)
+        if (right - left) * step >= (_MIN_RULED if has_rule else _MIN_GAP) * line.height:
+            gaps.append(_Gap(number, start + left * step, start + right * step, row, has_rule=has_rule))
+    return gaps
 
 
 def _find_gaps_between(lines: Sequence[LineShape]) -> list[_Gap]:

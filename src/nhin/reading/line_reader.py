@@ -10,6 +10,7 @@ from nhin.reading.gutter_split import split_at_gutters
 from nhin.reading.line_crop import LineCrop, crop_line
 from nhin.reading.line_shape import LineShape
 from nhin.reading.orientation import align_directions, settle_orientation
+from nhin.reading.page_edges import PageEdges, find_edges
 from nhin.reading.result import Recognition
 
 EMPTY = Recognition("", 0.0)
@@ -31,6 +32,7 @@ class LineReader:
         min_side: int = 1,
     ) -> None:
         self.picture, self.read_crops, self.min_side = picture, read_crops, min_side
+        self.edges: PageEdges | None = None
         self._crops: dict[bytes, LineCrop | None] = {}
         self._texts: dict[bytes, Recognition] = {}
 
@@ -41,10 +43,11 @@ class LineReader:
     def read_page(self, lines: Sequence[LineShape]) -> list[tuple[LineCrop | None, Recognition]]:
         """Return the crop and the text of lines, in the direction of the page; None if too small to read.
 
-        There may be more lines than were given: those that run across a gutter are cut.
+        There may be more lines than were given: those that run across a gutter or a rule are cut.
         """
         settled = settle_orientation(align_directions(lines), self.read)
-        settled = split_at_gutters(settled, self._crop_new(settled))
+        self.edges = find_edges(self.picture, settled)
+        settled = split_at_gutters(settled, self._crop_new(settled), self.edges)
         return self._read_new(settled)
 
     def _crop_new(self, lines: Sequence[LineShape]) -> list[LineCrop | None]:

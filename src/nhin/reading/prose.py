@@ -7,6 +7,8 @@ from statistics import median
 from nhin.reading.page_turn import PlacedLine
 from nhin.reading.white_gaps import group_bands, split_columns, typical_height, white_between
 
+_HEADING = 1.3  # times as high as most lines
+
 
 def is_figure(text: str) -> bool:
     """Return whether most letters of a text are digits."""
@@ -20,7 +22,12 @@ def is_prose(lines: Sequence[PlacedLine]) -> bool:
 
 
 def _is_running(lines: Sequence[PlacedLine]) -> bool:
-    """Return whether lines stand close together, and most begin in mid-sentence or fill the column."""
+    """Return whether lines stand close together, and most begin in mid-sentence or fill the column.
+
+    Headings between them do not count.
+    """
+    height = typical_height(lines)
+    lines = [line for line in lines if line.height < _HEADING * height]
     rows = group_bands(lines)
     if len(rows) < 3 or len(rows) < 0.8 * len(lines):
         return False

@@ -33,7 +33,9 @@ from nhin.reading.text_limit import choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
 
 if TYPE_CHECKING:
+    from nhin.reading.cells import Surroundings
     from nhin.reading.line_crop import LineCrop
+    from nhin.reading.page_edges import PageEdges
 
 _MIN_SIDE = 5
 _DOTS = " .·•●…"  # a line of nothing else is a leader or a bullet
@@ -247,16 +249,21 @@ class Reader:
         if picture.others:
             log.add("others-ignored", f"has {picture.others + 1:,} pages or frames; only the first was read")
         lines: tuple[Line, ...] = ()
+        around: list[Surroundings] = []
         if not is_blank(pixels):
             if min(pixels.shape[:2]) < _MIN_SIDE:
                 log.add("too-small", f"is {picture.width} x {picture.height} pixels, too small to read")
             else:
-                lines = _scale_to_picture(self._read_lines(pixels, crop, log), picture)
-        layout, size = arrange_lines(lines), (picture.width, picture.height)
+                found, around = self._read_lines(pixels, crop, log)
+                lines = _scale_to_picture(found, picture)
+        layout, size = arrange_lines(lines, around), (picture.width, picture.height)
         return Reading(layout.lines, *size, warnings=log.warnings, turn=layout.turn, blocks=layout.blocks)
 
-    def _read_lines(self, pixels: NDArray[np.uint8], crop: bool, log: WarningLog) -> list[Line]:
-        """Read the lines of a picture; a small picture with at most one is read as a crop."""
+    def _read_lines(
+        self, pixels: NDArray[np.uint8], crop: bool, log: WarningLog
+    ) -> tuple[list[Line], list["Surroundings"]]:
+        """Read the lines of a picture, and what is around them; a small picture with one line is a crop."""
+        from nhin.reading.cells import find_surroundings
         from nhin.reading.line_crop import locate_line
         from nhin.reading.unread_ink import count_unread_lines
 
@@ -264,9 +271,9 @@ class Reader:
         if found.is_partial:
             log.add("small-text", "has more small text than is searched for; cut it into several pictures")
         if crop or (len(found.lines) <= 1 and min(pixels.shape[:2]) <= _MAX_WORD_HEIGHT):
-            pairs = self._read_crop(pixels, log)
+            pairs, edges = self._read_crop(pixels, log), None
         else:
-            pairs = self._read_shapes(pixels, found.lines, log)
+            pairs, edges = self._read_shapes(pixels, found.lines, log)
         read = [(line, result) for line, result in pairs if result.text.strip(_DOTS)]
         sure = self._drop_doubtful(read)
         if len(sure) < len(read):
@@ -278,7 +285,8 @@ class Reader:
             )
         if unread := count_unread_lines(pixels, [line.box() for line, _ in read]):
             log.add("ink-unread", f"has ink that looks like {count_lines(unread)} of text but was not read")
-        return [locate_line(line, result) for line, result in sure]
+        lines = [locate_line(line, result) for line, result in sure]
+        return lines, find_surroundings(edges, [line.box for line in lines])
 
     def _drop_doubtful(
         self, read: Sequence[tuple["LineCrop", Recognition]]
@@ -308,8 +316,8 @@ class Reader:
 
     def _read_shapes(
         self, pixels: NDArray[np.uint8], lines: Sequence[LineShape], log: WarningLog
-    ) -> list[tuple["LineCrop", Recognition]]:
-        """Read the lines of a page; of too many, those at the top."""
+    ) -> tuple[list[tuple["LineCrop", Recognition]], "PageEdges | None"]:
+        """Read the lines of a page, of too many those at the top, and find its edges."""
         from nhin.reading.line_reader import LineReader
 
         lines = sorted(lines, key=lambda line: float(line.center[:, 1].min()))
@@ -318,7 +326,7 @@ class Reader:
         found = reader.read_page([lines[i] for i in within])
         pairs = [(crop, result) for crop, result in found if crop is not None]
         _log_small(len(found) - len(pairs), log)
-        return pairs
+        return pairs, reader.edges
 
 
 @lru_cache(maxsize=2)
