@@ -27,11 +27,18 @@ _FLOOR = -1e4
 
 def greedy_decode(log_probs: Frames) -> list[int]:
     """Return the ids of the best path: repeats merged, blanks dropped."""
+    return find_runs(log_probs)[0]
+
+
+def find_runs(log_probs: Frames) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the ids of the best path, and the frames (first, past last) of each."""
     best = np.asarray(log_probs).argmax(axis=-1)
-    if best.size == 0:
-        return []
-    first = np.concatenate(([True], best[1:] != best[:-1]))
-    return [int(i) for i in best[first] if i != BLANK]
+    if not best.size:
+        return [], []
+    edges = np.flatnonzero(np.concatenate(([True], best[1:] != best[:-1], [True])))
+    ids, spans = best[edges[:-1]].tolist(), list(pairwise(edges.tolist()))
+    letters = [n for n, i in enumerate(ids) if i != BLANK]
+    return [ids[n] for n in letters], [spans[n] for n in letters]
 
 
 def min_frames(ids: Sequence[int]) -> int:
@@ -42,6 +49,9 @@ def min_frames(ids: Sequence[int]) -> int:
 def forced_align(log_probs: Frames, ids: Sequence[int]) -> list[tuple[int, int]]:
     """Return the frames (first, past last) of each id on the best path that gives exactly ``ids``."""
     frames = len(log_probs)
+    best_ids, spans = find_runs(log_probs)
+    if best_ids == list(ids):  # the best path of all gives the text
+        return spans
     if min_frames(ids) > frames:
         edges = [i * frames // len(ids) for i in range(len(ids) + 1)]
         return list(pairwise(edges))

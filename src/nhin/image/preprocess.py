@@ -20,6 +20,7 @@ Pixels = NDArray[np.uint8]
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _MIN_RANGE = 24.0
+_BINS = 2048
 
 
 def bucket_width(width: int) -> int:
@@ -41,18 +42,28 @@ def ink_channel(picture: Pixels) -> Pixels:
     Returns:
         height x width; a picture without contrast stays flat, so that its noise is not amplified.
     """
-    if picture.ndim == 2:
-        flat = picture.astype(np.float32)
-    else:
-        colors = picture.reshape(-1, 3).astype(np.float32)
-        centered = colors - colors.mean(axis=0)
-        axis = np.linalg.eigh(centered.T @ centered)[1][:, -1]
+    import cv2
+
+    flat = picture.astype(np.float32)
+    if picture.ndim > 2:
+        colors, mean = flat.reshape(-1, 3), np.array(cv2.mean(picture)[:3])
+        axis = np.linalg.eigh(colors.T @ colors - len(colors) * np.outer(mean, mean))[1][:, -1]
         # The sign of an eigenvector is arbitrary, so brightness decides it.
         axis = axis if axis @ _LUMINANCE >= 0 else -axis
-        flat = (centered @ axis).reshape(picture.shape[:2])
-    low, high = np.quantile(flat, (0.01, 0.99))
+        flat = np.asarray(cv2.transform(flat, axis[None].astype(np.float32)), np.float32)
+    low, high = _find_range(flat)
     gain = 255.0 / max(float(high - low), _MIN_RANGE)
     return np.clip((flat - (low + high) / 2) * gain + 127.5, 0, 255).astype(np.uint8)
+
+
+def _find_range(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the quantiles 0.01 and 0.99, to a thousandth of the range: counting is faster than sorting."""
+    least, most = float(values.min()), float(values.max())
+    step = max(most - least, 1e-6) / _BINS
+    counts = np.bincount(((values - least) * (1 / step)).astype(np.int16).ravel(), minlength=_BINS)
+    total = counts.cumsum()
+    low, high = np.searchsorted(total, (0.01 * total[-1], 0.99 * total[-1]))
+    return least + float(low) * step, least + float(high) * step
 
 
 def preprocess_crop(picture: Pixels, height: int = HEIGHT) -> Pixels:

@@ -7,7 +7,6 @@ letters nearby, and from there on the other. Nothing is read twice, and no lette
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +79,3 @@ def find_cuts(frames: Sequence[NDArray[np.floating]], starts: Sequence[int]) -> 
         cost = off_center + _DISAGREEMENT * differs + _NO_BLANK * ~is_blank
         cuts.append(start + int(cost.argmin()))
     return [*cuts, starts[-1] + len(frames[-1])]
-
-
-def find_runs(frames: NDArray[np.floating]) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return the ids of the best path and the frames (first, past last) of each."""
-    best = np.asarray(frames).argmax(axis=-1)
-    edges = np.flatnonzero(np.concatenate(([True], best[1:] != best[:-1], [True])))
-    runs = [(int(best[a]), (int(a), int(b))) for a, b in pairwise(edges) if best[a] != ctc.BLANK]
-    return [i for i, _ in runs], [span for _, span in runs]

@@ -19,7 +19,7 @@ from nhin.decoding.protocol import EncoderDecoder, mask_specials
 from nhin.image.preprocess import STRIDE, Pixels, to_batch
 from nhin.reading.batching import group_by_width
 from nhin.reading.char_spans import measure_spans
-from nhin.reading.line_windows import LineWindows, cut_windows, find_cuts, find_runs
+from nhin.reading.line_windows import LineWindows, cut_windows, find_cuts
 from nhin.reading.result import Recognition, Span
 from nhin.text.charset import Charset
 
@@ -145,7 +145,7 @@ def _make_drafts(
     frames = [rows for _, rows in encoded]
     cuts = find_cuts(frames, starts)
     parts = zip(frames, starts, cuts[:-1], cuts[1:], strict=True)
-    ids, spans = find_runs(np.concatenate([rows[a - start : b - start] for rows, start, a, b in parts]))
+    ids, spans = ctc.find_runs(np.concatenate([rows[a - start : b - start] for rows, start, a, b in parts]))
     out = []
     for k, (memory, rows) in enumerate(encoded):
         start, stop, is_end = starts[k], starts[k] + len(rows), k + 1 == len(encoded)
