@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nhin.reading.cascade import CascadeRecognizer
-from nhin.reading.result import Recognition
+from nhin.reading.result import Recognition, Span
 
 
 class ListedRecognizer:
@@ -28,6 +28,17 @@ def test_the_large_network_reads_what_is_in_doubt_and_nothing_else():
     assert [result.text for result in cascade.read(crops)] == ["small", "large", "large"]
     assert (small.widths, large.widths) == ([9, 9, 10, 11], [10, 11])
     assert cascade.read([]) == []
+
+
+def test_one_doubtful_character_in_a_long_line_is_no_doubt_about_the_line():
+    def read(crops: Sequence[np.ndarray]) -> list[Recognition]:
+        letters = [Span("a", 0.3, 0, 1), *[Span("a", 0.999, 0, 1)] * (crops[0].shape[1] - 1)]
+        return [Recognition("a" * len(letters), 0.29, tuple(letters))]
+
+    large = ListedRecognizer("large", {9: 0.5, 90: 0.5})
+    cascade = CascadeRecognizer(read, large.read)
+    texts = [cascade.read([np.zeros((8, width, 3), np.uint8)])[0].text for width in (9, 90)]
+    assert texts == ["large", "a" * 90]
 
 
 def test_a_letter_or_two_must_be_surer_than_a_line():
