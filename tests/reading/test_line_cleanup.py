@@ -73,3 +73,11 @@ def test_a_mark_above_a_large_letter_is_no_line(height, score):
 def test_a_sure_letter_of_nearly_the_same_height_is_no_mark():
     lines = [line(100, 230, 800, 57), line(612, 172, 31, 37)]
     assert drop_marks(lines) == lines
+
+
+def test_a_figure_is_no_mark_of_a_larger_line_that_is_itself_in_doubt():
+    """Two figures of a column, seen once more as one large letter that stands on its head, perhaps."""
+    figure = line(104, 240, 15, 12.6, score=0.71)
+    doubtful, sure = (line(90, 257, 28, 29.1, 0.62, certainty) for certainty in (0.18, 0.9))
+    assert drop_marks([figure, doubtful]) == [figure, doubtful]
+    assert drop_marks([figure, sure]) == [sure]

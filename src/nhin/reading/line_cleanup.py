@@ -19,6 +19,7 @@ _WORD = 2.5  # heights: longer than any stroke of a letter
 _MIDDLE = slice(2, 5)  # of the points along a center line
 _ACROSS = 30.0  # degrees between lines that cannot both be there
 _LARGER, _LARGER_THAN_DOUBTFUL = 1.8, 1.3  # times as high as what may be one of its marks
+_TRUSTED = 0.5  # part of the certainty of a line that may be a mark, which the larger one has at least
 _MARKS = 1.2, 1.0  # reach of marks above and below the center line, in heights
 _MAX_GAP, _OFFSET, _RATIO = 0.3, 0.25, 1.35
 """Gap and offset, in heights, and ratio of heights of two pieces of one line."""
@@ -127,8 +128,12 @@ def merge_scales(fine: list[LineShape], coarse: list[LineShape], limit: float) -
 
 
 def _is_filled(line: LineShape, fine: Sequence[LineShape]) -> bool:
-    """Return whether surer, lower lines fill the place of a line: two rows of a column, seen as one."""
-    smaller = [other for other in fine if other.score >= _SURE and other.height < _SMALLER * line.height]
+    """Return whether lower, surer lines fill the place of a line: two rows of a column, seen as one."""
+    smaller = [
+        other
+        for other in fine
+        if other.height < _SMALLER * line.height and (other.score >= _SURE or _weigh(other) > _weigh(line))
+    ]
     edge = line.outline(_REACH, _REACH)
     count = len(edge) // 2
     first, second = edge[[0, count - 1]], edge[[-1, count]]  # both ends, above and below
@@ -150,10 +155,16 @@ def drop_marks(lines: Sequence[LineShape]) -> list[LineShape]:
         if not any(
             other.height > (_LARGER if line.score >= _SURE else _LARGER_THAN_DOUBTFUL) * line.height
             and line.length < other.height
+            and _weigh(other) > _TRUSTED * _weigh(line)
             and _contains(other.outline(*_MARKS), line.center.mean(0))
             for other in near
         )
     ]
+
+
+def _weigh(line: LineShape) -> float:
+    """Return how sure the detector is of a line and its direction together."""
+    return line.score * line.certainty
 
 
 def drop_doubles(lines: Sequence[LineShape]) -> list[LineShape]:
@@ -177,7 +188,7 @@ def drop_crossing(lines: Sequence[LineShape]) -> list[LineShape]:
     crossing = [
         {places[id(other)] for other in near[i] if _do_cross(line, other)} for i, line in enumerate(lines)
     ]
-    weights = [line.score * line.certainty * line.length for line in lines]
+    weights = [_weigh(line) * line.length for line in lines]
     kept = set(range(len(lines)))
     while True:
         against = {
