@@ -70,6 +70,14 @@ def test_the_rules_of_a_table_are_found_each_once_however_the_page_stands(degree
         assert np.diff(found) == pytest.approx(np.diff(drawn) / 2, abs=2.0)
 
 
+def test_a_line_that_is_hardly_one_hides_no_rule():
+    picture, lines = draw_table()
+    doubtful = LineShape(np.array([[70, 180], [130, 180]], np.float32), 80, score=0.6, certainty=0.2)
+    edges = find_edges(picture, [*lines, doubtful])
+    assert edges is not None
+    assert all(end - begin > 250 for _, begin, _, end in edges.horizontal)
+
+
 @pytest.mark.parametrize("size", [10, 14, 40])
 def test_rows_of_letters_have_no_edges(size):
     picture = np.full((30 * 12, 500, 3), 240, np.uint8)

@@ -20,6 +20,7 @@ _TALL, _WIDE = 3.5, 4.0  # least length of vertical and horizontal edges, in hei
 _TEXT, _LARGE = 0.62, 1.8
 """Reach of letters, in heights, where no horizontal edge is looked for; and from which height of letters, in
 those of most, their stems might be taken for edges."""
+_DOUBTFUL = 0.25  # certainty of a line and its direction
 _CROSSING = 0.2  # thickness of rules, in heights of capitals
 _SAME, _BROKEN = 0.6, 0.35  # distance of two edges that are one, across and along it
 _MAX_EDGES = 400
@@ -67,6 +68,8 @@ def find_edges(picture: NDArray[np.uint8], lines: Sequence[LineShape]) -> PageEd
     )
     edges = PageEdges(matrix, np.zeros((0, 4)), np.zeros((0, 4)))
     for line in lines:
+        if line.score * line.certainty < _DOUBTFUL:
+            continue  # perhaps no text: it may cover a rule
         tall = line.height * float(np.hypot(*matrix[0, :2]))
         _clear(across, edges.place(line.outline(_TEXT, _TEXT, 0.3)))
         if tall > _LARGE * unit:
