@@ -61,4 +61,7 @@ def test_a_prior_decides_between_candidates_that_are_almost_alike():
 
 def test_a_crop_is_ranked_the_same_alone_and_in_a_batch():
     texts = ["bad", "a", "cafe", "gag"]
-    assert read(Unsure(), texts) == [read(Unsure(), [text])[0] for text in texts]
+    together, alone = read(Unsure(), texts), [read(Unsure(), [text])[0] for text in texts]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.text, one.rotation) == (other.text, other.rotation)
+        assert dict(one.alternatives) == pytest.approx(dict(other.alternatives))

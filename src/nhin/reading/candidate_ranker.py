@@ -6,6 +6,7 @@ log-probability under the prior. The candidates are each view's greedy answers a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,8 @@ from nhin.reading.views import make_views
 from nhin.text.charset import Charset
 
 BEAM = 5
-CTC_SHARE = 0.5
-PRIOR_WEIGHT = 0.1
+CTC_SHARE = 0.3
+PRIOR_WEIGHT = 0.15
 _FLOOR = -200.0  # of a head's log-probability: one view alone does not forbid a text
 _MAX_ROWS = 256
 
@@ -65,7 +66,7 @@ class CandidateRanker:
         """
         views = [(i, number, x) for i, crop in enumerate(crops) for number, x in enumerate(make_views(crop))]
         inputs = [preprocess_crop(picture, self.height) for _, _, picture in views]
-        scores: list[dict[Ids, float]] = [{} for _ in crops]
+        scores: list[dict[Ids, list[float]]] = [{} for _ in crops]
         own: dict[int, tuple[NDArray[np.float32], NDArray[np.float64]]] = {}
         encoded: list[_EncodedViews] = []
         for batch in group_by_width([image.shape[1] for image in inputs]):
@@ -73,7 +74,7 @@ class CandidateRanker:
             frames = mask_specials(log_probs, ctc.BLANK)
             firsts = [row for row, k in enumerate(batch) if views[k][1] == 0]
             for row, (k, texts) in enumerate(zip(batch, self._propose(memory, frames, firsts), strict=True)):
-                scores[views[k][0]].update(dict.fromkeys(texts, 0.0))
+                scores[views[k][0]].update((ids, []) for ids in texts)
                 if views[k][1] == 0:
                     own[views[k][0]] = memory[row], frames[row]
             encoded.append(_EncodedViews([views[k][0] for k in batch], memory, frames))
@@ -82,10 +83,7 @@ class CandidateRanker:
                 table.pop((), None)
         for batch in encoded:
             self._add_scores(batch, scores)
-        counts = np.bincount([i for i, _, _ in views])
-        return [
-            self._normalize(table, int(counts[i]), temperature, *own[i]) for i, table in enumerate(scores)
-        ]
+        return [self._normalize(table, temperature, *own[i]) for i, table in enumerate(scores)]
 
     def _propose(
         self, memory: NDArray[np.float32], frames: NDArray[np.float64], beams: list[int]
@@ -106,7 +104,7 @@ class CandidateRanker:
                 texts[row].update(found)
         return texts
 
-    def _add_scores(self, batch: _EncodedViews, scores: list[dict[Ids, float]]) -> None:
+    def _add_scores(self, batch: _EncodedViews, scores: list[dict[Ids, list[float]]]) -> None:
         """Add the log-probability of every candidate under each view, over both heads."""
         pairs = [(row, crop, ids) for row, crop in enumerate(batch.crops) for ids in scores[crop]]
         for begin in range(0, len(pairs), _MAX_ROWS):
@@ -116,19 +114,19 @@ class CandidateRanker:
             likelihoods = ctc.log_likelihoods(batch.frames, [row for row, _, _ in part], texts)
             heads = np.maximum(np.array([[sum(x) for x in decoder], likelihoods]), _FLOOR)
             for (_, crop, ids), score in zip(part, (1 - CTC_SHARE, CTC_SHARE) @ heads, strict=True):
-                scores[crop][ids] += float(score)
+                scores[crop][ids].append(float(score))
 
     def _normalize(
         self,
-        table: dict[Ids, float],
-        views: int,
+        table: dict[Ids, list[float]],
         temperature: float,
         memory: NDArray[np.float32],
         frames: NDArray[np.float64],
     ) -> Ranking:
         """Average the scores over the views, add the prior, and make probabilities of them."""
         texts = sorted(table)
-        scores = np.array([table[ids] / views for ids in texts])
+        # Sums that do not depend on the order of the views, which depends on the batch.
+        scores = np.array([fsum(table[ids]) / len(table[ids]) for ids in texts])
         if self.prior is not None:
             scores += PRIOR_WEIGHT * np.array([self.prior.score(self.charset.decode(ids)) for ids in texts])
         scores = np.exp((scores - scores.max()) / temperature)

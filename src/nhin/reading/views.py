@@ -1,23 +1,21 @@
-"""Other views of a doubtful crop: with wider or narrower margins, inverted, and turned."""
+"""Other views of a doubtful crop: stretched, inverted, and turned."""
 
 import numpy as np
 
 from nhin.image.preprocess import Pixels
 
-_PAD, _TRIM = 0.08, 0.05
+_STRETCH = 1.35
 _LEAST = 4
 _THINNEST, _SHORTEST = 0.2, 0.4  # of the box: height and width of the word in it
 
 
 def make_views(crop: Pixels) -> list[Pixels]:
-    """Return a crop, and the same with wider margins, inverted, and, if it is large enough, trimmed."""
-    height, width = crop.shape[:2]
-    pad, cut = max(1, round(_PAD * height)), max(1, round(_TRIM * height))
-    edges = ((pad, pad), (pad, pad), (0, 0))[: crop.ndim]
-    views = [crop, np.pad(crop, edges, mode="edge"), 255 - crop]
-    if min(height, width) > 3 * cut + _LEAST:
-        views.append(crop[cut:-cut, cut:-cut])
-    return views
+    """Return a crop, and the same stretched in width and inverted."""
+    import cv2
+
+    size = max(_LEAST, round(_STRETCH * crop.shape[1])), crop.shape[0]
+    stretched = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return [crop, stretched, 255 - crop]
 
 
 def turn_word(crop: Pixels, degrees: float) -> Pixels | None:
