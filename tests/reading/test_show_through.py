@@ -1,10 +1,12 @@
 """Print from the other side of a sheet is no text of the page, unless it is read surely."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from nhin.reading.doubtful_lines import drop_doubtful
 from nhin.reading.line_crop import whole_picture
-from nhin.reading.reader import Reader
 from nhin.reading.result import Recognition, Span
 from nhin.reading.show_through import SURE, find_faint
 
@@ -42,5 +44,15 @@ def line(contrast: int, confidence: float, width: int = 100):
 )
 def test_faint_lines_need_more_confidence_unless_all_are_shown(least, kept):
     lines = {"dark": line(200, 0.95, 400), "doubtful": line(30, SURE - 0.1), "sure": line(30, 0.98)}
-    found = Reader(min_confidence=least)._drop_doubtful(list(lines.values()))
+    found = drop_doubtful(list(lines.values()), least)
     assert found == [lines[name] for name in kept]
+
+
+@pytest.mark.parametrize(
+    ("score", "confidence", "is_kept"), [(0.95, 0.6, True), (0.6, 0.6, False), (0.6, 0.9, True)]
+)
+def test_a_doubtful_reading_of_what_is_hardly_like_text_is_left_out(score, confidence, is_kept):
+    crop, result = line(200, confidence)
+    read = [(replace(crop, score=score), result)]
+    assert drop_doubtful(read, 0.55) == (read if is_kept else [])
+    assert drop_doubtful(read, 0) == read

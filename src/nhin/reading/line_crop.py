@@ -29,12 +29,14 @@ class LineCrop:
         columns: Some columns of it, rising, the first 0 and the last W.
         top: Where their top ends are in the picture, n x 2.
         bottom: Where their bottom ends are.
+        score: How sure the detector is that this is text, 0 to 1.
     """
 
     pixels: NDArray[np.uint8]
     columns: NDArray[np.float64]
     top: NDArray[np.float64]
     bottom: NDArray[np.float64]
+    score: float = 1.0
 
     def box(self, left: float | None = None, right: float | None = None) -> Box:
         """Return the corners in the picture of the columns from ``left`` to ``right``; by default of all."""
@@ -51,9 +53,9 @@ class LineCrop:
         inner = self.columns[(self.columns > left) & (self.columns < right)]
         columns = np.array([left, *inner, right], np.float64)
         high, low = (self._find(columns, edge) for edge in (self.top, self.bottom))
-        edges = (high + (low - high) * (at / height) for at in (top, bottom))
+        first, last = (high + (low - high) * (at / height) for at in (top, bottom))
         pixels = np.ascontiguousarray(self.pixels[top:bottom, left:right])
-        return LineCrop(pixels, columns - left, *edges)
+        return LineCrop(pixels, columns - left, first, last, self.score)
 
     def rotate(self, degrees: int) -> "LineCrop":
         """Return the crop rotated clockwise by a multiple of 90 degrees; a curved one by 0 or 180."""
@@ -62,11 +64,13 @@ class LineCrop:
         width = self.pixels.shape[1]
         pixels = np.ascontiguousarray(np.rot90(self.pixels, -degrees // 90))
         if degrees % 360 == 180:
-            return LineCrop(pixels, (width - self.columns)[::-1], self.bottom[::-1], self.top[::-1])
+            return LineCrop(
+                pixels, (width - self.columns)[::-1], self.bottom[::-1], self.top[::-1], self.score
+            )
         corners = np.stack([self.top[0], self.top[-1], self.bottom[-1], self.bottom[0]])
         first, second, third, fourth = np.roll(corners, degrees // 90, axis=0)
         columns = np.array([0, pixels.shape[1]], np.float64)
-        return LineCrop(pixels, columns, np.stack([first, second]), np.stack([fourth, third]))
+        return LineCrop(pixels, columns, np.stack([first, second]), np.stack([fourth, third]), self.score)
 
     def _find(self, columns: NDArray | list[float], edge: NDArray) -> NDArray[np.float64]:
         return np.stack([np.interp(columns, self.columns, edge[:, axis]) for axis in (0, 1)], 1)
@@ -101,7 +105,7 @@ def crop_line(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:
         box = round(middle - _PLAIN_ABOVE * unit), round(middle + _PLAIN_BELOW * unit), ends, width - ends
     if box[1] - box[0] < 2 or box[3] - box[2] < 2:
         return None
-    return cut.trim(*box)
+    return replace(cut.trim(*box), score=line.score)
 
 
 def _straighten(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:

@@ -18,7 +18,7 @@ from nhin.image.page_ranges import parse_pages
 from nhin.image.pdf import is_pdf
 from nhin.image.source import PictureSource, read_source, source_name
 from nhin.ranges import THREADS, check_range
-from nhin.reading.confidence import MIN_CONFIDENCE, mean_probability
+from nhin.reading.confidence import MIN_CONFIDENCE
 from nhin.reading.documents import DocumentOptions, OcrMode, read_document, read_first_page
 from nhin.reading.layout import arrange_lines
 from nhin.reading.line_shape import Detection, LineShape
@@ -28,7 +28,6 @@ from nhin.reading.read_many import NamedSource, iter_documents
 from nhin.reading.reading import Document, Reading
 from nhin.reading.recognizer import DEFAULT_MODE, MODES, Mode
 from nhin.reading.result import Char, Line, Recognition
-from nhin.reading.rotation import mean_confidence
 from nhin.reading.text_limit import choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
 
@@ -82,7 +81,8 @@ class Reader:
         detector: Used instead of the bundled one.
         min_confidence: A line is left out, with a warning, if the geometric mean of the confidences of its
             characters (0 to 1) is below this, or below 0.9 where it is far fainter than the page's other
-            lines, as print from the other side of a sheet is; 0 keeps all.
+            lines, as print from the other side of a sheet is; or if it is below 0.9 of this once it is
+            multiplied with the detector's certainty that there is text. 0 keeps all.
 
     Raises:
         UsageError: ``min_confidence`` is not from 0 to 1, or ``threads`` not from 1 to 256.
@@ -264,6 +264,7 @@ class Reader:
     ) -> tuple[list[Line], list["Surroundings"]]:
         """Read the lines of a picture, and what is around them; a small picture with one line is a crop."""
         from nhin.reading.cells import find_surroundings
+        from nhin.reading.doubtful_lines import drop_doubtful
         from nhin.reading.line_crop import locate_line
         from nhin.reading.unread_ink import count_unread_lines
 
@@ -275,34 +276,18 @@ class Reader:
         else:
             pairs, edges = self._read_shapes(pixels, found.lines, log)
         read = [(line, result) for line, result in pairs if result.text.strip(_DOTS)]
-        sure = self._drop_doubtful(read)
+        sure = drop_doubtful(read, self.min_confidence)
         if len(sure) < len(read):
             count = count_lines(len(read) - len(sure))
             log.add(
                 "low-confidence",
                 f"has {count} left out for a confidence below {self.min_confidence:g}, or for being faint "
-                "and doubtful; --min-confidence 0 shows all",
+                "or hardly like text and doubtful; --min-confidence 0 shows all",
             )
         if unread := count_unread_lines(pixels, [line.box() for line, _ in read]):
             log.add("ink-unread", f"has ink that looks like {count_lines(unread)} of text but was not read")
         lines = [locate_line(line, result) for line, result in sure]
         return lines, find_surroundings(edges, [line.box for line in lines])
-
-    def _drop_doubtful(
-        self, read: Sequence[tuple["LineCrop", Recognition]]
-    ) -> list[tuple["LineCrop", Recognition]]:
-        """Leave out lines below the least confidence, which is higher for faint ones unless it is 0."""
-        from nhin.reading.show_through import SURE, find_faint
-
-        least = self.min_confidence
-        if not least or all(_rate(result) >= SURE for _, result in read):
-            return [pair for pair in read if _rate(pair[1]) >= least]
-        faint = find_faint([line.pixels for line, _ in read])
-        return [
-            pair
-            for pair, is_faint in zip(read, faint, strict=True)
-            if _rate(pair[1]) >= (max(least, SURE) if is_faint else least)
-        ]
 
     def _read_crop(self, pixels: NDArray[np.uint8], log: WarningLog) -> list[tuple["LineCrop", Recognition]]:
         """Read a picture that is one line, or a few below each other."""
@@ -361,11 +346,6 @@ def read(
     """
     reader = default_reader(weights)
     return reader.read(source, crop) if pages is None else reader.read_file(source, crop, pages=pages)
-
-
-def _rate(result: Recognition) -> float:
-    """Return the mean confidence of a line's characters, or what the line's own says of it."""
-    return mean_confidence(result) if result.chars else mean_probability(result)
 
 
 def _log_small(count: int, log: WarningLog) -> None:
