@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nhin.reading.cascade import CascadeRecognizer
+from nhin.reading.cascade import MAX_DOUBTFUL, CascadeRecognizer
 from nhin.reading.result import Recognition, Span
 
 
@@ -39,6 +39,14 @@ def test_one_doubtful_character_in_a_long_line_is_no_doubt_about_the_line():
     cascade = CascadeRecognizer(read, large.read)
     texts = [cascade.read([np.zeros((8, width, 3), np.uint8)])[0].text for width in (9, 90)]
     assert texts == ["large", "a" * 90]
+
+
+def test_of_very_many_doubtful_lines_the_longest_are_read_again():
+    texts = ["abcd", *["abcdefgh"] * MAX_DOUBTFUL, "abcd"]
+    large = ListedRecognizer("large", {9: 0.6})
+    cascade = CascadeRecognizer(lambda crops: [Recognition(text, 0.1) for text in texts], large.read)
+    again = [result.text for result in cascade.read([np.zeros((8, 9, 3), np.uint8)] * len(texts))]
+    assert again == ["abcd", *["large"] * MAX_DOUBTFUL, "abcd"]
 
 
 def test_a_letter_or_two_must_be_surer_than_a_line():

@@ -13,6 +13,8 @@ DOUBT, SHORT_DOUBT = 0.5, 0.9
 """Confidences of a line, and of one of at most ``SHORT`` characters, below which it is read again: a small
 network invents a letter or two more easily than a line."""
 SHORT = 3
+MAX_DOUBTFUL = 300
+"""Lines of a page that are read again at most, the longest ones: the time that a picture takes is bounded."""
 SURE = 0.98
 """Mean confidence of its characters from which it is not: in a long line one of them is always in doubt."""
 
@@ -32,6 +34,7 @@ class CascadeRecognizer:
         """Return one answer per crop."""
         recognitions = self.small(crops)
         doubtful = [i for i, first in enumerate(recognitions) if _is_doubtful(first)]
+        doubtful = sorted(doubtful, key=lambda i: -len(recognitions[i].text))[:MAX_DOUBTFUL]
         if doubtful:
             for i, second in zip(doubtful, self.large([crops[i] for i in doubtful]), strict=True):
                 recognitions[i] = second

@@ -114,18 +114,20 @@ def _find_gaps(number: int, line: LineShape, crop: LineCrop, rules: Sequence[flo
 
 def _find_gaps_between(lines: Sequence[LineShape]) -> list[_Gap]:
     """Return the spaces between lines that stand beside each other."""
-    gaps = []
+    gaps: list[_Gap] = []
+    if not lines:
+        return gaps
+    starts, middles = (
+        np.array(x) for x in zip(*((line.center[0], line.center.mean(0)) for line in lines), strict=True)
+    )
+    turns = np.array([line.turn for line in lines])
     for number, line in enumerate(lines):
         along, down = _axes(line)
         end, row = float(along @ line.center[-1]), float(down @ line.center.mean(0))
-        for other in lines:
-            start = float(along @ other.center[0])
-            if (
-                other.turn == line.turn
-                and _MIN_GAP * line.height <= start - end < _MAX_GAP * line.height
-                and abs(float(down @ other.center.mean(0)) - row) < _SAME_ROW * line.height
-            ):
-                gaps.append(_Gap(number, end, start, row, inside=False))
+        at = starts @ along
+        is_beside = (_MIN_GAP * line.height <= at - end) & (at - end < _MAX_GAP * line.height)
+        is_beside &= (turns == line.turn) & (np.abs(middles @ down - row) < _SAME_ROW * line.height)
+        gaps += [_Gap(number, end, start, row, inside=False) for start in at[is_beside].tolist()]
     return gaps
 
 

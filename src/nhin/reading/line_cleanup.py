@@ -35,7 +35,7 @@ def join_pieces(lines: Sequence[LineShape]) -> list[LineShape]:
     out = sorted(lines, key=lambda line: -line.length)
     i = 0
     while i < len(out):
-        near = _find_near(out[i:])[0]
+        near = _find_beside(out[i], out[i + 1 :])
         piece = next((other for other in near if _continues(out[i], other)), None)
         if piece is None:
             i += 1
@@ -141,7 +141,7 @@ def _is_filled(line: LineShape, fine: Sequence[LineShape]) -> bool:
     along = np.linspace(0.1, 0.9, 5, dtype=np.float32)[:, None]
     rows = first + (second - first) * down
     points = (rows[:, :1] + (rows[:, 1:] - rows[:, :1]) * along).reshape(-1, 2)
-    outlines = [other.outline(_REACH, _REACH) for other in _find_near([line, *smaller])[0]]
+    outlines = [other.outline(_REACH, _REACH) for other in _find_beside(line, smaller)]
     filled = sum(any(_contains(outline, point) for outline in outlines) for point in points)
     least = _FILLED if line.certainty >= _DIRECTED else _FILLED_IN_DOUBT
     return filled > least * len(points)
@@ -212,12 +212,24 @@ def _find_near(lines: Sequence[LineShape]) -> list[list[LineShape]]:
     """Return for each line those others whose boxes, with room for marks, touch its own."""
     if not lines:
         return []
-    boxes = np.array([[*line.center.min(0), *line.center.max(0)] for line in lines])
-    boxes += np.array([line.height for line in lines])[:, None] * np.array([-1.2, -1.2, 1.2, 1.2])
-    low, high = boxes[:, :2], boxes[:, 2:]
+    low, high = _measure_boxes(lines)
     touch = np.all(low[:, None] <= high[None], axis=-1) & np.all(high[:, None] >= low[None], axis=-1)
     np.fill_diagonal(touch, False)
     return [[lines[int(j)] for j in np.flatnonzero(touch[i])] for i in range(len(lines))]
+
+
+def _find_beside(line: LineShape, others: Sequence[LineShape]) -> list[LineShape]:
+    """Return the other lines whose boxes touch that of a line; see ``_find_near``."""
+    (low, *lows), (high, *highs) = _measure_boxes([line, *others])
+    touch = np.all((np.array(lows).reshape(-1, 2) <= high) & (np.array(highs).reshape(-1, 2) >= low), axis=-1)
+    return [others[int(i)] for i in np.flatnonzero(touch)]
+
+
+def _measure_boxes(lines: Sequence[LineShape]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the top left and the bottom right corners of the boxes of lines, with room for marks."""
+    room = 1.2 * np.array([line.height for line in lines])[:, None]
+    low = np.array([line.center.min(0) for line in lines]) - room
+    return low, np.array([line.center.max(0) for line in lines]) + room
 
 
 def _sample_center(line: LineShape, count: int = 7) -> NDArray[np.float32]:

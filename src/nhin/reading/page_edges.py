@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from nhin.reading.line_shape import LineShape
 
-_UNIT = 10.0  # pixels, height of capitals
+_UNIT, _LEAST_UNIT = 10.0, 4.0  # pixels, height of capitals
+_MAX_PIXELS = 4e6
 _STEP = 10  # least difference of brightness or of a color
 _TALL, _WIDE = 3.5, 4.0  # least length of vertical and horizontal edges, in heights of capitals
 _TEXT, _LARGE = 0.62, 1.8
@@ -52,11 +53,14 @@ class PageEdges:
 
 
 def find_edges(picture: NDArray[np.uint8], lines: Sequence[LineShape]) -> PageEdges | None:
-    """Find the edges of a picture (H x W x 3) with some lines of text; None without lines."""
+    """Find the edges of a picture (H x W x 3) with lines of text; None without lines, or of tiny ones."""
     if not lines:
         return None
     unit = _median([line.height for line in lines], [line.length for line in lines])
-    level, matrix = _level(picture, min(1.0, _UNIT / unit), _measure_angle(lines))
+    scale = min(1.0, _UNIT / unit, (_MAX_PIXELS / (picture.shape[0] * picture.shape[1])) ** 0.5)
+    if scale * unit < _LEAST_UNIT:
+        return None
+    level, matrix = _level(picture, scale, _measure_angle(lines))
     unit *= float(np.hypot(*matrix[0, :2]))
     steps = [
         np.abs(level[2:].astype(np.int16) - level[:-2]).max(-1) > _STEP,
