@@ -66,7 +66,7 @@ class Detector:
     ) -> None:
         """Load the network; by default the one that comes with nhin, with a thread for each processor."""
         self.config = config or DetectorConfig()
-        self._session = open_session(model or BUNDLED, threads or count_threads(), reuse_memory=False)
+        self._session = open_session(model or BUNDLED, threads or count_threads())
 
     def find(self, picture: NDArray[np.uint8]) -> Detection:
         """Return the lines of an RGB picture (H x W x 3)."""

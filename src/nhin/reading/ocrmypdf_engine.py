@@ -30,7 +30,8 @@ from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence  # pyright: ign
 from PIL import Image
 
 from nhin.errors import NhinError, PictureError
-from nhin.image.load import decode_file, open_picture
+from nhin.image.decode import decode_file
+from nhin.image.load import open_picture
 from nhin.reading.document_writer import DocumentWriter
 from nhin.reading.documents import ReadPage
 from nhin.reading.glyphless_font import ASCENT, DESCENT

@@ -27,7 +27,7 @@ class Worker:
         """Answer one request."""
         if "open" in values:
             for data in arrays:
-                self.sessions.append(make_session(data.tobytes(), values["open"], reuse_memory=False))
+                self.sessions.append(make_session(data.tobytes(), values["open"]))
             return {"networks": [describe(session) for session in self.sessions]}, []
         feeds = dict(zip(values["inputs"], arrays, strict=True))
         results = self.sessions[values["run"]].run(values["outputs"], feeds)
