@@ -87,6 +87,16 @@ def test_rows_of_letters_have_no_edges(size):
     assert edges is not None and not len(edges.vertical) and not len(edges.horizontal)
 
 
+def test_what_runs_through_the_lines_of_a_paragraph_is_no_edge_and_a_rule_at_their_ends_is():
+    picture = np.full((30 * 12, 700, 3), 240, np.uint8)
+    for right, found in ((300, 1), (660, 0)):
+        page = picture.copy()
+        lines = [draw_letters(page, 20, right, 10 + 30 * row) for row in range(11)]
+        page[10:340, 318:321] = 30
+        edges = find_edges(page, lines)
+        assert edges is not None and len(edges.vertical) == found
+
+
 def test_the_sides_of_a_card_are_edges_though_no_line_is_drawn():
     picture = np.full((300, 500, 3), 200, np.uint8)
     picture[60:240, 80:420] = (200, 225, 200)

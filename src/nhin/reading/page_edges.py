@@ -25,6 +25,7 @@ _DOUBTFUL = 0.25  # certainty of a line and its direction
 _CROSSING = 0.2  # thickness of rules, in heights of capitals
 _SAME, _BROKEN = 0.6, 0.35  # distance of two edges that are one, across and along it
 _MAX_EDGES = 400
+_BESIDE = 1.5  # heights of a line between its end and an edge at which it ends
 _SPARE, _PER_LINE = 8, 3  # vertical edges beyond that are a pattern behind the text
 _LEVEL = 0.25  # degrees that count as level
 
@@ -81,7 +82,20 @@ def find_edges(picture: NDArray[np.uint8], lines: Sequence[LineShape]) -> PageEd
     vertical, horizontal = _trace(along, _TALL * unit, unit), _trace(across.T, _WIDE * unit, unit)
     if len(vertical) > _SPARE + _PER_LINE * len(lines):
         return edges
-    return PageEdges(matrix, vertical, horizontal)
+    return PageEdges(matrix, _drop_stems(vertical, edges, lines), horizontal)
+
+
+def _drop_stems(vertical: Segments, edges: PageEdges, lines: Sequence[LineShape]) -> Segments:
+    """Leave out edges that run through several lines, more than end at them: stems of letters, and noise."""
+    ends = np.array([edges.place(line.center[[0, -1]].astype(np.float64)) for line in lines])
+    heights = np.array([line.height for line in lines]) * float(np.hypot(*edges.matrix[0, :2]))
+    left, right, y = ends[:, :, 0].min(1), ends[:, :, 0].max(1), ends[:, :, 1].mean(1)
+    at = locate(vertical[:, None], y)  # edges x lines
+    is_beside = (vertical[:, 1:2] < y) & (y < vertical[:, 3:4])
+    is_through = is_beside & (left + heights < at) & (at < right - heights)
+    reach = _BESIDE * heights
+    is_end = is_beside & ~is_through & ((np.abs(at - left) < reach) | (np.abs(at - right) < reach))
+    return vertical[is_through.sum(1) <= np.maximum(1, is_end.sum(1))]
 
 
 def _measure_angle(lines: Sequence[LineShape]) -> float:
