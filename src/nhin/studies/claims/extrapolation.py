@@ -1,11 +1,11 @@
 """Claims on texts longer than those of training: small models trained on 64 characters and read at 256."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nhin.data.text.sources import open_python_library
 from nhin.models.build import build_lm
@@ -52,11 +52,16 @@ def train_model(positions: str, seed: int) -> GPT:
         Recipe(seed, schedule, SMALL_TRAINING),
         lambda: build_lm(_VOCAB, replace(_CONFIG, positions=positions)),
         lambda model: build_adamw(model, _RATE, weight_decay=0.01),
-        lambda model, batch: model.loss(batch[:, :-1], batch[:, 1:]),
+        _compute_loss,
         _draw_batches(seed),
     )
     assert isinstance(model, GPT)
     return model
+
+
+def _compute_loss(model: nn.Module, batch: Tensor) -> Mapping[str, Tensor]:
+    assert isinstance(model, GPT)
+    return model.loss(batch[:, :-1], batch[:, 1:])
 
 
 def _draw_batches(seed: int) -> Iterator[Tensor]:
