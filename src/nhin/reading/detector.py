@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nhin.image.contrast import is_blank, stretch_contrast
 from nhin.image.detector_maps import CORE_STRIDE, FIELD_STRIDE, STRIDE
+from nhin.reading.level_picture import level_picture
 from nhin.reading.line_cleanup import clean_lines, measure_skew, measure_turn, merge_scales
 from nhin.reading.line_maps import Maps, find_lines
 from nhin.reading.line_shape import Detection, LineShape
@@ -99,17 +100,9 @@ class Detector:
 
     def _find_upright(self, picture: NDArray[np.uint8], angle: float) -> list[LineShape]:
         """Return the lines of a picture that is turned by an angle: the network knows upright ones best."""
-        nearest = round(angle / 90) * 90
-        angle = nearest if abs(angle - nearest) < _LEVEL else angle  # no pixel is mixed with others
-        height, width = picture.shape[:2]
-        turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
-        edges = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
-        corners = np.round(edges @ turn[:, :2].T + turn[:, 2], 3)
-        turn[:, 2] -= corners.min(0) + 0.5
-        size = np.ceil(np.ptp(corners, axis=0)).astype(int).tolist()
         color = tuple(np.median(picture.reshape(-1, 3)[::101], axis=0).tolist())
-        level = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_LINEAR, borderValue=color)
-        lines, _ = self._find_at_two_scales(np.asarray(level, np.uint8))
+        level, turn = level_picture(picture, angle, _LEVEL, color)
+        lines, _ = self._find_at_two_scales(level)
         back = cv2.invertAffineTransform(turn)
         return [
             replace(line, center=(line.center @ back[:, :2].T + back[:, 2]).astype(np.float32))

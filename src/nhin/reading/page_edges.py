@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nhin.reading.level_picture import level_picture
 from nhin.reading.line_shape import LineShape
+from nhin.reading.page_turn import weighted_median
 
 _UNIT, _LEAST_UNIT = 10.0, 4.0  # pixels, height of capitals
 _MAX_PIXELS = 4e6
@@ -57,7 +59,8 @@ def find_edges(picture: NDArray[np.uint8], lines: Sequence[LineShape]) -> PageEd
     """Find the edges of a picture (H x W x 3) with lines of text; None without lines, or of tiny ones."""
     if not lines:
         return None
-    unit = _median([line.height for line in lines], [line.length for line in lines])
+    lengths = np.array([line.length for line in lines])
+    unit = weighted_median(np.array([line.height for line in lines]), lengths)
     scale = min(1.0, _UNIT / unit, (_MAX_PIXELS / (picture.shape[0] * picture.shape[1])) ** 0.5)
     if scale * unit < _LEAST_UNIT:
         return None
@@ -104,14 +107,8 @@ def _measure_angle(lines: Sequence[LineShape]) -> float:
     turns = np.array([line.turn for line in lines])
     turn = max((0, 90, 180, 270), key=lambda turn: lengths[turns == turn].sum())
     own = [line for line in lines if line.turn == turn]
-    tilts = [(line.angle - turn + 180) % 360 - 180 for line in own]
-    return turn + _median(tilts, [line.length for line in own])
-
-
-def _median(values: Sequence[float], weights: Sequence[float]) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(np.array(weights)[order])
-    return float(values[int(order[int(np.searchsorted(total, total[-1] / 2))])])
+    tilts = np.array([(line.angle - turn + 180) % 360 - 180 for line in own])
+    return turn + weighted_median(tilts, lengths[turns == turn])
 
 
 def _level(
@@ -121,25 +118,8 @@ def _level(
     height, width = picture.shape[:2]
     size = max(3, round(width * scale)), max(3, round(height * scale))
     small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    nearest = round(angle / 90) * 90
-    angle = nearest if abs(angle - nearest) < _LEVEL else angle
-    turn = np.asarray(cv2.getRotationMatrix2D((0, 0), angle, 1.0), np.float64)
-    corners = np.array([[0, 0], [size[0], 0], size, [0, size[1]]]) @ turn[:, :2].T
-    turn[:, 2] = -corners.min(0)
-    sides = np.maximum(3, np.ceil(np.ptp(corners, axis=0) - 1e-6)).astype(int)
-    if angle == nearest:
-        small = np.ascontiguousarray(np.rot90(small, nearest // 90))
-    else:
-        shifted = turn.copy()
-        shifted[:, 2] += 0.5 * turn[:, :2].sum(1) - 0.5  # pixels are counted from their middles
-        small = np.asarray(
-            cv2.warpAffine(
-                small, shifted, sides.tolist(), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            ),
-            np.uint8,
-        )
-    matrix = turn @ np.diag([size[0] / width, size[1] / height, 1.0])
-    return small, matrix
+    level, turn = level_picture(small, angle, _LEVEL)
+    return level, turn @ np.diag([size[0] / width, size[1] / height, 1.0])
 
 
 def _clear(mask: NDArray[np.uint8], outline: NDArray[np.float64]) -> None:

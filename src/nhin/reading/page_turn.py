@@ -63,7 +63,7 @@ def split_by_turn(lines: Sequence[Line]) -> list[tuple[int, list[PlacedLine]]]:
         own = np.flatnonzero(quarters == quarter).tolist()
         if own:
             start = page + 90 * quarter
-            angle = start + _weighted_median(_wrap(angles[own] - start), weights[own])
+            angle = start + weighted_median(_wrap(angles[own] - start), weights[own])
             turn = round(angle / 90) * 90 % 360
             groups.append((turn, _place(boxes[own], angle, [lines[i] for i in own])))
     return groups
@@ -93,10 +93,10 @@ def _dominant_angle(angles: NDArray[np.float64], weights: NDArray[np.float64]) -
     center = (int(np.argmax(window)) + 0.5) * width
     offsets = _wrap(angles - center)
     own = np.abs(offsets) <= 45
-    return center + _weighted_median(offsets[own], weights[own])
+    return center + weighted_median(offsets[own], weights[own])
 
 
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """Return the value with half of the weight on either side."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weights[order])
