@@ -30,6 +30,8 @@ CHUNK = 128
 FLOOR = -1e30  # below any logarithm, and finite, so that differences are not NaN
 MAX_RISE = 60.0  # exp(-60) is far from underflow in float32
 
+relu_backward = torch.ops.aten.threshold_backward  # what autograd itself calls, in one pass
+
 QueryInputs = Float[Tensor, "B T H M"]
 KeyInputs = Float[Tensor, "B S G M"]
 Values = Float[Tensor, "B S G D"]
@@ -60,7 +62,9 @@ def features(feature_map: str, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """
     if feature_map == "relu":
         return x.relu()
-    return x.clamp(max=0).exp() + x.relu()
+    small = x.clamp(max=0).exp_()
+    # In place where autograd does not keep the exponentials: one tensor fewer for each chunk.
+    return small + x.relu() if x.requires_grad else small.add_(x.relu())
 
 
 def round_to_power_of_two(logs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -72,13 +76,11 @@ def round_to_power_of_two(logs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return torch.where(logs > FLOOR / 2, (logs / math.log(2)).ceil() * math.log(2), logs)
 
 
-def features_grad(feature_map: str, x: ChunkRows, mapped: ChunkRows) -> ChunkRows:
-    """Return the derivative of ``features``."""
-    if feature_map == "exp":
-        return mapped
+def features_backward(feature_map: str, grad: ChunkRows, x: ChunkRows, mapped: ChunkRows) -> ChunkRows:
+    """Return the gradient of what ``features`` maps; ``grad``, that of its outputs, may be overwritten."""
     if feature_map == "relu":
-        return (x > 0).to(x.dtype)
-    return mapped.clamp(max=1)
+        return relu_backward(grad, x, 0)
+    return grad.mul_(mapped if feature_map == "exp" else mapped.clamp(max=1))
 
 
 class _Chunk(NamedTuple):
@@ -203,13 +205,14 @@ def _forward(
     """Answer every position and return the state after the last, or (``save_states``) at every chunk.
 
     Returns:
-        Outputs; their denominators; sums, masses and tops; which chunks are steep. With ``save_states`` sums,
-        masses and tops are those before each chunk and then the last ones; tops begin with the start.
+        Outputs; their denominators, with ``save_states``; sums, masses and tops; which chunks are steep. With
+        ``save_states`` sums, masses and tops are those before each chunk and then the last ones; tops begin
+        with the start.
     """
     loop = _ChunkLoop(q, k, v, feature_map, chunk)
     s, z, top = start[0].clone(), start[1].clone(), start[2]
     out = torch.empty(*q.shape[:3], v.shape[-1], dtype=v.dtype, device=v.device)
-    mass = torch.empty(*q.shape[:3], 1, dtype=s.dtype, device=v.device)
+    mass = torch.empty(*q.shape[:3], int(save_states), dtype=s.dtype, device=v.device)
     outs, masses = loop.by_head(out), loop.by_head(mass)
     states: tuple[list[Tensor], ...] = ([], [], [top])
     steep, tops = loop.find_steep(top)
@@ -223,8 +226,9 @@ def _forward(
         near = loop.masked_products(c.q, c.k)
         above = torch.bmm(near, c.v).baddbmm_(c.q, s.to(c.q.dtype))
         below = near.sum(-1, dtype=z.dtype, keepdim=True) + torch.bmm(c.q, z[..., None].to(c.q.dtype))
-        loop.write_rows(masses, span, below)
-        loop.write_rows(outs, span, (above / below.masked_fill(below == 0, 1)).to(v.dtype))
+        if save_states:
+            loop.write_rows(masses, span, below)
+        loop.write_rows(outs, span, above.div_(below.masked_fill_(below == 0, 1)))
         _accumulate(s, z, c)
     if not save_states:
         return out, mass, s[None], z[None], top.clone()[None], steep
@@ -276,9 +280,9 @@ def _backward(grad: Tensor, saved_tensors: list[Tensor], feature_map: str, chunk
         above = above.to(dtype)
         near, change = loop.masked_products(c.q, c.k), loop.masked_products(above, c.v, down)
         gq = torch.bmm(change, c.k).baddbmm_(above, s.transpose(1, 2)).add_(down * z[:, None])
-        loop.write_rows(dqs, span, gq * features_grad(feature_map, c.raw_q, c.q))
+        loop.write_rows(dqs, span, features_backward(feature_map, gq, c.raw_q, c.q))
         gk = torch.bmm(change.transpose(1, 2), c.q).baddbmm_(c.v, r.to(dtype).transpose(1, 2))
-        gk = gk.add_(y[:, None].to(dtype)) * features_grad(feature_map, c.raw_k, c.k)
+        gk = features_backward(feature_map, gk.add_(y[:, None].to(dtype)), c.raw_k, c.k)
         gv = torch.bmm(near.transpose(1, 2), above).baddbmm_(c.k, r.to(dtype))
         for x, part in ((dk, gk), (dv, gv)):
             x[:, span] = rearrange(part, "(b g) s d -> b s g d", g=k.shape[2])
@@ -294,7 +298,7 @@ def _forward_shapes(
 ) -> SixTensors:
     count = (k.shape[1] + chunk - 1) // chunk + 1 if save_states else 1
     s, z, top = (x.new_empty(count + (save_states and n == 2), *x.shape) for n, x in enumerate(start))
-    out, mass = v.new_empty(*q.shape[:3], v.shape[-1]), start[0].new_empty(*q.shape[:3], 1)
+    out, mass = v.new_empty(*q.shape[:3], v.shape[-1]), start[0].new_empty(*q.shape[:3], int(save_states))
     steep = k.new_empty((k.shape[1] + chunk - 1) // chunk * (feature_map == "exp"), dtype=torch.bool)
     return out, mass, s, z, top, steep
 
