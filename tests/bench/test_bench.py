@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import replace
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import pytest
 import torch
@@ -105,6 +105,27 @@ def test_what_a_call_left_behind_is_undone_before_the_next():
         return 1.0
 
     time_in_turn(works, None, clock, Rounds(3, 1.5), lambda: False)
+
+
+def test_what_follows_a_call_that_empties_the_caches_changes_from_round_to_round():
+    clock = FakeClock(dict.fromkeys("abcd", 1.0))
+    time_in_turn(fake_works(*"abcd"), None, clock, Rounds(11, 1e9), lambda: False)
+    timed = clock.order[4:]
+    rounds = [timed[i : i + 4] for i in range(0, len(timed), 4)]
+    assert all(sorted(names) == [*"abcd"] for names in rounds)
+    assert {second for names in rounds for first, second in pairwise(names) if first == "a"} == {*"bcd"}
+
+
+def test_a_short_call_runs_once_before_it_is_timed_several_times():
+    calls = []
+
+    def clock(run, count):
+        calls.append(count)
+        return 1e-3
+
+    work = Work(lambda: calls.append("run"), reset=lambda: calls.append("reset"))
+    time_in_turn({"a": work}, None, clock, Rounds(3, 1e9), lambda: False)
+    assert calls == [1, "reset", *["run", "reset", 5, "reset"] * 3]
 
 
 @pytest.mark.parametrize("calls", range(20))
@@ -319,10 +340,25 @@ def test_results_come_back_as_they_were_written(results, tmp_path):
     assert load_results(tmp_path / "a.json") == results
 
 
+def test_rows_that_took_turns_say_so_and_keep_every_round(results):
+    begun = {row.cell.group: row.began for row in results.rows}
+    assert all(row.began == begun[row.cell.group] > 0 for row in results.rows)
+    assert all(len(row.rounds) == row.repeats == 3 for row in results.rows)
+
+
+def test_a_file_of_version_1_is_read_without_the_seconds_of_its_rounds(results, tmp_path):
+    rows = tuple(replace(row, rounds=(), began=0) for row in results.rows)
+    save_results(tmp_path / "a.json", replace(results, rows=rows, version=1))
+    assert '"version": 1' in (tmp_path / "a.json").read_text()
+    assert load_results(tmp_path / "a.json") == replace(results, rows=rows)
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda text: text.replace('"version": 1', '"version": 99'), "version 99"),
+        (lambda text: text.replace('"version": 2', '"version": 99'), "version 99"),
+        (lambda text: text.replace('"rounds": [1.0, 1.0', '"rounds": [1.0', 1), "2 rounds, and repeats is 3"),
+        (lambda text: text.replace('"rounds": [1.0', '"rounds": [0.0', 1), "more than 0"),
         (lambda text: text.replace('"seconds": 1.0', '"seconds": NaN', 1), "NaN"),
         (lambda text: text.replace('"seconds": 1.0', '"seconds": 1e999', 1), "inf"),
         (lambda text: text.replace('"seconds": 1.0', '"seconds": -1.0', 1), "-1"),

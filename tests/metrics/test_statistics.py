@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhin.metrics.statistics import Interval, confidence_interval, fit_line, t_quantile
+from nhin.metrics.statistics import Interval, confidence_interval, fit_line, t_quantile, weigh_means
 
 numbers = st.floats(-100, 100)
 
@@ -73,3 +73,15 @@ def test_bent_points_fit_worse_than_straight_ones():
     assert straight.fit == pytest.approx(1.0)
     assert 0.9 < bent.fit < 0.99
     assert fit_line([1, 2, 3], [5.0, 5.0, 5.0]).fit == 1.0
+
+
+def test_a_difference_of_means_has_the_interval_of_welch():
+    x, y = [1.0, 2.0, 3.0], [11.0, 12.0, 13.0]
+    found = weigh_means([x, y], [-1.0, 1.0])
+    assert found.mean == 10.0
+    assert found.half_width == pytest.approx(
+        2.776445 * math.sqrt(2 / 3), rel=1e-6
+    )  # t of 4 degrees of freedom
+    assert weigh_means([x, [5.0] * 9], [1.0, 1.0]).half_width == confidence_interval(x).half_width
+    assert weigh_means([x, [5.0]], [1.0, 1.0]).half_width == math.inf
+    assert weigh_means([[5.0] * 3, y], [1.0, 0.0]) == Interval(5.0, 0.0)

@@ -70,6 +70,27 @@ def test_a_tie_goes_to_the_simpler_and_the_reason_names_the_other():
     assert answer(rows=overlapping).mechanism == "window"
 
 
+DRIFT = (1.0, 1.3, 0.8, 1.1, 0.9)  # of a machine: both that take turns are slowed alike
+
+
+def make_turns(name, factors, *, length=4096, began=7):
+    """Return a row whose interval is as wide as the drift."""
+    rounds = tuple(drift * factor for drift, factor in zip(DRIFT, factors, strict=True))
+    return replace(make_row(name, length, sorted(rounds)[2], noise=0.3), rounds=rounds, began=began)
+
+
+def test_two_that_took_turns_are_told_apart_by_their_rounds_where_their_intervals_overlap():
+    slow, fast = make_turns("linear", [1.12, 1.1, 1.14, 1.11, 1.13]), make_turns("linear-relu", [1.0] * 5)
+    assert answer(rows=[slow, fast]).mechanism == "linear-relu"
+    assert answer(rows=[replace(slow, began=8), fast]).mechanism == "linear"  # not in the same rounds
+    longer = [make_turns(row.cell.mechanism, row.rounds, length=16384, began=9) for row in (slow, fast)]
+    assert answer(8192, rows=[slow, fast, *longer]).mechanism == "linear-relu"
+    even = make_turns("linear", [1.1, 0.95, 1.12, 0.93, 1.08])
+    assert answer(rows=[even, fast]).mechanism == "linear"
+    close = make_turns("linear", [1.015] * 5)
+    assert answer(rows=[close, fast]).mechanism == "linear"  # 2%
+
+
 def test_what_does_not_fit_into_the_memory_is_never_named():
     sizes = {row.cell.mechanism: total_bytes(row) for row in ROWS if row.cell.length == 4096}
     for memory in sizes.values():
@@ -281,9 +302,9 @@ def test_bad_input_is_one_line(own, capsys, words, says):
 
 
 def test_a_file_of_measurements_that_is_damaged_is_refused(own, capsys):
-    own.write_text(own.read_text().replace('"version": 1', '"version": 2'))
+    own.write_text(own.read_text().replace('"version": 2', '"version": 3'))
     assert asked(own, "--length 4k --phase train") == 3
-    assert "version 2" in capsys.readouterr().err
+    assert "version 3" in capsys.readouterr().err
 
 
 def test_measure_adds_this_situation_to_the_users_file(own, capsys, monkeypatch):

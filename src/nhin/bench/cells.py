@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from nhin.attention.registry import MECHANISMS
 from nhin.bench.backends import BACKENDS
 from nhin.errors import UnknownName, UsageError
-from nhin.ranges import Range
+from nhin.ranges import Length, Range
 
 Phase = Literal["forward", "train", "prefill", "decode", "generate"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -17,6 +17,7 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 BASELINE, RECOMPUTE = "sdpa", "recompute"
 SIZE, LENGTH = Range(1, 1024), Range(1, 2**24)
 Share = Annotated[float | None, Range(0)]
+Seconds = Annotated[float, Range(above=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ class BenchRow:
         ratio_low: Lower end of its interval.
         ratio_high: Its upper end.
         repeats: Rounds.
+        rounds: The seconds of each; empty in files of version 1.
+        began: When the first began, in milliseconds since 1970; rows of one situation with the same number
+            took turns, so that their rounds can be compared one by one.
         peak_bytes: Peak memory besides queries, keys and values: outputs, gradients, cache and work.
         predicted_bytes: The same by the formula that the mechanism declares.
         flops: Floating-point operations of matrix products and fused kernels, as they ran.
@@ -90,6 +94,8 @@ class BenchRow:
     ratio_low: Share = None
     ratio_high: Share = None
     repeats: Annotated[int, Range(0)] = 0
+    rounds: Annotated[tuple[Seconds, ...], Length(0, 1000)] = ()
+    began: Annotated[int, Range(0)] = 0
     peak_bytes: Annotated[int | None, Range(0)] = None
     predicted_bytes: Annotated[int | None, Range(0)] = None
     flops: Share = None

@@ -3,8 +3,8 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from nhin.errors import DataError, NhinError, UsageError
 from nhin.files import read_json, write_atomic
 from nhin.ranges import Length, Range
 
-VERSION = 1
+VERSION, READABLE = 2, (1, 2)  # 1 lacks the seconds of each round
 _MAX_ROWS = 10**5
 
 
@@ -122,10 +122,14 @@ def write_rows(path: Path, tree: Mapping[str, Any], rows: Iterable[Mapping[str, 
 def _shorten(row: BenchRow) -> dict[str, object]:
     """Return a row as plain values, times with 5 digits."""
     return {
-        key: float(f"{value:.5g}") if isinstance(value, float) else value
+        key: tuple(map(_round, value)) if key == "rounds" else _round(value)
         for key, value in asdict(row).items()
-        if value not in (None, "", False)
+        if value not in (None, "", False, ())
     }
+
+
+def _round(value: object) -> object:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def load_results(path: Path) -> BenchResults:
@@ -134,22 +138,26 @@ def load_results(path: Path) -> BenchResults:
     Raises:
         DataError: The file cannot be read, is of another program or version, or holds what is no number.
     """
-    results = read_results(BenchResults, path, "nhin bench attention", VERSION)
+    results = read_results(BenchResults, path, "nhin bench attention", READABLE)
     for number, row in enumerate(results.rows):
         if (row.seconds is None) == (row.skipped is None) or row.seconds == 0:
             raise DataError(f"{path}: row {number} has neither a time nor a reason")
-    return results
+        if row.rounds and len(row.rounds) != row.repeats:
+            raise DataError(
+                f"{path}: row {number} has {len(row.rounds)} rounds, and repeats is {row.repeats}"
+            )
+    return replace(results, version=VERSION)
 
 
-def read_results(cls: type[R], path: Path, command: str, version: int) -> R:
-    """Read the results of a command; for the errors see ``load_results``."""
+def read_results(cls: type[R], path: Path, command: str, versions: Sequence[int]) -> R:
+    """Read the results of a command, of one of some versions; for the errors see ``load_results``."""
     tree = read_json(path, DataError)
     if not isinstance(tree, dict) or tree.get("format") != command:
         raise DataError(f"{path} is no file of {command}")
-    if tree.get("version") != version:
+    if tree.get("version") not in versions:
         raise DataError(
-            f"{path} is of version {str(tree.get('version'))[:20]}, and this nhin reads version {version}: "
-            f"measure again with {command}"
+            f"{path} is of version {str(tree.get('version'))[:20]}, and this nhin reads version "
+            f"{' and '.join(map(str, versions))}: measure again with {command}"
         )
     try:
         return from_dict(cls, tree, path.name)

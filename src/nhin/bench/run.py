@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -170,6 +171,7 @@ def _time_cells(
         works[cell.mechanism] = build_work(cell, inputs)
     baseline = BASELINE if BASELINE in works else None
     rounds = Rounds(bench.settings.repeats, min(_ROUNDS_SECONDS, _ROUNDS_SHARE * share))
+    began = time.time_ns() // 10**6
     times = time_in_turn(works, baseline, bench.clock, rounds, lambda: bench.stop() is not None)
     out = {}
     for cell in cells:
@@ -180,7 +182,8 @@ def _time_cells(
         seconds = bootstrap_median(timed.seconds)
         row = replace(
             rows[cell], seconds=seconds.value, low=seconds.low, high=seconds.high,
-            repeats=len(timed.seconds), sampled=works[cell.mechanism].sampled,
+            repeats=len(timed.seconds), rounds=tuple(timed.seconds), began=began,
+            sampled=works[cell.mechanism].sampled,
         )  # fmt: skip
         if baseline:
             ratios = [mine / its for mine, its in zip(timed.seconds, timed.baseline, strict=True)]

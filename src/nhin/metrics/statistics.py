@@ -51,11 +51,33 @@ class LinearFit:
 
 def confidence_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Return the mean of values and its confidence interval."""
-    mean, count = math.fsum(values) / len(values), len(values)
-    if count == 1:
-        return Interval(mean, math.inf)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    return Interval(mean, t_quantile(count - 1, confidence) * spread / math.sqrt(count))
+    return weigh_means([values], [1.0], confidence)
+
+
+def weigh_means(
+    samples: Sequence[Sequence[float]], weights: Sequence[float], confidence: float = CONFIDENCE
+) -> Interval:
+    """Return a weighted sum of the means of samples and its confidence interval.
+
+    Welch 1947, "The generalization of 'Student's' problem when several different population variances are
+    involved": the variances may differ.
+    """
+    means = [math.fsum(values) / len(values) for values in samples]
+    total = math.fsum(weight * mean for weight, mean in zip(weights, means, strict=True))
+    if any(len(values) == 1 for values in samples):
+        return Interval(total, math.inf)
+    parts = [
+        weight**2 * math.fsum((value - mean) ** 2 for value in values) / (len(values) * (len(values) - 1))
+        for weight, mean, values in zip(weights, means, samples, strict=True)
+    ]
+    variance = math.fsum(parts)
+    if not variance:
+        return Interval(total, 0.0)
+    spread = math.fsum(
+        (part / variance) ** 2 / (len(values) - 1) for part, values in zip(parts, samples, strict=True)
+    )
+    dof = int(1 / spread + 1e-9)  # rounded down, but for the error of the division
+    return Interval(total, t_quantile(dof, confidence) * math.sqrt(variance))
 
 
 def fit_line(xs: Sequence[float], ys: Sequence[float]) -> LinearFit:

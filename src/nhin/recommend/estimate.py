@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nhin.bench.cells import BenchRow
 from nhin.bench.growth import FITTED
-from nhin.metrics.statistics import fit_line
+from nhin.metrics.statistics import Interval, weigh_means
 
 Measure = Callable[[BenchRow], float | None]
 
@@ -17,6 +17,7 @@ class CostEstimate:
 
     Args:
         mechanism: Its name.
+        length: Where it would cost that.
         seconds: Of one call.
         ratio: To PyTorch's kernel; None where a row was not compared with it.
         low: Lower end of the ratio's interval, or of the seconds' where there is no ratio.
@@ -27,6 +28,7 @@ class CostEstimate:
     """
 
     mechanism: str
+    length: int
     seconds: float
     ratio: float | None
     low: float
@@ -36,7 +38,14 @@ class CostEstimate:
     rows: tuple[BenchRow, ...]
 
     def is_tied(self, other: "CostEstimate", margin: float = 0.02) -> bool:
-        """Return whether intervals overlap, or the costs differ by at most 2%."""
+        """Return whether the error of measurement, or 2%, is more than what the costs differ by.
+
+        Where both took turns, their rounds are compared one by one: what slowed both does not count.
+        Otherwise their intervals must overlap.
+        """
+        quotient = compare_rounds(self, other)
+        if quotient is not None:
+            return quotient.low <= 0 <= quotient.high or abs(quotient.mean) <= math.log1p(margin)
         one, two = (x.seconds if None in (self.ratio, other.ratio) else x.ratio or 0.0 for x in (self, other))
         return (self.low <= other.high and other.low <= self.high) or abs(one - two) <= margin * min(one, two)
 
@@ -67,6 +76,7 @@ def estimate_cost(rows: Sequence[BenchRow], how: str, length: int, has_ratios: b
     cost = seconds if ratio is None else ratio
     return CostEstimate(
         mechanism=rows[0].cell.mechanism,
+        length=length,
         seconds=seconds,
         ratio=ratio,
         low=cost * min((low for low, _ in spreads), default=1.0),
@@ -98,12 +108,33 @@ def choose_rows(curve: Sequence[BenchRow], length: int) -> tuple[list[BenchRow],
     return (list(curve[-FITTED:]) if below else list(curve[:2])), "extrapolated"
 
 
+def compare_rounds(one: CostEstimate, two: CostEstimate) -> Interval | None:
+    """Return the logarithm of the quotient of two costs; None where they did not take turns."""
+    pairs = list(zip(one.rows, two.rows, strict=False))
+    if len(one.rows) != len(two.rows) or not all(_took_turns(a, b) for a, b in pairs):
+        return None
+    quotients = [[math.log(x / y) for x, y in zip(a.rounds, b.rounds, strict=False)] for a, b in pairs]
+    return weigh_means(quotients, _weigh_lengths(one.rows, one.length))
+
+
+def _took_turns(one: BenchRow, two: BenchRow) -> bool:
+    same = one.cell.group == two.cell.group and one.began == two.began
+    return same and bool(one.rounds and two.rounds)
+
+
 def _interpolate(rows: Sequence[BenchRow], length: int, measure: Measure) -> float:
     """Return a measure at a length: on the line that fits its logarithm over that of the length."""
-    points = [(math.log2(row.cell.length), math.log2(max(measure(row) or 0.0, 1e-12))) for row in rows]
-    if len(points) == 1:
-        return 2 ** points[0][1]
-    fit = fit_line(*zip(*points, strict=True))
-    # Through the nearest point, so that a curve has no step where it begins to be extrapolated.
-    x, y = min(points, key=lambda point: abs(point[0] - math.log2(length)))
-    return 2 ** (y + fit.slope * (math.log2(length) - x))
+    weights = _weigh_lengths(rows, length)
+    logs = (math.log2(max(measure(row) or 0.0, 1e-12)) for row in rows)
+    return 2 ** math.fsum(weight * log for weight, log in zip(weights, logs, strict=True))
+
+
+def _weigh_lengths(rows: Sequence[BenchRow], length: int) -> list[float]:
+    """Return how much the logarithm of each row counts at a length, on the line that is fitted to all.
+
+    The line is moved through the nearest point: else a curve had a step where it begins to be extrapolated.
+    """
+    xs, x = [math.log2(row.cell.length) for row in rows], math.log2(length)
+    middle, near = math.fsum(xs) / len(xs), min(xs, key=lambda one: abs(one - x))
+    spread = math.fsum((one - middle) ** 2 for one in xs) or 1.0
+    return [(one == near) + (x - near) * (one - middle) / spread for one in xs]

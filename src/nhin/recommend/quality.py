@@ -134,7 +134,7 @@ def load_quality(path: Path) -> CompareResults:
         DataError: The file cannot be read, is of another program or version, or a row has neither an
             accuracy nor a reason.
     """
-    results = read_results(CompareResults, path, _COMMAND, VERSION)
+    results = read_results(CompareResults, path, _COMMAND, (VERSION,))
     for number, row in enumerate(results.rows):
         if (row.accuracy is None) == (row.skipped is None):
             raise DataError(f"{path}: row {number} has neither an accuracy nor a reason")
