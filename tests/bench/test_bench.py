@@ -125,7 +125,13 @@ def test_a_short_call_runs_once_before_it_is_timed_several_times():
 
     work = Work(lambda: calls.append("run"), reset=lambda: calls.append("reset"))
     time_in_turn({"a": work}, None, clock, Rounds(3, 1e9), lambda: False)
-    assert calls == [1, "reset", *["run", "reset", 5, "reset"] * 3]
+    assert calls == [1, "reset", 1, "reset", *["run", "reset", 5, "reset"] * 3]
+
+
+def test_a_slow_first_call_does_not_take_rounds_from_the_fast_ones_that_follow():
+    seconds = iter([9.0])
+    clock = lambda run, count: next(seconds, 0.1)  # noqa: E731
+    assert len(time_in_turn(fake_works("a"), None, clock, Rounds(7, 1.0), lambda: False)["a"].seconds) == 7
 
 
 @pytest.mark.parametrize("calls", range(20))

@@ -11,6 +11,7 @@ from nhin.bench.work import STEPS, Run, Work
 
 MIN_ROUNDS = 3
 _SAMPLE_SECONDS = 5e-3  # calls shorter than that are timed several at once
+_SHORT_SECONDS = 5e-2  # calls shorter than that warm up twice
 _BASELINE_AGE = 3.0  # the baseline runs again after so many times its own duration
 _RESAMPLES = 1000
 
@@ -65,6 +66,17 @@ def _time(run: Run, count: int, read: Callable[[], float], wait: Run) -> float:
     return (read() - begin) / count
 
 
+def _warm_up(work: Work, clock: Clock) -> tuple[int, float]:
+    """Return how many calls are timed at once, and the seconds that they take."""
+    seconds = clock(work.run, 1)
+    work.reset()
+    if seconds < _SHORT_SECONDS:  # without what only a first call sets up
+        seconds = clock(work.run, 1)
+        work.reset()
+    count = int(min(STEPS - 1, max(1, _SAMPLE_SECONDS / max(seconds, 1e-9))))
+    return count, seconds * count
+
+
 def time_in_turn(
     works: Mapping[str, Work], baseline: str | None, clock: Clock, rounds: Rounds, stop: Callable[[], bool]
 ) -> dict[str, TimedCalls]:
@@ -84,14 +96,11 @@ def time_in_turn(
         The times by name; without those that had fewer than 3 rounds when ``stop`` said yes.
     """
     counts: dict[str, int] = {}
-    left: dict[str, int] = {}
-    for name, work in works.items():  # warms up too
+    fastest: dict[str, float] = {}  # seconds of a round
+    for name, work in works.items():
         if stop():
             return {}
-        first = clock(work.run, 1)
-        counts[name] = int(min(STEPS - 1, max(1, _SAMPLE_SECONDS / max(first, 1e-9))))
-        left[name] = rounds.count(first * counts[name])
-        work.reset()
+        counts[name], fastest[name] = _warm_up(work, clock)
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in works}
     reference = age = 0.0
     order, shuffle = list(works), random.Random(0).shuffle
@@ -104,11 +113,14 @@ def time_in_turn(
         works[name].reset()
         return seconds
 
-    while any(left.values()) and not stop():
+    def has_rounds_left(name: str) -> bool:
+        return len(times[name][0]) < rounds.count(fastest[name])
+
+    while any(map(has_rounds_left, works)) and not stop():
         is_round_new = True
         shuffle(order)
         for name in order:
-            if not left[name]:
+            if not has_rounds_left(name):
                 continue
             if stop():
                 break
@@ -116,7 +128,7 @@ def time_in_turn(
                 reference, age, is_round_new = run(baseline), 0.0, False
             seconds = reference if name == baseline else run(name)
             age += seconds * counts[name]
-            left[name] -= 1
+            fastest[name] = min(fastest[name], seconds * counts[name])
             times[name][0].append(seconds * works[name].scale)
             times[name][1].append(reference * (works[baseline].scale if baseline else 1))
     return {name: TimedCalls(*both) for name, both in times.items() if len(both[0]) >= MIN_ROUNDS}
