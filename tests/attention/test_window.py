@@ -98,6 +98,25 @@ def test_a_window_sees_exactly_as_many_keys_as_it_says(width):
     assert seen[350] == 2 * width - 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [False, True])
+def test_tiles_that_lie_alike_are_answered_together_as_they_are_one_by_one(causal, dtype, monkeypatch):
+    monkeypatch.setattr(chunked, "CHUNK", 3)
+    inputs, together = draw(120, 120, dtype=dtype), []
+    attend_alike = sliced_tiles.attend_alike
+
+    def attend_and_count(inputs, out, log, tiles, bias):
+        together.append(len(tiles))
+        attend_alike(inputs, out, log, tiles, bias)
+
+    monkeypatch.setattr(sliced_tiles, "attend_alike", attend_and_count)
+    got = SlidingWindow(5)(*inputs, causal=causal)
+    assert max(together) == 16 and 30 < sum(together) < 40
+    monkeypatch.setattr(sliced_tiles, "group_alike", lambda tiles: ([tile] for tile in tiles))
+    want = SlidingWindow(5)(*inputs, causal=causal)
+    same(got, want, inputs)
+
+
 @bands
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("hiding", [False, True])

@@ -3,7 +3,7 @@
 The query heads of a group meet their shared keys in one product, so keys are never repeated.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nhin.attention.base import Keep, Keys, Queries
+from nhin.attention.fused_tiles import FUSED_TILES, attend_alike, group_alike, make_pair_bias
 from nhin.attention.masked_softmax import autocast_inputs
 from nhin.attention.tiled_softmax import LOG2E, Bias, Columns, Rows, Scores, TiledSoftmax
 from nhin.attention.tiles import Tile, TileBuilder, TiledPattern
@@ -22,6 +23,7 @@ CACHED = 2**18  # scores computed at a time: more would leave the cache between 
 
 Packed = Float[Tensor, "N E T D"]  # N batch x key heads, E query heads that share a key head
 PackedKeys = Float[Tensor, "N S D"]
+PackedLog = Float[Tensor, "N E T 1"]
 Hidden = Bool[Tensor, "N S"]
 MaskParts = tuple[tuple[slice, Bool[Tensor, "_ _"]], ...]  # columns, and the pairs hidden among them
 KeyRuns = tuple[slice, ...] | Int[Tensor, " L"]
@@ -94,9 +96,27 @@ class SlicedTiles:
 
     def tiles(self, *, backward: bool = False) -> Iterator["SlicedTile"]:
         """Yield each tile, as many heads at a time as the cache holds."""
+        yield from self._bind(self.pattern.tiles(replace(self.cut, backward=backward)))
+
+    def fuse(
+        self, q: Packed, k: PackedKeys, v: PackedKeys, out: Packed, log: PackedLog
+    ) -> Iterator["SlicedTile"]:
+        """Answer runs of tiles that lie alike by PyTorch's fused kernel, and return the others."""
+        can_fuse = self.hidden is None and self.device.type == "cpu"
+        left: list[Tile] = []
+        for run in group_alike(self.pattern.tiles(self.cut)):
+            bias = make_pair_bias(run[0], self.cut, log.dtype) if can_fuse and len(run) > 1 else None
+            if bias is None:
+                left += run
+                continue
+            for start in range(0, len(run), FUSED_TILES):
+                attend_alike((q, k, v), out, log, run[start : start + FUSED_TILES], bias)
+        return self._bind(left)
+
+    def _bind(self, pieces: Iterable[Tile]) -> Iterator["SlicedTile"]:
         n, each = self.heads
         known: dict[tuple, MaskParts] = {}
-        for piece in self.pattern.tiles(replace(self.cut, backward=backward)):
+        for piece in pieces:
             keys = index_keys(piece.keys, self.device)
             mask = mask_parts(piece, self.cut, self.device, known)
             scores = each * len(piece.rows) * sum(map(len, piece.keys))
@@ -224,12 +244,7 @@ def mask_parts(
     alike = tuple((run.start - first, len(run), run.step) for run in runs)
     key = piece.rule, len(piece.rows), piece.rows.step, skipped, alike
     if key not in known:
-        p = torch.tensor(piece.rows, device=device)[:, None] + (cut.keys - cut.queries)
-        s = torch.cat([torch.arange(run.start, run.stop, run.step, device=device) for run in runs])
-        size = p + 1 if cut.causal else torch.full_like(p, cut.keys)
-        hidden = s > p if cut.causal else torch.zeros(len(p), len(s), dtype=torch.bool, device=device)
-        hidden = hidden if piece.rule is None else hidden | ~piece.rule.mask(p, s, size)
-        known[key] = _around_clear(hidden, skipped)
+        known[key] = _around_clear(cut.hidden_pairs(piece, runs, device), skipped)
     return known[key]
 
 

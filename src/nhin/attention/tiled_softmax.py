@@ -19,7 +19,7 @@ gathers its rows by index brings its own ``BoundTile``.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -85,6 +85,10 @@ class TileSource(Protocol):
         """Return the tiles in order; the backward pass may have another."""
         ...
 
+    def fuse(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log: Tensor) -> Iterable[BoundTile]:
+        """Write the rows that a fused kernel answers, without a bias, and return the tiles of the others."""
+        ...
+
 
 class TiledSoftmax(torch.autograd.Function):
     """The output and its gradients, tile by tile; saves inputs, output and logsumexp, never weights."""
@@ -112,37 +116,30 @@ class TiledSoftmax(torch.autograd.Function):
 
 def forward(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, source: TileSource) -> tuple[Tensor, Log]:
     """Return the output, zeros where a row attends to nothing, and the logsumexp of each row."""
+    dtype, wide = q.dtype, torch.promote_types(q.dtype, torch.float32)
+    limits, scale = torch.finfo(wide), LOG2E * q.shape[-1] ** -0.5
+    out, log = torch.zeros_like(q), q.new_full((*q.shape[:-1], 1), limits.min, dtype=wide)
     with torch.autocast(q.device.type, enabled=False):
-        *_, (out, log) = merge_tiles(upcast(q), upcast(k), upcast(v), bias, source)
-        return out.to(q.dtype), log
-
-
-def merge_tiles(
-    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, source: TileSource
-) -> Iterator[tuple[Tensor, Log]]:
-    """Yield output and logsumexp before the first tile and after each: the same tensors, updated."""
-    limits, scale = torch.finfo(q.dtype), LOG2E * q.shape[-1] ** -0.5
-    out, log = torch.zeros_like(q), q.new_full((*q.shape[:-1], 1), limits.min)
-    yield out, log
-    for tile in source.tiles():
-        scores = torch.bmm(tile.rows(q) * scale, tile.keys(k).mT)
-        tile.adjust(scores, bias)
-        # A row that attends to nothing here has no maximum; against any number its weights are then zero.
-        top = scores.amax(-1, keepdim=True).clamp_min_(limits.min)
-        if tile.joins:
-            earlier = tile.rows(log)
-            top = torch.maximum(top, earlier)
-            share, carried = carry_over(tile.rows(out), earlier, top)
-            weights = scores.sub_(top).exp2_()
-            part, total = carried.baddbmm_(weights, tile.keys(v)), weights.sum(-1, keepdim=True).add_(share)
-        else:
-            weights = scores.sub_(top).exp2_()
-            part, total = torch.bmm(weights, tile.keys(v)), weights.sum(-1, keepdim=True)
-        part.div_(total.clamp_min_(limits.tiny))
-        part_log = total.log2_().add_(top)
-        tile.set_rows(out, part)
-        tile.set_rows(log, part_log)
-        yield out, log
+        for tile in source.fuse(q, k, v, out, log) if bias is None else source.tiles():
+            if not tile.whole:  # its rows are read and written again
+                q, k, v, out = (upcast(x) for x in (q, k, v, out))
+            scores = torch.bmm(upcast(tile.rows(q)) * scale, upcast(tile.keys(k)).mT)
+            tile.adjust(scores, bias)
+            # A row that attends to nothing here has no maximum; against any number its weights are then zero.
+            top = scores.amax(-1, keepdim=True).clamp_min_(limits.min)
+            values = upcast(tile.keys(v))
+            if tile.joins:
+                earlier = tile.rows(log)
+                top = torch.maximum(top, earlier)
+                share, carried = carry_over(tile.rows(out), earlier, top)
+                weights = scores.sub_(top).exp2_()
+                part, total = carried.baddbmm_(weights, values), weights.sum(-1, keepdim=True).add_(share)
+            else:
+                weights = scores.sub_(top).exp2_()
+                part, total = torch.bmm(weights, values), weights.sum(-1, keepdim=True)
+            tile.set_rows(out, part.div_(total.clamp_min_(limits.tiny)))
+            tile.set_rows(log, total.log2_().add_(top))
+        return out.to(dtype), log
 
 
 def carry_over(out: Rows, log: Log, top: Log) -> tuple[Log, Rows]:

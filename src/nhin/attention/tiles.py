@@ -11,6 +11,8 @@ from itertools import product
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from nhin.attention.masks import KeyPositions, PairMask, Pattern, QueryPositions
 
@@ -58,6 +60,16 @@ class TileBuilder:
         """Where queries stand; causally without those that stand before every key."""
         start = self.keys - self.queries
         return range(max(0, start) if self.causal else start, self.keys)
+
+    def hidden_pairs(
+        self, tile: Tile, spans: Sequence[range], device: torch.device
+    ) -> Bool[Tensor, "rows keys"]:
+        """Return which queries of a tile may not attend to which keys of ``spans``, its last stretches."""
+        p = torch.tensor(tile.rows, device=device)[:, None] + (self.keys - self.queries)
+        s = torch.cat([torch.arange(run.start, run.stop, run.step, device=device) for run in spans])
+        size = p + 1 if self.causal else torch.full_like(p, self.keys)
+        hidden = s > p if self.causal else torch.zeros(len(p), len(s), dtype=torch.bool, device=device)
+        return hidden if tile.rule is None else hidden | ~tile.rule.mask(p, s, size)
 
     def iter_blocks(self, block: int) -> Iterator[tuple[int, range]]:
         """Yield each block of places that has queries, and where these stand."""
