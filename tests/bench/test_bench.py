@@ -13,7 +13,7 @@ from nhin.bench import probe as probing
 from nhin.bench.backends import BACKENDS, BackendAttention, check_kernel
 from nhin.bench.cells import BASELINE, PHASES, RECOMPUTE, BenchCell, BenchGrid, BenchRow
 from nhin.bench.formulas import evaluate_formula, predict_bytes
-from nhin.bench.growth import exponents
+from nhin.bench.growth import exponents, fit_growth
 from nhin.bench.probe import Probe, ProbeLimits, probe_here
 from nhin.bench.recorder import OpRecorder
 from nhin.bench.report import format_bench_report, plot_bench
@@ -27,6 +27,7 @@ from nhin.bench.results import (
 from nhin.bench.run import BUDGET, INTERRUPTED, TOO_LONG, Bench, estimate_seconds, run_bench
 from nhin.bench.work import build_bench_mechanism, build_work, make_inputs
 from nhin.errors import DataError, UnknownName, UsageError
+from nhin.metrics.statistics import Interval
 
 GRID = BenchGrid(("softmax", "window"), ("forward", "decode"), (8, 16))
 
@@ -61,6 +62,17 @@ def fake_bench(settings=None, probe=lambda cell: Probe(1024, 2.0), stop=lambda: 
 def test_an_exponent_is_that_of_the_longest_lengths(power):
     rows = [row(n, 3.0 * n**power) for n in (4096, 1024, 2048)] + [row(16, 1e9)]
     assert list(exponents(rows).values()) == [pytest.approx(power)]
+
+
+def test_an_exponent_has_the_interval_that_the_rounds_give():
+    def at(length, *rounds):
+        return replace(row(length, float(length)), rounds=rounds, repeats=len(rounds))
+
+    exact = [at(n, *[float(n)] * 3) for n in (64, 128, 256)]
+    assert fit_growth(exact) == Interval(1.0, 0.0)
+    noisy = [at(64, 60.0, 64.0, 68.0), *exact[1:]]
+    assert 0 < fit_growth(noisy).half_width < fit_growth([at(64, 50.0, 64.0, 80.0), *exact[1:]]).half_width
+    assert fit_growth([row(64), *exact[1:]]).half_width == float("inf")  # of version 1
 
 
 def test_a_generation_that_is_sampled_costs_what_all_its_steps_would_where_they_cost_a_line():

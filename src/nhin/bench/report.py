@@ -1,5 +1,6 @@
 """The report of a benchmark: tables in Markdown, and log-log plots with the fitted exponents."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ def format_bench_report(results: BenchResults) -> str:
         "# Attention on this machine\n",
         _describe(results),
         "Milliseconds, in brackets the ratio to PyTorch's kernel (`sdpa`) with its 95% interval; the last "
-        "column is p of time that grows as length^p, fitted over the three longest lengths. `*`: a "
+        "column is p of time that grows as length^p, fitted over the three longest lengths, with the 95% "
+        "interval that the spread of the rounds gives. `*`: a "
         "generation whose steps were timed at eight lengths and summed.\n",
     ]
     for title, rows in _split_by_situation(results.rows):
@@ -76,7 +78,9 @@ def _format_times(rows: Sequence[BenchRow]) -> str:
 
     def last(curve: Sequence[BenchRow]) -> str:
         fit = fit_growth(curve)
-        return "" if fit is None else f"{fit.slope:.2f}"
+        if fit is None:
+            return ""
+        return f"{fit.mean:.2f}" + (f" ± {fit.half_width:.2f}" if math.isfinite(fit.half_width) else "")
 
     return _format_table(rows, cell, last, "p")
 
@@ -136,7 +140,7 @@ def plot_bench(results: BenchResults, format: str) -> bytes:
 def _plot_situation(axis: "Axes", title: str, rows: Sequence[BenchRow], names: Sequence[str]) -> None:
     for curve in group_curves(rows).values():
         number, fit = names.index(curve[0].cell.mechanism), fit_growth(curve)
-        label = names[number] + ("" if fit is None else f" {fit.slope:.2f}")
+        label = names[number] + ("" if fit is None else f" {fit.mean:.2f}")
         xs = [row.cell.length for row in curve]
         axis.plot(
             xs, [1e3 * (row.seconds or 0) for row in curve], label=label, linewidth=1, markersize=3.5,

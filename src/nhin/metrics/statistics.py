@@ -91,6 +91,13 @@ def fit_line(xs: Sequence[float], ys: Sequence[float]) -> LinearFit:
     return LinearFit(start, slope, 1 - residual / total if total else 1.0)
 
 
+def slope_weights(xs: Sequence[float]) -> list[float]:
+    """Return how much each value counts in the slope of ``fit_line``; zeros where all ``xs`` are equal."""
+    middle = math.fsum(xs) / len(xs)
+    spread = math.fsum((x - middle) ** 2 for x in xs) or 1.0
+    return [(x - middle) / spread for x in xs]
+
+
 def t_quantile(dof: int, confidence: float = CONFIDENCE) -> float:
     """Return the bound on the absolute value of Student's t for a confidence from 0 to less than 1."""
     low, high = 0.0, math.pi / 2

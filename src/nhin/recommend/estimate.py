@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nhin.bench.cells import BenchRow
 from nhin.bench.growth import FITTED
-from nhin.metrics.statistics import Interval, weigh_means
+from nhin.metrics.statistics import Interval, slope_weights, weigh_means
 
 Measure = Callable[[BenchRow], float | None]
 
@@ -135,6 +135,5 @@ def _weigh_lengths(rows: Sequence[BenchRow], length: int) -> list[float]:
     The line is moved through the nearest point: else a curve had a step where it begins to be extrapolated.
     """
     xs, x = [math.log2(row.cell.length) for row in rows], math.log2(length)
-    middle, near = math.fsum(xs) / len(xs), min(xs, key=lambda one: abs(one - x))
-    spread = math.fsum((one - middle) ** 2 for one in xs) or 1.0
-    return [(one == near) + (x - near) * (one - middle) / spread for one in xs]
+    near = min(xs, key=lambda one: abs(one - x))
+    return [(one == near) + (x - near) * weight for one, weight in zip(xs, slope_weights(xs), strict=True)]
