@@ -5,8 +5,9 @@
 
 A question is a length, a dtype, a phase and a memory, drawn with a fixed seed; the memory lies between
 what the least and twice what the most demanding mechanism needs. An answer is right if it is the fastest
-that fits, or tied with it, as the recommender defines a tie (docs/bench.md). The measurements at those lengths
-go to ``--held-out`` (``--resume`` uses and completes them), the verdict to benchmarks/recommend.json.
+that fits, or tied with it, as the recommender defines a tie (docs/bench.md). The measurements at those
+lengths go to ``--held-out`` (``--resume`` uses and completes them), the verdict to
+benchmarks/recommend.json.
 """
 
 import argparse

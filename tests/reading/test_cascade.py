@@ -1,8 +1,10 @@
 """Sure lines are read once, by the small network; those in doubt again, by the large one."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from nhin.reading.cascade import MAX_DOUBTFUL, CascadeRecognizer
 from nhin.reading.result import Recognition, Span
@@ -30,15 +32,59 @@ def test_the_large_network_reads_what_is_in_doubt_and_nothing_else():
     assert cascade.read([]) == []
 
 
-def test_one_doubtful_character_in_a_long_line_is_no_doubt_about_the_line():
-    def read(crops: Sequence[np.ndarray]) -> list[Recognition]:
-        letters = [Span("a", 0.3, 0, 1), *[Span("a", 0.999, 0, 1)] * (crops[0].shape[1] - 1)]
-        return [Recognition("a" * len(letters), 0.29, tuple(letters))]
+def spell(text: str, doubtful: Sequence[int] = (), width: float = 10.0) -> Recognition:
+    """Return a text, each character so wide, the letters at some places in doubt."""
+    chars = [
+        Span(char, 0.3 if i in doubtful else 0.99, i * width, (i + 1) * width) for i, char in enumerate(text)
+    ]
+    return Recognition(text, math.prod(char.confidence for char in chars), tuple(chars))
 
-    large = ListedRecognizer("large", {9: 0.5, 90: 0.5})
-    cascade = CascadeRecognizer(read, large.read)
-    texts = [cascade.read([np.zeros((8, width, 3), np.uint8)])[0].text for width in (9, 90)]
-    assert texts == ["large", "a" * 90]
+
+class WordReader:
+    """Reads every crop as the same text; records where in ``line`` each crop begins, and its width."""
+
+    def __init__(self, line: np.ndarray, answer: Recognition) -> None:
+        self.line, self.answer, self.seen = line, answer, list[tuple[int, int]]()
+
+    def read(self, crops: Sequence[np.ndarray]) -> list[Recognition]:
+        self.seen += [(int(crop[0, 0, 0]), crop.shape[1]) for crop in crops]
+        return [self.answer for _ in crops]
+
+
+def number_columns(width: int) -> np.ndarray:
+    return np.broadcast_to(np.arange(width, dtype=np.uint8)[None, :, None], (8, width, 3)).copy()
+
+
+def test_of_a_line_only_the_words_in_doubt_are_read_again():
+    crop, first = number_columns(150), spell("mot hai ba bon", doubtful=(1, 8))
+    words = WordReader(crop, spell("xyz", width=5))
+    whole = ListedRecognizer("whole", {})
+    result = CascadeRecognizer(lambda crops: [first], whole.read, words.read).read([crop])[0]
+    assert result.text == "xyz hai xyz bon"
+    assert sorted(words.seen) == [(0, 35), (75, 30)]
+    assert not whole.widths
+    places = [(char.left, char.right) for char in result.chars if char.text in "xyz"]
+    assert places == [(0, 5), (5, 10), (10, 15), (75, 80), (80, 85), (85, 90)]
+    sure = [char for char in result.chars if char.text not in "xyz"]
+    assert sure == [char for i, char in enumerate(first.chars) if i not in (0, 1, 2, 8, 9)]
+    assert result.confidence == pytest.approx(math.prod(char.confidence for char in result.chars))
+
+
+def test_neighbors_in_doubt_are_read_again_together_and_most_of_a_line_whole():
+    crop = number_columns(150)
+    for doubtful, seen, whole_seen in (((8, 12), [(75, 75)], []), ((0, 5, 8), [], [150])):
+        words, whole = WordReader(crop, spell("xyz")), ListedRecognizer("whole", {150: 0.9})
+        first = spell("mot hai ba bon", doubtful)
+        CascadeRecognizer(lambda crops, first=first: [first], whole.read, words.read).read([crop])
+        assert words.seen == seen
+        assert whole.widths == whole_seen
+
+
+def test_a_word_that_seems_blank_alone_stays_as_it_was():
+    crop, first = number_columns(150), spell("mot hai ba bon", doubtful=(1,))
+    words = WordReader(crop, Recognition("", 0.0))
+    result = CascadeRecognizer(lambda crops: [first], words.read, words.read).read([crop])[0]
+    assert result == first
 
 
 def test_of_very_many_doubtful_lines_the_longest_are_read_again():

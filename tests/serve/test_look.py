@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
@@ -37,6 +37,17 @@ def draw(width=120, height=40):
     return file.getvalue()
 
 
+def draw_long_line():
+    """Return a PNG of a line of words, 20 times as wide as high or more."""
+    font = ImageFont.load_default(28)
+    text = " ".join(["sach vo but muc ban ghe"] * 4)
+    picture = Image.new("L", (round(font.getlength(text)) + 20, 40), 255)
+    ImageDraw.Draw(picture).text((10, 2), text, 0, font)
+    assert picture.width > 20 * picture.height
+    picture.save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
+
+
 def look(worker, data, text="nhìn"):
     answer, arrays = worker.handle({"job": "look", "query": {"text": text}}, [np.frombuffer(data, np.uint8)])
     return answer, json.loads(arrays[0].tobytes()) if arrays else None
@@ -55,7 +66,7 @@ def test_each_character_and_the_end_have_weights_whose_sum_is_one(worker):
 
 
 def test_a_long_line_has_parts_from_left_to_right(worker):
-    _, tree = look(worker, draw(1600))
+    _, tree = look(worker, draw_long_line())
     starts = [part["left"] for part in tree["parts"]]
     assert len(starts) > 1
     assert starts == sorted(starts)

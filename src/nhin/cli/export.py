@@ -10,6 +10,9 @@ from nhin.errors import UsageError
 from nhin.ranges import Range
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from nhin.data.images.datasets import Crop
     from nhin.reading.recognizer import Recognizer
 
@@ -24,6 +27,7 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
     crops: Annotated[int | None, Range(1, 10**6)] = None,
     last: bool = False,
     whole: bool = False,
+    int8: bool = False,
     format: Literal["auto", "gpt2", "llama", "qwen2", "qwen3"] | None = None,
 ) -> int:
     """Export a reader's checkpoint to the ONNX pair that reading uses, or a language model to a folder.
@@ -41,30 +45,41 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
         crops: Readers: number of crops to compare on; 64 when not given.
         last: Readers and detectors: export the last weights instead of their moving average.
         whole: Readers: store weights in single precision, twice as large.
+        int8: Readers: let the encoder compute with integers of eight bits, which is faster and half as large.
+            The checkpoint may also be the name of weights that come with nhin. What the integers stand for is
+            measured on the crops; 256 are rendered when neither --data nor --crops is given.
         format: Language models: gpt2 has layer norms and learned positions, llama RMS norms, rotary positions
             and SwiGLU, qwen2 also biases of queries, keys and values, qwen3 norms of queries and keys; auto,
             the default, takes the one that fits.
     """
     from nhin.detection.recipe import is_detector_run
     from nhin.lm.run_dir import is_run
+    from nhin.reading.onnx_model import bundled_models
     from nhin.seq2seq.run_dir import is_seq2seq_run
 
+    readers = {"data": data, "crops": crops, "whole": whole or None, "int8": int8 or None}
     if is_run(checkpoint):
-        options = {"name": name, "data": data, "crops": crops, "last": last or None, "whole": whole or None}
+        options = {"name": name, "last": last or None, **readers}
         refuse_options(str(checkpoint), "a language model", "a reader", **options)
         return _export_language_model(checkpoint, out, format or "auto")
     if is_detector_run(checkpoint):
-        options = {"name": name, "data": data, "crops": crops, "whole": whole or None, "format": format}
+        options = {"name": name, "format": format, **readers}
         refuse_options(str(checkpoint), "a line detector", "another model", **options)
         return _export_detector(checkpoint, out, not last)
     if is_seq2seq_run(checkpoint):
-        options = {"data": data, "crops": crops, "last": last or None, "whole": whole or None}
-        options["format"] = format
+        options = {"last": last or None, "format": format, **readers}
         refuse_options(str(checkpoint), "an encoder-decoder model", "another model", **options)
         return _export_seq2seq(checkpoint, out, name)
     if format is not None:
         raise UsageError(f"--format is for a language model, and there is none in {checkpoint}")
-    return _export_reader(checkpoint, out, name, data, 64 if crops is None else crops, not last, not whole)
+    if str(checkpoint) in bundled_models():
+        options = {"name": name, "last": last or None, "whole": whole or None}
+        refuse_options(str(checkpoint), "exported already", "a checkpoint", **options)
+        if not int8:
+            raise UsageError(f"{checkpoint} is exported already; --int8 would change its arithmetic")
+        return _quantize(checkpoint, out, data, crops)
+    _export_reader(checkpoint, out, name, data, 64 if crops is None else crops, not last, not whole)
+    return _quantize(out, out, data, crops) if int8 else 0
 
 
 def _export_language_model(checkpoint: Path, out: Path, format: str) -> int:
@@ -101,23 +116,20 @@ def _export_seq2seq(checkpoint: Path, out: Path, name: str | None) -> int:
 
 def _export_reader(
     checkpoint: Path, out: Path, name: str | None, data: Path | None, crops: int, use_ema: bool, half: bool
-) -> int:
+) -> None:
     from nhin.config import to_dict
     from nhin.data.images.datasets import open_crops
     from nhin.ocr.export import export as write
-    from nhin.ocr.export import sample_crops
     from nhin.ocr.recipe import load_model
     from nhin.training.run_dir import find_checkpoint
 
     model, charset, recipe = load_model(find_checkpoint(checkpoint), use_ema=use_ema)
     labeled = open_crops(data) if data else ()
-    count = min(crops, len(labeled))
-    pictures = [labeled[i * len(labeled) // count].picture for i in range(count)] or sample_crops(crops)
     result = write(
         model,
         charset,
         out,
-        pictures,
+        _choose_pictures(labeled, crops),
         half=half,
         notes={"name": name or out.name, "recipe": to_dict(recipe)},
         measure=(lambda reader: _measure(reader, labeled, data)) if data else None,
@@ -126,7 +138,31 @@ def _export_reader(
         f"{out}: {result.size / 2**20:.1f} MiB; {result.crops} crops read as torch reads them, "
         f"confidence apart by {result.max_difference:.1e} at most\n"
     )
+
+
+def _quantize(source: Path, out: Path, data: Path | None, crops: int | None) -> int:
+    from nhin.data.images.datasets import open_crops
+    from nhin.ocr.quantize import SURE, quantize
+    from nhin.reading.onnx_model import locate_model
+
+    pictures = _choose_pictures(open_crops(data) if data else (), 256 if crops is None else crops)
+    with locate_model(source) as folder:
+        result = quantize(folder, out, pictures)
+    sys.stdout.write(
+        f"{out}: {result.size / 2**20:.1f} MiB with integers of eight bits; {result.same} of {result.crops} "
+        f"crops are read as before, of those that were read with a confidence of at least {SURE:g}\n"
+    )
     return 0
+
+
+def _choose_pictures(labeled: "Sequence[Crop]", count: int) -> "list[NDArray[np.uint8]]":
+    """Return so many crops, taken evenly, or rendered ones where there are none."""
+    from nhin.ocr.export import sample_crops
+
+    if not labeled:
+        return sample_crops(count)
+    count = min(count, len(labeled))
+    return [labeled[i * len(labeled) // count].picture for i in range(count)]
 
 
 def _measure(reader: "Recognizer", crops: "Sequence[Crop]", data: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _MIN_RANGE = 24.0
+_DIAGONAL = 3**0.5
+"""The length of a step of one in all three channels, the axis of a gray picture."""
 _BINS = 2048
 
 
@@ -44,16 +46,31 @@ def ink_channel(picture: Pixels) -> Pixels:
     """
     import cv2
 
+    if picture.ndim == 2:
+        return _stretch_gray(picture, _MIN_RANGE)
+    red, green, blue = cv2.split(picture)
+    if np.array_equal(red, green) and np.array_equal(green, blue):
+        return _stretch_gray(np.asarray(red, np.uint8), _MIN_RANGE / _DIAGONAL)
     flat = picture.astype(np.float32)
-    if picture.ndim > 2:
-        colors, mean = flat.reshape(-1, 3), np.array(cv2.mean(picture)[:3])
-        axis = np.linalg.eigh(colors.T @ colors - len(colors) * np.outer(mean, mean))[1][:, -1]
-        # The sign of an eigenvector is arbitrary, so brightness decides it.
-        axis = axis if axis @ _LUMINANCE >= 0 else -axis
-        flat = np.asarray(cv2.transform(flat, axis[None].astype(np.float32)), np.float32)
+    colors, mean = flat.reshape(-1, 3), np.array(cv2.mean(picture)[:3])
+    axis = np.linalg.eigh(colors.T @ colors - len(colors) * np.outer(mean, mean))[1][:, -1]
+    # The sign of an eigenvector is arbitrary, so brightness decides it.
+    axis = axis if axis @ _LUMINANCE >= 0 else -axis
+    flat = np.asarray(cv2.transform(flat, axis[None].astype(np.float32)), np.float32)
     low, high = _find_range(flat)
     gain = 255.0 / max(float(high - low), _MIN_RANGE)
     return np.clip((flat - (low + high) / 2) * gain + 127.5, 0, 255).astype(np.uint8)
+
+
+def _stretch_gray(picture: Pixels, min_range: float) -> Pixels:
+    """Stretch the contrast of one channel: it has 256 values, so a table of them says all."""
+    import cv2
+
+    total = cv2.calcHist([picture], [0], None, [256], [0, 256]).cumsum()
+    low, high = np.searchsorted(total, (0.01 * total[-1], 0.99 * total[-1])).tolist()
+    gain = 255.0 / max(high - low, min_range)
+    table = np.clip((np.arange(256) - (low + high) / 2) * gain + 127.5, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(picture, table), np.uint8)
 
 
 def _find_range(values: NDArray[np.float32]) -> tuple[float, float]:

@@ -1,10 +1,14 @@
-"""Read the lines of a page with a small network, and those in doubt again with a large one."""
+"""Read the lines of a page with a small network, and what is in doubt again with a large one.
 
-from collections.abc import Callable, Sequence
+Of a line with several words only those in doubt are read again, as crops of their own.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 
 from nhin.image.preprocess import Pixels
-from nhin.reading.result import Recognition
-from nhin.reading.rotation import mean_confidence
+from nhin.reading.result import Recognition, Span
 
 ReadCrops = Callable[[Sequence[Pixels]], list[Recognition]]
 """Reads crops (height x width x 3, RGB, or height x width); see ``Recognizer.read``."""
@@ -15,8 +19,10 @@ network invents a letter or two more easily than a line."""
 SHORT = 3
 MAX_DOUBTFUL = 300
 """Lines of a page that are read again at most, the longest ones: the time that a picture takes is bounded."""
-SURE = 0.98
-"""Mean confidence of its characters from which it is not: in a long line one of them is always in doubt."""
+LETTER_DOUBT = 0.8
+"""Confidence of a letter of such a line below which its word is read again."""
+_LARGEST_PART = 0.6
+"""Share of a line from which it is read again whole."""
 
 
 class CascadeRecognizer:
@@ -25,23 +31,80 @@ class CascadeRecognizer:
     Args:
         small: Reads every crop.
         large: Reads those in doubt again.
+        large_for_words: Reads the words in doubt of a line that is not; by default ``large``.
     """
 
-    def __init__(self, small: ReadCrops, large: ReadCrops) -> None:
-        self.small, self.large = small, large
+    def __init__(self, small: ReadCrops, large: ReadCrops, large_for_words: ReadCrops | None = None) -> None:
+        self.small, self.large, self.large_for_words = small, large, large_for_words or large
 
     def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
         """Return one answer per crop."""
         recognitions = self.small(crops)
         doubtful = [i for i, first in enumerate(recognitions) if _is_doubtful(first)]
         doubtful = sorted(doubtful, key=lambda i: -len(recognitions[i].text))[:MAX_DOUBTFUL]
-        if doubtful:
-            for i, second in zip(doubtful, self.large([crops[i] for i in doubtful]), strict=True):
+        parts = {i: _find_parts(recognitions[i], crops[i].shape[1]) for i in doubtful}
+        whole = [i for i in doubtful if not parts[i]]
+        if whole:
+            for i, second in zip(whole, self.large([crops[i] for i in whole]), strict=True):
                 recognitions[i] = second
+        # From the right, so that the places of what is still to be replaced stay.
+        cut = [(i, part) for i in doubtful for part in reversed(parts[i])]
+        if cut:
+            again = self.large_for_words([crops[i][:, part.left : part.right] for i, part in cut])
+            for (i, part), second in zip(cut, again, strict=True):
+                recognitions[i] = _replace_part(recognitions[i], part, second)
         return recognitions
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Neighboring words of a line: their columns, and the characters that these show."""
+
+    left: int
+    right: int
+    start: int
+    stop: int
+
+
+def _find_parts(first: Recognition, width: int) -> list[_Part]:
+    """Return the words in doubt of a line, from left to right; none if it is to be read again whole."""
+    parts: list[_Part] = []
+    chars = first.chars if not first.rotation else ()
+    for start, stop in _find_words(chars):
+        if min(char.confidence for char in chars[start:stop]) < LETTER_DOUBT:
+            # Half of the spaces around it, where there are any.
+            left = _middle(chars[start - 1]) if start else 0
+            right = _middle(chars[stop]) if stop < len(chars) else width
+            if parts and parts[-1].stop == start - 1:
+                parts[-1] = replace(parts[-1], right=right, stop=stop)
+            else:
+                parts.append(_Part(left, right, start, stop))
+    widths = [part.right - part.left for part in parts]
+    return [] if sum(widths) > _LARGEST_PART * width or min(widths, default=0) < 2 else parts
+
+
+def _find_words(chars: Sequence[Span]) -> Iterator[tuple[int, int]]:
+    """Yield where each word starts and stops."""
+    spaces = [i for i, char in enumerate(chars) if char.text == " "]
+    for start, stop in zip([0, *(i + 1 for i in spaces)], [*spaces, len(chars)], strict=True):
+        if stop > start:
+            yield start, stop
+
+
+def _middle(space: Span) -> int:
+    return round((space.left + space.right) / 2)
+
+
+def _replace_part(first: Recognition, part: _Part, second: Recognition) -> Recognition:
+    """Return a line in which a part was read again; what then seems blank stays as it was."""
+    if not second.text or second.rotation:
+        return first
+    new = (replace(char, left=char.left + part.left, right=char.right + part.left) for char in second.chars)
+    chars = (*first.chars[: part.start], *new, *first.chars[part.stop :])
+    return Recognition("".join(c.text for c in chars), prod(c.confidence for c in chars), chars)
 
 
 def _is_doubtful(first: Recognition) -> bool:
     if len(first.text) <= SHORT:
         return first.confidence < SHORT_DOUBT
-    return first.confidence < DOUBT and mean_confidence(first) < SURE
+    return first.confidence < DOUBT

@@ -104,8 +104,9 @@ def _find_gaps(number: int, line: LineShape, crop: LineCrop, rules: Sequence[flo
         is_filled[max(0, round(column - thick)) : max(0, round(column + thick) + 1)] = False
     filled = np.flatnonzero(is_filled)
     row = float(down @ line.center.mean(0))
+    is_wide = (np.diff(filled) - 1) * step >= _MIN_RULED * line.height
     gaps = []
-    for left, right in zip((filled[:-1] + 1).tolist(), filled[1:].tolist(), strict=True):
+    for left, right in zip((filled[:-1] + 1)[is_wide].tolist(), filled[1:][is_wide].tolist(), strict=True):
         has_rule = any(left < column < right for column in columns)
         if (right - left) * step >= (_MIN_RULED if has_rule else _MIN_GAP) * line.height:
             gaps.append(_Gap(number, start + left * step, start + right * step, row, has_rule=has_rule))

@@ -1,5 +1,6 @@
 """Crop a detected line: upright, straightened, and taken in to its ink; and map the result back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -40,12 +41,15 @@ class LineCrop:
 
     def box(self, left: float | None = None, right: float | None = None) -> Box:
         """Return the corners in the picture of the columns from ``left`` to ``right``; by default of all."""
-        ends = [0.0 if left is None else left, float(self.pixels.shape[1]) if right is None else right]
-        high, low = (self._find(ends, edge) for edge in (self.top, self.bottom))
-        first, second, third, fourth = (
-            (round(float(x), 2), round(float(y), 2)) for x, y in (high[0], high[1], low[1], low[0])
-        )
-        return first, second, third, fourth
+        ends = 0.0 if left is None else left, float(self.pixels.shape[1]) if right is None else right
+        return self.boxes([ends])[0]
+
+    def boxes(self, spans: Sequence[tuple[float, float]]) -> list[Box]:
+        """Return the corners in the picture of the columns of each span, from its left to its right."""
+        ends = np.array(spans, np.float64).reshape(-1)
+        high, low = (self._find(ends, edge).reshape(-1, 2, 2) for edge in (self.top, self.bottom))
+        corners = np.round(np.concatenate([high, low[:, ::-1]], 1), 2).tolist()
+        return [(tuple(a), tuple(b), tuple(c), tuple(d)) for a, b, c, d in corners]
 
     def trim(self, top: int, bottom: int, left: int, right: int) -> "LineCrop":
         """Return a part of the crop."""
@@ -79,7 +83,10 @@ class LineCrop:
 def locate_line(crop: LineCrop, recognition: Recognition) -> Line:
     """Map the recognition of a crop to the picture; boxes begin at the top left of the text."""
     crop = crop.rotate(recognition.rotation)
-    chars = tuple(Char(c.text, c.confidence, crop.box(c.left, c.right)) for c in recognition.chars)
+    boxes = crop.boxes([(char.left, char.right) for char in recognition.chars])
+    chars = tuple(
+        Char(char.text, char.confidence, box) for char, box in zip(recognition.chars, boxes, strict=True)
+    )
     return Line(recognition.text, recognition.confidence, crop.box(), chars, recognition.alternatives)
 
 

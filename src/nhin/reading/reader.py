@@ -26,7 +26,7 @@ from nhin.reading.load_once import LoadOnce
 from nhin.reading.onnx_model import DEFAULT_MODEL, DEFAULT_THREADS, SMALL_MODEL, load_recognizer
 from nhin.reading.read_many import NamedSource, iter_documents
 from nhin.reading.reading import Document, Reading
-from nhin.reading.recognizer import DEFAULT_MODE, MODES, Mode
+from nhin.reading.recognizer import DEFAULT_MODE, MODES, Mode, Recognizer
 from nhin.reading.result import Char, Line, Recognition
 from nhin.reading.text_limit import choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
@@ -131,7 +131,17 @@ class Reader:
 
         small = self._load_recognizer(SMALL_MODEL, "both")
         # The large one is loaded when the first doubt comes up.
-        return CascadeRecognizer(small.read, lambda crops: self.recognizer.read(crops))
+        return CascadeRecognizer(
+            small.read,
+            lambda crops: self.recognizer.read(crops),
+            lambda crops: self._word_recognizer.read(crops),
+        )
+
+    @LoadOnce
+    def _word_recognizer(self) -> RecognizerProtocol:
+        """The large network for words of lines: several views, which help with signs, do not there."""
+        large = self.recognizer
+        return large.use_mode("both") if isinstance(large, Recognizer) else large
 
     @LoadOnce
     def detector(self) -> DetectorProtocol:

@@ -79,11 +79,16 @@ class Recognizer:
         if mode not in MODES:
             raise UnknownName("reading mode", mode, MODES)
         self.model, self.charset, self.height, self.mode = model, charset, height, mode
-        self.calibration = (calibrations or {}).get(mode)
-        known = temperatures or {}
+        self.calibrations, self.temperatures = calibrations or {}, temperatures or {}
+        self.calibration = self.calibrations.get(mode)
+        known = self.temperatures
         self.temperature = known.get(mode, known.get("both", 1.0) if mode == "beam" else 1.0)
         self.long_lines = LongLineReader(model, charset, height, mode, self.temperature)
         self.ranker = CandidateRanker(model, charset, height, prior) if mode == "beam" else None
+
+    def use_mode(self, mode: str) -> "Recognizer":
+        """Return a recognizer with the same network and another mode, but ``beam``."""
+        return Recognizer(self.model, self.charset, self.height, mode, self.temperatures, self.calibrations)
 
     def read(self, crops: Sequence[Pixels]) -> list[Recognition]:
         """Read crops (height x width x 3, RGB, or height x width).
