@@ -212,6 +212,17 @@ def test_a_budget_is_shared_out_among_all_cells_and_what_needs_several_shares_wa
     assert all(r.skipped is None for r in again)
 
 
+def test_where_the_time_has_no_room_for_all_the_slowest_are_left_out_and_the_others_have_their_rounds():
+    seconds = {"sdpa": 2.0, "softmax": 9.0, "window": 0.1, "linear": 0.1}
+    grid = replace(GRID, mechanisms=("softmax", "window", "linear"), phases=("forward",), lengths=(8,))
+    bench = replace(
+        fake_bench(probe=lambda cell: Probe(1024, 2.0, seconds=seconds[cell.mechanism])),
+        time_left=lambda: 12.0,
+    )
+    rows = {r.cell.mechanism: r.skipped for r in run_bench(replace(grid, dtypes=("float32",)), bench)}
+    assert rows == {"sdpa": None, "softmax": TOO_LONG, "window": None, "linear": None}
+
+
 def test_a_budget_or_ctrl_c_keeps_what_is_done_and_a_resumed_run_measures_only_the_rest():
     for reason in (BUDGET, INTERRUPTED):
         seen, probed = [], []

@@ -24,7 +24,7 @@ import torch
 from nhin.bench.backends import check_kernel
 from nhin.bench.cells import RECOMPUTE, BenchCell
 from nhin.bench.recorder import OpRecorder
-from nhin.bench.work import build_work, make_inputs
+from nhin.bench.work import build_work, make_inputs, sampling_scale
 from nhin.errors import NhinError, ProcessError
 
 _WARM_LENGTH = 16
@@ -42,12 +42,13 @@ class ProbeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one call of a cell needs; ``error`` says why it cannot be run."""
+    """What one call of a cell needs; ``seconds`` on the clock, ``error`` says why it cannot be run."""
 
     peak_bytes: int | None = None
     flops: float = 0.0
     kernel: str = ""
     error: str | None = None
+    seconds: float = 0.0
 
 
 def probe_here(cell: BenchCell) -> Probe:
@@ -73,18 +74,21 @@ def _probe(cell: BenchCell) -> Probe:
     before = _current_bytes(cell.device)
     work = build_work(held, inputs)
     _reset_peak(cell.device)
+    began = time.perf_counter()
     with OpRecorder() as ops:
         result = work.run()
         peak = _peak_bytes(cell.device)
     del result
     if is_cached:
         work = build_work(cell, inputs, whole=0)
+        began = time.perf_counter()
         with OpRecorder() as ops:
             work.run()
+    seconds = (time.perf_counter() - began) * work.scale / sampling_scale(cell)
     kernel = " ".join(ops.kernels) or ("math" if cell.mechanism.startswith("sdpa") else "")
     check_kernel(cell.mechanism, kernel)
     used = None if peak is None or before is None else max(0, peak - before)
-    return Probe(used, ops.flops * work.scale, kernel)
+    return Probe(used, ops.flops * work.scale, kernel, seconds=seconds)
 
 
 def _current_bytes(device: str) -> int | None:

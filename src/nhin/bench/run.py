@@ -83,42 +83,68 @@ def measure_group(
         share: Seconds of the budget for each cell.
     """
     rows: dict[BenchCell, BenchRow] = {}
+    seconds: dict[BenchCell, float] = {}
     for cell in group:
-        rows[cell] = _probe_cell(cell, bench, known, share)
+        rows[cell], seconds[cell] = _probe_cell(cell, bench, known, share)
     runnable = [cell for cell in group if rows[cell].skipped is None]
+    for cell in _find_too_long(runnable, seconds, bench.time_left()):
+        rows[cell] = replace(rows[cell], skipped=TOO_LONG)
+        runnable.remove(cell)
     for part in _split_by_memory(runnable, rows, bench.settings.max_bytes):
         for cell, row in _time_cells(part, bench, rows, share).items():
             rows[cell] = row
     return [rows[cell] for cell in group]
 
 
-def _probe_cell(cell: BenchCell, bench: Bench, known: Sequence[BenchRow], share: float) -> BenchRow:
-    """Return a row with memory and operations, or with the reason why the cell cannot be timed."""
+def _find_too_long(
+    cells: Sequence[BenchCell], seconds: Mapping[BenchCell, float], time_left: float
+) -> list[BenchCell]:
+    """Return those that the time left has no room for: the slowest, but for the baseline.
+
+    Rounds are shared by all, so that without this one slow call could keep all others from having three.
+    """
+    too_long = []
+    for cell in sorted(cells, key=lambda cell: (cell.mechanism != BASELINE, seconds[cell])):
+        time_left -= (_CALLS - 1) * seconds[cell]
+        if time_left < 0:
+            time_left += (_CALLS - 1) * seconds[cell]
+            too_long.append(cell)
+    return too_long
+
+
+def _probe_cell(
+    cell: BenchCell, bench: Bench, known: Sequence[BenchRow], share: float
+) -> tuple[BenchRow, float]:
+    """Return a row with memory and operations, or with the reason why the cell cannot be timed.
+
+    And the seconds of a call, zero where it was not made.
+    """
     row = BenchRow(cell, date=datetime.datetime.now(datetime.UTC).date().isoformat())
     reason = bench.stop()
     if reason:
-        return replace(row, skipped=reason)
+        return replace(row, skipped=reason), 0.0
     try:
         mechanism = build_bench_mechanism(replace(cell, device="cpu"))
         check_phase(mechanism, cell)
         row = replace(row, predicted_bytes=predict_bytes(mechanism, cell))
     except NhinError as why:
-        return replace(row, skipped=str(why))
+        return replace(row, skipped=str(why)), 0.0
     need, allowed = row.predicted_bytes or 0, bench.settings.max_bytes
     if need + input_bytes(cell) > allowed:
-        return replace(
-            row, skipped=f"needs about {format_bytes(need)} of the {format_bytes(allowed)} allowed"
-        )
+        reason = f"needs about {format_bytes(need)} of the {format_bytes(allowed)} allowed"
+        return replace(row, skipped=reason), 0.0
     seconds = estimate_seconds([other for other in known if other.cell.curve == cell.curve], cell.length)
     seconds /= sampling_scale(cell)
     if seconds > bench.settings.max_seconds:
-        return replace(row, skipped=f"takes about {seconds:.0f} s, over {bench.settings.max_seconds:g} s")
+        reason = f"takes about {seconds:.0f} s, over {bench.settings.max_seconds:g} s"
+        return replace(row, skipped=reason), 0.0
     if seconds * _CALLS > _MOST_SHARES * share:
-        return replace(row, skipped=TOO_LONG)
+        return replace(row, skipped=TOO_LONG), 0.0
     probe = bench.probe(cell)
     if probe.error:
-        return replace(row, skipped=probe.error)
-    return replace(row, peak_bytes=probe.peak_bytes, flops=probe.flops, kernel=probe.kernel)
+        return replace(row, skipped=probe.error), 0.0
+    row = replace(row, peak_bytes=probe.peak_bytes, flops=probe.flops, kernel=probe.kernel)
+    return row, probe.seconds
 
 
 def input_bytes(cell: BenchCell) -> int:
