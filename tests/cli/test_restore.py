@@ -65,9 +65,9 @@ def test_a_failure_in_place_leaves_the_file(run, tmp_path, monkeypatch):
 
 
 def test_a_text_of_ones_own_is_counted_too(run, tmp_path):
-    (tmp_path / "own.txt").write_text("quằn quại\n" * 5, encoding="utf-8")
-    assert run(stdin=b"quan quai")[1] != "quằn quại".encode()
-    assert run("--text", tmp_path / "own.txt", stdin=b"quan quai")[1] == "quằn quại".encode()
+    (tmp_path / "own.txt").write_text("tỏi đỉ hóc\n" * 50, encoding="utf-8")
+    assert run(stdin=b"toi di hoc")[1] == "tôi đi học".encode()
+    assert run("--text", tmp_path / "own.txt", stdin=b"toi di hoc")[1] == "tỏi đỉ hóc".encode()
 
 
 def test_alternatives_are_a_table(run):

@@ -13,7 +13,8 @@ from nhin.files import explain_os_error, open_atomic
 from nhin.ranges import THREADS, Range
 
 if TYPE_CHECKING:
-    from nhin.decoding.mark_bigram import MarkBigram
+    from nhin.decoding.mark_adapted import AdaptedMarks
+    from nhin.decoding.mark_context import MarkContext
     from nhin.text.unmarked import Chooser
 
 BLOCK = 2**20
@@ -32,20 +33,23 @@ def restore(
     """Put the marks back on unmarked Vietnamese: toi di hoc becomes tôi đi học.
 
     What is not an unmarked Vietnamese syllable stays byte for byte. Words with marks are read, and stay. The
-    result goes to standard output; the fast mode counts pairs of syllables, a trained run reads the sentence.
+    result goes to standard output. The model that comes with nhin looks at the words beside each syllable,
+    a trained run reads the sentence.
 
     Args:
         files: Texts in UTF-8; standard input when none is given, or for -.
-        model: A run of seq2seq-marks, or its export, instead of the counts that come with nhin. An export
+        model: A run of seq2seq-marks, or its export, instead of the model that comes with nhin. An export
             needs no torch.
-        text: A text of yours with marks, counted with those that come with nhin; repeatable.
+        text: A text of yours with marks; what it says of pairs of words goes before the model; repeatable.
         in_place: Write the result over each file, atomically.
         alternatives: Write a table instead: each syllable, its word, how sure that is, and so many others.
         digest: The digest that an export must have, as nhin export prints it; 16 digits are enough.
         threads: CPU threads, of a trained run or its export.
     """
     if model is not None and (text or alternatives):
-        raise UsageError("--text and --alternatives are for the counts; leave them out, or leave out --model")
+        raise UsageError(
+            "--text and --alternatives go with the model of nhin's own; leave out these, or --model"
+        )
     if digest is not None and model is None:
         raise UsageError("--digest is of the export of a trained run; name it with --model")
     if in_place and (alternatives or not files or Path("-") in files):
@@ -57,10 +61,10 @@ def restore(
             raise UsageError(f"there is no option {path}; nhin restore --help has them")
         if path != Path("-") and (not path.exists() or path.is_dir() or (in_place and not path.is_file())):
             raise DataError(f"{path} is no file" if path.exists() else f"there is no file {path}")
-    counts = None
+    bundled = None
     if model is None:
-        counts = _load_counts(text)
-        choose = counts.choose
+        bundled = _load_bundled(text)
+        choose = bundled.choose
     else:
         choose = _load_model(model, threads, digest)
     for path in files or (Path("-"),):
@@ -73,8 +77,8 @@ def restore(
             if in_place:  # of a link, the file that it leads to
                 target = stack.enter_context(open_atomic(path.resolve(), DataError))
                 Path(target.name).chmod(path.stat().st_mode)
-            if alternatives and counts is not None:
-                _write_alternatives(source, target, counts, alternatives)
+            if alternatives and bundled is not None:
+                _write_alternatives(source, target, bundled, alternatives)
             else:
                 restore_stream(source, target, choose)
     sys.stdout.buffer.flush()
@@ -104,29 +108,36 @@ def read_blocks(source: IO[bytes]) -> Iterator[str]:
     yield rest.decode("utf-8", "surrogateescape")
 
 
-def _write_alternatives(source: IO[bytes], target: IO[bytes], counts: "MarkBigram", count: int) -> None:
+def _write_alternatives(
+    source: IO[bytes], target: IO[bytes], model: "MarkContext | AdaptedMarks", count: int
+) -> None:
     """Write a line for each syllable: as it stands, its word, the confidence, and others with theirs."""
     from nhin.text.unmarked import find_sentences
 
     target.write(b"syllable\tword\tconfidence\tothers\n")
     for block in read_blocks(source):
-        for sentence in find_sentences(block)[1]:
-            for slot, ways in zip(sentence, counts.list_alternatives(sentence), strict=True):
+        sentences = find_sentences(block)[1]
+        for sentence, rows in zip(sentences, model.list_alternatives(sentences), strict=True):
+            for slot, ways in zip(sentence, rows, strict=True):
                 if slot.is_open:
                     others = " ".join(f"{way.word}:{way.confidence:.3f}" for way in ways[1 : count + 1])
                     row = f"{slot.word}\t{ways[0].word}\t{ways[0].confidence:.3f}\t{others}\n"
                     target.write(row.encode())
 
 
-def _load_counts(texts: tuple[Path, ...]) -> "MarkBigram":
-    """Return the counts that come with nhin, and those of some texts."""
+def _load_bundled(texts: tuple[Path, ...]) -> "MarkContext | AdaptedMarks":
+    """Return the model that comes with nhin, adapted to texts."""
     from nhin.data.pairs.marks import read_text, split_sentences
-    from nhin.decoding.mark_bigram import MarkBigram, load_bundled
+    from nhin.decoding.mark_adapted import AdaptedMarks
+    from nhin.decoding.mark_bigram import MarkBigram
+    from nhin.decoding.mark_context import load_bundled
 
-    counts = load_bundled()
-    for path in texts:
-        counts += MarkBigram.count(split_sentences(read_text(path)))
-    return counts
+    model = load_bundled()
+    if not texts:
+        return model
+    return AdaptedMarks.adapt(
+        model, MarkBigram.count(sentence for path in texts for sentence in split_sentences(read_text(path)))
+    )
 
 
 def _load_model(folder: Path, threads: int, digest: str | None) -> "Chooser":

@@ -12,26 +12,17 @@ Source:  Viterbi 1967; the smoothing: Witten and Bell 1991, IEEE Trans. Inf. The
 Differs: nothing.
 """
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 from math import exp, log
 from operator import add
-from pathlib import Path
 
-import numpy as np
-
-from nhin.errors import CheckpointError
-from nhin.files import read_bytes
-from nhin.text.letters import nfc, strip_marks
+from nhin.text.letters import strip_marks
 from nhin.text.unmarked import Slot
 
-_EDGE = ""  # before the first word of a sentence and after its last
-_HEADER, _VERSION, _MAX_FILE = 4, 1, 2**26
+EDGE = ""  # before the first word of a sentence and after its last
 _MAX_EDGES = 2**17  # pairs of syllables whose probabilities are remembered
 Edges = tuple[tuple[float, ...], ...]  # of each candidate: its log-probability after each candidate before
 Pair = tuple[str, str]
@@ -56,6 +47,7 @@ class MarkBigram:
 
     words: Counter[str]
     pairs: Counter[Pair]
+    _total: int = field(init=False, repr=False, compare=False)
     _followers: Counter[str] = field(init=False, repr=False, compare=False)
     _forms: dict[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
     _edges: dict[tuple[Slot, Slot], Edges] = field(
@@ -67,6 +59,7 @@ class MarkBigram:
         forms: dict[str, list[str]] = {}
         for word, _ in sorted(self.words.items(), key=lambda item: (-item[1], item[0])):
             forms.setdefault(strip_marks(word), []).append(word)
+        object.__setattr__(self, "_total", self.words.total())
         object.__setattr__(self, "_followers", Counter(before for before, _ in self.pairs))
         object.__setattr__(self, "_forms", {form: tuple(words) for form, words in forms.items()})
 
@@ -76,14 +69,10 @@ class MarkBigram:
         words: Counter[str] = Counter()
         pairs: Counter[Pair] = Counter()
         for sentence in sentences:
-            row = (_EDGE, *sentence, _EDGE)
+            row = (EDGE, *sentence, EDGE)
             words.update(row[1:])
             pairs.update(pairwise(row))
         return cls(words, pairs)
-
-    def __add__(self, other: "MarkBigram") -> "MarkBigram":
-        """Return the counts of both."""
-        return MarkBigram(self.words + other.words, self.pairs + other.pairs)
 
     def candidates(self, slot: Slot) -> tuple[str, ...]:
         """Return the words that may stand in a slot; the word itself where none is known."""
@@ -91,8 +80,7 @@ class MarkBigram:
 
     def probability(self, before: str, word: str) -> float:
         """Return p(word | before)."""
-        total = self.words.total()
-        alone = (self.words[word] + 1) / (total + len(self.words) + 1)
+        alone = (self.words[word] + 1) / (self._total + len(self.words) + 1)
         different = self._followers[before]
         if not different:
             return alone
@@ -100,15 +88,18 @@ class MarkBigram:
 
     def choose(self, sentences: Sequence[Sequence[Slot]]) -> list[list[str]]:
         """Return the likeliest words of each sentence."""
-        return [self._choose(sentence) for sentence in sentences]
+        return [self.follow(sentence, self._sentence_edges(sentence)) for sentence in sentences]
 
     def choose_most_frequent(self, sentences: Sequence[Sequence[Slot]]) -> list[list[str]]:
         """Return the most frequent word of each slot, whatever stands beside it: the baseline."""
         return [[self.candidates(slot)[0] for slot in sentence] for sentence in sentences]
 
-    def list_alternatives(self, sentence: Sequence[Slot]) -> list[list[Alternative]]:
+    def list_alternatives(self, sentences: Sequence[Sequence[Slot]]) -> list[list[list[Alternative]]]:
         """Return the candidates of each slot with their probabilities in the sentence, likeliest first."""
-        edges = self._sentence_edges(sentence)
+        return [self.weigh(sentence, self._sentence_edges(sentence)) for sentence in sentences]
+
+    def weigh(self, sentence: Sequence[Slot], edges: Sequence[Edges]) -> list[list[Alternative]]:
+        """Return the share of each candidate in all combinations, likeliest first."""
         before = [[0.0]]
         for rows in edges:
             before.append([_log_sum([a + b for a, b in zip(before[-1], row, strict=True)]) for row in rows])
@@ -124,47 +115,10 @@ class MarkBigram:
             out.append(sorted(ways, key=lambda way: -way.confidence))
         return out[::-1]
 
-    def to_bytes(self) -> bytes:
-        """Return the counts as one NumPy array: sizes, counts of words, pairs, and the words as text."""
-        names = sorted(self.words)
-        index = {name: i for i, name in enumerate(names)}
-        pairs = sorted((index[a], index[b], n) for (a, b), n in self.pairs.items())
-        text = "\n".join(names).encode()
-        header = np.array([_VERSION, len(names), len(pairs), len(text)], np.uint32)
-        counts = np.array([self.words[name] for name in names], np.uint32)
-        packed = np.frombuffer(text + b"\0" * (-len(text) % 4), "<u4").astype(np.uint32)
-        parts = [header, counts, np.array(pairs, np.uint32).reshape(-1), packed]
-        out = io.BytesIO()
-        np.save(out, np.concatenate(parts), allow_pickle=False)
-        return out.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes, where: str) -> "MarkBigram":
-        """Read what ``to_bytes`` returned.
-
-        Raises:
-            CheckpointError: It is something else.
-        """
-        try:
-            values = np.load(io.BytesIO(data), allow_pickle=False)
-            version, size, count, length = (int(value) for value in values[:_HEADER])
-            if values.dtype != np.uint32 or version != _VERSION:
-                raise ValueError("it is of another version")
-            ends = np.cumsum([_HEADER, size, 3 * count])
-            counts, pairs, packed = np.split(values, ends)[1:]
-            names = packed.astype("<u4").tobytes()[:length].decode().split("\n")
-            if len(names) != size or len(counts) != size or names != [nfc(name) for name in names]:
-                raise ValueError("its words do not fit its counts")
-            triples = pairs.reshape(count, 3).tolist()
-            words = Counter(dict(zip(names, counts.tolist(), strict=True)))
-            return cls(words, Counter({(names[a], names[b]): n for a, b, n in triples}))
-        except (ValueError, EOFError, OverflowError, LookupError, TypeError) as why:
-            raise CheckpointError(f"{where} holds no counts of marks: {str(why)[:100]}") from why
-
-    def _choose(self, sentence: Sequence[Slot]) -> list[str]:
-        """Find the likeliest words by Viterbi's recursion."""
+    def follow(self, sentence: Sequence[Slot], edges: Sequence[Edges]) -> list[str]:
+        """Return the likeliest combination of words, by Viterbi's recursion."""
         scores, back = [0.0], []
-        for rows in self._sentence_edges(sentence):
+        for rows in edges:
             if len(scores) == 1:  # what came before adds the same to all
                 scores = [row[0] for row in rows]
                 back.append([0] * len(rows))
@@ -193,14 +147,7 @@ class MarkBigram:
         return edges
 
 
-_BOUNDARY = Slot(_EDGE, False)
-
-
-@cache
-def load_bundled() -> MarkBigram:
-    """Read the counts that come with nhin."""
-    path = str(files("nhin").joinpath("weights", "marks.npy"))
-    return MarkBigram.from_bytes(read_bytes(Path(path), _MAX_FILE), path)
+_BOUNDARY = Slot(EDGE, False)
 
 
 def _log_sum(values: Sequence[float]) -> float:

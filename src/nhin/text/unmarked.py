@@ -7,7 +7,7 @@ beginning. A run that is part of an address, a path, a tag, a number or a word w
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from nhin.text.letters import nfc, strip_marks
 from nhin.text.syllables import all_syllables
@@ -19,10 +19,14 @@ _SYLLABLE, _WORD = 1, 2
 
 
 class Slot(NamedTuple):
-    """A word of a sentence, in lower case; only an open one may be replaced."""
+    """A word of a sentence, in lower case; only an open one may be replaced.
+
+    ``case`` is how the word was written.
+    """
 
     word: str
     is_open: bool
+    case: Literal["lower", "capital", "upper"] = "lower"
 
 
 Chooser = Callable[[Sequence[Sequence[Slot]]], Sequence[Sequence[str]]]
@@ -75,7 +79,10 @@ def _make_slot(run: str, may_be_open: bool) -> Slot:
     """Return the slot of a run of letters; open where it is a syllable in lower case, capitals, or both."""
     word = nfc(run.lower())
     has_plain_case = run[1:].islower() or len(run) == 1 or run.isupper()
-    return Slot(word, may_be_open and has_plain_case and word in unmarked_forms())
+    case: Literal["lower", "capital", "upper"] = "lower"
+    if run[0].isupper():
+        case = "upper" if run[1:].isupper() else "capital"
+    return Slot(word, may_be_open and has_plain_case and word in unmarked_forms(), case)
 
 
 def _copy_case(run: str, word: str) -> str:
