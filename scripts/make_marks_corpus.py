@@ -3,9 +3,9 @@
     python scripts/make_marks_corpus.py CHECKOUTS OUT
 
 CHECKOUTS holds the repositories of ``SOURCES`` as CHECKOUTS/owner/name, each at its commit. OUT gets a text
-for each source: a sentence a line, its words in NFC, the tone sign in the older place (``hòa``); prose only, no
-code, no sentence twice. ``OUT/train``, ``OUT/dev`` and ``OUT/test`` share no sentence. Sources to measure on are
-whole in ``OUT/held-out``, and what they hold is in no other part.
+for each source: a sentence a line, its words in NFC, the tone sign in the older place (``hòa``); prose only,
+no code, no sentence twice. ``OUT/train``, ``OUT/dev`` and ``OUT/test`` share no sentence. Sources to measure
+on are whole in ``OUT/held-out``, and what they hold is in no other part.
 """
 
 import argparse
