@@ -40,7 +40,7 @@ def restore(
         files: Texts in UTF-8; standard input when none is given, or for -.
         model: A run of seq2seq-marks, or its export, instead of the model that comes with nhin. An export
             needs no torch.
-        text: A text of yours with marks; what it says of pairs of words goes before the model; repeatable.
+        text: A text of yours with marks: the model is shifted to the words and pairs of it; repeatable.
         in_place: Write the result over each file, atomically.
         alternatives: Write a table instead: each syllable, its word, how sure that is, and so many others.
         digest: The digest that an export must have, as nhin export prints it; 16 digits are enough.

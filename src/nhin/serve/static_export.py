@@ -40,7 +40,8 @@ _PARTS = (
     "text/**/*.py",
     "serve/__init__.py",
     "serve/in_browser.py",
-    "weights/*.*",
+    "weights/detector.onnx",
+    "weights/letters.npy",
     "weights/default/*",
     "weights/slim/*",
 )
