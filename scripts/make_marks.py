@@ -237,7 +237,7 @@ def main() -> None:
     print(f"{np.count_nonzero(small):,} entries, {len(data):,} bytes in {args.out}", flush=True)
     pairs = MarkBigram.count(line.lower().split() for line in lines)
     for path in [args.texts / "test", *sorted((args.texts / "held-out").glob("*.txt"))]:
-        part = read_part(path) if path.is_dir() else path.read_text("utf-8").splitlines()
+        part = path.read_text("utf-8").splitlines() if path.is_file() else read_part(path)
         found = [count_right(one, part) for one in (pairs.choose_most_frequent, pairs.choose, model.choose)]
         print(path.stem, f"{len(part):,} sentences,", " ".join(f"{share:.2%}" for share in found), flush=True)
 
