@@ -116,3 +116,26 @@ def test_a_long_rule_is_seen_beside_the_lines_at_its_sides_and_a_short_one_not()
 def test_lines_on_a_page_without_edges_have_nothing_around_them():
     assert find_surroundings(None, [make_box(0, 0)])[0].cell is None
     assert find_surroundings(GRID, []) == []
+
+
+def test_a_line_of_a_table_has_a_cell_though_a_stain_hides_its_edges():
+    vertical = [(x, 0, 100) for x in (0, 100, 200, 300)] + [(150, 72, 82)]
+    edges = make_edges(vertical, [(y, 0, 300) for y in (0, 60, 100)])
+    boxes = [make_box(10, 10), make_box(110, 70, 30), make_box(110, 10), make_box(210, 70), make_box(10, 70)]
+    cells = find_cells(edges, boxes)
+    assert [(cell.row, cell.column) for cell in cells if cell] == [(0, 0), (1, 1), (0, 1), (1, 2), (1, 0)]
+
+
+def test_rules_to_write_on_make_no_cells_with_the_sides_of_the_paper():
+    rules = [(y, 150, 850) for y in (100, 140, 180, 220)]
+    edges = make_edges([(0, 0, 1200), (880, 0, 1200)], [(0, 0, 880), *rules, (1200, 0, 880)])
+    boxes = [make_box(20, y - 16) for y in (100, 140, 180, 220)]
+    assert len(set(find_cells(edges, boxes))) == 1
+
+
+def test_what_stands_between_the_rows_of_cards_is_in_no_card():
+    vertical = [(x, top, top + 60) for x in (0, 100, 150, 250) for top in (0, 100)]
+    horizontal = [(y, left, left + 100) for y in (0, 60, 100, 160) for left in (0, 150)]
+    cards = [make_box(x, y) for x in (20, 170) for y in (20, 120)]
+    cells = find_cells(make_edges(vertical, horizontal), [*cards, make_box(20, 72)])
+    assert cells[-1] is None

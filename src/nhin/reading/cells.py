@@ -16,6 +16,7 @@ from nhin.reading.page_edges import PageEdges, locate
 from nhin.reading.result import Box
 
 _REACH = 0.75, 0.6  # of a cell's width and height that its edges go along
+_CORNER = 2.5  # heights of a line, that its edges may end before those at its sides
 _SLACK = 0.35  # of a line's height, that a cell's edge may cut off
 _SAME = 0.6  # heights of a line, by which edges of one cell may differ
 _MOST_CELLS = 2000
@@ -89,15 +90,64 @@ def _find_cells(
     )
     numbered = _number(kept, groups, tolerance)
     out = [None if cell is None else numbered.get(cell.edges) for cell in raw]
+    tables = _measure_tables([(cell.sides, numbered[cell.edges]) for cell in kept])
     for i in (i for i, cell in enumerate(out) if cell is None):
         # A field within a card: the line has a box of its own.
         x, y = (low[i] + high[i]) / 2
         inside = (sides[:, 0] <= x) & (x <= sides[:, 2]) & (sides[:, 1] <= y) & (y <= sides[:, 3])
         if inside.any():
             out[i] = numbered[kept[int(inside.argmax())].edges]
+        else:
+            out[i] = _find_place(tables, x, y, tolerance)
     return out
 
 
+Extents = dict[int, tuple[float, float]]
+
+
+def _measure_tables(
+    cells: Sequence[tuple["Sides", PageCell]],
+) -> dict[int, tuple[Extents, Extents]]:
+    """Return where the columns and the rows of each table of at least two of both begin and end."""
+    own: dict[int, list[tuple[Sides, PageCell]]] = {}
+    for sides, cell in cells:
+        own.setdefault(cell.group, []).append((sides, cell))
+    tables = {}
+    for group, members in own.items():
+        sides = np.array([one for one, _ in members])
+        numbers = np.array([(cell.column, cell.row) for _, cell in members])
+        columns, rows = (
+            {int(n): _measure_extent(sides[numbers[:, k] == n, k::2]) for n in np.unique(numbers[:, k])}
+            for k in (0, 1)
+        )
+        if min(len(columns), len(rows)) > 1:
+            tables[group] = columns, rows
+    return tables
+
+
+def _measure_extent(ends: NDArray[np.float64]) -> tuple[float, float]:
+    first, last = np.median(ends, axis=0).tolist()
+    return first, last
+
+
+def _find_place(
+    tables: Mapping[int, tuple[Extents, Extents]], x: float, y: float, slack: float
+) -> PageCell | None:
+    """Return the cell of a table that a point is in, though not all edges of that cell were seen."""
+
+    def find(extents: Extents, at: float) -> int | None:
+        nearest = min(extents, key=lambda n: abs(sum(extents[n]) / 2 - at))
+        first, last = extents[nearest]
+        return nearest if first - slack <= at <= last + slack else None
+
+    for group, (columns, rows) in tables.items():
+        column, row = find(columns, x), find(rows, y)
+        if column is not None and row is not None:
+            return PageCell(group, row, column)
+    return None
+
+
+Sides = tuple[float, float, float, float]
 Edges = tuple[int, ...]
 
 
@@ -105,7 +155,7 @@ Edges = tuple[int, ...]
 class _Rectangle:
     """Left, top, right and bottom, and the numbers of the edges there, negative for vertical ones."""
 
-    sides: tuple[float, float, float, float]
+    sides: Sides
     edges: Edges
 
 
@@ -139,14 +189,17 @@ def _rank(extents: Sequence[tuple[float, float]], tolerance: float) -> list[int]
 
 def _enclose(edges: PageEdges, left: float, top: float, right: float, bottom: float) -> _Rectangle | None:
     """Return the rectangle that edges make around a line."""
-    x, y, slack = (left + right) / 2, (top + bottom) / 2, _SLACK * (bottom - top)
+    x, y, height = (left + right) / 2, (top + bottom) / 2, bottom - top
+    slack = _SLACK * height
     beside = (edges.vertical[:, 1] < y) & (edges.vertical[:, 3] > y)
     ends = _nearest(locate(edges.vertical, y), beside, left + slack, right - slack)
     if ends is None:
         return None
     (west, first), (east, last) = ends
     wide = edges.horizontal
-    reach = np.minimum(wide[:, 3], east) - np.maximum(wide[:, 1], west) >= _REACH[0] * (east - west)
+    first_x, last_x = np.maximum(wide[:, 1], west), np.minimum(wide[:, 3], east)
+    reach = last_x - first_x >= _REACH[0] * (east - west)
+    reach &= np.maximum(first_x - west, east - last_x) <= _CORNER * height
     ends = _nearest(locate(wide, x), reach, top + slack, bottom - slack)
     if ends is None:
         return None
