@@ -114,7 +114,7 @@ def test_a_tilted_line_is_rectified_and_mapped_back(degrees):
 def test_spans_in_a_crop_are_mapped_to_the_letters_in_the_picture():
     crop = cut(lettering(*WORD), shape(100, 80, 287, 120))
     columns = np.flatnonzero((crop.pixels[:, :, 0] < 128).any(axis=0))
-    box = np.array(crop.box(float(columns[0]), float(columns[0] + 12)))
+    box = np.array(crop.boxes([(float(columns[0]), float(columns[0] + 12))])[0])
     np.testing.assert_allclose(box[:, 0], [100, 112, 112, 100], atol=1.5)
 
 
@@ -139,7 +139,7 @@ def test_a_crop_turned_four_times_is_the_same():
         turned = crop.rotate(degrees)
         back = turned.rotate(-degrees)
         np.testing.assert_array_equal(back.pixels, crop.pixels)
-        np.testing.assert_allclose(back.box(5, 20), crop.box(5, 20))
+        np.testing.assert_allclose(back.boxes([(5, 20)]), crop.boxes([(5, 20)]))
 
 
 def test_a_bent_line_is_straightened():
@@ -155,7 +155,7 @@ def test_a_bent_line_is_straightened():
     middles = [places[i][1] for i in range(1, count) if stats[i][cv2.CC_STAT_AREA] > 100]
     assert len(middles) >= 23
     assert np.ptp(middles) < 8
-    middles = np.array([np.mean(crop.box(c, c + 1), axis=0) for c in (100, 250, 400)])
+    middles = np.array([np.mean(crop.boxes([(c, c + 1)])[0], axis=0) for c in (100, 250, 400)])
     np.testing.assert_allclose(middles[:, 1], 130 + 40 * np.sin(middles[:, 0] / 90), atol=4)
 
 
@@ -206,3 +206,29 @@ def test_a_level_line_of_a_turned_page_has_the_very_pixels_of_the_upright_one(tu
             270: (corner[1], width - corner[0]),
         }[turn]
     )
+
+
+def test_a_crop_has_room_for_a_faint_full_stop_and_the_line_s_box_has_not():
+    crop = cut(lettering(*WORD), shape(100, 80, 287, 120))
+    left, _, right, _ = extent(crop)
+    assert right <= 297
+    whole = np.array(crop.boxes([(0.0, float(crop.pixels.shape[1]))])[0])
+    assert whole[:, 0].max() - right >= 5
+    assert left - whole[:, 0].min() >= 3
+    back = extent(crop.rotate(180))
+    assert back == pytest.approx(extent(crop))
+
+
+def test_the_room_beside_a_line_ends_before_other_ink():
+    picture = lettering(*WORD, (298, 0, 302, 200))
+    crop = cut(picture, shape(100, 80, 287, 120))
+    assert np.array(crop.boxes([(0.0, float(crop.pixels.shape[1]))])[0])[:, 0].max() <= 298
+
+
+def test_a_turned_reading_has_the_box_without_the_room():
+    crop = cut(lettering(*WORD), shape(100, 80, 287, 120))
+    for turn in (0, 90, -90):
+        line = locate_line(crop, Recognition("a", 0.5, (Span("a", 0.5, 1, 2),), turn))
+        box = np.array(line.box)
+        assert box[:, 0].max() <= 297
+        assert box[:, 0].min() >= 90

@@ -12,12 +12,25 @@ from nhin.image.preprocess import ink_channel
 _RIM = 0.07
 _WORK_HEIGHT = 48
 _EDGE_COLUMNS = 10
+_BEFORE, _AFTER, _APART = 0.25, 0.35, 2.0
+"""Room before and after a line, in heights of its ink; columns of the scaled crop to other ink."""
 _ABOVE, _BELOW = 0.75, 0.6
 _MAX_SIDE = 32_000
 
+InkBox = tuple[int, int, int, int]
 
-def tight_box(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+
+def tight_box(crop: NDArray[np.uint8]) -> InkBox | None:
     """Return the box (top, bottom, left, right) of a line's ink and a thin rim; None if unclear."""
+    found = find_box_and_room(crop)
+    return None if found is None else found[0]
+
+
+def find_box_and_room(crop: NDArray[np.uint8]) -> tuple[InkBox, tuple[int, int]] | None:
+    """Return the box of a line's ink, and the columns before and after it that no other ink stands in.
+
+    They belong to the line: a full stop in a blurred picture is too faint to be told from paper here.
+    """
     height, width = crop.shape[:2]
     found = find_ink(crop, _WORK_HEIGHT)
     if found is None:
@@ -30,9 +43,16 @@ def tight_box(crop: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     left, top, right, bottom = extent
     rim = _RIM * (bottom - top)
     step = width / columns
+    first, last = max(0, int((left - 1.5 * rim) * step)), min(width, int(np.ceil((right + 1.5 * rim) * step)))
+    begins, ends = components[:, 0], components[:, 0] + components[:, 2]
+    before = max(left - _BEFORE * (bottom - top), ends[ends < left].max(initial=0) + _APART)
+    after = min(right + _AFTER * (bottom - top), begins[begins > right].min(initial=columns) - _APART)
     return (
-        *(max(0, int((top - rim) / scale)), min(height, int(np.ceil((bottom + rim) / scale)))),
-        *(max(0, int((left - 1.5 * rim) * step)), min(width, int(np.ceil((right + 1.5 * rim) * step)))),
+        (
+            *(max(0, int((top - rim) / scale)), min(height, int(np.ceil((bottom + rim) / scale)))),
+            *(first, last),
+        ),
+        (max(0, first - round(before * step)), max(0, round(after * step) - last)),
     )
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.reading.ink_box import tight_box
+from nhin.reading.ink_box import find_box_and_room
 from nhin.reading.line_shape import LineShape, Points
 from nhin.reading.result import Box, Char, Line, Recognition
 
@@ -31,6 +31,7 @@ class LineCrop:
         top: Where their top ends are in the picture, n x 2.
         bottom: Where their bottom ends are.
         score: How sure the detector is that this is text, 0 to 1.
+        ink: The columns between which the line's ink is, if there is room beside it.
     """
 
     pixels: NDArray[np.uint8]
@@ -38,11 +39,11 @@ class LineCrop:
     top: NDArray[np.float64]
     bottom: NDArray[np.float64]
     score: float = 1.0
+    ink: tuple[float, float] | None = None
 
-    def box(self, left: float | None = None, right: float | None = None) -> Box:
-        """Return the corners in the picture of the columns from ``left`` to ``right``; by default of all."""
-        ends = 0.0 if left is None else left, float(self.pixels.shape[1]) if right is None else right
-        return self.boxes([ends])[0]
+    def box(self) -> Box:
+        """Return the corners of the line in the picture."""
+        return self.boxes([self.ink or (0.0, float(self.pixels.shape[1]))])[0]
 
     def boxes(self, spans: Sequence[tuple[float, float]]) -> list[Box]:
         """Return the corners in the picture of the columns of each span, from its left to its right."""
@@ -68,9 +69,9 @@ class LineCrop:
         width = self.pixels.shape[1]
         pixels = np.ascontiguousarray(np.rot90(self.pixels, -degrees // 90))
         if degrees % 360 == 180:
-            return LineCrop(
-                pixels, (width - self.columns)[::-1], self.bottom[::-1], self.top[::-1], self.score
-            )
+            ink = None if self.ink is None else (width - self.ink[1], width - self.ink[0])
+            columns = (width - self.columns)[::-1]
+            return LineCrop(pixels, columns, self.bottom[::-1], self.top[::-1], self.score, ink)
         corners = np.stack([self.top[0], self.top[-1], self.bottom[-1], self.bottom[0]])
         first, second, third, fourth = np.roll(corners, degrees // 90, axis=0)
         columns = np.array([0, pixels.shape[1]], np.float64)
@@ -82,6 +83,10 @@ class LineCrop:
 
 def locate_line(crop: LineCrop, recognition: Recognition) -> Line:
     """Map the recognition of a crop to the picture; boxes begin at the top left of the text."""
+    if crop.ink and recognition.rotation:
+        # The characters are measured along the other side.
+        left, right = (round(end) for end in crop.ink)
+        crop = crop.trim(0, crop.pixels.shape[0], left, right)
     crop = crop.rotate(recognition.rotation)
     boxes = crop.boxes([(char.left, char.right) for char in recognition.chars])
     chars = tuple(
@@ -102,7 +107,7 @@ def crop_line(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:
     cut = _straighten(picture, line)
     if cut is None:
         return None
-    box = tight_box(cut.pixels)
+    box, room = find_box_and_room(cut.pixels) or (None, (0, 0))
     if box is None:
         # No clear ink, as in a photograph's texture: the detector's line and a small margin.
         height, width = cut.pixels.shape[:2]
@@ -112,7 +117,9 @@ def crop_line(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:
         box = round(middle - _PLAIN_ABOVE * unit), round(middle + _PLAIN_BELOW * unit), ends, width - ends
     if box[1] - box[0] < 2 or box[3] - box[2] < 2:
         return None
-    return replace(cut.trim(*box), score=line.score)
+    top, bottom, left, right = box
+    crop = cut.trim(top, bottom, left - room[0], right + room[1])
+    return replace(crop, score=line.score, ink=(float(room[0]), float(room[0] + right - left)))
 
 
 def _straighten(picture: NDArray[np.uint8], line: LineShape) -> LineCrop | None:

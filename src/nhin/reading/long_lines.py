@@ -121,8 +121,7 @@ class LongLineReader:
             start = window.cut[0]
             if ids:
                 end = min(float(window.cut[1]), width / STRIDE) - start
-                text = self.charset.decode(ids)
-                for span in measure_spans(text, ids, log_probs, _followed(window), end):
+                for span in measure_spans(self.charset, ids, log_probs, _followed(window), end):
                     left, right = (scale * (start + edge) for edge in (span.left, span.right))
                     spans.append(replace(span, left=float(left), right=float(min(columns, right))))
         text = "".join(span.text for span in spans)

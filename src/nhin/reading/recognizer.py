@@ -235,6 +235,6 @@ class Recognizer:
         scale = STRIDE * width / scaled
         spans = tuple(
             replace(span, left=float(span.left * scale), right=float(min(width, span.right * scale)))
-            for span in measure_spans(text, ids, log_probs, frames, scaled / STRIDE)
+            for span in measure_spans(self.charset, ids, log_probs, frames, scaled / STRIDE)
         )
         return Recognition(text[first:stop], min(1.0, prod(map(exp, log_probs))), spans[first:stop])

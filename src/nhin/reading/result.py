@@ -11,12 +11,17 @@ Box = tuple[Point, Point, Point, Point]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One character of a crop: its confidence (0 to 1), and its left and right edge in crop pixels."""
+    """One character of a crop: its confidence (0 to 1), and its left and right edge in crop pixels.
+
+    ``others`` are letters that differ from a doubtful one in their marks alone, each with its share of what
+    the confidence leaves.
+    """
 
     text: str
     confidence: float
     left: float
     right: float
+    others: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from nhin.errors import CheckpointError
-from nhin.text.letters import LOWER, UPPER, nfc
+from nhin.text.letters import LOWER, UPPER, nfc, strip_marks
 
 PAD, SOS, EOS, UNK = range(4)
 SPECIALS = ("<PAD>", "<SOS>", "<EOS>", "<UNK>")
@@ -28,6 +28,7 @@ class Charset:
 
     chars: str
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
+    _alike: dict[str, list[int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse duplicate and decomposed characters, which decoding does not give back, and controls."""
@@ -37,6 +38,10 @@ class Charset:
             raise CheckpointError(f"a charset cannot contain the character U+{ord(bad[0]):04X}")
         table = {char: i for i, char in enumerate(self.chars, start=len(SPECIALS))}
         object.__setattr__(self, "_ids", table)
+        alike: dict[str, list[int]] = {}
+        for char, i in table.items():
+            alike.setdefault(strip_marks(char), []).append(i)
+        object.__setattr__(self, "_alike", alike)
 
     def __len__(self) -> int:
         """Return the number of ids, special tokens included."""
@@ -48,6 +53,11 @@ class Charset:
     def encode(self, text: str) -> list[int]:
         """Turn text, normalized to NFC, into ids without SOS and EOS."""
         return [self._ids.get(char, UNK) for char in nfc(text)]
+
+    def list_variants(self, char: str) -> list[int]:
+        """Return the ids of the other letters that differ from a character in their marks alone."""
+        own = self._ids.get(char)
+        return [i for i in self._alike.get(strip_marks(char), []) if i != own]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turn ids into text: stop at EOS, skip PAD and SOS, write U+FFFD for ``<UNK>``."""
