@@ -1,6 +1,7 @@
 """Read the lines of a page with a small network, and what is in doubt again with a large one.
 
-Of a line with several words only those in doubt are read again, as crops of their own.
+Of a line with several words only those in doubt are read again, as crops of their own. Marks that are in
+doubt even then are settled by the words beside them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from nhin.image.preprocess import Pixels
+from nhin.reading.mark_opinion import settle_marks
 from nhin.reading.result import Recognition, Span
 
 ReadCrops = Callable[[Sequence[Pixels]], list[Recognition]]
@@ -53,7 +55,7 @@ class CascadeRecognizer:
             again = self.large_for_words([crops[i][:, part.left : part.right] for i, part in cut])
             for (i, part), second in zip(cut, again, strict=True):
                 recognitions[i] = _replace_part(recognitions[i], part, second)
-        return recognitions
+        return settle_marks(recognitions)
 
 
 @dataclass(frozen=True, slots=True)
