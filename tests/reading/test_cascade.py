@@ -102,3 +102,19 @@ def test_a_letter_or_two_must_be_surer_than_a_line():
     cascade = CascadeRecognizer(short.read, large.read)
     assert [result.text for result in cascade.read(crops)] == ["large", "ab"]
     assert CascadeRecognizer(line.read, large.read).read(crops[:1])[0].text == "abcd"
+
+
+def test_a_word_read_alone_keeps_the_case_and_the_punctuation_that_its_line_has():
+    crop, first = number_columns(150), spell("mot co, ba bon", doubtful=(5,))
+    for alone, merged in (("CÓ;", "có,"), ("co:", "co,"), ("cá,", "cá,"), ("CÚ", "CÚ")):
+        words = WordReader(crop, spell(alone, width=5))
+        cascade = CascadeRecognizer(lambda crops: [first], words.read, words.read)
+        assert cascade.read([crop])[0].text == f"mot {merged} ba bon"
+
+
+def test_a_doubtful_dash_between_words_is_not_read_alone():
+    crop, first = number_columns(150), spell("mot – ba bon nam", doubtful=(4,))
+    first = Recognition(first.text, 0.3, first.chars)
+    words = WordReader(crop, spell("-"))
+    assert CascadeRecognizer(lambda crops: [first], words.read, words.read).read([crop])[0] == first
+    assert not words.seen

@@ -11,6 +11,7 @@ from math import prod
 from nhin.image.preprocess import Pixels
 from nhin.reading.mark_opinion import settle_marks
 from nhin.reading.result import Recognition, Span
+from nhin.text.letters import strip_marks
 
 ReadCrops = Callable[[Sequence[Pixels]], list[Recognition]]
 """Reads crops (height x width x 3, RGB, or height x width); see ``Recognizer.read``."""
@@ -45,12 +46,12 @@ class CascadeRecognizer:
         doubtful = [i for i, first in enumerate(recognitions) if _is_doubtful(first)]
         doubtful = sorted(doubtful, key=lambda i: -len(recognitions[i].text))[:MAX_DOUBTFUL]
         parts = {i: _find_parts(recognitions[i], crops[i].shape[1]) for i in doubtful}
-        whole = [i for i in doubtful if not parts[i]]
+        whole = [i for i in doubtful if parts[i] is None]
         if whole:
             for i, second in zip(whole, self.large([crops[i] for i in whole]), strict=True):
                 recognitions[i] = second
         # From the right, so that the places of what is still to be replaced stay.
-        cut = [(i, part) for i in doubtful for part in reversed(parts[i])]
+        cut = [(i, part) for i in doubtful for part in reversed(parts[i] or [])]
         if cut:
             again = self.large_for_words([crops[i][:, part.left : part.right] for i, part in cut])
             for (i, part), second in zip(cut, again, strict=True):
@@ -68,12 +69,16 @@ class _Part:
     stop: int
 
 
-def _find_parts(first: Recognition, width: int) -> list[_Part]:
-    """Return the words in doubt of a line, from left to right; none if it is to be read again whole."""
+def _find_parts(first: Recognition, width: int) -> list[_Part] | None:
+    """Return the words in doubt of a line, from left to right; None if it is to be read again whole."""
     parts: list[_Part] = []
-    chars = first.chars if not first.rotation else ()
+    chars = first.chars
+    if first.rotation or " " not in first.text:
+        return None
     for start, stop in _find_words(chars):
-        if min(char.confidence for char in chars[start:stop]) < LETTER_DOUBT:
+        # A dash alone could be any dash.
+        doubt = [char.confidence for char in chars[start:stop] if char.confidence < LETTER_DOUBT]
+        if doubt and any(char.text.isalnum() for char in chars[start:stop]):
             # Half of the spaces around it, where there are any.
             left = _middle(chars[start - 1]) if start else 0
             right = _middle(chars[stop]) if stop < len(chars) else width
@@ -82,7 +87,7 @@ def _find_parts(first: Recognition, width: int) -> list[_Part]:
             else:
                 parts.append(_Part(left, right, start, stop))
     widths = [part.right - part.left for part in parts]
-    return [] if sum(widths) > _LARGEST_PART * width or min(widths, default=0) < 2 else parts
+    return None if sum(widths) > _LARGEST_PART * width or min(widths, default=2) < 2 else parts
 
 
 def _find_words(chars: Sequence[Span]) -> Iterator[tuple[int, int]]:
@@ -104,6 +109,16 @@ def _replace_part(first: Recognition, part: _Part, second: Recognition) -> Recog
     new = (replace(char, left=char.left + part.left, right=char.right + part.left) for char in second.chars)
     chars = (*first.chars[: part.start], *new, *first.chars[part.stop :])
     return Recognition("".join(c.text for c in chars), prod(c.confidence for c in chars), chars)
+
+
+def _choose(in_line: Span, alone: Span) -> Span:
+    """Return a character as it was read alone, but for what the line tells better: its case, punctuation."""
+    old, new = in_line.text, alone.text
+    if old.lower() == new.lower() or not (old.isalnum() or new.isalnum()):
+        return replace(alone, text=old, others=in_line.others if old != new else alone.others)
+    if strip_marks(old).lower() == strip_marks(new).lower():
+        return replace(alone, text=new.upper() if old.isupper() else new.lower())
+    return alone
 
 
 def _is_doubtful(first: Recognition) -> bool:
