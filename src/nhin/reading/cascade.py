@@ -106,7 +106,10 @@ def _replace_part(first: Recognition, part: _Part, second: Recognition) -> Recog
     """Return a line in which a part was read again; what then seems blank stays as it was."""
     if not second.text or second.rotation:
         return first
-    new = (replace(char, left=char.left + part.left, right=char.right + part.left) for char in second.chars)
+    new = [replace(char, left=char.left + part.left, right=char.right + part.left) for char in second.chars]
+    old = first.chars[part.start : part.stop]
+    if len(old) == len(new):
+        new = [_choose(one, two) for one, two in zip(old, new, strict=True)]
     chars = (*first.chars[: part.start], *new, *first.chars[part.stop :])
     return Recognition("".join(c.text for c in chars), prod(c.confidence for c in chars), chars)
 
