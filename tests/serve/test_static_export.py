@@ -141,7 +141,7 @@ def test_the_archive_holds_every_module_that_its_modules_import_at_once():
         trees = {name: ast.parse(archive.read(name)) for name in names if name.endswith(".py")}
     assert "nhin/weights/default/encoder.onnx" in names
     assert "nhin/weights/letters.npy" in names
-    assert "nhin/weights/marks.npy" not in names  # 4 MB that the page does not use
+    assert "nhin/weights/marks.npy" in names
     for name, tree in trees.items():
         for node in tree.body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nhin."):

@@ -42,6 +42,7 @@ _PARTS = (
     "serve/in_browser.py",
     "weights/detector.onnx",
     "weights/letters.npy",
+    "weights/marks.npy",
     "weights/default/*",
     "weights/slim/*",
 )
