@@ -65,6 +65,14 @@ def test_what_is_no_syllable_and_a_line_without_doubt_ask_nobody():
     assert not model.asked
 
 
+def test_a_long_line_costs_as_much_a_word_as_a_short_one():
+    text = " ".join(["tố"] * 200)
+    model = ListedWords(WORDS)
+    settle_marks([spell(text, dict.fromkeys(range(1, len(text), 3), (0.6, "ổ", 0.9)))], model)  # pyright: ignore[reportArgumentType]
+    assert len(model.asked) == 200
+    assert max(map(len, model.asked)) < 20
+
+
 def test_capitals_stay_capitals():
     line = spell("TỐ CHỨC", {1: (0.6, "Ổ", 0.9)})
     (settled,) = settle_marks([line], ListedWords(WORDS))  # pyright: ignore[reportArgumentType]

@@ -24,16 +24,17 @@ WEIGHT = 0.6
 _FLOOR = 1e-2
 """The least q: the model has not seen every name."""
 _MOST_LETTERS, _MOST_SHARES = 3, 3
+_REACH = 4  # words beside it: the model sees two, and whether some are capitalized
 _LEAST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class _DoubtfulWord:
-    """A word of a line: where it is there, its sentence and its place in it, its candidates with log p."""
+    """A word of a line: where it is there, words around it, its place among them, candidates with log p."""
 
     line: int
     start: int
-    sentence: list[Slot]
+    around: list[Slot]
     place: int
     candidates: dict[str, float]
 
@@ -44,7 +45,7 @@ def settle_marks(recognitions: Sequence[Recognition], model: MarkContext | None 
     words = [word for line, recognition in enumerate(out) for word in _find_doubtful(line, recognition)]
     if not words:
         return out
-    listed = (model or load_bundled()).list_alternatives([word.sentence for word in words])
+    listed = (model or load_bundled()).list_alternatives([word.around for word in words])
     for word, slots in zip(words, listed, strict=True):
         chances = {one.word: one.confidence for one in slots[word.place]}
         scores = {
@@ -69,9 +70,9 @@ def _find_doubtful(line: int, recognition: Recognition) -> Iterator[_DoubtfulWor
             plain = strip_marks(sentence[place].word)
             own = chars[start:stop]
             if any(char.others for char in own) and plain in unmarked_forms():
-                slots = [*fixed]
-                slots[place] = Slot(plain, True, sentence[place].case)
-                yield _DoubtfulWord(line, start, slots, place, _list_candidates(own))
+                before, after = fixed[max(0, place - _REACH) : place], fixed[place + 1 : place + 1 + _REACH]
+                slots = [*before, Slot(plain, True, sentence[place].case), *after]
+                yield _DoubtfulWord(line, start, slots, len(before), _list_candidates(own))
 
 
 def _list_candidates(chars: Sequence[Span]) -> dict[str, float]:
