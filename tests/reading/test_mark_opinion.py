@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,8 +44,10 @@ WORDS = {"tổ": 0.95, "tố": 0.04, "to": 0.01}
 
 def test_the_words_beside_it_settle_a_doubtful_mark():
     line, model = spell("Tố chức lại", {1: (0.6, "ổ", 0.9)}), ListedWords(WORDS)
+    line = replace(line, alternatives=(("Tố chức lại", 0.6),))
     (settled,) = settle_marks([line], model)  # pyright: ignore[reportArgumentType]
     assert settled.text == "Tổ chức lại"
+    assert settled.alternatives == ()
     assert [slot.word for slot in model.asked[0]] == ["to", "chức", "lại"]
     assert [slot.is_open for slot in model.asked[0]] == [True, False, False]
     assert [(a.left, a.right) for a in settled.chars] == [(a.left, a.right) for a in line.chars]

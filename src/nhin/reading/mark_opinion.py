@@ -93,10 +93,14 @@ def _list_candidates(chars: Sequence[Span]) -> dict[str, float]:
 
 
 def _write(recognition: Recognition, start: int, word: str, share: float) -> Recognition:
-    """Return a line with a word replaced; its new letters are as sure as the choice of the word."""
+    """Return a line with a word replaced; its new letters are as sure as the choice of the word.
+
+    Alternatives, listed for the text as it was, are dropped.
+    """
     chars = list(recognition.chars)
     for i, letter in enumerate(word, start):
         if chars[i].text != letter:
             chars[i] = replace(chars[i], text=letter, confidence=share, others=())
     text = "".join(char.text for char in chars)
-    return replace(recognition, text=text, chars=tuple(chars), confidence=prod(c.confidence for c in chars))
+    confidence = prod(char.confidence for char in chars)
+    return replace(recognition, text=text, chars=tuple(chars), confidence=confidence, alternatives=())
