@@ -111,6 +111,7 @@ class Ways:
 
 def list_ways(first: Ints, count: Ints) -> Ways:
     """Return the ways of places that have ``count`` of them each, numbered from ``first``."""
+    count = count.astype(np.intp)  # in a browser Python has 32 bits, and repeats by no wider numbers
     rows = np.repeat(np.arange(len(count)), count)
     starts = np.cumsum(count) - count
     return Ways(np.arange(len(rows)) + (first - starts)[rows], rows, starts)
