@@ -77,6 +77,14 @@ def test_what_reads_otherwise_is_refused_and_leaves_nothing(whole, small, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_would_read_otherwise_leaves_no_export_at_all(run, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("nhin.ocr.export.sample_crops", small.crops)
+    monkeypatch.setattr(module, "MIN_SAME", 2.0)
+    with pytest.raises(CheckpointError, match="nothing was written"):
+        command(run, tmp_path / "out", int8=True, crops=8)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_makes_them_of_a_run(run, small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("nhin.ocr.export.sample_crops", small.crops)
     monkeypatch.setattr(module, "MIN_SAME", 0.0)
@@ -85,6 +93,7 @@ def test_the_command_makes_them_of_a_run(run, small, tmp_path, capsys, monkeypat
     assert "with integers of eight bits" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
     assert manifest["files"].keys() == {"encoder.onnx", "decoder.onnx"}
+    assert manifest["name"] == "out"
 
 
 def test_bundled_weights_are_not_exported_again(tmp_path):

@@ -118,3 +118,13 @@ def test_a_doubtful_dash_between_words_is_not_read_alone():
     words = WordReader(crop, spell("-"))
     assert CascadeRecognizer(lambda crops: [first], words.read, words.read).read([crop])[0] == first
     assert not words.seen
+
+
+def test_other_marks_of_a_letter_have_the_case_that_its_line_has(monkeypatch):
+    monkeypatch.setattr("nhin.reading.cascade.settle_marks", list)
+    crop, first = number_columns(150), spell("mot co, ba bon", doubtful=(5,))
+    chars = [Span(char, 0.7, i, i + 1, (("Ò", 0.9),) if char == "Ó" else ()) for i, char in enumerate("CÓ,")]
+    words = WordReader(crop, Recognition("CÓ,", 0.3, tuple(chars)))
+    (result,) = CascadeRecognizer(lambda crops: [first], words.read, words.read).read([crop])
+    assert [char.others for char in result.chars if char.others] == [(("ò", 0.9),)]
+    assert result.text == "mot có, ba bon"

@@ -61,6 +61,13 @@ def test_a_mark_that_the_network_is_surer_of_stays():
     assert settle_marks(lines, ListedWords(WORDS)) == lines  # pyright: ignore[reportArgumentType]
 
 
+def test_a_doubt_that_no_words_could_settle_asks_nobody():
+    model = ListedWords(WORDS)
+    lines = [spell("tố chức", {1: (0.97, "ổ", 0.02)})]
+    assert settle_marks(lines, model) == lines  # pyright: ignore[reportArgumentType]
+    assert not model.asked
+
+
 def test_what_is_no_syllable_and_a_line_without_doubt_ask_nobody():
     model = ListedWords({})
     lines = [spell("tốx wê", {1: (0.3, "ổ", 0.9), 5: (0.3, "e", 0.9)}), spell("", {}), spell("abc", {})]

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from nhin.cli.output import refuse_options
@@ -54,7 +55,7 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
     """
     from nhin.detection.recipe import is_detector_run
     from nhin.lm.run_dir import is_run
-    from nhin.reading.onnx_model import bundled_models
+    from nhin.reading.onnx_model import bundled_models, check_out_folder
     from nhin.seq2seq.run_dir import is_seq2seq_run
 
     readers = {"data": data, "crops": crops, "whole": whole or None, "int8": int8 or None}
@@ -78,8 +79,17 @@ def export(  # noqa: PLR0913  # every option is one word of the command line
         if not int8:
             raise UsageError(f"{checkpoint} is exported already; --int8 would change its arithmetic")
         return _quantize(checkpoint, out, data, crops)
-    _export_reader(checkpoint, out, name, data, 64 if crops is None else crops, not last, not whole)
-    return _quantize(out, out, data, crops) if int8 else 0
+    name, count = name or out.name, 64 if crops is None else crops
+    if not int8:
+        sentence = _export_reader(checkpoint, out, name, data, count, not last, not whole)
+        sys.stdout.write(f"{out}: {sentence}\n")
+        return 0
+    check_out_folder(out)
+    with TemporaryDirectory() as scratch:
+        whole_reader = Path(scratch, "whole")
+        sentence = _export_reader(checkpoint, whole_reader, name, data, count, not last, not whole)
+        sys.stdout.write(f"in single precision: {sentence}\n")
+        return _quantize(whole_reader, out, data, crops)
 
 
 def _export_language_model(checkpoint: Path, out: Path, format: str) -> int:
@@ -115,8 +125,9 @@ def _export_seq2seq(checkpoint: Path, out: Path, name: str | None) -> int:
 
 
 def _export_reader(
-    checkpoint: Path, out: Path, name: str | None, data: Path | None, crops: int, use_ema: bool, half: bool
-) -> None:
+    checkpoint: Path, out: Path, name: str, data: Path | None, crops: int, use_ema: bool, half: bool
+) -> str:
+    """Export a reader; return what was written and how it compares."""
     from nhin.config import to_dict
     from nhin.data.images.datasets import open_crops
     from nhin.ocr.export import export as write
@@ -131,12 +142,12 @@ def _export_reader(
         out,
         _choose_pictures(labeled, crops),
         half=half,
-        notes={"name": name or out.name, "recipe": to_dict(recipe)},
+        notes={"name": name, "recipe": to_dict(recipe)},
         measure=(lambda reader: _measure(reader, labeled, data)) if data else None,
     )
-    sys.stdout.write(
-        f"{out}: {result.size / 2**20:.1f} MiB; {result.crops} crops read as torch reads them, "
-        f"confidence apart by {result.max_difference:.1e} at most\n"
+    return (
+        f"{result.size / 2**20:.1f} MiB; {result.crops} crops read as torch reads them, "
+        f"confidence apart by {result.max_difference:.1e} at most"
     )
 
 

@@ -60,7 +60,7 @@ def quantize(source: Path, out: Path, crops: Sequence[NDArray[np.uint8]]) -> Qua
 
     Args:
         source: The folder of weights of our own: their networks run in this process.
-        out: A new folder, or one with an earlier export, which is replaced; it may be ``source``.
+        out: A new folder, or one with an earlier export, which is replaced.
         crops: RGB pictures of the kinds that will be read, to measure ranges and to compare.
 
     Raises:

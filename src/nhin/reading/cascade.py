@@ -117,11 +117,15 @@ def _replace_part(first: Recognition, part: _Part, second: Recognition) -> Recog
 def _choose(in_line: Span, alone: Span) -> Span:
     """Return a character as it was read alone, but for what the line tells better: its case, punctuation."""
     old, new = in_line.text, alone.text
-    if old.lower() == new.lower() or not (old.isalnum() or new.isalnum()):
-        return replace(alone, text=old, others=in_line.others if old != new else alone.others)
-    if strip_marks(old).lower() == strip_marks(new).lower():
-        return replace(alone, text=new.upper() if old.isupper() else new.lower())
-    return alone
+    if not (old.isalnum() or new.isalnum()):
+        return replace(alone, text=old)
+    if strip_marks(old).lower() != strip_marks(new).lower():
+        return alone
+    copy_case = str.upper if old.isupper() else str.lower
+    if len(copy_case(new)) > 1:  # İ has no small letter of one character
+        return in_line
+    others = tuple((copy_case(letter), share) for letter, share in alone.others)
+    return replace(alone, text=copy_case(new), others=others)
 
 
 def _is_doubtful(first: Recognition) -> bool:

@@ -68,11 +68,11 @@ def _find_doubtful(line: int, recognition: Recognition) -> Iterator[_DoubtfulWor
         fixed = [slot._replace(is_open=False) for slot in sentence]
         for place, (start, stop) in enumerate(spans):
             plain = strip_marks(sentence[place].word)
-            own = chars[start:stop]
-            if any(char.others for char in own) and plain in unmarked_forms():
+            candidates = _list_candidates(chars[start:stop])
+            if len(candidates) > 1 and plain in unmarked_forms():
                 before, after = fixed[max(0, place - _REACH) : place], fixed[place + 1 : place + 1 + _REACH]
                 slots = [*before, Slot(plain, True, sentence[place].case), *after]
-                yield _DoubtfulWord(line, start, slots, len(before), _list_candidates(own))
+                yield _DoubtfulWord(line, start, slots, len(before), candidates)
 
 
 def _list_candidates(chars: Sequence[Span]) -> dict[str, float]:
@@ -88,7 +88,9 @@ def _list_candidates(chars: Sequence[Span]) -> dict[str, float]:
         choices.append(own)
     found: dict[str, float] = {}
     for letters in product(*choices):
-        found.setdefault(nfc("".join(letter for letter, _ in letters)), sum(score for _, score in letters))
+        score = sum(score for _, score in letters)
+        if score > WEIGHT * log(_FLOOR):  # below, no words beside it could make up for that
+            found.setdefault(nfc("".join(letter for letter, _ in letters)), score)
     return found
 
 
