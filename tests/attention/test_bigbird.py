@@ -75,6 +75,15 @@ def test_as_many_lots_are_drawn_as_asked_for_while_there_are_enough(count):
     assert more.tolist() == [min(count, max(0, place - 1)) for place in range(20)]
 
 
+def test_more_lots_than_there_are_blocks_take_them_all_and_no_memory_of_their_own():
+    """A recipe may say any number: 2**40 of eight bytes each could not be allocated."""
+    for causal in (False, True):
+        assert torch.equal(
+            dense_mask(BigBirdBlocks(1, 1, 1, 2**40), 20, 20, causal=causal),
+            dense_mask(BigBirdBlocks(1, 1, 1, 20), 20, 20, causal=causal),
+        )
+
+
 def test_the_lots_stay_what_they_are():
     """A model trained with them must find them again: other numbers here would be another model."""
     got = pair_hash(0, torch.arange(3)[:, None], torch.arange(3))

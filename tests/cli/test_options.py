@@ -69,7 +69,13 @@ def test_an_error_is_one_short_line_whatever_is_in_it(capsys):
 
 
 @pytest.mark.parametrize(
-    "why", [MemoryError(), RuntimeError("you tried to allocate memory: can't allocate memory")]
+    "why",
+    [
+        MemoryError(),
+        RuntimeError("you tried to allocate memory: can't allocate memory"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("Storage size calculation overflowed with sizes=[99999, 99999]"),
+    ],
 )
 def test_too_little_memory_is_one_line_and_another_mistake_is_not_hidden(why, monkeypatch, capsys):
     def fail(words: object) -> None:

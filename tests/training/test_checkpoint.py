@@ -143,6 +143,20 @@ def test_an_optimiser_put_back_goes_on_bit_for_bit(tmp_path):
     assert torch.equal(model.weight, other.weight)
 
 
+def test_a_state_that_lacks_what_the_optimizer_keeps_is_refused():
+    model = nn.Linear(3, 3)
+    optimizer = build_adamw(model, 0.1)
+    stepped(optimizer, model, 1)
+    moments, groups = pack_optimizer(optimizer)
+    for broken in (
+        {name.replace("exp_avg_sq", "exp_avg_sp"): value for name, value in moments.items()},
+        {name: value for name, value in moments.items() if name != "1.step"},
+        moments | {"1.momentum_buffer": moments["1.exp_avg"]},
+    ):
+        with pytest.raises(CheckpointError, match="the optimizer's state does not fit this model"):
+            unpack_optimizer(build_adamw(nn.Linear(3, 3), 0.1), broken, groups)
+
+
 def test_an_optimisers_state_for_another_model_is_refused():
     moments, groups = pack_optimizer(build_adamw(nn.Linear(3, 3), 0.1))
     with pytest.raises(CheckpointError, match="does not fit"):

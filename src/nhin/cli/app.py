@@ -124,9 +124,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+_NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "size calculation overflowed")
+
+
 def is_out_of_memory(why: BaseException) -> bool:
     """Return whether an error of Python or of torch means that there is no more memory."""
-    return isinstance(why, MemoryError) or "allocate memory" in str(why) or "out of memory" in str(why)
+    return isinstance(why, MemoryError) or any(words in str(why) for words in _NO_MEMORY)
 
 
 def _use_utf8(stream: TextIO) -> None:

@@ -58,7 +58,7 @@ class ModelConfig:
         init: Initialization: "small" as GPT-2's, "zero" with sublayers that output zeros.
         dropout: Probability of dropping a channel.
         checkpointing: Store no activations inside blocks; recompute them for the gradient.
-        memory: Memory tokens passed from segment to segment; 0 for none.
+        memory: Memory tokens passed from segment to segment, at most 4,096; 0 for none.
         segments: Segments of ``context`` tokens in a training sequence; with ``memory``.
         exits: Train the head on the output of every block, so that tokens can exit early.
     """
@@ -104,7 +104,7 @@ class ModelConfig:
     init: Init = "small"
     dropout: Annotated[float, Range(0, below=1)] = 0.0
     checkpointing: bool = False
-    memory: Annotated[int, Range(0, 2**16)] = 0
+    memory: Annotated[int, Range(0, 2**12)] = 0
     segments: Annotated[int, Range(1, 2**16)] = 2
     exits: bool = False
 

@@ -237,6 +237,10 @@ def _join_rows(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat(xs) if len(xs) > 1 else xs[0] for name, xs in rows.items()}
 
 
+MOMENTS, MATRIX_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}
+"""What AdamW keeps for a parameter, and Muon for a matrix."""
+
+
 def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Split an optimizer's state into tensors for safetensors and settings for JSON."""
     packed = optimizer.state_dict()
@@ -252,6 +256,15 @@ def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[s
         number, _, name = key.partition(".")
         like = trained[int(number)] if int(number) < len(trained) else value
         state.setdefault(int(number), {})[name] = shard_like(value, like)
+    expected = [
+        MATRIX_MOMENTS if group.get("matrices") else MOMENTS
+        for group in optimizer.param_groups
+        for _ in group["params"]
+    ]
+    for number, entry in state.items():
+        if number >= len(expected) or set(entry) != expected[number]:
+            names = ", ".join(sorted(entry))[:200]
+            raise CheckpointError(f"the optimizer's state does not fit this model: {number} has {names!r}")
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as why:

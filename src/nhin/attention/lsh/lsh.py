@@ -45,6 +45,7 @@ from nhin.attention.tables import ComputedTables
 from nhin.errors import ShapeError
 from nhin.ranges import check_size
 
+_MAX_BUCKETS, _MAX_ROUNDS = 2**20, 1024
 MAX_DENSE_PAIRS = 200_000  # queries times keys up to which the table is faster than sorting
 
 
@@ -53,8 +54,8 @@ class LSH(SoftmaxAttention, ComputedTables):
 
     Args:
         head_dim: Width of one head.
-        buckets: Buckets of one round, an even number.
-        rounds: Number of times that all is hashed, each with other directions.
+        buckets: Buckets of one round, an even number, at most 1,048,576.
+        rounds: Number of times that all is hashed, each with other directions; at most 1,024.
         seed: Draws the directions: the same seed, the same buckets, on every device and in every dtype.
     """
 
@@ -76,10 +77,10 @@ class LSH(SoftmaxAttention, ComputedTables):
     def __init__(self, head_dim: int, buckets: int = 64, rounds: int = 4, seed: int = 0) -> None:
         super().__init__()
         self.head_dim = check_size("head_dim", head_dim)
-        self.buckets = check_size("buckets", buckets, 2)
+        self.buckets = check_size("buckets", buckets, 2, _MAX_BUCKETS)
         if buckets % 2:
             raise ShapeError(f"buckets is {buckets}; give an even number: every direction makes two")
-        self.rounds = check_size("rounds", rounds)
+        self.rounds = check_size("rounds", rounds, 1, _MAX_ROUNDS)
         self.seed = check_size("seed", seed, 0)
         self._draw = rounds, head_dim, buckets // 2, seed
         self.build_tables()

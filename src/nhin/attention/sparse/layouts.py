@@ -223,8 +223,9 @@ class BigBirdBlocks(BlockPattern):
         """Return the blocks drawn among the free ones."""
         hashes = pair_hash(self.seed, i, j).masked_fill(~free, NO_HASH)
         # Where fewer are free than are drawn, all of them are taken: the largest hash is then NO_HASH.
-        spare = hashes.new_full((hashes.shape[0], self.random), NO_HASH)
-        smallest = torch.cat([hashes, spare], 1).topk(self.random, 1, largest=False).values
+        spare = hashes.new_full((hashes.shape[0], 1), NO_HASH)
+        drawn = min(self.random, hashes.shape[1] + 1)  # memory follows the blocks there are, not the setting
+        smallest = torch.cat([hashes, spare], 1).topk(drawn, 1, largest=False).values
         return free & (hashes <= smallest.amax(1, keepdim=True))
 
 
