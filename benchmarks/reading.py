@@ -52,7 +52,7 @@ def load_nhin(mode: Mode) -> Read:
 
 def load_rapidocr() -> Read:
     """Return RapidOCR's bundled recognizer, on one thread."""
-    from rapidocr import RapidOCR
+    from rapidocr import RapidOCR  # pyright: ignore[reportMissingImports]  # not part of any extra
 
     engine = RapidOCR(
         params={"EngineConfig.onnxruntime.intra_op_num_threads": 1, "Global.log_level": "critical"}
