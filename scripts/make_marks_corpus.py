@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from nhin.files import write_atomic
 from nhin.text.letters import nfc, strip_marks
-from nhin.text.syllables import ONSETS, RHYMES, all_syllables, allowed_tones, spell
+from nhin.text.syllables import all_syllables, older_spellings
 
 SHARE_KNOWN, SHARE_MARKED, MIN_WORDS = 0.85, 0.3, 3
 HELD_OUT = 200  # one sentence in so many is for dev, another for test
@@ -145,18 +145,6 @@ def read_prose(path: Path) -> Iterator[str]:
         yield from _ENDS.split(line.strip())
 
 
-def older_tones() -> dict[str, str]:
-    """Return the syllables with the tone sign in the newer place, in any case, and their older spelling."""
-    return {
-        change(new): change(old)
-        for onset in ONSETS
-        for rhyme in RHYMES
-        for tone in allowed_tones(rhyme)
-        if (new := spell(onset, rhyme, tone, modern=True)) != (old := spell(onset, rhyme, tone))
-        for change in (str.lower, str.capitalize, str.upper)
-    }
-
-
 def find_sentences(part: str, older: dict[str, str]) -> list[str]:
     """Return the sentences of a part of a text if it is Vietnamese with marks, otherwise none."""
     sentences: list[list[str]] = [_WORD.findall(sentence) for sentence in _STOPS.split(part)]
@@ -187,7 +175,9 @@ def main() -> None:
     parser.add_argument("checkouts", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
-    older, seen = older_tones(), set[float]()
+    changes = (str.lower, str.capitalize, str.upper)
+    older = {change(new): change(old) for new, old in older_spellings().items() for change in changes}
+    seen = set[float]()
     for name, sources in groupby(SOURCES, key=lambda source: source.name):
         parts: dict[str, list[str]] = {part: [] for part in ("train", "dev", "test", "held-out")}
         for source in sources:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bars import LETTERS, Bars, bars
 
-from nhin.decoding.letter_prior import LetterPrior
+from nhin.decoding.text_prior import TextPrior
 from nhin.reading.candidate_ranker import CandidateRanker
 from nhin.reading.recognizer import DOUBT, Recognizer
 
@@ -17,8 +17,8 @@ class Unsure(Bars):
         return 0.5 * out + 0.45 * np.roll(out, 1, axis=-1)
 
 
-def read(network, texts, mode="beam", prior=None):
-    return Recognizer(network, LETTERS, mode=mode, prior=prior).read([bars(text) for text in texts])
+def read(network, texts, mode="beam"):
+    return Recognizer(network, LETTERS, mode=mode).read([bars(text) for text in texts])
 
 
 def test_a_sure_reading_is_the_same_in_both_modes_and_asks_for_nothing_more():
@@ -51,7 +51,7 @@ def test_the_best_candidate_is_at_least_as_probable_as_that_of_mode_both():
 def test_a_prior_decides_between_candidates_that_are_almost_alike():
     plain = read(Unsure(), ["bad"])[0]
     other = plain.alternatives[1][0]
-    prior = LetterPrior.count([other] * 10**5)
+    prior = TextPrior.count([(other, 10**5)])
     ranker = CandidateRanker(Unsure(), LETTERS, 40, prior)
     before = CandidateRanker(Unsure(), LETTERS, 40).rank([bars("bad")])[0]
     after = ranker.rank([bars("bad")])[0]
@@ -65,3 +65,23 @@ def test_a_crop_is_ranked_the_same_alone_and_in_a_batch():
     for one, other in zip(together, alone, strict=True):
         assert (one.text, one.rotation) == (other.text, other.rotation)
         assert dict(one.alternatives) == pytest.approx(dict(other.alternatives))
+
+
+def test_a_second_network_is_asked_once_there_is_a_doubt_and_changes_what_is_ranked_first():
+    asked = []
+
+    def load():
+        asked.append(1)
+        return Bars()
+
+    ranker = CandidateRanker(Unsure(), LETTERS, 40, load_second=load)
+    recognizer = Recognizer(Unsure(), LETTERS, mode="beam", ranker=ranker)
+    assert Recognizer(Bars(), LETTERS, mode="beam", ranker=ranker).read([bars("bad")])[0].text == "bad"
+    assert not asked
+    alone = read(Unsure(), ["bad"])[0]
+    together = recognizer.read([bars("bad")])[0]
+    assert asked
+    assert together.text == "bad"
+    assert together.confidence > alone.confidence
+    found = ranker.score([bars("bad")])[0]
+    assert found.scores.shape == (len(found.texts), 4)

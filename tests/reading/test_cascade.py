@@ -128,3 +128,20 @@ def test_other_marks_of_a_letter_have_the_case_that_its_line_has(monkeypatch):
     (result,) = CascadeRecognizer(lambda crops: [first], words.read, words.read).read([crop])
     assert [char.others for char in result.chars if char.others] == [(("ò", 0.9),)]
     assert result.text == "mot có, ba bon"
+
+
+def test_what_shows_through_the_paper_and_tells_hardly_anything_is_not_read_again():
+    strong, faint = (np.full((8, width, 3), 250, np.uint8) for width in (40, 20))
+    strong[2:6, ::4], faint[2:6, ::4] = 0, 225
+    other = np.array(strong[:, :30])
+
+    def read_small(crops):
+        answers = {40: spell("abcd"), 30: spell("abc", doubtful=(0, 1, 2)), 20: spell("ab", doubtful=(0, 1))}
+        return [answers[crop.shape[1]] for crop in crops]
+
+    large = ListedRecognizer("large", {20: 0.9, 30: 0.9})
+    cascade = CascadeRecognizer(read_small, large.read)
+    assert [result.text for result in cascade.read([strong, other, faint])] == ["abcd", "large", "ab"]
+    assert large.widths == [30]
+    # Alone it is no fainter than the page.
+    assert cascade.read([faint])[0].text == "large"

@@ -140,7 +140,7 @@ def test_the_archive_holds_every_module_that_its_modules_import_at_once():
         names = set(archive.namelist())
         trees = {name: ast.parse(archive.read(name)) for name in names if name.endswith(".py")}
     assert "nhin/weights/default/encoder.onnx" in names
-    assert "nhin/weights/letters.npy" in names
+    assert "nhin/weights/prior.npy" in names
     assert "nhin/weights/marks.npy" in names
     for name, tree in trees.items():
         for node in tree.body:

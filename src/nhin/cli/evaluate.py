@@ -76,9 +76,9 @@ def evaluate(  # noqa: PLR0913  # every option is one word of the command line
     from nhin.reading.onnx_model import read_prior
     from nhin.reading.recognizer import DEFAULT_MODE
 
-    letters = None if prior is None else read_prior(str(prior))
+    texts = None if prior is None else read_prior(str(prior))
     return _measure_reader(
-        open_reader(model, mode or DEFAULT_MODE, threads, digest, letters), data, limit, json
+        open_reader(model, mode or DEFAULT_MODE, threads, digest, texts), data, limit, json
     )
 
 

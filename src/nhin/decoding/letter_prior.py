@@ -12,7 +12,6 @@ Source:  Witten and Bell 1991, IEEE Trans. Inf. Theory 37(4), method C; Chen and
 Differs: contexts are stored as hashes of 32 bits, without checks for collisions; rare n-grams are dropped.
 """
 
-import io
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from nhin.errors import CheckpointError
 from nhin.text.letters import nfc
 
 MAX_ORDER = 8
@@ -63,8 +61,10 @@ class LetterPrior:
         for gram, n in kept.items():
             totals[gram[:-1]] += n
             kinds[gram[:-1]] += 1
-        rows = {_hash(context): (n, kinds[context]) for context, n in totals.items()}
-        return cls(order, _sort({_hash(gram): (n,) for gram, n in kept.items()}), _sort(rows))
+        rows = {hash_text(context): (n, kinds[context]) for context, n in totals.items()}
+        return cls(
+            order, sort_table({hash_text(gram): (n,) for gram, n in kept.items()}, 2), sort_table(rows, 3)
+        )
 
     def score(self, text: str) -> float:
         """Return log p(text), its end included, in nats."""
@@ -76,49 +76,40 @@ class LetterPrior:
         """Return p(char | context); of the context only the last ``order`` - 1 characters count."""
         p = 1 / _CHARACTERS
         for start in range(len(context), max(-1, len(context) - self.order), -1):
-            at = _find(self.contexts[0], _hash(context[start:]))
+            at = find_key(self.contexts[0], hash_text(context[start:]))
             if at is None:
                 break
-            gram = _find(self.grams[0], _hash(context[start:] + char))
+            gram = find_key(self.grams[0], hash_text(context[start:] + char))
             count = 0 if gram is None else int(self.grams[1, gram])
             total, different = int(self.contexts[1, at]), int(self.contexts[2, at])
             p = (count + different * p) / (total + different)
         return p
 
-    def to_bytes(self) -> bytes:
-        """Return the prior as one NumPy array: order, two sizes, and both tables."""
+    def to_array(self) -> Table:
+        """Return the prior as one list of numbers: order, two sizes, and both tables."""
         header = np.array([self.order, self.grams.shape[1], self.contexts.shape[1]], np.uint32)
-        out = io.BytesIO()
-        np.save(out, np.concatenate([header, self.grams.ravel(), self.contexts.ravel()]), allow_pickle=False)
-        return out.getvalue()
+        return np.concatenate([header, self.grams.ravel(), self.contexts.ravel()])
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: str) -> "LetterPrior":
-        """Read what ``to_bytes`` returned.
+    def from_array(cls, values: Table) -> "LetterPrior":
+        """Read what ``to_array`` returned.
 
         Raises:
-            CheckpointError: It is something else.
+            ValueError: It is something else.
         """
-        try:
-            values = np.load(io.BytesIO(data), allow_pickle=False)
-            order, grams, contexts = (int(value) for value in values[:_HEADER])
-            tables = np.asarray(values[_HEADER:], np.uint32)
-            prior = cls(
-                order, tables[: 2 * grams].reshape(2, grams), tables[2 * grams :].reshape(3, contexts)
-            )
-            is_sound = values.dtype == np.uint32 and 1 <= order <= MAX_ORDER
-            is_sound &= all(
-                bool((keys[1:] > keys[:-1]).all()) for keys in (prior.grams[0], prior.contexts[0])
-            )
-            is_sound &= bool((prior.contexts[1:] > 0).all())
-        except (ValueError, EOFError, OverflowError, IndexError, TypeError) as why:
-            raise CheckpointError(f"{where} is not a letter prior: {str(why)[:100]}") from why
+        if len(values) < _HEADER:
+            raise ValueError("it ends early")
+        order, grams, contexts = values[:_HEADER].tolist()
+        tables = values[_HEADER:]
+        prior = cls(order, tables[: 2 * grams].reshape(2, grams), tables[2 * grams :].reshape(3, contexts))
+        is_sound = 1 <= order <= MAX_ORDER and bool((prior.contexts[1:] > 0).all())
+        is_sound &= all(bool((keys[1:] > keys[:-1]).all()) for keys in (prior.grams[0], prior.contexts[0]))
         if not is_sound:
-            raise CheckpointError(f"{where} is not a letter prior: its tables do not fit each other")
+            raise ValueError("its tables do not fit each other")
         return prior
 
 
-def _hash(text: str) -> int:
+def hash_text(text: str) -> int:
     """Hash a text to 32 bits, the same in every process."""
     value = len(text)
     for char in text:
@@ -127,11 +118,12 @@ def _hash(text: str) -> int:
     return value >> 32
 
 
-def _sort(table: dict[int, tuple[int, ...]]) -> Table:
-    """Return hashes and counts as rows, in the order of the hashes."""
-    return np.array([(key, *table[key]) for key in sorted(table)], np.uint32).T.copy()
+def sort_table(table: dict[int, tuple[int, ...]], rows: int) -> Table:
+    """Return hashes and what belongs to each, ``rows`` rows in all, in the order of the hashes."""
+    return np.array([(key, *table[key]) for key in sorted(table)], np.uint32).reshape(-1, rows).T.copy()
 
 
-def _find(keys: Table, key: int) -> int | None:
+def find_key(keys: Table, key: int) -> int | None:
+    """Return where a hash stands among sorted ones, or None."""
     at = int(np.searchsorted(keys, np.uint32(key)))
     return at if at < len(keys) and int(keys[at]) == key else None

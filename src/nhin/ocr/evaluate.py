@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.data.images.datasets import Crop
-from nhin.decoding.letter_prior import LetterPrior
+from nhin.decoding.text_prior import TextPrior
 from nhin.errors import CheckpointError, UnknownName, UsageError
 from nhin.files import read_folder
 from nhin.metrics.calibration import CalibrationFigures, measure_calibration
@@ -27,8 +27,8 @@ from nhin.reading.onnx_model import (
     DEFAULT_THREADS,
     bundled_models,
     is_onnx_model,
-    load_prior,
     load_recognizer,
+    make_ranker,
 )
 from nhin.reading.reader import RecognizerProtocol
 from nhin.reading.recognizer import DEFAULT_MODE, Mode, Recognizer
@@ -81,7 +81,7 @@ def open_reader(
     mode: Mode = DEFAULT_MODE,
     threads: int = DEFAULT_THREADS,
     digest: str | None = None,
-    prior: LetterPrior | None = None,
+    prior: TextPrior | None = None,
 ) -> Recognizer:
     """Load a recognizer from a bundled name, exported weights, a checkpoint or the run that holds it.
 
@@ -108,7 +108,7 @@ def open_reader(
         raise CheckpointError(f"{path} holds neither exported weights (model.json) nor a checkpoint")
     if digest is not None:
         raise UsageError(f"--digest is for exported weights, and {path} is a checkpoint; leave it out")
-    return _from_checkpoint(checkpoint, mode, threads, prior or load_prior(mode))
+    return _from_checkpoint(checkpoint, mode, threads, prior)
 
 
 def evaluate(
@@ -193,7 +193,7 @@ def _iter_chunks(crops: Sequence[Crop]) -> Iterator[tuple[list[Crop], list[NDArr
         yield chunk, pictures
 
 
-def _from_checkpoint(path: Path, mode: Mode, threads: int, prior: LetterPrior | None) -> Recognizer:
+def _from_checkpoint(path: Path, mode: Mode, threads: int, prior: TextPrior | None) -> Recognizer:
     import torch
 
     from nhin.ocr.recipe import load_model
@@ -203,4 +203,6 @@ def _from_checkpoint(path: Path, mode: Mode, threads: int, prior: LetterPrior | 
     model, charset, _ = load_model(path)
     if not model.ctc_weight:
         return DecoderRecognizer(TorchModel(model), charset, model.height)
-    return Recognizer(TorchModel(model), charset, model.height, mode, prior=prior)
+    backend = TorchModel(model)
+    ranker = make_ranker(backend, charset, model.height, prior, threads) if mode == "beam" else None
+    return Recognizer(backend, charset, model.height, mode, ranker=ranker)

@@ -11,6 +11,8 @@ from math import prod
 from nhin.image.preprocess import Pixels
 from nhin.reading.mark_opinion import settle_marks
 from nhin.reading.result import Recognition, Span
+from nhin.reading.rotation import mean_confidence
+from nhin.reading.show_through import find_faint
 from nhin.text.letters import strip_marks
 
 ReadCrops = Callable[[Sequence[Pixels]], list[Recognition]]
@@ -24,6 +26,8 @@ MAX_DOUBTFUL = 300
 """Lines of a page that are read again at most, the longest ones: the time that a picture takes is bounded."""
 LETTER_DOUBT = 0.8
 """Confidence of a letter of such a line below which its word is read again."""
+FAINT_DOUBT = 0.6
+"""Mean confidence of the letters of a faint line below which it is left as it is: it would need 0.9."""
 _LARGEST_PART = 0.6
 """Share of a line from which it is read again whole."""
 
@@ -44,6 +48,7 @@ class CascadeRecognizer:
         """Return one answer per crop."""
         recognitions = self.small(crops)
         doubtful = [i for i, first in enumerate(recognitions) if _is_doubtful(first)]
+        doubtful = _leave_faint(doubtful, recognitions, crops)
         doubtful = sorted(doubtful, key=lambda i: -len(recognitions[i].text))[:MAX_DOUBTFUL]
         parts = {i: _find_parts(recognitions[i], crops[i].shape[1]) for i in doubtful}
         whole = [i for i in doubtful if parts[i] is None]
@@ -126,6 +131,17 @@ def _choose(in_line: Span, alone: Span) -> Span:
         return in_line
     others = tuple((copy_case(letter), share) for letter, share in alone.others)
     return replace(alone, text=copy_case(new), others=others)
+
+
+def _leave_faint(
+    doubtful: Sequence[int], recognitions: Sequence[Recognition], crops: Sequence[Pixels]
+) -> list[int]:
+    """Return the doubtful lines but for those that show through the paper and tell hardly anything."""
+    hopeless = {i for i in doubtful if mean_confidence(recognitions[i]) < FAINT_DOUBT}
+    if not hopeless:
+        return list(doubtful)
+    faint = find_faint(crops)
+    return [i for i in doubtful if not (i in hopeless and faint[i])]
 
 
 def _is_doubtful(first: Recognition) -> bool:

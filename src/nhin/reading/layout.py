@@ -54,10 +54,13 @@ def arrange_lines(lines: Sequence[Line], around: Sequence[Surroundings] = ()) ->
     known = {id(line): found for line, found in zip(lines, around, strict=False)}
     blocks: list[TextBlock] = []
     for n, (_, own) in enumerate(groups):
-        body, cells = body_height(own), {}
+        stacked = [line for line in own if line.line.is_stacked]
+        body, cells = body_height([line for line in own if not line.line.is_stacked] or own), {}
         if n == 0 and known:
             own = [_step_back(line, known[id(line.line)]) for line in own]
             cells = _choose_cells(own, known)
+        # Letters below each other stand beside many lines, and are a piece of the page of their own.
+        cells |= {id(line.line): PageCell(-1 - i, 0, 0) for i, line in enumerate(stacked)}
         blocks += _arrange(own, body, cells)
     return PageLayout(groups[0][0] if groups else 0, tuple(blocks))
 

@@ -15,10 +15,10 @@ Only bundled networks run in this process, see ``isolated_model``.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nhin.config import from_dict
-from nhin.decoding.letter_prior import LetterPrior
 from nhin.decoding.protocol import EncoderDecoder
+from nhin.decoding.text_prior import TextPrior
 from nhin.errors import CheckpointError, RecipeError, UnknownName, UsageError
 from nhin.files import parse_json, read_bytes, read_folder
 from nhin.image.preprocess import HEIGHT
 from nhin.ranges import check_range
+from nhin.reading.candidate_ranker import CandidateRanker
 from nhin.reading.confidence import ReadingCalibration
 from nhin.reading.isolated_model import IsolatedModel
 from nhin.reading.onnx_session import open_session
@@ -45,7 +46,7 @@ DEFAULT_MODEL, SMALL_MODEL = "default", "slim"
 DEFAULT_THREADS = 2
 MANIFEST = "model.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
-PRIOR = "letters.npy"
+PRIOR = "prior.npy"
 MAX_MANIFEST, MAX_NETWORK, MAX_PRIOR = 2**20, 64 * 2**20, 64 * 2**20
 """The most bytes of ``model.json``, of a network and of a prior that are read."""
 _HEIGHTS, _TEMPERATURES, _MAX_CHARS = (8, 256), (0.01, 100.0), 2**16
@@ -123,7 +124,7 @@ def load_recognizer(
     mode: Mode = DEFAULT_MODE,
     threads: int = DEFAULT_THREADS,
     digest: str | None = None,
-    prior: LetterPrior | None = None,
+    prior: TextPrior | None = None,
 ) -> Recognizer:
     """Load a recognizer by bundled name, or from a folder of exported weights.
 
@@ -143,46 +144,75 @@ def load_recognizer(
     if str(name) in bundled_models():
         with locate_model(name) as folder:
             manifest, _ = read_model(folder, digest)
-            return _make_recognizer(OnnxModel(folder, threads), manifest, mode, prior)
+            is_small = str(name) == SMALL_MODEL
+            model = _open_small(threads) if is_small else OnnxModel(folder, threads)
+            return _make_recognizer(model, manifest, mode, prior, None if is_small else threads)
     # Another export may replace the folder meanwhile.
     found = read_folder(Path(name), lambda folder: read_model(folder, digest))
     if found is None:
         raise UnknownName("weights", str(name), bundled_models())
     manifest, networks = found
     vocab = len(Charset(manifest.charset))
-    return _make_recognizer(IsolatedModel(str(name), networks, vocab, threads), manifest, mode, prior)
+    model = IsolatedModel(str(name), networks, vocab, threads)
+    return _make_recognizer(model, manifest, mode, prior, threads)
 
 
 def _make_recognizer(
-    model: EncoderDecoder, manifest: ModelManifest, mode: Mode, prior: LetterPrior | None
+    model: EncoderDecoder, manifest: ModelManifest, mode: Mode, prior: TextPrior | None, threads: int | None
 ) -> Recognizer:
     charset = Charset(manifest.charset)
-    return Recognizer(
-        model,
-        charset,
-        manifest.height,
-        mode,
-        manifest.temperatures,
-        manifest.calibrations,
-        prior or load_prior(mode),
-    )
+    ranker = make_ranker(model, charset, manifest.height, prior, threads) if mode == "beam" else None
+    temperatures, calibrations = manifest.temperatures, manifest.calibrations
+    return Recognizer(model, charset, manifest.height, mode, temperatures, calibrations, ranker)
 
 
-def load_prior(mode: Mode) -> LetterPrior | None:
-    """Load the bundled prior over letters, if a mode needs one."""
-    if mode != "beam":
-        return None
+def make_ranker(
+    model: EncoderDecoder, charset: Charset, height: int, prior: TextPrior | None, threads: int | None
+) -> CandidateRanker:
+    """Make what ranks candidates with a network.
+
+    Args:
+        model: The network.
+        charset: Its characters.
+        height: Its input height in pixels.
+        prior: How likely texts are; the bundled prior when None.
+        threads: Of the small network, which is asked too if it has the same characters and height; None if
+            ``model`` is the small one.
+    """
+    second = None if threads is None else _find_second(charset, height, threads)
+    return CandidateRanker(model, charset, height, prior or load_prior(), second)
+
+
+def _find_second(charset: Charset, height: int, threads: int) -> Callable[[], EncoderDecoder] | None:
+    """Return what loads the small network, if it has the same characters and height."""
+    with locate_model(SMALL_MODEL) as folder:
+        if not (folder / MANIFEST).is_file():
+            return None
+        manifest = _parse_manifest(read_manifest(folder), folder)
+    is_same = (manifest.charset, manifest.height) == (charset.chars, height)
+    return partial(_open_small, threads) if is_same else None
+
+
+@cache
+def _open_small(threads: int) -> EncoderDecoder:
+    """Open the small network, once for all who use it."""
+    with locate_model(SMALL_MODEL) as folder:
+        return OnnxModel(folder, threads)
+
+
+def load_prior() -> TextPrior:
+    """Load the bundled prior over texts."""
     return read_prior(str(files("nhin").joinpath("weights", PRIOR)))
 
 
 @cache
-def read_prior(path: str) -> LetterPrior:
+def read_prior(path: str) -> TextPrior:
     """Read a prior made by ``scripts/make_prior.py``.
 
     Raises:
         CheckpointError: It cannot be read, or is something else.
     """
-    return LetterPrior.from_bytes(read_bytes(Path(path), MAX_PRIOR), path)
+    return TextPrior.from_bytes(read_bytes(Path(path), MAX_PRIOR), path)
 
 
 def check_out_folder(out: Path) -> None:

@@ -2,10 +2,9 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,8 @@ from nhin.reading.onnx_model import DEFAULT_MODEL, DEFAULT_THREADS, SMALL_MODEL,
 from nhin.reading.read_many import NamedSource, iter_documents
 from nhin.reading.reading import Document, Reading
 from nhin.reading.recognizer import DEFAULT_MODE, MODES, Mode, Recognizer
-from nhin.reading.result import Char, Line, Recognition
+from nhin.reading.result import Line, Recognition
+from nhin.reading.scaling import scale_to_picture
 from nhin.reading.text_limit import choose_within_limit
 from nhin.reading.warning_log import WarningLog, count_lines
 
@@ -43,8 +43,6 @@ _MAX_WORD_HEIGHT = 72
 _CROP_HEIGHT = 1.8  # of a crop, in heights of capitals
 MIN_LINE = 6
 """Pixels below which the shorter side of a line is too small to read."""
-
-LineOrChar = TypeVar("LineOrChar", Line, Char)
 
 
 @runtime_checkable
@@ -264,10 +262,25 @@ class Reader:
             if min(pixels.shape[:2]) < _MIN_SIDE:
                 log.add("too-small", f"is {picture.width} x {picture.height} pixels, too small to read")
             else:
-                found, around = self._read_lines(pixels, crop, log)
-                lines = _scale_to_picture(found, picture)
+                found, around, log = self._read_again_if_dotted(pixels, crop, log)
+                lines = scale_to_picture(found, picture)
         layout, size = arrange_lines(lines, around), (picture.width, picture.height)
         return Reading(layout.lines, *size, warnings=log.warnings, turn=layout.turn, blocks=layout.blocks)
+
+    def _read_again_if_dotted(
+        self, pixels: NDArray[np.uint8], crop: bool, log: WarningLog
+    ) -> tuple[list[Line], list["Surroundings"], WarningLog]:
+        """Read the lines of a picture; if they are doubtful and made of dots, with the dots joined."""
+        from nhin.reading.dotted_print import DOUBT, join_dots, mean_confidence
+
+        other = log.copy()
+        found, around = self._read_lines(pixels, crop, log)
+        if not found or mean_confidence(found) >= DOUBT or (smooth := join_dots(pixels)) is None:
+            return found, around, log
+        again, others = self._read_lines(smooth, crop, other)
+        if mean_confidence(again) <= mean_confidence(found):
+            return found, around, log
+        return again, others, other
 
     def _read_lines(
         self, pixels: NDArray[np.uint8], crop: bool, log: WarningLog
@@ -276,6 +289,7 @@ class Reader:
         from nhin.reading.cells import find_surroundings
         from nhin.reading.doubtful_lines import drop_doubtful
         from nhin.reading.line_crop import locate_line
+        from nhin.reading.stacked_letters import join_stacked
         from nhin.reading.unread_ink import count_unread_lines
 
         found = Detection(()) if crop else self.detector.find(pixels)
@@ -286,9 +300,10 @@ class Reader:
         else:
             pairs, edges = self._read_shapes(pixels, found.lines, log)
         read = [(line, result) for line, result in pairs if result.text.strip(_DOTS)]
-        sure = drop_doubtful(read, self.min_confidence)
-        if len(sure) < len(read):
-            count = count_lines(len(read) - len(sure))
+        stacked, rest = join_stacked(read)
+        sure = drop_doubtful(rest, self.min_confidence)
+        if len(sure) < len(rest):
+            count = count_lines(len(rest) - len(sure))
             log.add(
                 "low-confidence",
                 f"has {count} left out for a confidence below {self.min_confidence:g}, or for being faint "
@@ -296,7 +311,7 @@ class Reader:
             )
         if unread := count_unread_lines(pixels, [line.box() for line, _ in read]):
             log.add("ink-unread", f"has ink that looks like {count_lines(unread)} of text but was not read")
-        lines = [locate_line(line, result) for line, result in sure]
+        lines = stacked + [locate_line(line, result) for line, result in sure]
         return lines, find_surroundings(edges, [line.box for line in lines])
 
     def _read_crop(self, pixels: NDArray[np.uint8], log: WarningLog) -> list[tuple["LineCrop", Recognition]]:
@@ -370,17 +385,3 @@ def _within_limit(sides: Sequence[tuple[float, float]], log: WarningLog) -> list
         count = f"{len(sides) - len(within):,} of {count_lines(len(sides))} not read"
         log.add("too-much-text", f"has too much text for one picture: {count}; cut it into several pictures")
     return within
-
-
-def _scale_to_picture(lines: list[Line], picture: Picture) -> tuple[Line, ...]:
-    """Scale boxes from the pixels of the reduced picture to those of the original."""
-    height, width = picture.pixels.shape[:2]
-    x, y = picture.width / width, picture.height / height
-    if x == y == 1:
-        return tuple(lines)
-
-    def scale(part: LineOrChar) -> LineOrChar:
-        box = tuple((round(px * x, 2), round(py * y, 2)) for px, py in part.box)
-        return replace(part, box=box)
-
-    return tuple(replace(scale(line), chars=tuple(map(scale, line.chars))) for line in lines)

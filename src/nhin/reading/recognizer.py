@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from nhin.decoding import ctc
 from nhin.decoding.draft_verify import DecodeResult, score_texts, verify_drafts
-from nhin.decoding.letter_prior import LetterPrior
 from nhin.decoding.protocol import EncoderDecoder, mask_specials
 from nhin.errors import UnknownName
 from nhin.image.preprocess import HEIGHT, STRIDE, Pixels, preprocess_crop, scaled_width, to_batch
@@ -63,7 +62,7 @@ class Recognizer:
         temperatures: Per mode, the divisor of the logits before confidences are computed; ``beam`` has that
             of ``both`` if it has none.
         calibrations: Per mode, what is done with the confidences of the final answers.
-        prior: What texts are likely, for ``beam``.
+        ranker: Ranks candidates for ``beam``; without one, the network alone does.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Recognizer:
         mode: str = DEFAULT_MODE,
         temperatures: Mapping[str, float] | None = None,
         calibrations: Mapping[str, ReadingCalibration] | None = None,
-        prior: LetterPrior | None = None,
+        ranker: CandidateRanker | None = None,
     ) -> None:
         if mode not in MODES:
             raise UnknownName("reading mode", mode, MODES)
@@ -84,7 +83,8 @@ class Recognizer:
         known = self.temperatures
         self.temperature = known.get(mode, known.get("both", 1.0) if mode == "beam" else 1.0)
         self.long_lines = LongLineReader(model, charset, height, mode, self.temperature)
-        self.ranker = CandidateRanker(model, charset, height, prior) if mode == "beam" else None
+        is_beam = mode == "beam"
+        self.ranker = (ranker or CandidateRanker(model, charset, height)) if is_beam else None
 
     def use_mode(self, mode: str) -> "Recognizer":
         """Return a recognizer with the same network and another mode, but ``beam``."""
@@ -99,9 +99,7 @@ class Recognizer:
         doubtful = [
             i
             for i, (crop, upright) in enumerate(zip(crops, recognitions, strict=True))
-            if crop.size
-            and rotation.is_tall(crop)
-            and rotation.mean_confidence(upright) < rotation.MIN_UPRIGHT_CONFIDENCE
+            if crop.size and rotation.may_be_rotated(crop, upright)
         ]
         rotated = [self._read_rotated([crops[i] for i in doubtful], d) for d in rotation.ROTATIONS]
         for i, *others in zip(doubtful, *rotated, strict=True):

@@ -72,6 +72,11 @@ class Line:
     alternatives: tuple[tuple[str, float], ...] = ()
 
     @property
+    def is_stacked(self) -> bool:
+        """Whether its letters stand below each other."""
+        return len(self.chars) > 1 and _are_stacked(self.chars)
+
+    @property
     def words(self) -> tuple[Word, ...]:
         """The words, from left to right; without characters their widths follow the number of letters."""
         chars = self.chars
@@ -86,8 +91,29 @@ class Line:
 def _join_chars(chars: tuple[Char, ...]) -> Word:
     """Return the word that some characters of a line are."""
     logs = sum(math.log(max(char.confidence, 1e-9)) for char in chars)
-    (start, _, _, low), (_, end, far, _) = chars[0].box, chars[-1].box
-    return Word("".join(char.text for char in chars), math.exp(logs / len(chars)), (start, end, far, low))
+    text, confidence = "".join(char.text for char in chars), math.exp(logs / len(chars))
+    if not _are_stacked(chars):
+        (start, _, _, low), (_, end, far, _) = chars[0].box, chars[-1].box
+        return Word(text, confidence, (start, end, far, low))
+    xs, ys = zip(*(point for char in chars for point in char.box), strict=True)
+    return Word(
+        text, confidence, ((min(xs), min(ys)), (max(xs), min(ys)), (max(xs), max(ys)), (min(xs), max(ys)))
+    )
+
+
+def _are_stacked(chars: tuple[Char, ...]) -> bool:
+    """Return whether each character stands below the one before rather than beside it."""
+    (start, right, _, low), (first, *_) = chars[0].box, chars[-1].box
+    down = _project(start, first, low)
+    least = math.dist(start, low) * (len(chars) - 1) / 2
+    return down >= max(least, 1e-9) and down > abs(_project(start, first, right))
+
+
+def _project(origin: Point, point: Point, end: Point) -> float:
+    """Return how far a point lies from the origin in the direction of an end; 0 if they are one."""
+    x, y = end[0] - origin[0], end[1] - origin[1]
+    length = math.hypot(x, y)
+    return ((point[0] - origin[0]) * x + (point[1] - origin[1]) * y) / length if length else 0.0
 
 
 def _spread_chars(line: Line) -> tuple[Char, ...]:

@@ -1,27 +1,21 @@
-"""Other views of a doubtful crop: stretched, inverted, with wider or narrower margins, and turned."""
+"""Other views of a doubtful crop: stretched, inverted, and turned."""
 
 import numpy as np
 
 from nhin.image.preprocess import Pixels
 
-_STRETCH, _PAD, _TRIM = 1.35, 0.08, 0.05
+_STRETCH = 1.35
 _LEAST = 4
 _THINNEST, _SHORTEST = 0.2, 0.4  # of the box: height and width of the word in it
 
 
 def make_views(crop: Pixels) -> list[Pixels]:
-    """Return a crop, and the same stretched, inverted, with wider margins, and, if large, trimmed."""
+    """Return a crop, and the same stretched and inverted."""
     import cv2
 
-    height, width = crop.shape[:2]
-    size = max(_LEAST, round(_STRETCH * width)), height
+    size = max(_LEAST, round(_STRETCH * crop.shape[1])), crop.shape[0]
     stretched = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-    pad, cut = max(1, round(_PAD * height)), max(1, round(_TRIM * height))
-    edges = ((pad, pad), (pad, pad), (0, 0))[: crop.ndim]
-    views = [crop, stretched, 255 - crop, np.pad(crop, edges, mode="edge")]
-    if min(height, width) > 3 * cut + _LEAST:
-        views.append(crop[cut:-cut, cut:-cut])
-    return views
+    return [crop, stretched, 255 - crop]
 
 
 def turn_word(crop: Pixels, degrees: float) -> Pixels | None:

@@ -10,6 +10,12 @@ class WarningLog:
         self.name = name
         self.warnings: tuple[ReadingWarning, ...] = ()
 
+    def copy(self) -> "WarningLog":
+        """Return a log with the same warnings."""
+        other = WarningLog(self.name)
+        other.warnings = self.warnings
+        return other
+
     def add(self, code: str, text: str) -> None:
         """Add a warning: one of ``WARNING_CODES``, and what follows the name in its sentence."""
         assert code in WARNING_CODES

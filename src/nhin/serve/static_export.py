@@ -41,7 +41,7 @@ _PARTS = (
     "serve/__init__.py",
     "serve/in_browser.py",
     "weights/detector.onnx",
-    "weights/letters.npy",
+    "weights/prior.npy",
     "weights/marks.npy",
     "weights/default/*",
     "weights/slim/*",

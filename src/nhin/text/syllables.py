@@ -89,3 +89,15 @@ def all_syllables() -> frozenset[str]:
 def is_syllable(word: str) -> bool:
     """Return whether a word, in any case, is spelled like a Vietnamese syllable."""
     return word.lower() in all_syllables()
+
+
+@cache
+def older_spellings() -> dict[str, str]:
+    """Return the syllables with the tone sign in the newer place (``hoà``), and in the older (``hòa``)."""
+    return {
+        new: old
+        for onset in ONSETS
+        for rhyme in RHYMES
+        for tone in allowed_tones(rhyme)
+        if (new := spell(onset, rhyme, tone, modern=True)) != (old := spell(onset, rhyme, tone))
+    }
