@@ -80,9 +80,11 @@ def _find_below(stack: Sequence[_Letter], rest: Sequence[_Letter]) -> _Letter | 
     """Return the letter that goes on a stack below, if there is one."""
     last = stack[-1]
     pitch = last.center[1] - stack[-2].center[1] if len(stack) > 1 else None
-    for letter in rest:
+    for letter in rest:  # from the top down
         height = min(letter.height, last.height)
         step = letter.center[1] - last.center[1]
+        if step > _PITCH[1] * last.height:
+            return None
         if (
             _PITCH[0] * height <= step <= _PITCH[1] * height
             and abs(letter.center[0] - last.center[0]) <= _MAX_SHIFT * height
