@@ -155,4 +155,4 @@ def _plot_situation(axis: "Axes", title: str, rows: Sequence[BenchRow], names: S
     axis.set(xlabel="length", ylabel="ms")
     axis.set_title(title, fontsize=7)
     axis.grid(alpha=0.25)
-    axis.legend(fontsize=5.5)
+    axis.legend(fontsize=5.5, loc="upper left")

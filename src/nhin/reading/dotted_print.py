@@ -16,9 +16,9 @@ _BLUR = 0.5  # of the distance between dots
 
 
 def mean_confidence(lines: Sequence[Line]) -> float:
-    """Return the mean confidence of the characters of lines; 0 without any."""
-    values = [char.confidence for line in lines for char in line.chars]
-    return sum(values) / len(values) if values else 0.0
+    """Return the mean confidence of the characters of lines, or of lines that tell of none; 0 without any."""
+    parts = [part.confidence for line in lines for part in line.chars or (line,)]
+    return sum(parts) / len(parts) if parts else 0.0
 
 
 def join_dots(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:

@@ -51,7 +51,7 @@ def plot_log(rows: Rows, lines: Mapping[str, float] | None = None) -> bytes:
     losses.set_ylabel("nats")
     losses.grid(alpha=0.25)
     if count:
-        losses.legend(frameon=False, fontsize=8)
+        losses.legend(frameon=False, fontsize=8, loc="upper right")
     step_rows = [row for row in rows if row.get("event") == "step"]
     rates.plot(*_points(step_rows, "rate"), color=_COLORS[0], lw=1.2)
     rates.set_ylabel("rate")

@@ -137,7 +137,7 @@ def _plot_nats(axes: "Axes", results: LadderResults) -> None:
         axes.set_xlim(max(1e-3, min(times)) / 1.3, max(1e-3, *times) * 2)
         pad = 0.08 * (max(levels) - min(levels)) + 0.05
         axes.set_ylim(min(levels) - pad, max(levels) + pad)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -180,4 +180,4 @@ def _plot_step_time(axes: "Axes", results: LadderResults) -> None:
     title = "Time of a step, all models in turn, and a line fitted to it"
     style_axes(axes, "depth", "CPU-ms of a step", title)
     if results.lines:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper right")

@@ -136,7 +136,7 @@ def _plot_curves(results: Results) -> Any:
             if name == RECIPE:
                 values = [row[f"training_{what}"] for row in tree["curves"]]
                 axis.plot(epochs, values, ls="--", label=f"{name}, training", **style)
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(frameon=False, fontsize=8, loc="upper right")
     style_axes(axes[0], "epoch", "nats a character", "loss")
     style_axes(axes[1], "epoch", "", "character accuracy")
     return figure

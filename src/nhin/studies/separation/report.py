@@ -114,7 +114,7 @@ def plot_success(family: str, results: Sequence[Measurement]) -> dict[str, bytes
         _plot_curve(axes[panels.index(sweep)], group, inner)
     for sweep, panel in zip(panels, axes, strict=True):
         _set_axes(panel, sweep)
-    axes[0].legend(frameon=False, fontsize=8, loc="best")
+    axes[0].legend(frameon=False, fontsize=8, loc="upper right")
     return render_figure(figure)
 
 
@@ -135,7 +135,7 @@ def plot_conditions(family: str, results: Sequence[Measurement]) -> dict[str, by
         _set_axes(panel, sweep)
         if inner:
             panel.set_title(f"X = {INNER_TITLES[inner]}", fontsize=9, loc="left")
-    axes[0].legend(frameon=False, fontsize=8, loc="best")
+    axes[0].legend(frameon=False, fontsize=8, loc="upper right")
     return render_figure(figure)
 
 

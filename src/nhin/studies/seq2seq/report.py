@@ -65,7 +65,7 @@ def draw_study(study: Seq2SeqStudy, runs: Sequence[Seq2SeqStudyRun]) -> "Figure"
     _draw_lines(right, study, runs, lambda run: run.aligned)
     style_axes(left, "length of the source", "exact targets", f"{study.task}: accuracy")
     style_axes(right, "length of the source", "share of target tokens", "attends to its origin or beside")
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="lower left")
     return figure
 
 
