@@ -47,5 +47,11 @@ def test_bars_blanks_and_a_few_dots_are_not_print_of_dots():
         assert join_dots(picture) is None
 
 
+def test_dots_far_from_each_other_are_no_strokes():
+    sky = np.zeros((600, 1000, 3), np.uint8)
+    sky[10::40, 10::40] = 255
+    assert join_dots(sky) is None
+
+
 def test_a_label_of_a_needle_printer_is_read():
     assert nhin.read(LABEL).text.startswith("PHIẾU GỬI HÀNG\n")

@@ -17,10 +17,11 @@ words = st.text("abcdefg", min_size=1, max_size=12)
 @given(texts=st.lists(words, max_size=40), mode=st.sampled_from(MODES))
 def test_a_crop_reads_the_same_alone_and_in_a_batch(texts, mode):
     reader = Recognizer(Bars(), LETTERS, mode=mode)
-    together = reader.read([bars(text) for text in texts])
-    if mode != "beam":  # Bars reads a stretched crop as another text
+    with pytest.MonkeyPatch.context() as patch:  # Bars reads a stretched crop as another text
+        patch.setattr("nhin.reading.candidate_ranker.make_views", lambda crop: [crop])
+        together = reader.read([bars(text) for text in texts])
         assert [reading.text for reading in together] == texts
-    assert together == [reader.read([bars(text)])[0] for text in texts]
+        assert together == [reader.read([bars(text)])[0] for text in texts]
 
 
 @settings(max_examples=25, deadline=None)

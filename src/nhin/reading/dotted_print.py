@@ -11,7 +11,7 @@ DOUBT = 0.85
 """Mean confidence of a picture's characters from which its dots are not looked for."""
 _MAX_DOT, _MIN_DOTS, _MIN_SHARE = 8, 150, 0.9  # pixels; dots; of the ink
 _HALF = 0.5  # of the picture: what is more is not the ink
-_SAMPLE, _MAX_COMPONENTS = 300, 200_000
+_SAMPLE, _MAX_COMPONENTS, _MAX_PITCH = 300, 200_000, 2 * _MAX_DOT
 _BLUR = 0.5  # of the distance between dots
 
 
@@ -41,6 +41,8 @@ def join_dots(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     if are_dots.sum() < _MIN_DOTS or stats[are_dots, 4].sum() < _MIN_SHARE * stats[:, 4].sum():
         return None
     pitch = _measure_pitch(centers[are_dots])
+    if pitch > _MAX_PITCH:  # no strokes; and a wide blur of a large picture takes minutes
+        return None
     return np.asarray(cv2.GaussianBlur(pixels, (0, 0), _BLUR * pitch), np.uint8)
 
 

@@ -264,7 +264,9 @@ def unpack_optimizer(optimizer: Optimizer, tensors: Tensors, groups: list[dict[s
     for number, entry in state.items():
         if number >= len(expected) or set(entry) != expected[number]:
             names = ", ".join(sorted(entry))[:200]
-            raise CheckpointError(f"the optimizer's state does not fit this model: {number} has {names!r}")
+            raise CheckpointError(
+                f"the optimizer's state does not fit this model: parameter {number} has {names!r}"
+            )
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as why:
